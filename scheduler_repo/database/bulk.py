@@ -1,0 +1,47 @@
+"""Many rows at once: COPY for new rows, unnest for rows that may be there already."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from scheduler_repo.database.engine import SASession, driver_connection
+
+
+async def copy_rows(
+    db_sess: SASession, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Add rows to a table in one COPY, all or none.
+
+    Constraints and triggers hold; columns that are left out take their defaults. Raises, at the end of the
+    session, what the database refused.
+    """
+    if rows:
+        await driver_connection(db_sess).copy_records_to_table(table, columns=columns, records=rows)
+
+
+async def insert_missing(
+    db_sess: SASession, table: str, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Add those rows to a table that are not there yet; ``columns`` are (name, type).
+
+    A column of an array type is given as the array's text, as unnest takes nested arrays apart. Costs one
+    statement, whatever the number of rows.
+    """
+    if not rows:
+        return
+    names = ", ".join(name for name, _ in columns)
+    values = ", ".join(f"{name}::{kind}" for name, kind in columns)
+    arrays = ", ".join(
+        f"${place}::{'text' if kind.endswith('[]') else kind}[]" for place, (_, kind) in enumerate(columns, 1)
+    )
+    # Table and columns are the callers' constants.
+    statement = (
+        f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS given ({names}) "  # noqa: S608
+        "ON CONFLICT DO NOTHING"
+    )
+    by_column = [list(column) for column in zip(*rows, strict=True)]
+    await driver_connection(db_sess).execute(statement, *by_column)
+
+
+def array_text(amounts: Sequence[Optional[int]]) -> str:
+    """Write amounts as PostgreSQL writes a bigint[]; None is NULL."""
+    return "{" + ",".join("NULL" if amount is None else str(amount) for amount in amounts) + "}"

@@ -1,0 +1,40 @@
+"""Fewer runs of the cyclic collector while rows are read and built."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Optional
+
+# A read makes a new object for every row and struct, none of them part of a cycle: at the usual threshold of
+# 700 the collector would look at them again and again, for half of the read's time.
+_RAISED_THRESHOLD = 500_000
+
+_readers = 0
+_threshold_before: Optional[tuple[int, int, int]] = None
+
+
+@contextmanager
+def collector_relaxed(*, enabled: bool = True) -> Iterator[None]:
+    """Raise the collector's first threshold while any reader is inside; the last one out restores it.
+
+    Overlapping readers are counted, so the threshold is restored however they interleave. It is raised and
+    not switched off, so that readers that never leave together do not leave a process without a collector.
+    ``enabled`` False leaves the collector alone.
+    """
+    global _readers, _threshold_before
+    if not enabled:
+        yield
+        return
+    if _readers == 0:
+        before = gc.get_threshold()
+        _threshold_before = before
+        # 0 means that the host has switched the collector off.
+        if 0 < before[0] < _RAISED_THRESHOLD:
+            gc.set_threshold(_RAISED_THRESHOLD, *before[1:])
+    _readers += 1
+    try:
+        yield
+    finally:
+        _readers -= 1
+        if _readers == 0 and _threshold_before is not None:
+            gc.set_threshold(*_threshold_before)

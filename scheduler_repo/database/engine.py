@@ -1,0 +1,207 @@
+"""The engine: a pool of connections, and the two transactions that everything runs in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Optional
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession as SASession
+
+from scheduler_repo.database.errors import translated
+from scheduler_repo.errors import TransactionConflict
+
+__all__ = ["ExtendedAsyncSAEngine", "SASession", "create_engine", "driver_connection"]
+
+if TYPE_CHECKING:
+    from scheduler_repo.settings import DatabaseSettings
+
+_BEGIN_READONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_DRIVER_KEY = "driver_connection"
+# A rollback is one short round trip; a server that takes longer is not worth waiting for.
+_ROLLBACK_SECONDS = 2.0
+
+
+def driver_connection(db_sess: SASession) -> "asyncpg.Connection[asyncpg.Record]":
+    """Return the asyncpg connection that carries ``db_sess``, inside its transaction."""
+    connection: asyncpg.Connection[asyncpg.Record] = db_sess.info[_DRIVER_KEY]
+    return connection
+
+
+class ExtendedAsyncSAEngine(AsyncEngine):
+    """An AsyncEngine whose sessions begin at once, and whose pool never gets a connection back in doubt.
+
+    The transaction is the driver's own, begun before the session is handed out, so that statements through
+    SQLAlchemy and statements straight through the driver share it. Make one with ``create_engine``.
+    """
+
+    @asynccontextmanager
+    async def begin_readonly_session(self) -> AsyncIterator[SASession]:
+        """Open a session that reads one snapshot: REPEATABLE READ, READ ONLY, enforced by the server.
+
+        Raises DatabaseUnavailable, DatabaseTimeout, DatabaseReadOnly (for a write inside it) and the other
+        errors of the database layer; costs two round trips besides the statements inside.
+        """
+        async with self._begin(_BEGIN_READONLY) as db_sess:
+            yield db_sess
+
+    @asynccontextmanager
+    async def begin_session(self) -> AsyncIterator[SASession]:
+        """Open a session that writes: READ COMMITTED, committed at the end, rolled back on any exception.
+
+        Raises DatabaseUnavailable, DatabaseTimeout, TransactionConflict, ConstraintViolated and the other
+        errors of the database layer; costs two round trips besides the statements inside.
+        """
+        async with self._begin(_BEGIN) as db_sess:
+            yield db_sess
+
+    @asynccontextmanager
+    async def _begin(self, begin: str) -> AsyncIterator[SASession]:
+        try:
+            connection = await self._check_out()
+            try:
+                driver = await _driver_of(connection)
+                await driver.execute(begin)
+                db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
+                yield db_sess
+                await db_sess.flush()
+                await _commit(driver)
+            except BaseException as error:
+                await _to_the_end(_give_back_failed(connection, error))
+                raise
+            await _to_the_end(_give_back(connection))
+        except Exception as error:
+            known = translated(error)
+            if known is None:
+                raise
+            raise known from error
+
+    async def _check_out(self) -> AsyncConnection:
+        # Cancelling a caller must not tear a connection that is just being made: it is finished, and kept.
+        checkout = asyncio.ensure_future(self._autocommit_connection())
+        try:
+            return await asyncio.shield(checkout)
+        except asyncio.CancelledError:
+            checkout.add_done_callback(_give_back_unused)
+            raise
+
+    async def _autocommit_connection(self) -> AsyncConnection:
+        # SQLAlchemy must not begin a transaction of its own inside the driver's.
+        connection = await self.connect()
+        return await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
+    """Make an engine with its pool; connects to nothing yet.
+
+    Every wait has a bound: pool checkout, connect, statement, lock, idle in transaction (all in seconds).
+    """
+    engine = create_async_engine(
+        settings.sqlalchemy_url(),
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout,
+        pool_use_lifo=True,
+        connect_args={
+            "timeout": settings.connect_timeout,
+            "command_timeout": settings.statement_timeout,
+            "server_settings": {
+                "application_name": settings.application_name,
+                "statement_timeout": _milliseconds(settings.statement_timeout),
+                "lock_timeout": _milliseconds(settings.lock_timeout),
+                "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
+                # The hot rows are in memory: read them in index order, do not sort, do not compile.
+                "random_page_cost": "1.1",
+                "jit": "off",
+            },
+        },
+    )
+    return ExtendedAsyncSAEngine(engine.sync_engine)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+async def _driver_of(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    driver = (await connection.get_raw_connection()).driver_connection
+    if not isinstance(driver, asyncpg.Connection):
+        raise TypeError(f"the engine needs asyncpg connections, this is {type(driver).__name__}")
+    return driver
+
+
+async def _commit(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
+    # The server answers the COMMIT of a failed transaction with ROLLBACK, and with no error.
+    if await driver.execute("COMMIT") != "COMMIT":
+        raise TransactionConflict(
+            "a statement of the transaction had failed, so it was rolled back; nothing was written"
+        )
+
+
+async def _give_back(connection: AsyncConnection) -> None:
+    """Return a connection to the pool, unless it is still in a transaction."""
+    if not connection.closed and not connection.invalidated:
+        driver = await _driver_of(connection)
+        if driver.is_closed() or driver.is_in_transaction():
+            await _discard(connection, driver)
+    await connection.close()
+
+
+async def _give_back_failed(connection: AsyncConnection, error: BaseException) -> None:
+    """Roll back and return the connection if its state is certain, else drop it."""
+    if not connection.closed and not connection.invalidated:
+        driver = await _driver_of(connection)
+        if not _leaves_protocol_in_step(error) or not await _rolled_back(driver):
+            await _discard(connection, driver)
+    await connection.close()
+
+
+def _leaves_protocol_in_step(error: BaseException) -> bool:
+    """Whether nothing can be under way on the connection: not after a cancel, a timeout or a lost socket."""
+    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    return isinstance(error, Exception) and not isinstance(
+        error, (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    )
+
+
+async def _rolled_back(driver: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    if driver.is_in_transaction():
+        try:
+            await driver.execute("ROLLBACK", timeout=_ROLLBACK_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return False
+    return not driver.is_closed() and not driver.is_in_transaction()
+
+
+async def _discard(connection: AsyncConnection, driver: "asyncpg.Connection[asyncpg.Record]") -> None:
+    # Closing the socket at once makes the server roll back; invalidate() alone would first try to say goodbye.
+    driver.terminate()
+    await connection.invalidate()
+
+
+def _give_back_unused(checkout: "asyncio.Future[AsyncConnection]") -> None:
+    if not checkout.cancelled() and checkout.exception() is None:
+        task = asyncio.ensure_future(_give_back(checkout.result()))
+        _unfinished.add(task)
+        task.add_done_callback(_unfinished.discard)
+
+
+_unfinished: "set[asyncio.Future[None]]" = set()
+
+
+async def _to_the_end(cleanup: Coroutine[None, None, None]) -> None:
+    """Run a bounded clean-up to its end, whoever cancels the caller meanwhile; then pass the cancel on."""
+    task = asyncio.ensure_future(cleanup)
+    cancelled: Optional[asyncio.CancelledError] = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled

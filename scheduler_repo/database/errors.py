@@ -1,0 +1,83 @@
+"""Driver and SQLAlchemy errors as the package's own, told apart by SQLSTATE and class, never by text."""
+
+from typing import Optional
+
+import asyncpg
+import sqlalchemy as sa
+
+from scheduler_repo import errors
+from scheduler_repo.errors import SchedulerRepoError
+
+# By SQLSTATE, the longest prefix first: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
+    ("25006", errors.DatabaseReadOnly, "the database, or this transaction, only reads; write to the primary"),
+    ("40001", errors.TransactionConflict, "the transaction lost a race and did nothing; try again"),
+    ("40P01", errors.TransactionConflict, "the transaction was ended to break a deadlock; try again"),
+    ("42501", errors.PermissionDenied, "the role lacks the privilege; see sql/grants.sql"),
+    ("42P01", errors.SchemaMismatch, "a table is missing; run: scheduler-repo db upgrade"),
+    ("42703", errors.SchemaMismatch, "a column is missing; run: scheduler-repo db upgrade"),
+    ("55P03", errors.DatabaseTimeout, "a lock was not had in time; another transaction holds it"),
+    ("57014", errors.DatabaseTimeout, "the statement was cancelled; it took longer than its bound"),
+    ("25P03", errors.DatabaseUnavailable, "the transaction was idle for too long and was ended"),
+    ("28", errors.DatabaseUnavailable, "the server refused the login; check role, password and pg_hba.conf"),
+    ("3D000", errors.DatabaseUnavailable, "there is no such database; create it or correct the URL"),
+    ("53300", errors.DatabaseUnavailable, "the server has no connection left"),
+    ("57P", errors.DatabaseUnavailable, "the server is starting or stopping; try again"),
+    ("08", errors.DatabaseUnavailable, "the connection to the server failed"),
+    ("22", errors.InvalidInput, "the database cannot store a value as it was given"),
+    ("23", errors.ConstraintViolated, "the database refused the row"),
+)
+
+# By constraint: what the caller named that is there already, or is not there.
+_BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
+    "scaling_groups_pkey": (errors.ScalingGroupAlreadyExists, "a scaling group of this name exists already"),
+    "agents_pkey": (errors.AgentAlreadyExists, "an agent of this id exists already"),
+    "agents_scaling_group_fkey": (errors.ScalingGroupNotFound, "the agent's scaling group does not exist"),
+    "sessions_pkey": (errors.SessionAlreadyExists, "a session of this id exists already"),
+    "kernels_pkey": (errors.SessionAlreadyExists, "a kernel of this id exists already"),
+    "sessions_scaling_group_fkey": (errors.ScalingGroupNotFound, "the session's scaling group does not exist"),
+    "sessions_access_key_fkey": (errors.OwnerNotFound, "the session's access key does not exist"),
+    "sessions_user_id_fkey": (errors.OwnerNotFound, "the session's user does not exist"),
+    "sessions_project_id_fkey": (errors.OwnerNotFound, "the session's project does not exist"),
+    "sessions_domain_name_fkey": (errors.OwnerNotFound, "the session's domain does not exist"),
+}
+
+
+def translated(error: BaseException) -> Optional[SchedulerRepoError]:
+    """Return the package's error for one of the driver or SQLAlchemy, or None if it is neither.
+
+    The caller raises it ``from`` the original. The message carries the server's own words and, where the server
+    names one, the constraint; never a connection string.
+    """
+    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        return translated(error.orig.__cause__ or error.orig) or errors.DatabaseError(str(error.orig))
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_server(error)
+    if isinstance(error, sa.exc.TimeoutError):
+        return errors.DatabaseTimeout("no connection of the pool became free in time; enlarge the pool")
+    if isinstance(error, TimeoutError):
+        return errors.DatabaseTimeout("the database did not answer in time")
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return errors.InvalidSettings(f"the database URL cannot be used: {error}")
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
+        return errors.DatabaseUnavailable(f"the connection to the database failed: {_first_line(error)}")
+    if isinstance(error, sa.exc.SQLAlchemyError):
+        return errors.DatabaseError(_first_line(error))
+    return None
+
+
+def _of_server(error: asyncpg.PostgresError) -> SchedulerRepoError:
+    sqlstate = error.sqlstate or ""
+    constraint = getattr(error, "constraint_name", None)
+    if constraint in _BY_CONSTRAINT:
+        kind, words = _BY_CONSTRAINT[constraint]
+        return kind(f"{words}: {getattr(error, 'detail', None) or constraint}; nothing was written")
+    for prefix, kind, advice in _BY_SQLSTATE:
+        if sqlstate.startswith(prefix):
+            named = f", constraint {constraint}" if constraint else ""
+            return kind(f"{_first_line(error)} (SQLSTATE {sqlstate}{named}): {advice}")
+    return errors.DatabaseError(f"{_first_line(error)} (SQLSTATE {sqlstate or 'unknown'})")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

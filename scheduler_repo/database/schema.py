@@ -1,0 +1,159 @@
+"""Making the schema in a database, and saying how a database's schema differs from the package's.
+
+Every function takes a SQLAlchemy ``AsyncConnection`` with the asyncpg driver. The schema lies where the
+connection's search_path points first, ``public`` unless it was changed.
+"""
+
+import secrets
+from typing import Final, Optional
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler_repo.database.catalog import (
+    SchemaDifference,
+    SchemaObjectKind,
+    compare_catalogs,
+    read_catalog,
+    set_search_path,
+)
+from scheduler_repo.database.schema_version import (
+    VERSION_TABLE,
+    current_revision,
+    head_revision,
+    known_revisions,
+    refuse_unknown_revision,
+    require_schema,
+)
+from scheduler_repo.database.sql_files import read_sql_file
+from scheduler_repo.database.transaction import transaction_on
+from scheduler_repo.errors import PermissionDenied, SchemaMismatch
+from scheduler_repo.models import Base
+
+__all__ = [
+    "upgrade_schema",
+    "downgrade_schema",
+    "check_schema",
+    "current_revision",
+    "require_schema",
+    "head_revision",
+    "known_revisions",
+    "SchemaDifference",
+    "SchemaObjectKind",
+    "SchemaUpgrade",
+    "VERSION_TABLE",
+]
+
+_LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.schema', 0))")
+_FIND_TABLES: Final = sa.text(
+    """
+SELECT c.relname::text
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = current_schema() AND c.relname = ANY (CAST(:tables AS text[]))
+ORDER BY c.relname
+"""
+)
+_FIND_PLACE: Final = sa.text(
+    """
+SELECT current_schema()::text, current_user::text, current_database()::text,
+    has_database_privilege(current_database(), 'CREATE')
+"""
+)
+
+
+class SchemaUpgrade(msgspec.Struct, frozen=True):
+    """What an upgrade did: ``from_revision`` is None where there was no schema; equal ones: nothing to do."""
+
+    from_revision: Optional[str]
+    to_revision: str
+
+
+async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
+    """Bring the database to the revision that this package needs, and set each role's privileges.
+
+    Run it as the owner role, after sql/roles.sql. All in one transaction, which waits for another
+    upgrade that is under way; safe to repeat. Raises SchemaMismatch if the database is newer than the package,
+    or holds tables of the same names that are not its own, PermissionDenied if the role may not create
+    tables.
+    """
+    # Alembic takes long to load, and only this and its reverse need it.
+    from scheduler_repo.database.migrations import migrate_up
+
+    async with transaction_on(connection, keep=True):
+        await connection.execute(_LOCK)
+        found, head = await current_revision(connection), head_revision()
+        if found is None:
+            await _refuse_tables_of_others(connection)
+        else:
+            refuse_unknown_revision(found)
+        await connection.run_sync(migrate_up, head)
+        await _set_privileges(connection)
+    return SchemaUpgrade(found, head)
+
+
+async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[str]) -> None:
+    """Undo the migrations after ``to_revision``; None undoes all of them, and loses all data.
+
+    Run it as the owner role, with the package's processes stopped. One transaction. Raises SchemaMismatch if
+    the package does not know one of the two revisions.
+    """
+    from scheduler_repo.database.migrations import migrate_down
+
+    async with transaction_on(connection, keep=True):
+        await connection.execute(_LOCK)
+        found = await current_revision(connection)
+        for revision in (found, to_revision):
+            if revision is not None:
+                refuse_unknown_revision(revision)
+        if found is not None:
+            await connection.run_sync(migrate_down, to_revision or "base")
+        if to_revision is None:
+            await connection.execute(sa.text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
+
+
+async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, ...]:
+    """Compare the database's tables with the package's models, and return every difference, ordered.
+
+    The models' tables are made in a schema of a temporary name, inside a transaction that is rolled back: no
+    trace is left, and no writer waits for it. Tables, views and functions of others do not matter; what was added
+    to one of the package's tables does. Run it as the owner role: raises PermissionDenied if the role
+    may not create schemas. Costs about as much as making the tables.
+    """
+    async with transaction_on(connection, keep=False):
+        live, role, database, may_create = (await connection.execute(_FIND_PLACE)).one()
+        if not may_create:
+            raise PermissionDenied(
+                f"the check needs a schema for a moment, and role {role} may not create one in database "
+                f"{database}; run it as scheduler_repo_owner, and sql/roles.sql in this database before"
+            )
+        if live is None:
+            raise SchemaMismatch(
+                f"the search_path of role {role} names no schema that database {database} has; correct it"
+            )
+        tables = [table.name for table in Base.metadata.sorted_tables]
+        found = await read_catalog(connection, live, tables)
+        scratch = f"scheduler_repo_check_{secrets.token_hex(8)}"
+        await connection.execute(sa.text(f"CREATE SCHEMA {scratch}"))
+        await set_search_path(connection, scratch)
+        await connection.run_sync(Base.metadata.create_all, checkfirst=False)
+        expected = await read_catalog(connection, scratch, tables)
+    return compare_catalogs(expected, found)
+
+
+async def _refuse_tables_of_others(connection: AsyncConnection) -> None:
+    tables = [table.name for table in Base.metadata.sorted_tables]
+    found = list((await connection.execute(_FIND_TABLES, {"tables": tables})).scalars())
+    if found:
+        raise SchemaMismatch(
+            f"the database has tables of the names {', '.join(found)}, but no {VERSION_TABLE}: they are "
+            "not this package's; give it a database of its own, or a schema that is first in the search_path"
+        )
+
+
+async def _set_privileges(connection: AsyncConnection) -> None:
+    # Several statements at once, which only the driver itself can send.
+    raw = await connection.get_raw_connection()
+    if raw.driver_connection is not None:
+        await raw.driver_connection.execute(read_sql_file("grants.sql"))

@@ -1,0 +1,34 @@
+"""The hot statements: one file each under ``sql/queries``, run through the driver as they stand."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scheduler_repo.database.engine import driver_connection
+from scheduler_repo.database.sql_files import SQL_ROOT
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from scheduler_repo.database.engine import SASession
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One hot statement: its file's name and text."""
+
+    name: str
+    text: str
+
+
+def load_statement(name: str) -> Statement:
+    """Read ``sql/queries/<name>.sql``; raises FileNotFoundError if the package was built without it."""
+    return Statement(name, (SQL_ROOT / "queries" / f"{name}.sql").read_text(encoding="utf-8"))
+
+
+async def fetch_rows(db_sess: "SASession", statement: Statement, *parameters: object) -> "list[Record]":
+    """Run a hot statement in the session's transaction and return the driver's own rows.
+
+    Costs one round trip (two the first time on a connection) and no row object beyond the driver's.
+    """
+    rows: list[Record] = await driver_connection(db_sess).fetch(statement.text, *parameters)
+    return rows

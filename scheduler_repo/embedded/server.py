@@ -1,0 +1,246 @@
+"""What both embedded servers share: a private directory, one child process, and an end to both."""
+
+import abc
+import atexit
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Final, Literal, Optional, Self
+
+from scheduler_repo.embedded.account import Account
+from scheduler_repo.embedded.directory import PrivateDirectory
+from scheduler_repo.embedded.errors import EmbeddedServerError
+from scheduler_repo.embedded.lifeline import Lifeline
+
+StopMode = Literal["fast", "immediate"]
+
+_POLL_SECONDS: Final = 0.01
+_STOP_SECONDS: Final = 30.0
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class EmbeddedServer(abc.ABC):
+    """One server in a private directory, reached through a Unix socket; see its two subclasses.
+
+    As a context manager it starts, and at the end stops and deletes its directory (unless ``keep``).
+    Not for use from several threads at once.
+    """
+
+    _NAME: ClassVar[str]
+    _PREFIX: ClassVar[str]
+    _SIGNALS: ClassVar[dict[StopMode, signal.Signals]]
+
+    def __init__(self, *, keep: bool, parent: Optional[Path], start_timeout: float) -> None:
+        """``start_timeout`` is in seconds; ``parent`` is the folder that gets the private directory."""
+        self.keep = keep
+        self._parent = parent
+        self._start_timeout = start_timeout
+        self._home: Optional[PrivateDirectory] = None
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._lifeline: Optional[Lifeline] = None
+        self._owner_pid = 0
+
+    # -- what a server defines -----------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _account(self) -> Account:
+        """The account that the server runs as."""
+
+    @abc.abstractmethod
+    def _check(self) -> None:
+        """Refuse, before anything is made, what cannot work."""
+
+    @abc.abstractmethod
+    def _prepare(self, home: PrivateDirectory) -> None:
+        """Fill a new private directory."""
+
+    @abc.abstractmethod
+    def _command(self, home: PrivateDirectory) -> Sequence[str]:
+        """The server's command line."""
+
+    @abc.abstractmethod
+    def _is_ready(self, home: PrivateDirectory, pid: int) -> bool:
+        """Whether the server started as ``pid`` takes connections now."""
+
+    def _may_try_again(self, home: PrivateDirectory, log_offset: int) -> bool:
+        """Whether a server that ended while starting was stopped by something that passes."""
+        return False
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start, on the data of an earlier start if there is any.
+
+        Raises EmbeddedServerError, with the end of the server's log. A failed first start leaves nothing
+        behind; a failed later one leaves the data as they were.
+        """
+        if self.running:
+            raise EmbeddedServerError(
+                f"{self._NAME} runs already (pid {self.pid}); stop it first, or use restart"
+            )
+        self._release()
+        is_first = self._home is None
+        try:
+            self._check()
+            home = self._create() if self._home is None else self._home
+            self._launch(home)
+        except BaseException as error:
+            self.stop("immediate")
+            if is_first:
+                self.remove()
+            if isinstance(error, OSError):
+                raise EmbeddedServerError(f"{self._NAME} cannot be started: {error}") from error
+            raise
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop and keep the data: ``fast`` in good order, ``immediate`` as in a crash.
+
+        Does nothing if the server does not run. One that does not end within 30 seconds is killed; raises
+        EmbeddedServerError if it outlives even that.
+        """
+        if self._is_forked_copy():
+            return
+        process = self._process
+        if process is not None and process.poll() is None:
+            for number in (self._SIGNALS[mode], self._SIGNALS["immediate"], signal.SIGKILL):
+                process.send_signal(number)
+                # A server that someone paused would not see the others.
+                process.send_signal(signal.SIGCONT)
+                try:
+                    process.wait(_STOP_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    _LOGGER.warning("%s outlived %s by %s s", self._NAME, number.name, _STOP_SECONDS)
+            else:
+                raise EmbeddedServerError(
+                    f"{self._NAME} (pid {process.pid}) was killed and has not ended; look at what holds it"
+                )
+        self._release()
+
+    def restart(self, mode: StopMode = "fast") -> None:
+        """Stop, then start on the same data; raises as ``start`` does."""
+        self.stop(mode)
+        self.start()
+
+    def remove(self) -> None:
+        """Stop the server and delete its directory; raises EmbeddedServerError if that cannot be done."""
+        if self._is_forked_copy():
+            return
+        self.stop("immediate")
+        home, self._home = self._home, None
+        atexit.unregister(self._finish)
+        if home is not None:
+            home.remove()
+
+    def __enter__(self) -> Self:
+        """Start; raises as ``start`` does."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """Stop, and delete the directory unless ``keep``."""
+        self._finish()
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; raises EmbeddedServerError while it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            raise EmbeddedServerError(f"{self._NAME} does not run, so it has no process id; start it first")
+        return self._process.pid
+
+    @property
+    def directory(self) -> Path:
+        """The private directory; raises EmbeddedServerError before the first start and after ``remove``."""
+        return self._existing_home().path
+
+    @property
+    def socket_directory(self) -> Path:
+        """The directory of the server's Unix socket; raises as ``directory`` does."""
+        return self._existing_home().socket
+
+    @property
+    def log_file(self) -> Path:
+        """What the server wrote; raises as ``directory`` does."""
+        return self._existing_home().log
+
+    # -- the work ------------------------------------------------------------------------------
+
+    def _existing_home(self) -> PrivateDirectory:
+        if self._home is None:
+            raise EmbeddedServerError(f"{self._NAME} has no directory: it was never started, or it was removed")
+        return self._home
+
+    def _create(self) -> PrivateDirectory:
+        home = PrivateDirectory.create(self._PREFIX, self._account(), self._parent)
+        self._home = home
+        self._owner_pid = os.getpid()
+        atexit.register(self._finish)
+        self._prepare(home)
+        return home
+
+    def _launch(self, home: PrivateDirectory) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        command = self._command(home)
+        while True:
+            log_offset = home.log.stat().st_size
+            process = home.spawn(command)
+            self._process = process
+            self._lifeline = Lifeline.attach(
+                process, self._SIGNALS["immediate"], None if self.keep else home.path
+            )
+            if self._wait_until_ready(home, process, deadline):
+                return
+            if time.monotonic() >= deadline or not self._may_try_again(home, log_offset):
+                raise EmbeddedServerError(
+                    f"{self._NAME} ended with status {process.returncode} while starting "
+                    f"({command[0]}); its log ends:\n{home.log_tail()}"
+                )
+            self._release()
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_until_ready(
+        self, home: PrivateDirectory, process: subprocess.Popen[bytes], deadline: float
+    ) -> bool:
+        while process.poll() is None:
+            if self._is_ready(home, process.pid):
+                return True
+            if time.monotonic() >= deadline:
+                raise EmbeddedServerError(
+                    f"{self._NAME} was not ready within {self._start_timeout:g} s; give it longer "
+                    f"(start_timeout=) or see its log, which ends:\n{home.log_tail()}"
+                )
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _release(self) -> None:
+        lifeline, self._lifeline = self._lifeline, None
+        self._process = None
+        if lifeline is not None:
+            lifeline.release()
+
+    def _finish(self) -> None:
+        if self.keep:
+            self.stop()
+        else:
+            self.remove()
+
+    def _is_forked_copy(self) -> bool:
+        # A fork of the caller inherits this object and its exit handler, but the server is not its own.
+        return self._home is not None and os.getpid() != self._owner_pid

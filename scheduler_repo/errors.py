@@ -1,0 +1,144 @@
+"""Every error the package raises: one root, a stable code each, a message that says what to do."""
+
+from typing import ClassVar
+
+
+class SchedulerRepoError(Exception):
+    """The root of all errors of this package; ``error_code`` is stable across releases."""
+
+    error_code: ClassVar[str] = "scheduler_repo_error"
+
+
+# -- what the caller gave ----------------------------------------------------------------------
+
+
+class InvalidInput(SchedulerRepoError):
+    """An argument cannot be accepted; nothing was written."""
+
+    error_code = "invalid_input"
+
+
+class InvalidQuantity(InvalidInput):
+    """An amount is negative, not whole in its slot's smallest unit, not a number, or above 63 bits."""
+
+    error_code = "invalid_quantity"
+
+
+class UnknownSlotType(InvalidInput):
+    """An amount names a slot that the cluster does not have."""
+
+    error_code = "unknown_slot_type"
+
+
+class InvalidTrace(InvalidInput):
+    """A trace file cannot be read as a cluster; the message names file and line."""
+
+    error_code = "invalid_trace"
+
+
+class InvalidSettings(InvalidInput):
+    """A setting (option or environment variable) is missing or malformed."""
+
+    error_code = "invalid_settings"
+
+
+# -- what the database holds ---------------------------------------------------------------------
+
+
+class NotFound(SchedulerRepoError):
+    """What was asked for by its id does not exist."""
+
+    error_code = "not_found"
+
+
+class ScalingGroupNotFound(NotFound):
+    """No scaling group has this name."""
+
+    error_code = "scaling_group_not_found"
+
+
+class AlreadyExists(SchedulerRepoError):
+    """What was to be created exists already."""
+
+    error_code = "already_exists"
+
+
+class ScalingGroupAlreadyExists(AlreadyExists):
+    """A scaling group of this name exists already."""
+
+    error_code = "scaling_group_already_exists"
+
+
+class AgentAlreadyExists(AlreadyExists):
+    """An agent of this id exists already."""
+
+    error_code = "agent_already_exists"
+
+
+class SessionAlreadyExists(AlreadyExists):
+    """A session or kernel of this id exists already."""
+
+    error_code = "session_already_exists"
+
+
+class OwnerNotFound(NotFound):
+    """A session names a keypair, user, project or domain that does not exist."""
+
+    error_code = "owner_not_found"
+
+
+class ConstraintViolated(SchedulerRepoError):
+    """The database refused a row that breaks one of its constraints; the message names it."""
+
+    error_code = "constraint_violated"
+
+
+# -- the servers ---------------------------------------------------------------------------------
+
+
+class DatabaseError(SchedulerRepoError):
+    """The database refused or failed a statement in a way that the caller cannot mend by its input."""
+
+    error_code = "database_error"
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached, or the connection to it was lost."""
+
+    error_code = "database_unavailable"
+
+
+class DatabaseTimeout(DatabaseError):
+    """A statement, a lock or a pool checkout took longer than its bound."""
+
+    error_code = "database_timeout"
+
+
+class DatabaseReadOnly(DatabaseError):
+    """A write was sent to a database, or inside a transaction, that only reads."""
+
+    error_code = "database_read_only"
+
+
+class TransactionConflict(DatabaseError):
+    """A deadlock or a serialisation failure: the transaction did nothing and may be tried again."""
+
+    error_code = "transaction_conflict"
+
+
+class PermissionDenied(DatabaseError):
+    """The role lacks a privilege for the statement."""
+
+    error_code = "permission_denied"
+
+
+class SchemaMismatch(DatabaseError):
+    """The database's schema is missing, older or newer than this package needs."""
+
+    error_code = "schema_mismatch"
+
+
+class CacheUnavailable(SchedulerRepoError):
+    """Redis or Valkey cannot be reached; reads are answered by the database instead."""
+
+    error_code = "cache_unavailable"

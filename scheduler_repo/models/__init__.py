@@ -1,0 +1,34 @@
+"""SQLAlchemy rows: the same schema as sql/schema.sql, for simple reads and writes and for its check."""
+
+from scheduler_repo.models.agent import AgentHeartbeatRow, AgentRow, AgentSlotRow
+from scheduler_repo.models.base import Base
+from scheduler_repo.models.history import AgentHistoryRow, SessionHistoryRow
+from scheduler_repo.models.kernel import KernelRow
+from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
+from scheduler_repo.models.quota import QuotaRow, ResourcePolicyRow
+from scheduler_repo.models.scaling_group import ScalingGroupRow
+from scheduler_repo.models.session import SessionDependencyRow, SessionRow
+from scheduler_repo.models.slot_type import SlotTypeRow
+from scheduler_repo.models.vfolder import SessionVFolderMountRow, VFolderRow
+
+__all__ = [
+    "Base",
+    "SlotTypeRow",
+    "DomainRow",
+    "ProjectRow",
+    "UserRow",
+    "KeypairRow",
+    "ResourcePolicyRow",
+    "QuotaRow",
+    "VFolderRow",
+    "ScalingGroupRow",
+    "AgentRow",
+    "AgentSlotRow",
+    "AgentHeartbeatRow",
+    "AgentHistoryRow",
+    "SessionRow",
+    "KernelRow",
+    "SessionDependencyRow",
+    "SessionVFolderMountRow",
+    "SessionHistoryRow",
+]

@@ -1,0 +1,41 @@
+"""The texts of CHECKs and index conditions that several tables share."""
+
+import enum
+from collections.abc import Iterable
+from typing import Final
+
+from scheduler_repo.types import FINISHED_STATUSES, OCCUPYING_STATUSES, SessionStatus
+
+
+def is_one_of(column: str, words: Iterable[enum.StrEnum]) -> str:
+    """The condition that a column holds one of an enum's words."""
+    return f"{column} IN ({_quoted(words)})"
+
+
+def is_none_of(column: str, words: Iterable[enum.StrEnum]) -> str:
+    """The condition that a column holds none of an enum's words."""
+    return f"{column} NOT IN ({_quoted(words)})"
+
+
+def is_amounts(column: str) -> str:
+    """The condition that an array holds an amount, 0 or more, for every slot type that it covers."""
+    return f"(0 <= ALL ({column})) IS TRUE AND {_is_vector(column)}"
+
+
+def is_limits(column: str) -> str:
+    """The condition that an array holds a limit, 0 or more, or NULL for none, per slot type."""
+    return f"0 <= ALL ({column}) AND {_is_vector(column)}"
+
+
+def _is_vector(column: str) -> str:
+    return f"coalesce(array_ndims({column}), 1) = 1 AND coalesce(array_lower({column}, 1), 1) = 1"
+
+
+def _quoted(words: Iterable[enum.StrEnum]) -> str:
+    return ", ".join(f"'{word.value}'" for word in words)
+
+
+IS_PENDING: Final = f"status = '{SessionStatus.PENDING.value}'"
+IS_OCCUPYING: Final = is_one_of("status", OCCUPYING_STATUSES)
+IS_NOT_OCCUPYING: Final = is_none_of("status", OCCUPYING_STATUSES)
+IS_FINISHED: Final = is_one_of("status", FINISHED_STATUSES)

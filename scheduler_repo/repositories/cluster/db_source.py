@@ -1,0 +1,45 @@
+"""A whole cluster and its queue, loaded in one transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.repositories.agent.db_source import insert_agents
+from scheduler_repo.repositories.owner.db_source import insert_owners
+from scheduler_repo.repositories.scaling_group.db_source import ensure_slot_types, insert_scaling_groups
+from scheduler_repo.repositories.session.db_source import insert_sessions
+from scheduler_repo.specs import ClusterSpec
+
+T = TypeVar("T")
+# (agents loaded, sessions loaded) so far
+Progress = Callable[[int, int], None]
+_CHUNK = 2_000
+
+
+class ClusterDBSource:
+    """Loads clusters."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
+        """Take an engine."""
+        self._engine = engine
+
+    async def load_cluster(self, cluster: ClusterSpec, on_progress: Progress) -> None:
+        """Load a cluster, all or nothing; slot types and owners that exist already are used as they are."""
+        async with self._engine.begin_session() as db_sess:
+            slot_types = await ensure_slot_types(db_sess, cluster.slot_types)
+            slot_names = [slot_type.name for slot_type in slot_types]
+            await insert_scaling_groups(db_sess, cluster.scaling_groups)
+            await insert_owners(db_sess, cluster.owners, slot_names)
+            agents = sessions = 0
+            for agent_chunk in _chunks(cluster.agents):
+                await insert_agents(db_sess, agent_chunk, slot_names)
+                agents += len(agent_chunk)
+                on_progress(agents, sessions)
+            for session_chunk in _chunks(cluster.sessions):
+                await insert_sessions(db_sess, session_chunk, slot_names)
+                sessions += len(session_chunk)
+                on_progress(agents, sessions)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))

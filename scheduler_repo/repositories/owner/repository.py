@@ -1,0 +1,20 @@
+"""Owners of sessions, their policies and quotas."""
+
+from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+from scheduler_repo.specs import OwnersSpec
+
+
+class OwnerRepository:
+    """Registers owners."""
+
+    def __init__(self, db_source: OwnerDBSource) -> None:
+        """Take the database source."""
+        self._db_source = db_source
+
+    async def register_owners(self, owners: OwnersSpec) -> None:
+        """Make sure that these owners, policies and quotas exist; those that do are left as they are.
+
+        All or nothing. Raises UnknownSlotType, InvalidQuantity and ConstraintViolated (a user of a domain that
+        does not exist). Costs seven statements, whatever the number.
+        """
+        await self._db_source.register_owners(owners)

@@ -1,0 +1,69 @@
+"""Scaling groups and slot types in PostgreSQL."""
+
+from collections.abc import Sequence
+
+from scheduler_repo.database.bulk import copy_rows, insert_missing
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.scheduling.data import SlotType
+from scheduler_repo.scheduling.transforms import slot_types_by_index
+from scheduler_repo.slots import checked_quantity
+from scheduler_repo.specs import ScalingGroupSpec, SlotTypeSpec
+
+SLOT_TYPES = load_statement("slot_types")
+
+
+class ScalingGroupDBSource:
+    """Creates scaling groups."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
+        """Take an engine."""
+        self._engine = engine
+
+    async def create_scaling_groups(self, groups: Sequence[ScalingGroupSpec]) -> None:
+        """Create groups, all or none; raises ScalingGroupAlreadyExists. Costs one statement."""
+        async with self._engine.begin_session() as db_sess:
+            await insert_scaling_groups(db_sess, groups)
+
+    async def register_slot_types(self, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
+        """Make sure that these slot types exist, and return all there are, by index.
+
+        Raises InvalidInput if one exists with other units. Costs at most four statements.
+        """
+        async with self._engine.begin_session() as db_sess:
+            return await ensure_slot_types(db_sess, slot_types)
+
+
+async def insert_scaling_groups(db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:
+    """Add groups in the session's transaction."""
+    rows = [(group.name, group.is_active, group.pending_timeout) for group in groups]
+    await copy_rows(db_sess, "scaling_groups", ("name", "is_active", "pending_timeout"), rows)
+
+
+async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
+    """Add the slot types that are missing at the next free indexes, in the session's transaction."""
+    known = {row[0]: row for row in await fetch_rows(db_sess, SLOT_TYPES)}
+    next_index = max((row[1] for row in known.values()), default=-1) + 1
+    missing = [slot_type for slot_type in slot_types if slot_type.name not in known]
+    rows = [
+        (
+            slot_type.name,
+            index,
+            checked_quantity(slot_type.units_per_whole, f"slot {slot_type.name}, units_per_whole"),
+            slot_type.display_unit,
+        )
+        for index, slot_type in enumerate(missing, start=next_index)
+    ]
+    columns = (("name", "text"), ("slot_index", "int2"), ("units_per_whole", "int8"), ("display_unit", "text"))
+    await insert_missing(db_sess, "slot_types", columns, rows)
+    found = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
+    by_name = {slot_type.name: slot_type for slot_type in found}
+    for slot_type in slot_types:
+        units = by_name[slot_type.name].units_per_whole
+        if units != slot_type.units_per_whole:
+            raise InvalidInput(
+                f"slot {slot_type.name} exists with {units} units per whole, not "
+                f"{slot_type.units_per_whole}; amounts cannot be mixed, use the existing units"
+            )
+    return found

@@ -1,0 +1,152 @@
+"""The statements that place a batch of sessions, in one transaction.
+
+Locks are taken in one order by every writer: sessions by id, owners' quota rows, agents, agent slots. What is
+judged is read after the locks, by later statements: at READ COMMITTED these see what the last holder of a
+lock committed.
+"""
+
+from collections.abc import Sequence
+
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.errors import TransactionConflict
+from scheduler_repo.repositories.scheduler import reading
+from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
+from scheduler_repo.scheduling.gate import Decisions, LockedSession, LockedState, decide
+from scheduler_repo.scheduling.raw import PendingSessionRow, RawSchedulingData, SchedulableAgentRow
+from scheduler_repo.scheduling.transforms import build_scheduling_data, finish, pending_owners
+from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus, SlotVector
+
+LOCK_SESSIONS = load_statement("lock_sessions")
+LOCK_QUOTAS = load_statement("lock_quotas")
+LOCK_AGENTS = load_statement("lock_agents")
+LOCK_AGENT_SLOTS = load_statement("lock_agent_slots")
+SCHEDULE_KERNELS = load_statement("schedule_kernels")
+SCHEDULE_SESSIONS = load_statement("schedule_sessions")
+CHANGE_AGENT_OCCUPANCY = load_statement("change_agent_occupancy")
+CHANGE_AGENT_CONTAINERS = load_statement("change_agent_containers")
+
+_SESSION_WIDTH = len(PendingSessionRow._fields)
+_AGENT_WIDTH = len(SchedulableAgentRow._fields)
+
+
+async def allocate_batch(
+    db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+) -> AllocationResult:
+    """Place what still holds of a batch; costs 16 statements, whatever its size."""
+    decisions = decide(allocations, await _locked_state(db_sess, scaling_group, allocations))
+    if decisions.accepted:
+        await _write(db_sess, decisions)
+    return AllocationResult(
+        tuple(allocation.session_id for allocation in decisions.accepted), tuple(decisions.rejected)
+    )
+
+
+async def _locked_state(
+    db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+) -> LockedState:
+    session_ids = sorted({allocation.session_id for allocation in allocations})
+    agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
+    sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
+    pending = [
+        row[:_SESSION_WIDTH]
+        for row in sessions
+        if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
+    ]
+    owners = pending_owners(pending)
+    owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
+    await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
+    agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
+    agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
+    open_agents = [
+        row[:_AGENT_WIDTH]
+        for row in agents
+        if row["status"] == AgentStatus.ALIVE
+        and row["is_schedulable"]
+        and row["scaling_group"] == scaling_group
+    ]
+    open_ids = {row[0] for row in open_agents}
+    groups = await fetch_rows(db_sess, reading.SCALING_GROUP, scaling_group)
+    if not groups:
+        raise reading.no_such_group(scaling_group)
+    (snapshot,) = await fetch_rows(db_sess, reading.SNAPSHOT)
+    raw = RawSchedulingData(
+        pending_limit=None,
+        snapshot=snapshot,
+        scaling_group=groups[0],
+        slot_types=await fetch_rows(db_sess, reading.SLOT_TYPES),
+        pending_sessions=pending,
+        pending_kernels=await fetch_rows(db_sess, reading.PENDING_KERNELS, scaling_group, session_ids),
+        pending_dependencies=await fetch_rows(
+            db_sess, reading.PENDING_DEPENDENCIES, scaling_group, session_ids
+        ),
+        agents=open_agents,
+        agent_slots=[row for row in agent_slots if row[0] in open_ids],
+        agent_occupancy=(),
+        owners=owners,
+        owner_occupancy=await fetch_rows(db_sess, reading.OWNER_OCCUPANCY, *owner_ids),
+        owner_session_counts=await fetch_rows(db_sess, reading.OWNER_SESSION_COUNTS, *owner_ids),
+        owner_limits=await fetch_rows(db_sess, reading.OWNER_LIMITS, *owner_ids),
+    )
+    return LockedState(
+        data=finish(build_scheduling_data(raw)),
+        sessions={
+            row["session_id"]: LockedSession(row["scaling_group"], SessionStatus(row["status"]))
+            for row in sessions
+        },
+        known_agents=frozenset(row["agent_id"] for row in agents),
+    )
+
+
+async def _write(db_sess: SASession, decisions: Decisions) -> None:
+    placed = [kernel for allocation in decisions.accepted for kernel in allocation.kernels]
+    await expect_rows(
+        db_sess,
+        len(placed),
+        SCHEDULE_KERNELS,
+        [kernel.kernel_id for kernel in placed],
+        [kernel.agent_id for kernel in placed],
+    )
+    session_ids = [allocation.session_id for allocation in decisions.accepted]
+    await expect_rows(db_sess, len(session_ids), SCHEDULE_SESSIONS, session_ids)
+    await change_agents(db_sess, decisions.added_slots, decisions.added_containers, sign=1)
+
+
+async def change_agents(
+    db_sess: SASession, slots: dict[AgentId, SlotVector], containers: dict[AgentId, int], *, sign: int
+) -> None:
+    """Add to (``sign`` 1) or take from (-1) the ledger of agents that are locked; costs two statements."""
+    changes = [
+        (agent_id, index, sign * amount)
+        for agent_id, amounts in slots.items()
+        for index, amount in enumerate(amounts)
+        if amount
+    ]
+    await expect_rows(
+        db_sess,
+        len(changes),
+        CHANGE_AGENT_OCCUPANCY,
+        [agent_id for agent_id, _, _ in changes],
+        [index for _, index, _ in changes],
+        [amount for _, _, amount in changes],
+    )
+    await expect_rows(
+        db_sess,
+        len(containers),
+        CHANGE_AGENT_CONTAINERS,
+        list(containers),
+        [sign * count for count in containers.values()],
+    )
+
+
+async def expect_rows(db_sess: SASession, count: int, statement: Statement, *parameters: object) -> None:
+    """Run a guarded UPDATE; raises TransactionConflict if it did not find every row as it was read.
+
+    The locks make that impossible for writers that take them; this holds against those that do not.
+    """
+    changed = len(await fetch_rows(db_sess, statement, *parameters))
+    if changed != count:
+        raise TransactionConflict(
+            f"{statement.name} found {changed} of {count} rows as they were under lock; "
+            "something writes without the locks, nothing was written"
+        )

@@ -1,0 +1,95 @@
+"""What one tick reads from PostgreSQL and writes back to it."""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.database.collector import collector_relaxed
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.repositories.scheduler.allocating import allocate_batch
+from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, fetch_raw_scheduling_data
+from scheduler_repo.repositories.scheduler.releasing import release_batch
+from scheduler_repo.scheduling.allocation import AllocationResult, ReleaseResult, SessionAllocation
+from scheduler_repo.scheduling.data import DatabaseIdentity, SchedulingData
+from scheduler_repo.scheduling.transforms import build_scheduling_data, finish_in_slices
+from scheduler_repo.types import ScalingGroupName, SessionId, SessionResult
+
+MAX_PENDING_LIMIT = 2**31 - 1
+
+
+class TimedSchedulingData(msgspec.Struct, frozen=True):
+    """A SchedulingData and where the time for it went, in seconds; nothing was read if it was cached."""
+
+    data: SchedulingData
+    read_seconds: float
+    transform_seconds: float
+
+
+class SchedulerDBSource:
+    """Reads the state of one scaling group in one snapshot, and writes a tick's decisions."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine, *, relax_collector: bool = True) -> None:
+        """Take an engine; ``relax_collector`` False leaves the cyclic collector of the process alone."""
+        self._engine = engine
+        self._relax_collector = relax_collector
+        self._identity: Optional[DatabaseIdentity] = None
+
+    async def get_scheduling_data(
+        self, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
+    ) -> TimedSchedulingData:
+        """Read what one tick of a group needs, true of one instant.
+
+        Raises ScalingGroupNotFound, InvalidInput for a ``pending_limit`` below 1, and the errors of the
+        database layer. Costs 12 statements in one transaction, whatever the size; time grows with the group's
+        pending kernels and agents and with the cluster's occupying kernels, not with what has finished.
+        """
+        if pending_limit is not None and not 1 <= pending_limit <= MAX_PENDING_LIMIT:
+            raise InvalidInput(
+                f"pending_limit {pending_limit} is out of range; give 1 to {MAX_PENDING_LIMIT}, or None for all"
+            )
+        with collector_relaxed(enabled=self._relax_collector):
+            started = perf_counter()
+            async with self._engine.begin_readonly_session() as db_sess:
+                raw = await fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
+            fetched = perf_counter()
+            data = await finish_in_slices(build_scheduling_data(raw))
+        self._identity = data.database
+        return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
+
+    async def get_database_identity(self) -> DatabaseIdentity:
+        """Return which database this is, as last read; costs one statement the first time."""
+        if self._identity is None:
+            async with self._engine.begin_readonly_session() as db_sess:
+                (row,) = await fetch_rows(db_sess, SNAPSHOT)
+            self._identity = DatabaseIdentity(*row[2:])
+        return self._identity
+
+    async def allocate_sessions(
+        self, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+    ) -> AllocationResult:
+        """Place pending sessions of a group on agents, each all or nothing, and say which could not be.
+
+        Raises the errors of the database layer; then nothing was written. Costs a constant number of statements
+        in one transaction; time grows with the batch.
+        """
+        if not allocations:
+            return AllocationResult((), ())
+        async with self._engine.begin_session() as db_sess:
+            return await allocate_batch(db_sess, scaling_group, allocations)
+
+    async def release_sessions(
+        self, session_ids: Sequence[SessionId], result: Optional[SessionResult] = None
+    ) -> ReleaseResult:
+        """Terminate sessions that occupy agents and give their slots back; say which did not occupy any.
+
+        Raises the errors of the database layer; then nothing was written. Costs a constant number of statements
+        in one transaction; time grows with the batch.
+        """
+        if not session_ids:
+            return ReleaseResult((), ())
+        async with self._engine.begin_session() as db_sess:
+            return await release_batch(db_sess, session_ids, result)

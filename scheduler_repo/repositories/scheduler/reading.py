@@ -1,0 +1,79 @@
+"""The statements of one tick, run in one transaction into raw rows."""
+
+from typing import Optional
+
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.errors import ScalingGroupNotFound
+from scheduler_repo.scheduling.raw import RawSchedulingData
+from scheduler_repo.scheduling.transforms import pending_owners
+from scheduler_repo.types import ScalingGroupName
+
+SNAPSHOT = load_statement("snapshot")
+SCALING_GROUP = load_statement("scaling_group")
+SLOT_TYPES = load_statement("slot_types")
+PENDING_SESSIONS = load_statement("pending_sessions")
+PENDING_KERNELS = load_statement("pending_kernels")
+PENDING_DEPENDENCIES = load_statement("pending_dependencies")
+SCHEDULABLE_AGENTS = load_statement("schedulable_agents")
+SCHEDULABLE_AGENT_SLOTS = load_statement("schedulable_agent_slots")
+AGENT_OCCUPANCY = load_statement("agent_occupancy")
+OWNER_OCCUPANCY = load_statement("owner_occupancy")
+OWNER_SESSION_COUNTS = load_statement("owner_session_counts")
+OWNER_LIMITS = load_statement("owner_limits")
+
+TICK_STATEMENTS: tuple[Statement, ...] = (
+    SNAPSHOT,
+    SCALING_GROUP,
+    SLOT_TYPES,
+    PENDING_SESSIONS,
+    PENDING_KERNELS,
+    PENDING_DEPENDENCIES,
+    SCHEDULABLE_AGENTS,
+    SCHEDULABLE_AGENT_SLOTS,
+    AGENT_OCCUPANCY,
+    OWNER_OCCUPANCY,
+    OWNER_SESSION_COUNTS,
+    OWNER_LIMITS,
+)
+
+
+def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
+    """Make the error for a group that does not exist."""
+    return ScalingGroupNotFound(
+        f"there is no scaling group {scaling_group!r}; correct the name or create the group"
+    )
+
+
+async def fetch_raw_scheduling_data(
+    db_sess: SASession, scaling_group: ScalingGroupName, pending_limit: Optional[int]
+) -> RawSchedulingData:
+    """Run the statements of one tick in the session's transaction; raises ScalingGroupNotFound.
+
+    Costs 12 statements, whatever the size.
+    """
+    # The first statement takes the snapshot.
+    (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
+    groups = await fetch_rows(db_sess, SCALING_GROUP, scaling_group)
+    if not groups:
+        raise no_such_group(scaling_group)
+    sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
+    window = None if pending_limit is None else [row[0] for row in sessions]
+    owners = pending_owners(sessions)
+    owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
+    return RawSchedulingData(
+        pending_limit=pending_limit,
+        snapshot=snapshot,
+        scaling_group=groups[0],
+        slot_types=await fetch_rows(db_sess, SLOT_TYPES),
+        pending_sessions=sessions,
+        pending_kernels=await fetch_rows(db_sess, PENDING_KERNELS, scaling_group, window),
+        pending_dependencies=await fetch_rows(db_sess, PENDING_DEPENDENCIES, scaling_group, window),
+        agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
+        agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
+        agent_occupancy=await fetch_rows(db_sess, AGENT_OCCUPANCY, scaling_group),
+        owners=owners,
+        owner_occupancy=await fetch_rows(db_sess, OWNER_OCCUPANCY, *owner_ids),
+        owner_session_counts=await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids),
+        owner_limits=await fetch_rows(db_sess, OWNER_LIMITS, *owner_ids),
+    )

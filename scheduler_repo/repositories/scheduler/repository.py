@@ -1,0 +1,68 @@
+"""The scheduler's repository: what spans entities for one tick."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
+from scheduler_repo.scheduling.allocation import AllocationResult, ReleaseResult, SessionAllocation
+from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.types import ScalingGroupName, SessionId, SessionResult
+
+
+class SchedulerRepository:
+    """One tick's read and writes; with a cache source, readers may ask for a somewhat older answer."""
+
+    def __init__(
+        self, db_source: SchedulerDBSource, cache_source: Optional[SchedulerCacheSource] = None
+    ) -> None:
+        """Take the database source and, where readers share answers through Redis, the cache source."""
+        self._db_source = db_source
+        self._cache_source = cache_source
+
+    async def get_scheduling_data(
+        self,
+        scaling_group: ScalingGroupName,
+        max_staleness: float = 0,
+        pending_limit: Optional[int] = None,
+    ) -> SchedulingData:
+        """Return all that one tick of a group needs, true of one instant.
+
+        ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer that is so old, from
+        the cache if there is one. ``pending_limit`` bounds the queue and is never answered from the cache.
+        Raises ScalingGroupNotFound, InvalidInput and the errors of the database layer. Costs 12 statements, or
+        one round trip to Redis.
+        """
+        return (await self.get_timed_scheduling_data(scaling_group, max_staleness, pending_limit)).data
+
+    async def get_timed_scheduling_data(
+        self,
+        scaling_group: ScalingGroupName,
+        max_staleness: float = 0,
+        pending_limit: Optional[int] = None,
+    ) -> TimedSchedulingData:
+        """Do as ``get_scheduling_data`` does, and say where the time went (seconds)."""
+        if self._cache_source is not None and pending_limit is None:
+            return await self._cache_source.get_scheduling_data(scaling_group, max_staleness)
+        return await self._db_source.get_scheduling_data(scaling_group, pending_limit)
+
+    async def allocate_sessions(
+        self, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+    ) -> AllocationResult:
+        """Place pending sessions of a group on agents, each all or nothing, and say which could not be.
+
+        No agent is overcommitted and no quota exceeded, whoever writes at the same time; among the sessions of
+        a batch the earlier win. Raises the errors of the database layer; then nothing was written. Costs a
+        constant number of statements in one transaction; time grows with the batch.
+        """
+        return await self._db_source.allocate_sessions(scaling_group, allocations)
+
+    async def release_sessions(
+        self, session_ids: Sequence[SessionId], result: Optional[SessionResult] = None
+    ) -> ReleaseResult:
+        """Terminate sessions that occupy agents and give their slots back; say which did not occupy any.
+
+        Raises the errors of the database layer; then nothing was written. Costs a constant number of statements
+        in one transaction; time grows with the batch.
+        """
+        return await self._db_source.release_sessions(session_ids, result)

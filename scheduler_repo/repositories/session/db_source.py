@@ -1,0 +1,112 @@
+"""Sessions in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from scheduler_repo.database.bulk import copy_rows
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
+from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
+from scheduler_repo.scheduling.transforms import slot_types_by_index
+from scheduler_repo.slots import slot_vector
+from scheduler_repo.specs import SessionCreationSpec
+from scheduler_repo.types import SessionId, SessionStatus, SlotName
+
+_MICROSECOND = timedelta(microseconds=1)
+_OWNER_COLUMNS = ("access_key", "user_id", "project_id", "domain_name")
+_SESSION_COLUMNS = (
+    "id",
+    "name",
+    "scaling_group",
+    *_OWNER_COLUMNS,
+    "session_type",
+    "cluster_mode",
+    "priority",
+    "designated_agent_ids",
+    "created_at",
+    "requested_start_at",
+)
+_KERNEL_COLUMNS = (
+    "id",
+    "session_id",
+    "kernel_index",
+    "scaling_group",
+    *_OWNER_COLUMNS,
+    "image",
+    "architecture",
+    "requested_slots",
+)
+
+
+class SessionDBSource:
+    """Enqueues sessions."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
+        """Take an engine."""
+        self._engine = engine
+
+    async def enqueue_sessions(self, sessions: Sequence[SessionCreationSpec]) -> tuple[SessionId, ...]:
+        """Put sessions into their groups' queues, all or none, and return their ids in the order given.
+
+        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, UnknownSlotType, InvalidQuantity and
+        InvalidInput. Costs six statements, whatever the number.
+        """
+        async with self._engine.begin_session() as db_sess:
+            slot_types = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
+            await insert_sessions(db_sess, sessions, [slot_type.name for slot_type in slot_types])
+        return tuple(session.session_id for session in sessions)
+
+
+async def insert_sessions(
+    db_sess: SASession, sessions: Sequence[SessionCreationSpec], slot_names: Sequence[SlotName]
+) -> None:
+    """Add sessions, their kernels, dependencies and history in the session's transaction."""
+    (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
+    now: datetime = snapshot[0]
+    session_rows: list[tuple[object, ...]] = []
+    kernel_rows: list[tuple[object, ...]] = []
+    dependency_rows: list[tuple[object, ...]] = []
+    for position, session in enumerate(sessions):
+        subject = f"session {session.name} ({session.session_id})"
+        if session.session_id in session.depends_on or len(set(session.depends_on)) < len(session.depends_on):
+            raise InvalidInput(
+                f"{subject} depends on itself, or on one session twice; name each other one once"
+            )
+        owners = (session.access_key, session.user_id, session.project_id, session.domain_name)
+        session_rows.append(
+            (
+                session.session_id,
+                session.name,
+                session.scaling_group,
+                *owners,
+                session.session_type.value,
+                session.cluster_mode.value,
+                session.priority,
+                sorted(session.designated_agent_ids),
+                # One batch, one clock: a microsecond apart, so that the queue keeps the order given.
+                session.created_at or now + position * _MICROSECOND,
+                session.requested_start_at,
+            )
+        )
+        dependency_rows.extend((session.session_id, other) for other in session.depends_on)
+        for index, kernel in enumerate(session.kernels):
+            requested = slot_vector(kernel.requested_slots, slot_names, f"{subject}, kernel {index}")
+            kernel_rows.append(
+                (
+                    kernel.kernel_id,
+                    session.session_id,
+                    index,
+                    session.scaling_group,
+                    *owners,
+                    kernel.image,
+                    kernel.architecture,
+                    requested,
+                )
+            )
+    await copy_rows(db_sess, "sessions", _SESSION_COLUMNS, session_rows)
+    await copy_rows(db_sess, "kernels", _KERNEL_COLUMNS, kernel_rows)
+    await copy_rows(db_sess, "session_dependencies", ("session_id", "depends_on"), dependency_rows)
+    history_rows = [(session.session_id, SessionStatus.PENDING.value) for session in sessions]
+    await copy_rows(db_sess, "session_history", ("session_id", "to_status"), history_rows)

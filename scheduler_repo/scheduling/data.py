@@ -1,0 +1,167 @@
+"""SchedulingData: the immutable answer of one read, all that one tick needs.
+
+Everything in it is a frozen struct, a tuple or a scalar, all the way down, so that a planner can share it
+freely. Amounts are whole numbers in each slot's smallest unit. None of the structs can be part of a
+reference cycle, hence ``gc=False``: a million of them cost the collector nothing.
+"""
+
+from datetime import datetime, timedelta
+from typing import Generic, NewType, Optional, TypeVar
+
+import msgspec
+
+from scheduler_repo.types import (
+    AccessKey,
+    AgentId,
+    Architecture,
+    ClusterMode,
+    DomainName,
+    KernelId,
+    ProjectId,
+    ResourcePolicyName,
+    ScalingGroupName,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    SlotLimits,
+    SlotName,
+    SlotVector,
+    UserId,
+)
+
+# The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
+SnapshotToken = NewType("SnapshotToken", str)
+OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
+
+
+class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
+    """Which database answered: one cluster, one database in it, one start of its server."""
+
+    system_identifier: int
+    database_oid: int
+    started_at: datetime
+
+
+class SlotType(msgspec.Struct, frozen=True, gc=False):
+    """A kind of resource; ``units_per_whole`` smallest units make one unit as people write it."""
+
+    name: SlotName
+    slot_index: int
+    units_per_whole: int
+    display_unit: str
+
+
+class ScalingGroupInfo(msgspec.Struct, frozen=True, gc=False):
+    """The group of one tick and its options."""
+
+    name: ScalingGroupName
+    is_active: bool
+    pending_timeout: Optional[timedelta]
+
+
+class PendingKernel(msgspec.Struct, frozen=True, gc=False):
+    """One container that a pending session asks for; ``architecture`` None takes any agent."""
+
+    kernel_id: KernelId
+    kernel_index: int
+    architecture: Optional[Architecture]
+    requested_slots: SlotVector
+
+
+class SessionDependency(msgspec.Struct, frozen=True, gc=False):
+    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+
+    depends_on: SessionId
+    status: Optional[SessionStatus]
+    result: Optional[SessionResult]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the other session terminated with success."""
+        return self.status is SessionStatus.TERMINATED and self.result is SessionResult.SUCCESS
+
+    @property
+    def can_be_met(self) -> bool:
+        """Whether the other session may still succeed, or has."""
+        return self.is_met or (
+            self.status is not None
+            and self.status not in (SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
+        )
+
+
+class PendingSession(msgspec.Struct, frozen=True, gc=False):
+    """A session that waits to be placed, all of its kernels or none.
+
+    ``kernels`` are ordered by index, ``dependencies`` by id, ``designated_agent_ids`` as text; no designated
+    agents means any agent.
+    """
+
+    session_id: SessionId
+    name: str
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    priority: int
+    session_type: SessionType
+    cluster_mode: ClusterMode
+    created_at: datetime
+    requested_start_at: Optional[datetime]
+    designated_agent_ids: tuple[AgentId, ...]
+    kernels: tuple[PendingKernel, ...]
+    dependencies: tuple[SessionDependency, ...]
+
+
+class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
+    """An agent that takes kernels: alive, not draining, open for scheduling.
+
+    ``occupied`` is the ledger that the writes keep; ``occupied_by_kernels`` is the sum over its kernels in the
+    same snapshot. They are equal unless a counter has drifted.
+    """
+
+    agent_id: AgentId
+    address: str
+    architecture: Architecture
+    container_count: int
+    max_containers: Optional[int]
+    capacity: SlotVector
+    occupied: SlotVector
+    occupied_by_kernels: SlotVector
+
+
+class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
+    """What one owner occupies across all groups, and what it may occupy at the most.
+
+    The limits are the least of the owner's policy and its own quota; None where neither limits.
+    """
+
+    owner_id: OwnerT
+    occupied: SlotVector
+    session_count: int
+    resource_policy: Optional[ResourcePolicyName]
+    slot_limits: SlotLimits
+    max_concurrent_sessions: Optional[int]
+    max_kernels_per_session: Optional[int]
+
+
+class SchedulingData(msgspec.Struct, frozen=True, gc=False):
+    """All that one tick of one scaling group needs, true of one instant.
+
+    ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
+    are those of the pending sessions. ``observed_at`` is the clock of the database at ``snapshot``.
+    ``pending_limit`` is the bound that the read was given: sessions may wait behind it.
+    """
+
+    database: DatabaseIdentity
+    snapshot: SnapshotToken
+    observed_at: datetime
+    pending_limit: Optional[int]
+    scaling_group: ScalingGroupInfo
+    slot_types: tuple[SlotType, ...]
+    pending_sessions: tuple[PendingSession, ...]
+    agents: tuple[SchedulableAgent, ...]
+    access_keys: tuple[OwnerUsage[AccessKey], ...]
+    users: tuple[OwnerUsage[UserId], ...]
+    projects: tuple[OwnerUsage[ProjectId], ...]
+    domains: tuple[OwnerUsage[DomainName], ...]

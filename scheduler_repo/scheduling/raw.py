@@ -1,0 +1,179 @@
+"""RawSchedulingData: the rows of one snapshot, as the driver gave them, before any transform.
+
+The row types say which columns each statement has, in their order; nothing constructs them. A test ties them
+to the statements, as what is built by position is not validated.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, Optional
+
+import msgspec
+
+from scheduler_repo.types import (
+    AccessKey,
+    AgentId,
+    Architecture,
+    DomainName,
+    KernelId,
+    ProjectId,
+    ResourcePolicyName,
+    ScalingGroupName,
+    SessionId,
+    SlotName,
+    UserId,
+)
+
+
+class SnapshotRow(NamedTuple):
+    """snapshot.sql"""
+
+    observed_at: datetime
+    snapshot: str
+    system_identifier: int
+    database_oid: int
+    started_at: datetime
+
+
+class ScalingGroupRow(NamedTuple):
+    """scaling_group.sql"""
+
+    name: ScalingGroupName
+    is_active: bool
+    pending_timeout: Optional[timedelta]
+
+
+class SlotTypeRow(NamedTuple):
+    """slot_types.sql"""
+
+    name: SlotName
+    slot_index: int
+    units_per_whole: int
+    display_unit: str
+
+
+class PendingSessionRow(NamedTuple):
+    """pending_sessions.sql"""
+
+    session_id: SessionId
+    name: str
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    priority: int
+    session_type: str
+    cluster_mode: str
+    created_at: datetime
+    requested_start_at: Optional[datetime]
+    designated_agent_ids: list[str]
+
+
+class PendingKernelRow(NamedTuple):
+    """pending_kernels.sql"""
+
+    session_id: SessionId
+    kernel_id: KernelId
+    kernel_index: int
+    architecture: Optional[Architecture]
+    requested_slots: list[int]
+
+
+class PendingDependencyRow(NamedTuple):
+    """pending_dependencies.sql"""
+
+    session_id: SessionId
+    depends_on: SessionId
+    status: Optional[str]
+    result: Optional[str]
+
+
+class SchedulableAgentRow(NamedTuple):
+    """schedulable_agents.sql"""
+
+    agent_id: AgentId
+    address: str
+    architecture: Architecture
+    container_count: int
+    max_containers: Optional[int]
+
+
+class AgentSlotRow(NamedTuple):
+    """schedulable_agent_slots.sql"""
+
+    agent_id: AgentId
+    slot_index: int
+    capacity: int
+    occupied: int
+
+
+class AgentOccupancyRow(NamedTuple):
+    """agent_occupancy.sql"""
+
+    agent_id: AgentId
+    slot_index: int
+    occupied: int
+
+
+class OwnerOccupancyRow(NamedTuple):
+    """owner_occupancy.sql: one of the four owner columns is set."""
+
+    access_key: Optional[AccessKey]
+    user_id: Optional[UserId]
+    project_id: Optional[ProjectId]
+    domain_name: Optional[DomainName]
+    slot_index: int
+    occupied: int
+
+
+class OwnerSessionCountRow(NamedTuple):
+    """owner_session_counts.sql: one of the four owner columns is set."""
+
+    access_key: Optional[AccessKey]
+    user_id: Optional[UserId]
+    project_id: Optional[ProjectId]
+    domain_name: Optional[DomainName]
+    session_count: int
+
+
+class OwnerLimitsRow(NamedTuple):
+    """owner_limits.sql: one of the four owner columns is set."""
+
+    access_key: Optional[AccessKey]
+    user_id: Optional[UserId]
+    project_id: Optional[ProjectId]
+    domain_name: Optional[DomainName]
+    resource_policy: Optional[ResourcePolicyName]
+    policy_slot_limits: Optional[list[Optional[int]]]
+    policy_max_concurrent_sessions: Optional[int]
+    policy_max_kernels_per_session: Optional[int]
+    own_slot_limits: list[Optional[int]]
+    own_max_concurrent_sessions: Optional[int]
+
+
+class PendingOwners(msgspec.Struct, frozen=True):
+    """Who owns the pending sessions: what the owner statements are asked for."""
+
+    access_keys: list[AccessKey]
+    users: list[UserId]
+    projects: list[ProjectId]
+    domains: list[DomainName]
+
+
+class RawSchedulingData(msgspec.Struct, frozen=True):
+    """All rows that one tick needs, of one snapshot."""
+
+    pending_limit: Optional[int]
+    snapshot: SnapshotRow
+    scaling_group: ScalingGroupRow
+    slot_types: Sequence[SlotTypeRow]
+    pending_sessions: Sequence[PendingSessionRow]
+    pending_kernels: Sequence[PendingKernelRow]
+    pending_dependencies: Sequence[PendingDependencyRow]
+    agents: Sequence[SchedulableAgentRow]
+    agent_slots: Sequence[AgentSlotRow]
+    agent_occupancy: Sequence[AgentOccupancyRow]
+    owners: PendingOwners
+    owner_occupancy: Sequence[OwnerOccupancyRow]
+    owner_session_counts: Sequence[OwnerSessionCountRow]
+    owner_limits: Sequence[OwnerLimitsRow]

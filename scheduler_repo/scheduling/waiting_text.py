@@ -1,0 +1,139 @@
+"""Puts the reason why a session waits into one line for people."""
+
+from collections.abc import Iterable
+
+from scheduler_repo.scheduling.data import SchedulingData, SlotType
+from scheduler_repo.scheduling.feasibility import QuotaBreach, QuotaKind, SlotShortage, StartNotReached
+from scheduler_repo.scheduling.owner_ledger import OwnerBreach
+from scheduler_repo.scheduling.waiting import (
+    ArchitectureUnavailable,
+    DesignatedUnavailable,
+    GroupInactive,
+    JointShortage,
+    NodeShortage,
+    PossiblePlacement,
+    UnmetDependency,
+    WaitingDetail,
+    WaitingReason,
+    WaitingSession,
+)
+from scheduler_repo.slots import format_quantity
+
+_NAMED_AGENTS = 3
+
+
+def describe(waiting: WaitingSession, data: SchedulingData) -> str:
+    """Say in one line why a session waits; ``data`` is what the reason was found in.
+
+    Amounts are decimals of whole units, such as ``0.5`` of a GPU; a slot index without a slot type is shown as
+    it is.
+    """
+    if waiting.detail is None:
+        without = {
+            WaitingReason.NO_KERNELS: "the session has no kernels to place",
+            WaitingReason.NO_AGENT: "the scaling group has no agent that takes kernels",
+        }
+        return without[waiting.reason]
+    text = _Wording(data).word(waiting.detail, waiting.reason)
+    return text if waiting.kernel_index is None else f"kernel {waiting.kernel_index}: {text}"
+
+
+class _Wording:
+    def __init__(self, data: SchedulingData) -> None:
+        self._slot_types = {slot_type.slot_index: slot_type for slot_type in data.slot_types}
+
+    def word(self, detail: WaitingDetail, reason: WaitingReason) -> str:
+        match detail:
+            case GroupInactive():
+                return f"the scaling group {detail.scaling_group} is inactive"
+            case SlotShortage():
+                return f"asks for {detail.requested} of slot index {detail.slot_index}, which no slot type has"
+            case StartNotReached():
+                return (
+                    f"asked to start at {detail.requested_start_at.isoformat()}; "
+                    f"at {detail.observed_at.isoformat()} that is not reached"
+                )
+            case UnmetDependency():
+                return _unmet(detail, reason)
+            case OwnerBreach():
+                return self._breach(detail)
+            case DesignatedUnavailable():
+                return f"none of the designated agents takes kernels: {_some(detail.designated_agent_ids)}"
+            case ArchitectureUnavailable():
+                return (
+                    f"asks for {' and '.join(detail.requested)} on one agent; the agents in question are "
+                    f"{_some(detail.available)}"
+                )
+            case NodeShortage():
+                return self._node_shortage(detail, reason)
+            case JointShortage():
+                proof = (
+                    "no placement of all exists"
+                    if detail.is_proven
+                    else "another choice of agents may hold all"
+                )
+                return (
+                    f"its {detail.kernel_count} kernels fit one by one but not together: best fit placed "
+                    f"{detail.placed_count}; {proof}"
+                )
+            case PossiblePlacement():
+                agents = dict.fromkeys(kernel.agent_id for kernel in detail.kernels)
+                return f"fits now on {_some(agents)}; a plan that comes to it will place it"
+
+    def _breach(self, detail: OwnerBreach) -> str:
+        breach: QuotaBreach = detail.breach
+        owner = f"{detail.scope.value.lower().replace('_', ' ')} {detail.owner_id}"
+        if breach.kind is QuotaKind.KERNELS_PER_SESSION:
+            return f"{owner} may have {breach.limit} kernels per session; this one has {breach.requested}"
+        if breach.kind is QuotaKind.CONCURRENT_SESSIONS or breach.slot_index is None:
+            return f"{owner} may have {breach.limit} sessions at once and has {breach.used}"
+        amounts = [
+            self._amount(breach.slot_index, each) for each in (breach.used, breach.requested, breach.limit)
+        ]
+        used, requested, limit = amounts
+        return (
+            f"{owner} occupies {used} of {self._name(breach.slot_index)}; "
+            f"{requested} more would pass its limit of {limit}"
+        )
+
+    def _node_shortage(self, detail: NodeShortage, reason: WaitingReason) -> str:
+        is_whole = reason is WaitingReason.LARGER_THAN_ANY_AGENT
+        parts = [
+            f"{self._name(slot.slot_index)} {self._amount(slot.slot_index, slot.requested)} "
+            f"(most on one agent: {self._amount(slot.slot_index, slot.available)})"
+            for slot in detail.slots
+        ]
+        if detail.container_room is not None:
+            parts.append(f"containers {detail.container_count} (most on one agent: {detail.container_room})")
+        subject = "no agent, even empty, is large enough for" if is_whole else "no agent has free at once"
+        return f"{subject} {', '.join(parts)}"
+
+    def _name(self, slot_index: int) -> str:
+        slot_type = self._slot_types.get(slot_index)
+        return f"slot index {slot_index}" if slot_type is None else slot_type.name
+
+    def _amount(self, slot_index: int, amount: int) -> str:
+        slot_type = self._slot_types.get(slot_index)
+        return str(amount) if slot_type is None else _decimal(amount, slot_type)
+
+
+def _decimal(amount: int, slot_type: SlotType) -> str:
+    text = format_quantity(amount, slot_type.units_per_whole)
+    return f"{text} {slot_type.display_unit}" if slot_type.display_unit else text
+
+
+def _unmet(detail: UnmetDependency, reason: WaitingReason) -> str:
+    subject = f"depends on session {detail.depends_on}"
+    if detail.status is None:
+        return f"{subject}, which no longer exists: this can never be met"
+    if reason is WaitingReason.DEPENDENCY_CANNOT_BE_MET:
+        result = "" if detail.result is None else f" with {detail.result.value}"
+        return f"{subject}, which ended as {detail.status.value}{result}: this can never be met"
+    return f"{subject}, which is {detail.status.value}"
+
+
+def _some(names: Iterable[str]) -> str:
+    """List a few names, and how many more there are, so that the text stays one line."""
+    listed = list(names)
+    rest = len(listed) - _NAMED_AGENTS
+    return ", ".join(listed[:_NAMED_AGENTS]) + (f" and {rest} more" if rest > 0 else "")

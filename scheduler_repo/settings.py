@@ -1,0 +1,128 @@
+"""Settings, from arguments or the environment, in frozen structs that never show a password."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Optional, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from scheduler_repo.errors import InvalidSettings
+
+ENVIRONMENT_PREFIX = "SCHEDULER_REPO_"
+_TEST_PREFIX = f"{ENVIRONMENT_PREFIX}TEST_"
+_DRIVERNAME = "postgresql+asyncpg"
+
+
+class SecretUrl(msgspec.Struct, frozen=True):
+    """A URL that may hold a password; printing it shows where it leads, never the password."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        """Return the whole URL, for the driver alone."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"SecretUrl({str(self)!r})"
+
+    def __str__(self) -> str:
+        scheme, separator, rest = self._value.partition("://")
+        if not separator:
+            return "(not a URL)"
+        userinfo, at, place = rest.rpartition("@")
+        user = userinfo.partition(":")[0]
+        # Options behind the question mark can hold a password too; only the place is shown.
+        return f"{scheme}://{user}{at}{place.partition('?')[0]}"
+
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach PostgreSQL and how long to wait for it; all times in seconds."""
+
+    url: SecretUrl
+    pool_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    pool_timeout: Seconds = 5.0
+    connect_timeout: Seconds = 5.0
+    statement_timeout: Seconds = 60.0
+    lock_timeout: Seconds = 5.0
+    idle_in_transaction_timeout: Seconds = 10.0
+    application_name: str = "scheduler-repo"
+
+    def sqlalchemy_url(self) -> sa.URL:
+        """Return the URL for SQLAlchemy with the asyncpg driver; raises InvalidSettings if it is none."""
+        try:
+            url = sa.make_url(self.url.reveal())
+        except (sa.exc.ArgumentError, ValueError):
+            raise InvalidSettings(
+                f"the database URL cannot be read: {self.url}; write postgresql://user@host:port/database"
+            ) from None
+        if url.drivername not in ("postgresql", "postgres", _DRIVERNAME):
+            raise InvalidSettings(
+                f"the database must be PostgreSQL, the URL says {url.drivername}; "
+                "write postgresql://user@host:port/database"
+            )
+        return url.set(drivername=_DRIVERNAME)
+
+
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach Redis or Valkey; times in seconds."""
+
+    url: SecretUrl
+    timeout: Seconds = 0.15
+    lifetime: Seconds = 60.0
+
+
+SectionT = TypeVar("SectionT", DatabaseSettings, CacheSettings)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line and a host process need to know."""
+
+    database: Optional[DatabaseSettings] = None
+    cache: Optional[CacheSettings] = None
+
+
+def load_settings(
+    environment: Mapping[str, str] = os.environ,
+    database_url: Optional[str] = None,
+    redis_url: Optional[str] = None,
+) -> Settings:
+    """Read ``SCHEDULER_REPO_DATABASE_URL``, ``SCHEDULER_REPO_REDIS_URL`` and one variable per other field.
+
+    The fields of DatabaseSettings are called as they are (``SCHEDULER_REPO_POOL_SIZE``), those of CacheSettings
+    with REDIS before (``SCHEDULER_REPO_REDIS_TIMEOUT``). An argument goes before its variable. Raises
+    InvalidSettings, which names the variable, for a value that is not of the field's type, and for a variable
+    with the prefix that is no setting.
+    """
+    given = {
+        name.removeprefix(ENVIRONMENT_PREFIX): value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(_TEST_PREFIX)
+    }
+    database = _section(DatabaseSettings, given, "DATABASE_URL", "", database_url)
+    cache = _section(CacheSettings, given, "REDIS_URL", "REDIS_", redis_url)
+    if given:
+        raise InvalidSettings(
+            f"{ENVIRONMENT_PREFIX}{min(given)} is set but is no setting; correct its name or unset it"
+        )
+    return Settings(database=database, cache=cache)
+
+
+def _section(
+    kind: type[SectionT], given: dict[str, str], url_name: str, prefix: str, url: Optional[str]
+) -> Optional[SectionT]:
+    """Take the variables of one struct out of ``given``; None if there is no URL for it."""
+    url_given = given.pop(url_name, None)
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(kind):
+        name = f"{prefix}{field.name.upper()}"
+        if field.name != "url" and name in given:
+            try:
+                values[field.name] = msgspec.convert(given.pop(name), field.type, strict=False)
+            except msgspec.ValidationError as error:
+                raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name}: {error}") from None
+    url = url or url_given
+    return msgspec.structs.replace(kind(url=SecretUrl(url)), **values) if url else None

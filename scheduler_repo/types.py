@@ -1,0 +1,95 @@
+"""The field's words as types: ids, names, statuses."""
+
+import enum
+from typing import NewType, Optional
+from uuid import UUID
+
+SessionId = NewType("SessionId", UUID)
+KernelId = NewType("KernelId", UUID)
+VFolderId = NewType("VFolderId", UUID)
+UserId = NewType("UserId", UUID)
+ProjectId = NewType("ProjectId", UUID)
+
+AgentId = NewType("AgentId", str)
+ScalingGroupName = NewType("ScalingGroupName", str)
+SlotName = NewType("SlotName", str)
+AccessKey = NewType("AccessKey", str)
+DomainName = NewType("DomainName", str)
+ResourcePolicyName = NewType("ResourcePolicyName", str)
+Architecture = NewType("Architecture", str)
+
+# One amount per slot type, in the slot's smallest unit, at the slot type's ``slot_index``.
+SlotVector = tuple[int, ...]
+# The same for limits: None where there is no limit.
+SlotLimits = tuple[Optional[int], ...]
+
+
+class SessionStatus(enum.StrEnum):
+    """Where a session, or one of its kernels, stands in its life."""
+
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    CANCELLED = "CANCELLED"
+    ERROR = "ERROR"
+
+
+# A kernel in one of these holds its slots on an agent; a session in one of these counts for its owners.
+OCCUPYING_STATUSES = (
+    SessionStatus.SCHEDULED,
+    SessionStatus.PREPARING,
+    SessionStatus.RUNNING,
+    SessionStatus.TERMINATING,
+)
+FINISHED_STATUSES = (SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
+
+
+class SessionResult(enum.StrEnum):
+    """How a finished session ended, as its dependants see it."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+
+
+class SessionType(enum.StrEnum):
+    """What a session is for."""
+
+    INTERACTIVE = "INTERACTIVE"
+    BATCH = "BATCH"
+    INFERENCE = "INFERENCE"
+    SYSTEM = "SYSTEM"
+
+
+class ClusterMode(enum.StrEnum):
+    """Whether a session's kernels share one agent or may be spread over several."""
+
+    SINGLE_NODE = "SINGLE_NODE"
+    MULTI_NODE = "MULTI_NODE"
+
+
+class AgentStatus(enum.StrEnum):
+    """Whether an agent takes kernels (ALIVE and schedulable), only keeps them, or is gone."""
+
+    ALIVE = "ALIVE"
+    DRAINING = "DRAINING"
+    LOST = "LOST"
+    TERMINATED = "TERMINATED"
+
+
+class OwnerScope(enum.StrEnum):
+    """The four kinds of owner that may carry a quota and a policy."""
+
+    ACCESS_KEY = "ACCESS_KEY"
+    USER = "USER"
+    PROJECT = "PROJECT"
+    DOMAIN = "DOMAIN"
+
+
+class MountPermission(enum.StrEnum):
+    """What a session may do with a vfolder that it mounts."""
+
+    READ_ONLY = "READ_ONLY"
+    READ_WRITE = "READ_WRITE"

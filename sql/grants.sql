@@ -1,0 +1,103 @@
+-- What each role may do, table by table. Run by the owner of the tables at the end of every upgrade, in the same
+-- transaction; safe to repeat. What is not granted here is refused: every table starts from nothing.
+--
+-- Ids, owners, requests and the index of a slot type are never updated once written, so UPDATE is by column.
+-- A row lock (FOR UPDATE ... FOR SHARE) needs UPDATE on one column at least. Rows that belong to a session or an
+-- agent go with it (ON DELETE CASCADE), for which no privilege of their own is needed; nor do identity columns need
+-- any on their sequences.
+
+REVOKE ALL ON
+    slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
+    agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
+    session_vfolder_mounts, session_history, scheduler_repo_schema_version
+FROM PUBLIC;
+
+REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq FROM PUBLIC;
+
+-- A trigger's function runs for whoever fires it, without this privilege.
+REVOKE ALL ON FUNCTION session_dependencies_mark_sessions() FROM PUBLIC;
+
+DO $reader$
+BEGIN
+    IF to_regrole('scheduler_repo_reader') IS NULL THEN
+        RAISE NOTICE 'there is no role scheduler_repo_reader, nothing is granted to it; run roles.sql, then upgrade';
+        RETURN;
+    END IF;
+
+    IF NOT has_schema_privilege('scheduler_repo_reader', current_schema(), 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO scheduler_repo_reader', current_schema());
+    END IF;
+
+    REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq FROM scheduler_repo_reader;
+    REVOKE ALL ON
+        slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
+        agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
+        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+    FROM scheduler_repo_reader;
+
+    GRANT SELECT ON
+        slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
+        agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
+        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+    TO scheduler_repo_reader;
+END
+$reader$;
+
+DO $scheduler$
+BEGIN
+    IF to_regrole('scheduler_repo_scheduler') IS NULL THEN
+        RAISE NOTICE
+            'there is no role scheduler_repo_scheduler, nothing is granted to it; run roles.sql, then upgrade';
+        RETURN;
+    END IF;
+
+    IF NOT has_schema_privilege('scheduler_repo_scheduler', current_schema(), 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO scheduler_repo_scheduler', current_schema());
+    END IF;
+
+    REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq FROM scheduler_repo_scheduler;
+    REVOKE ALL ON
+        slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
+        agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
+        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+    FROM scheduler_repo_scheduler;
+
+    GRANT SELECT ON
+        slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
+        agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
+        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+    TO scheduler_repo_scheduler;
+
+    -- What there is, and who may use it. Amounts stored under a slot type would change their meaning with its
+    -- index or unit.
+    GRANT INSERT, UPDATE (display_unit) ON slot_types TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (slot_limits, max_concurrent_sessions, max_kernels_per_session)
+        ON resource_policies TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (is_active) ON domains, projects, users, keypairs TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (resource_policy, slot_limits, max_concurrent_sessions)
+        ON quotas TO scheduler_repo_scheduler;
+    GRANT INSERT ON vfolders TO scheduler_repo_scheduler;
+
+    -- The pools and their agents. An agent that is gone stays, as TERMINATED.
+    GRANT INSERT, UPDATE (is_active, pending_timeout) ON scaling_groups TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (scaling_group, status, is_schedulable, address, architecture, container_count,
+            max_containers, status_changed_at)
+        ON agents TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (capacity, occupied, reported_capacity) ON agent_slots TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (heartbeat_at) ON agent_heartbeats TO scheduler_repo_scheduler;
+
+    -- The work. DELETE is for purging finished sessions; has_dependencies is the trigger's, which has the rights
+    -- of whoever fires it.
+    GRANT INSERT, DELETE, UPDATE (priority, status, result, status_changed_at, has_dependencies)
+        ON sessions TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (status, agent_id, occupied_slots, exit_code, status_changed_at)
+        ON kernels TO scheduler_repo_scheduler;
+    GRANT INSERT ON session_dependencies, session_vfolder_mounts TO scheduler_repo_scheduler;
+
+    -- History is written, read and purged; it is never changed, and its ids are the server's.
+    GRANT INSERT (agent_id, from_status, to_status, reason, changed_at), DELETE
+        ON agent_history TO scheduler_repo_scheduler;
+    GRANT INSERT (session_id, kernel_id, from_status, to_status, reason, changed_at), DELETE
+        ON session_history TO scheduler_repo_scheduler;
+END
+$scheduler$;

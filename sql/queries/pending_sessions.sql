@@ -1,0 +1,9 @@
+-- The queue of a group in its order: priority (high first), creation time, id.
+-- Parameters: $1 scaling group, $2 how many at the most (NULL: all).
+-- Index: sessions_pending_idx, which holds only pending sessions, in this order.
+SELECT id AS session_id, name, access_key, user_id, project_id, domain_name, priority, session_type,
+       cluster_mode, created_at, requested_start_at, designated_agent_ids
+FROM sessions
+WHERE scaling_group = $1 AND status = 'PENDING'
+ORDER BY priority DESC, created_at, id
+LIMIT $2

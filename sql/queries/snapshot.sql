@@ -1,0 +1,8 @@
+-- Which instant of which database the transaction reads.
+-- Parameters: none. Index: none, no table is read. The first statement of the tick's transaction: it takes the
+-- snapshot that all later ones share, so observed_at is the clock of that instant.
+SELECT statement_timestamp()                                                AS observed_at,
+       pg_current_snapshot()::text                                          AS snapshot,
+       (SELECT system_identifier FROM pg_control_system())                  AS system_identifier,
+       (SELECT oid FROM pg_database WHERE datname = current_database())     AS database_oid,
+       pg_postmaster_start_time()                                           AS started_at

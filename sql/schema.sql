@@ -1,0 +1,323 @@
+-- The whole schema as the newest migration leaves it, for people to read.
+--
+-- Nothing is created from this file but the database of the test that proves that it, the migrations
+-- (sql/migrations) and the models (scheduler_repo/models) say the same. Privileges: sql/grants.sql.
+--
+-- Amounts are bigint in the slot's smallest unit (bytes, milli-cores, milli-shares). An amount per slot type is
+-- a bigint[]; the slot type with slot_index i stands at element i + 1, what is missing at the end is 0. A comparison
+-- with ALL is NULL, and so passes a CHECK, where an element is NULL: IS TRUE refuses it.
+-- Status words are text with a CHECK: a new one is one migration, and psql shows it as it is.
+
+-- -- what resources there are, and who may use them ------------------------------------------------
+
+CREATE TABLE slot_types (
+    name            text COLLATE "C" NOT NULL,
+    slot_index      smallint NOT NULL,              -- position in every amount array; never reused
+    units_per_whole bigint NOT NULL DEFAULT 1,      -- smallest units in one unit as people write it
+    display_unit    text NOT NULL DEFAULT '',
+    CONSTRAINT slot_types_pkey PRIMARY KEY (name),
+    CONSTRAINT slot_types_slot_index_key UNIQUE (slot_index),
+    CONSTRAINT slot_types_slot_index_check CHECK (slot_index BETWEEN 0 AND 63),
+    CONSTRAINT slot_types_units_per_whole_check CHECK (units_per_whole > 0)
+);
+
+CREATE TABLE resource_policies (
+    name                    text COLLATE "C" NOT NULL,
+    slot_limits             bigint[] NOT NULL DEFAULT '{}',     -- NULL element or missing at the end: no limit
+    max_concurrent_sessions integer,
+    max_kernels_per_session integer,
+    CONSTRAINT resource_policies_pkey PRIMARY KEY (name),
+    CONSTRAINT resource_policies_slot_limits_check
+        CHECK (0 <= ALL (slot_limits)
+            AND coalesce(array_ndims(slot_limits), 1) = 1 AND coalesce(array_lower(slot_limits, 1), 1) = 1),
+    CONSTRAINT resource_policies_max_concurrent_sessions_check CHECK (max_concurrent_sessions >= 0),
+    CONSTRAINT resource_policies_max_kernels_per_session_check CHECK (max_kernels_per_session >= 0)
+);
+
+CREATE TABLE domains (
+    name       text COLLATE "C" NOT NULL,
+    is_active  boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT domains_pkey PRIMARY KEY (name)
+);
+
+CREATE TABLE projects (
+    id          uuid NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    domain_name text COLLATE "C" NOT NULL,
+    is_active   boolean NOT NULL DEFAULT true,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT projects_pkey PRIMARY KEY (id),
+    CONSTRAINT projects_domain_name_name_key UNIQUE (domain_name, name),
+    CONSTRAINT projects_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name)
+);
+
+CREATE TABLE users (
+    id          uuid NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    domain_name text COLLATE "C" NOT NULL,
+    is_active   boolean NOT NULL DEFAULT true,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT users_pkey PRIMARY KEY (id),
+    CONSTRAINT users_domain_name_name_key UNIQUE (domain_name, name),
+    CONSTRAINT users_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name)
+);
+
+CREATE TABLE keypairs (
+    access_key text COLLATE "C" NOT NULL,
+    user_id    uuid NOT NULL,
+    is_active  boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT keypairs_pkey PRIMARY KEY (access_key),
+    CONSTRAINT keypairs_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE INDEX keypairs_user_id_idx ON keypairs (user_id);
+
+-- One row per limited owner: its policy, and limits of its own (the least of both holds). An owner without a row
+-- is not limited. The row is also what an allocation locks, so that two cannot both take the last of a quota.
+CREATE TABLE quotas (
+    scope                   text COLLATE "C" NOT NULL,
+    owner_id                text COLLATE "C" NOT NULL,  -- access key, user id, project id or domain name
+    resource_policy         text COLLATE "C",
+    slot_limits             bigint[] NOT NULL DEFAULT '{}',     -- NULL element or missing at the end: no limit
+    max_concurrent_sessions integer,
+    CONSTRAINT quotas_pkey PRIMARY KEY (scope, owner_id),
+    CONSTRAINT quotas_resource_policy_fkey FOREIGN KEY (resource_policy) REFERENCES resource_policies (name),
+    CONSTRAINT quotas_scope_check CHECK (scope IN ('ACCESS_KEY', 'USER', 'PROJECT', 'DOMAIN')),
+    CONSTRAINT quotas_owner_id_check CHECK (
+        scope IN ('ACCESS_KEY', 'DOMAIN')
+        OR owner_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'),
+    CONSTRAINT quotas_slot_limits_check
+        CHECK (0 <= ALL (slot_limits)
+            AND coalesce(array_ndims(slot_limits), 1) = 1 AND coalesce(array_lower(slot_limits, 1), 1) = 1),
+    CONSTRAINT quotas_max_concurrent_sessions_check CHECK (max_concurrent_sessions >= 0)
+);
+CREATE INDEX quotas_resource_policy_idx ON quotas (resource_policy);
+
+CREATE TABLE vfolders (
+    id          uuid NOT NULL,
+    name        text NOT NULL,
+    host        text NOT NULL,
+    user_id     uuid,                               -- one of the two owns it
+    project_id  uuid,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT vfolders_pkey PRIMARY KEY (id),
+    CONSTRAINT vfolders_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id),
+    CONSTRAINT vfolders_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id),
+    CONSTRAINT vfolders_owner_check CHECK ((user_id IS NULL) <> (project_id IS NULL))
+);
+CREATE INDEX vfolders_user_id_idx ON vfolders (user_id);
+CREATE INDEX vfolders_project_id_idx ON vfolders (project_id);
+
+-- -- the pools and their agents --------------------------------------------------------------------
+
+CREATE TABLE scaling_groups (
+    name            text COLLATE "C" NOT NULL,
+    is_active       boolean NOT NULL DEFAULT true,  -- false: its sessions wait
+    pending_timeout interval,                       -- how long a session may wait; NULL: for ever
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT scaling_groups_pkey PRIMARY KEY (name),
+    CONSTRAINT scaling_groups_pending_timeout_check CHECK (pending_timeout > interval '0')
+);
+
+CREATE TABLE agents (
+    id                text COLLATE "C" NOT NULL,
+    scaling_group     text COLLATE "C" NOT NULL,
+    status            text COLLATE "C" NOT NULL DEFAULT 'ALIVE',
+    is_schedulable    boolean NOT NULL DEFAULT true,    -- an operator's switch, whatever the status
+    address           text NOT NULL,
+    architecture      text COLLATE "C" NOT NULL,
+    container_count   integer NOT NULL DEFAULT 0,       -- kernels that occupy it
+    max_containers    integer,                          -- NULL: no limit
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    status_changed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT agents_pkey PRIMARY KEY (id),
+    CONSTRAINT agents_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
+    CONSTRAINT agents_status_check CHECK (status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED')),
+    CONSTRAINT agents_container_count_check
+        CHECK (container_count >= 0 AND (max_containers IS NULL OR container_count <= max_containers))
+);
+CREATE INDEX agents_schedulable_idx ON agents (scaling_group, id) WHERE status = 'ALIVE' AND is_schedulable;
+
+-- The ledger. capacity is what may be given away; reported_capacity is what the agent last said of itself: an
+-- agent that shrinks under load changes only the latter.
+CREATE TABLE agent_slots (
+    agent_id          text COLLATE "C" NOT NULL,
+    slot_name         text COLLATE "C" NOT NULL,
+    capacity          bigint NOT NULL,
+    occupied          bigint NOT NULL DEFAULT 0,
+    reported_capacity bigint,
+    CONSTRAINT agent_slots_pkey PRIMARY KEY (agent_id, slot_name),
+    CONSTRAINT agent_slots_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE,
+    CONSTRAINT agent_slots_slot_name_fkey FOREIGN KEY (slot_name) REFERENCES slot_types (name),
+    CONSTRAINT agent_slots_capacity_check CHECK (capacity >= 0),
+    CONSTRAINT agent_slots_occupied_check CHECK (occupied BETWEEN 0 AND capacity),
+    CONSTRAINT agent_slots_reported_capacity_check CHECK (reported_capacity >= 0)
+) WITH (fillfactor = 70);
+CREATE INDEX agent_slots_slot_name_idx ON agent_slots (slot_name);
+
+-- Apart from agents, because it changes every few seconds and nothing else of an agent does.
+CREATE TABLE agent_heartbeats (
+    agent_id     text COLLATE "C" NOT NULL,
+    heartbeat_at timestamptz NOT NULL,
+    CONSTRAINT agent_heartbeats_pkey PRIMARY KEY (agent_id),
+    CONSTRAINT agent_heartbeats_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE
+) WITH (fillfactor = 50);
+
+CREATE TABLE agent_history (
+    id          bigint GENERATED ALWAYS AS IDENTITY,
+    agent_id    text COLLATE "C" NOT NULL,
+    from_status text COLLATE "C",
+    to_status   text COLLATE "C" NOT NULL,
+    reason      text,
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT agent_history_pkey PRIMARY KEY (id),
+    CONSTRAINT agent_history_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE,
+    CONSTRAINT agent_history_from_status_check
+        CHECK (from_status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED')),
+    CONSTRAINT agent_history_to_status_check
+        CHECK (to_status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED'))
+);
+CREATE INDEX agent_history_agent_id_idx ON agent_history (agent_id, id);
+
+-- -- the work ----------------------------------------------------------------------------------------
+
+CREATE TABLE sessions (
+    id                   uuid NOT NULL,
+    name                 text NOT NULL,
+    scaling_group        text COLLATE "C" NOT NULL,
+    access_key           text COLLATE "C" NOT NULL,
+    user_id              uuid NOT NULL,
+    project_id           uuid NOT NULL,
+    domain_name          text COLLATE "C" NOT NULL,
+    session_type         text COLLATE "C" NOT NULL,
+    cluster_mode         text COLLATE "C" NOT NULL,
+    priority             integer NOT NULL DEFAULT 10,
+    status               text COLLATE "C" NOT NULL DEFAULT 'PENDING',
+    result               text COLLATE "C",          -- of a finished session; NULL: not known
+    designated_agent_ids text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- empty: any agent
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    requested_start_at   timestamptz,               -- not before
+    has_dependencies     boolean NOT NULL DEFAULT false,    -- kept by a trigger of session_dependencies
+    status_changed_at    timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT sessions_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
+    CONSTRAINT sessions_access_key_fkey FOREIGN KEY (access_key) REFERENCES keypairs (access_key),
+    CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id),
+    CONSTRAINT sessions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id),
+    CONSTRAINT sessions_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name),
+    CONSTRAINT sessions_session_type_check
+        CHECK (session_type IN ('INTERACTIVE', 'BATCH', 'INFERENCE', 'SYSTEM')),
+    CONSTRAINT sessions_cluster_mode_check CHECK (cluster_mode IN ('SINGLE_NODE', 'MULTI_NODE')),
+    CONSTRAINT sessions_status_check CHECK (status IN (
+        'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR')),
+    CONSTRAINT sessions_result_check CHECK (
+        result IS NULL
+        OR (result IN ('SUCCESS', 'FAILURE') AND status IN ('TERMINATED', 'CANCELLED', 'ERROR'))),
+    CONSTRAINT sessions_designated_agent_ids_check CHECK (
+        ('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1)
+);
+-- The queue of a group, in its order. Finished sessions are in none of the three.
+CREATE INDEX sessions_pending_idx ON sessions (scaling_group, priority DESC, created_at, id)
+    WHERE status = 'PENDING';
+CREATE INDEX sessions_pending_dependent_idx ON sessions (scaling_group, id)
+    WHERE status = 'PENDING' AND has_dependencies;
+CREATE INDEX sessions_occupying_idx ON sessions (access_key, user_id, project_id, domain_name)
+    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING');
+
+-- The owner columns are the session's, copied so that usage is summed without a join.
+CREATE TABLE kernels (
+    id                uuid NOT NULL,
+    session_id        uuid NOT NULL,
+    kernel_index      integer NOT NULL,
+    scaling_group     text COLLATE "C" NOT NULL,
+    access_key        text COLLATE "C" NOT NULL,
+    user_id           uuid NOT NULL,
+    project_id        uuid NOT NULL,
+    domain_name       text COLLATE "C" NOT NULL,
+    image             text NOT NULL DEFAULT '',
+    architecture      text COLLATE "C",             -- NULL: any
+    status            text COLLATE "C" NOT NULL DEFAULT 'PENDING',
+    agent_id          text COLLATE "C",             -- kept when it has ended
+    requested_slots   bigint[] NOT NULL,
+    occupied_slots    bigint[] NOT NULL DEFAULT '{}',   -- kept when it has ended; counted while it occupies
+    exit_code         integer,
+    status_changed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT kernels_pkey PRIMARY KEY (id),
+    CONSTRAINT kernels_session_id_kernel_index_key UNIQUE (session_id, kernel_index),
+    CONSTRAINT kernels_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
+    CONSTRAINT kernels_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id),
+    CONSTRAINT kernels_kernel_index_check CHECK (kernel_index >= 0),
+    CONSTRAINT kernels_status_check CHECK (status IN (
+        'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR')),
+    CONSTRAINT kernels_agent_id_check CHECK (
+        agent_id IS NOT NULL
+        OR (status NOT IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING') AND occupied_slots = '{}')),
+    CONSTRAINT kernels_requested_slots_check CHECK (
+        (0 <= ALL (requested_slots)) IS TRUE
+        AND coalesce(array_ndims(requested_slots), 1) = 1 AND coalesce(array_lower(requested_slots, 1), 1) = 1),
+    CONSTRAINT kernels_occupied_slots_check CHECK (
+        (0 <= ALL (occupied_slots)) IS TRUE
+        AND coalesce(array_ndims(occupied_slots), 1) = 1 AND coalesce(array_lower(occupied_slots, 1), 1) = 1)
+);
+CREATE INDEX kernels_pending_idx ON kernels (scaling_group, session_id, kernel_index) WHERE status = 'PENDING';
+CREATE INDEX kernels_occupying_idx ON kernels (agent_id)
+    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING');
+
+-- depends_on has no foreign key: a finished session may be purged, and its dependants must say so.
+CREATE TABLE session_dependencies (
+    session_id uuid NOT NULL,
+    depends_on uuid NOT NULL,
+    CONSTRAINT session_dependencies_pkey PRIMARY KEY (session_id, depends_on),
+    CONSTRAINT session_dependencies_session_id_fkey
+        FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
+    CONSTRAINT session_dependencies_depends_on_check CHECK (session_id <> depends_on)
+);
+CREATE INDEX session_dependencies_depends_on_idx ON session_dependencies (depends_on);
+
+-- So that the few pending sessions with dependencies are found without a look at those of all the others.
+CREATE FUNCTION session_dependencies_mark_sessions() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE sessions SET has_dependencies = true
+    WHERE id IN (SELECT session_id FROM new_rows) AND NOT has_dependencies;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER session_dependencies_mark_sessions
+    AFTER INSERT ON session_dependencies
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION session_dependencies_mark_sessions();
+
+CREATE TABLE session_vfolder_mounts (
+    session_id uuid NOT NULL,
+    vfolder_id uuid NOT NULL,
+    mount_path text NOT NULL,
+    permission text COLLATE "C" NOT NULL,
+    CONSTRAINT session_vfolder_mounts_pkey PRIMARY KEY (session_id, mount_path),
+    CONSTRAINT session_vfolder_mounts_session_id_fkey
+        FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
+    CONSTRAINT session_vfolder_mounts_vfolder_id_fkey FOREIGN KEY (vfolder_id) REFERENCES vfolders (id),
+    CONSTRAINT session_vfolder_mounts_permission_check CHECK (permission IN ('READ_ONLY', 'READ_WRITE'))
+);
+CREATE INDEX session_vfolder_mounts_vfolder_id_idx ON session_vfolder_mounts (vfolder_id);
+
+-- One row per change of a session's status, or of one kernel's where kernel_id is set.
+CREATE TABLE session_history (
+    id          bigint GENERATED ALWAYS AS IDENTITY,
+    session_id  uuid NOT NULL,
+    kernel_id   uuid,
+    from_status text COLLATE "C",                   -- NULL: it was created
+    to_status   text COLLATE "C" NOT NULL,
+    reason      text,
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT session_history_pkey PRIMARY KEY (id),
+    CONSTRAINT session_history_session_id_fkey
+        FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
+    CONSTRAINT session_history_from_status_check CHECK (from_status IN (
+        'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR')),
+    CONSTRAINT session_history_to_status_check CHECK (to_status IN (
+        'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'))
+);
+CREATE INDEX session_history_session_id_idx ON session_history (session_id, id);
