@@ -117,8 +117,8 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
     """Compare the database's tables with the package's models, and return every difference, ordered.
 
     The models' tables are made in a schema of a temporary name, inside a transaction that is rolled back: no
-    trace is left, and no writer waits for it. Tables, views and functions of others do not matter; what was added
-    to one of the package's tables does. Run it as the owner role: raises PermissionDenied if the role
+    trace is left, and no writer waits for it. Tables, views and functions of others do not matter; what was
+    added to one of the package's tables does. Run it as the owner role: raises PermissionDenied if the role
     may not create schemas. Costs about as much as making the tables.
     """
     async with transaction_on(connection, keep=False):

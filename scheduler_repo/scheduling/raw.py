@@ -116,14 +116,14 @@ class AgentOccupancyRow(NamedTuple):
 
 
 class OwnerOccupancyRow(NamedTuple):
-    """owner_occupancy.sql: one of the four owner columns is set."""
+    """owner_occupancy.sql: one of the four owner columns is set; amounts from ``first_slot_index`` on."""
 
     access_key: Optional[AccessKey]
     user_id: Optional[UserId]
     project_id: Optional[ProjectId]
     domain_name: Optional[DomainName]
-    slot_index: int
-    occupied: int
+    first_slot_index: int
+    occupied: list[int]
 
 
 class OwnerSessionCountRow(NamedTuple):

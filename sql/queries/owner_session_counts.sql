@@ -5,5 +5,5 @@ SELECT access_key, user_id, project_id, domain_name, count(*) AS session_count
 FROM sessions
 WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
 GROUP BY GROUPING SETS ((access_key), (user_id), (project_id), (domain_name))
-HAVING access_key = ANY ($1::text[]) OR user_id = ANY ($2::uuid[])
-    OR project_id = ANY ($3::uuid[]) OR domain_name = ANY ($4::text[])
+HAVING access_key IN (SELECT unnest($1::text[])) OR user_id IN (SELECT unnest($2::uuid[]))
+    OR project_id IN (SELECT unnest($3::uuid[])) OR domain_name IN (SELECT unnest($4::text[]))

@@ -56,7 +56,10 @@ class SchedulerDBSource:
             async with self._engine.begin_readonly_session() as db_sess:
                 raw = await fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
             fetched = perf_counter()
-            data = await finish_in_slices(build_scheduling_data(raw))
+            steps = build_scheduling_data(raw)
+            # The rows are gone with the last step, before the collector would look at all of them.
+            del raw
+            data = await finish_in_slices(steps)
         self._identity = data.database
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
 
