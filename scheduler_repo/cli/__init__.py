@@ -1,0 +1,1 @@
+"""The command line: a demo that runs by itself, the schema of a database, and what one tick sees."""

@@ -137,6 +137,20 @@ class EmbeddedServer(abc.ABC):
         if home is not None:
             home.remove()
 
+    def leave_running(self) -> None:
+        """Let go of the running server: it outlives this process, and its end is the caller's affair.
+
+        Its directory stays too; this object is then as before its first start. Raises EmbeddedServerError while
+        the server does not run.
+        """
+        if self._is_forked_copy():
+            return
+        self._existing_home()
+        _ = self.pid
+        self._release()
+        self._home = None
+        atexit.unregister(self._finish)
+
     def __enter__(self) -> Self:
         """Start; raises as ``start`` does."""
         self.start()

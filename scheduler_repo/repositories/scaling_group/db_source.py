@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from scheduler_repo.database.bulk import copy_rows, insert_missing
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.data import SlotType
@@ -29,7 +29,7 @@ class ScalingGroupDBSource:
     async def register_slot_types(self, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
         """Make sure that these slot types exist, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units. Costs at most four statements.
+        Raises InvalidInput if one exists with other units. Costs at most five statements.
         """
         async with self._engine.begin_session() as db_sess:
             return await ensure_slot_types(db_sess, slot_types)
@@ -43,6 +43,10 @@ async def insert_scaling_groups(db_sess: SASession, groups: Sequence[ScalingGrou
 
 async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
     """Add the slot types that are missing at the next free indexes, in the session's transaction."""
+    # Two that add slot types at once must not take the same index; the table itself cannot be locked.
+    await driver_connection(db_sess).execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.slot_types', 0))"
+    )
     known = {row[0]: row for row in await fetch_rows(db_sess, SLOT_TYPES)}
     next_index = max((row[1] for row in known.values()), default=-1) + 1
     missing = [slot_type for slot_type in slot_types if slot_type.name not in known]

@@ -21,6 +21,6 @@ class ScalingGroupRepository:
     async def register_slot_types(self, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
         """Make sure that these slot types exist, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units. Costs at most four statements.
+        Raises InvalidInput if one exists with other units. Costs at most five statements.
         """
         return await self._db_source.register_slot_types(slot_types)

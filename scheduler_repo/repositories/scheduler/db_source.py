@@ -11,6 +11,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scheduler.allocating import allocate_batch
+from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, fetch_raw_scheduling_data
 from scheduler_repo.repositories.scheduler.releasing import release_batch
 from scheduler_repo.scheduling.allocation import AllocationResult, ReleaseResult, SessionAllocation
@@ -96,3 +97,12 @@ class SchedulerDBSource:
             return ReleaseResult((), ())
         async with self._engine.begin_session() as db_sess:
             return await release_batch(db_sess, session_ids, result)
+
+    async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
+        """Count the agents of a group whose kernels together occupy more than the agent has.
+
+        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the database
+        layer. Costs two statements; time grows with the group's occupying kernels.
+        """
+        async with self._engine.begin_readonly_session() as db_sess:
+            return await count_overcommitted(db_sess, scaling_group)

@@ -66,3 +66,11 @@ class SchedulerRepository:
         in one transaction; time grows with the batch.
         """
         return await self._db_source.release_sessions(session_ids, result)
+
+    async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
+        """Count the agents of a group whose kernels together occupy more than the agent has.
+
+        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the database
+        layer. Costs two statements; time grows with the group's occupying kernels.
+        """
+        return await self._db_source.count_overcommitted_agents(scaling_group)

@@ -1,0 +1,108 @@
+"""``scheduler-repo db``: the schema of a database."""
+
+from typing import Optional
+
+import click
+
+from scheduler_repo.cli.invocation import Invocation
+from scheduler_repo.cli.options import database_url_option, debug_option, given_database
+
+_NOTHING = "nothing"
+
+
+@click.group()
+@debug_option
+def db() -> None:
+    """Make, look at and check the schema of a database.
+
+    Run sql/roles.sql once per database as a superuser before the first upgrade, then these commands as the
+    role scheduler_repo_owner.
+    """
+
+
+@db.command()
+@database_url_option
+@debug_option
+@click.pass_obj
+def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
+    """Bring the schema to the revision that this package needs.
+
+    All or nothing, in one transaction; safe to repeat.
+    """
+    settings = given_database(database_url)
+
+    async def work() -> None:
+        from scheduler_repo.cli.servers import connect, open_engine
+        from scheduler_repo.database.schema import upgrade_schema
+
+        invocation.aftermath = "the schema is as it was, or fully upgraded"
+        async with open_engine(settings) as engine, connect(engine, settings) as connection:
+            done = await upgrade_schema(connection)
+        if done.from_revision == done.to_revision:
+            click.echo(f"the schema is at revision {done.to_revision} already; privileges were set again")
+        else:
+            click.echo(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
+
+    invocation.run(work)
+
+
+@db.command()
+@database_url_option
+@debug_option
+@click.pass_obj
+def current(invocation: Invocation, database_url: Optional[str]) -> None:
+    """Show the revision of the schema, and the one needed.
+
+    The exit code is 0 if they are the same, else 1.
+    """
+    settings = given_database(database_url)
+
+    async def work() -> None:
+        from scheduler_repo.cli.servers import connect, open_engine
+        from scheduler_repo.database.schema_version import current_revision, head_revision, require_schema
+
+        async with open_engine(settings) as engine, connect(engine, settings) as connection:
+            found = await current_revision(connection)
+            click.echo(f"current: {found or _NOTHING}\nhead:    {head_revision()}")
+            await require_schema(connection)
+
+    invocation.run(work)
+
+
+@db.command()
+@database_url_option
+@debug_option
+@click.pass_obj
+def check(invocation: Invocation, database_url: Optional[str]) -> int:
+    """Compare the tables with what this package expects.
+
+    Prints each difference; the exit code is 1 if there is any. Leaves no trace in the database.
+    """
+    settings = given_database(database_url)
+
+    async def work() -> int:
+        from scheduler_repo.cli.servers import connect, open_engine
+        from scheduler_repo.database.schema import check_schema
+
+        async with open_engine(settings) as engine, connect(engine, settings) as connection:
+            differences = await check_schema(connection)
+        if not differences:
+            click.echo("the schema is as this package expects it")
+            return 0
+        for difference in differences:
+            click.echo(f"{difference.kind} {difference.name}")
+            click.echo(f"  expected: {_indented(difference.expected)}")
+            click.echo(f"  found:    {_indented(difference.found)}")
+        number = len(differences)
+        click.echo(
+            f"error: {number} difference{'' if number == 1 else 's'}; upgrade the schema "
+            "(scheduler-repo db upgrade), or undo what was changed by hand",
+            err=True,
+        )
+        return 1
+
+    return invocation.run(work)
+
+
+def _indented(definition: Optional[str]) -> str:
+    return _NOTHING if definition is None else "\n            ".join(definition.splitlines())

@@ -1,0 +1,95 @@
+"""Options and kinds of values that several commands take."""
+
+import math
+from typing import TYPE_CHECKING, Final, Optional
+
+import click
+
+from scheduler_repo.cli.invocation import Invocation
+from scheduler_repo.types import ScalingGroupName
+
+if TYPE_CHECKING:
+    from scheduler_repo.settings import DatabaseSettings, Settings
+
+_MAX_NAME_LENGTH: Final = 255
+
+
+class GroupNameType(click.ParamType):
+    """The name of a scaling group."""
+
+    name = "name"
+
+    def convert(
+        self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> ScalingGroupName:
+        """Refuse what cannot be a name, a URL given in the wrong place above all."""
+        text = str(value)
+        if "://" in text:
+            self.fail("this is a URL; give the name of a scaling group", param, ctx)
+        if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
+            self.fail(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters", param, ctx)
+        return ScalingGroupName(text)
+
+
+class SecondsType(click.ParamType):
+    """A number of seconds, 0 or more."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> float:
+        """Refuse what is no number, negative or not finite."""
+        try:
+            seconds = float(str(value))
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            self.fail(f"{str(value)!r} is no number of seconds; give 0 or more", param, ctx)
+        return seconds
+
+
+def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    invocation = context.find_object(Invocation)
+    if wanted and invocation is not None:
+        invocation.debug = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
+)
+database_url_option = click.option(
+    "--database-url",
+    metavar="URL",
+    help="Your PostgreSQL: postgresql://user@host:port/database. [env: SCHEDULER_REPO_DATABASE_URL]",
+)
+redis_url_option = click.option(
+    "--redis-url",
+    metavar="URL",
+    help="Your Redis or Valkey: redis://host:port/0. [env: SCHEDULER_REPO_REDIS_URL]",
+)
+
+
+def given_settings(database_url: Optional[str], redis_url: Optional[str]) -> "Settings":
+    """Read the settings from the options and the environment; raises InvalidSettings."""
+    # SQLAlchemy takes long to load, and --help needs none.
+    from scheduler_repo.errors import InvalidSettings
+    from scheduler_repo.settings import load_settings
+
+    for url in (database_url, redis_url):
+        if url == "":
+            raise InvalidSettings("an empty URL was given; give one, or leave the option out")
+    return load_settings(database_url=database_url, redis_url=redis_url)
+
+
+def given_database(database_url: Optional[str]) -> "DatabaseSettings":
+    """Read the settings of a database that there must be; raises InvalidSettings and UsageError."""
+    database = given_settings(database_url, None).database
+    if database is None:
+        raise click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")
+    return database

@@ -1,0 +1,184 @@
+"""What each role can and cannot do, tried."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from scheduler_repo.database.schema import VERSION_TABLE
+from scheduler_repo.models import Base
+from tests.database.rows import KERNEL, ROWS, SESSION, insert, second_row
+from tests.databases import OWNER, READER, Database, DriverConnection
+
+_TABLES = sorted({*Base.metadata.tables, VERSION_TABLE})
+_DDL = (
+    "CREATE TABLE mine (id integer)",
+    "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE SCHEMA mine",
+    "DROP TABLE sessions CASCADE",
+    "ALTER TABLE sessions ADD COLUMN mine text",
+    "ALTER TABLE agent_slots DROP CONSTRAINT agent_slots_occupied_check",
+    "ALTER TABLE session_dependencies DISABLE TRIGGER ALL",
+    "CREATE INDEX mine ON sessions (name)",
+    "DROP INDEX sessions_pending_idx",
+    "CREATE TRIGGER mine AFTER INSERT ON users EXECUTE FUNCTION session_dependencies_mark_sessions()",
+    "ALTER TABLE sessions OWNER TO CURRENT_USER",
+    f"SET ROLE {OWNER}",
+    "COPY sessions TO PROGRAM 'true'",
+)
+
+_REFUSED_TO_SCHEDULER = (
+    # ids, owners and requests are written once
+    "UPDATE sessions SET id = id",
+    "UPDATE sessions SET access_key = access_key",
+    "UPDATE sessions SET scaling_group = scaling_group",
+    "UPDATE sessions SET created_at = now()",
+    "UPDATE kernels SET id = id",
+    "UPDATE kernels SET session_id = session_id",
+    "UPDATE kernels SET requested_slots = '{}'",
+    "UPDATE kernels SET user_id = user_id",
+    "UPDATE agents SET id = id",
+    "UPDATE agent_slots SET slot_name = slot_name",
+    "UPDATE agent_heartbeats SET agent_id = agent_id",
+    "UPDATE slot_types SET slot_index = slot_index",
+    "UPDATE slot_types SET units_per_whole = 1",
+    "UPDATE quotas SET owner_id = owner_id",
+    "UPDATE session_dependencies SET depends_on = depends_on",
+    # history is only added to
+    "UPDATE session_history SET reason = 'other'",
+    "UPDATE agent_history SET changed_at = now()",
+    "INSERT INTO agent_history (id, agent_id, to_status) OVERRIDING SYSTEM VALUE VALUES (7, 'a1', 'LOST')",
+    "SELECT nextval('session_history_id_seq')",
+    "SELECT setval('session_history_id_seq', 1)",
+    # what stays for good, or goes with what it belongs to
+    "DELETE FROM agents",
+    "DELETE FROM agent_slots",
+    "DELETE FROM agent_heartbeats",
+    "DELETE FROM kernels",
+    "DELETE FROM quotas",
+    "DELETE FROM slot_types",
+    "DELETE FROM session_dependencies",
+    "DELETE FROM users",
+    "LOCK TABLE quotas IN SHARE ROW EXCLUSIVE MODE",
+)
+
+_LOCKS = ("sessions", "quotas", "agents", "agent_slots", "kernels", "scaling_groups", "resource_policies")
+
+
+class TestReader:
+    @pytest.fixture
+    async def reader(self, small_cluster: Database) -> AsyncIterator[DriverConnection]:
+        async with small_cluster.driver_as(READER) as driver:
+            yield driver
+
+    async def test_reads_every_table(self, reader: DriverConnection) -> None:
+        for table in _TABLES:
+            assert await reader.fetchval(f"SELECT count(*) FROM {table}") >= 1
+
+    @pytest.mark.parametrize("table", _TABLES)
+    async def test_writes_none(self, reader: DriverConnection, table: str) -> None:
+        column = await reader.fetchval(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum = 1", table
+        )
+        for statement in (
+            f"INSERT INTO {table} DEFAULT VALUES",
+            f"UPDATE {table} SET {column} = DEFAULT",
+            f"DELETE FROM {table}",
+            f"TRUNCATE {table}",
+            f"SELECT FROM {table} FOR KEY SHARE",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await reader.execute(statement)
+
+    @pytest.mark.parametrize("statement", _DDL)
+    async def test_changes_no_schema(self, reader: DriverConnection, statement: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.execute(statement)
+
+
+class TestScheduler:
+    @pytest.mark.parametrize("table", _LOCKS)
+    async def test_locks_rows(self, scheduler: DriverConnection, table: str) -> None:
+        for strength in ("UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"):
+            assert await scheduler.fetch(f"SELECT * FROM {table} FOR {strength}")
+
+    async def test_leads_a_session_through_its_life(self, scheduler: DriverConnection) -> None:
+        # allocated
+        await scheduler.execute("UPDATE sessions SET status = 'SCHEDULED', status_changed_at = now()")
+        await scheduler.execute(
+            "UPDATE kernels SET status = 'SCHEDULED', agent_id = 'a1', occupied_slots = requested_slots,"
+            " status_changed_at = now() WHERE id = $1",
+            KERNEL,
+        )
+        await scheduler.execute("UPDATE agent_slots SET occupied = occupied + 1000")
+        await scheduler.execute("UPDATE agents SET container_count = container_count + 1")
+        # ended
+        await scheduler.execute("UPDATE agent_slots SET occupied = occupied - 1000")
+        await scheduler.execute("UPDATE kernels SET status = 'TERMINATED', exit_code = 0")
+        await scheduler.execute("UPDATE sessions SET status = 'TERMINATED', result = 'SUCCESS'")
+        await insert(scheduler, "session_history", second_row("session_history", {"kernel_id": KERNEL}))
+        # purged, with all that belongs to it
+        assert await scheduler.execute("DELETE FROM sessions WHERE id = $1", SESSION) == "DELETE 1"
+
+        for table in ("kernels", "session_dependencies", "session_vfolder_mounts", "session_history"):
+            assert await scheduler.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+    async def test_registers_and_hears_agents_again_and_again(self, scheduler: DriverConnection) -> None:
+        await scheduler.execute(
+            "INSERT INTO agents (id, scaling_group, address, architecture)"
+            " VALUES ('a1', 'gpu', 'new', 'aarch64') ON CONFLICT (id)"
+            " DO UPDATE SET address = EXCLUDED.address, architecture = EXCLUDED.architecture"
+        )
+        await scheduler.execute(
+            "INSERT INTO agent_slots (agent_id, slot_name, capacity) VALUES ('a1', 'cpu', 5000)"
+            " ON CONFLICT (agent_id, slot_name) DO UPDATE SET capacity = EXCLUDED.capacity"
+        )
+        await scheduler.execute(
+            "INSERT INTO agent_heartbeats VALUES ('a1', now())"
+            " ON CONFLICT (agent_id) DO UPDATE SET heartbeat_at = EXCLUDED.heartbeat_at"
+        )
+
+        assert await scheduler.fetchval("SELECT capacity FROM agent_slots") == 5000
+
+    async def test_loads_in_bulk(self, scheduler: DriverConnection) -> None:
+        row = second_row("kernels", {})
+        await scheduler.copy_records_to_table("kernels", columns=list(row), records=[tuple(row.values())])
+        history = ROWS["session_history"]
+        await scheduler.copy_records_to_table(
+            "session_history", columns=list(history), records=[tuple(history.values())] * 3
+        )
+
+        assert await scheduler.fetchval("SELECT count(*) FROM session_history") == 4
+
+    async def test_purges_history(self, scheduler: DriverConnection) -> None:
+        assert await scheduler.execute("DELETE FROM session_history WHERE changed_at <= now()") == "DELETE 1"
+        assert await scheduler.execute("DELETE FROM agent_history WHERE changed_at <= now()") == "DELETE 1"
+
+    @pytest.mark.parametrize("statement", _REFUSED_TO_SCHEDULER)
+    async def test_is_refused_what_nobody_needs(self, scheduler: DriverConnection, statement: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await scheduler.execute(statement)
+
+    @pytest.mark.parametrize("table", _TABLES)
+    async def test_truncates_none(self, scheduler: DriverConnection, table: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await scheduler.execute(f"TRUNCATE {table}")
+
+    @pytest.mark.parametrize("statement", _DDL)
+    async def test_changes_no_schema(self, scheduler: DriverConnection, statement: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await scheduler.execute(statement)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            f"UPDATE {VERSION_TABLE} SET version_num = '0000'",
+            f"INSERT INTO {VERSION_TABLE} VALUES ('9999')",
+            f"DELETE FROM {VERSION_TABLE}",
+            f"SELECT * FROM {VERSION_TABLE} FOR SHARE",
+            f"DROP TABLE {VERSION_TABLE}",
+        ],
+    )
+    async def test_leaves_the_version_table_alone(self, scheduler: DriverConnection, statement: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await scheduler.execute(statement)
