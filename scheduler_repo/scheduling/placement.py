@@ -30,7 +30,8 @@ class SessionPlacer:
 
     A session of several requests (MULTI_NODE) is placed largest first, each where it fits best, without going
     back on a choice. That finds a place whenever there is one if the requests are alike; if they differ it may
-    miss one. Within one plan capacity only shrinks, so what found no place fails at once when asked again.
+    miss one. Within one plan capacity only shrinks, so a session that asks for the same as one that found no
+    place is not tried again.
     """
 
     def __init__(self, index: CapacityIndex) -> None:

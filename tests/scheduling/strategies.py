@@ -1,0 +1,220 @@
+"""Small random snapshots, in which every reason for waiting is likely."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Optional
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from scheduler_repo.scheduling.data import (
+    DatabaseIdentity,
+    OwnerT,
+    OwnerUsage,
+    PendingKernel,
+    PendingSession,
+    ScalingGroupInfo,
+    SchedulableAgent,
+    SchedulingData,
+    SessionDependency,
+    SlotType,
+    SnapshotToken,
+)
+from scheduler_repo.types import (
+    AccessKey,
+    AgentId,
+    Architecture,
+    ClusterMode,
+    DomainName,
+    KernelId,
+    ProjectId,
+    ScalingGroupName,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    SlotName,
+    SlotVector,
+    UserId,
+)
+
+OBSERVED_AT = datetime(2030, 1, 1, 12, tzinfo=UTC)
+SLOT_TYPES = (
+    SlotType(SlotName("cpu"), 0, 1000, "core"),
+    SlotType(SlotName("mem"), 1, 1, ""),
+    SlotType(SlotName("cuda.shares"), 2, 1000, ""),
+)
+X86, ARM = Architecture("x86_64"), Architecture("aarch64")
+ACCESS_KEYS = (AccessKey("key-a"), AccessKey("key-b"))
+USERS = (UserId(UUID(int=1)), UserId(UUID(int=2)))
+PROJECTS = (ProjectId(UUID(int=3)), ProjectId(UUID(int=4)))
+DOMAINS = (DomainName("domain-a"), DomainName("domain-b"))
+AGENT_IDS = tuple(AgentId(f"agent-{number}") for number in range(6))
+
+amounts = st.integers(0, 6)
+vectors = st.tuples(amounts, amounts, st.sampled_from([0, 0, 1, 2, 4]))
+# Shorter and longer than the slot types; what lies beyond them is unknown, unless it is 0.
+odd_vectors = st.lists(amounts, min_size=1, max_size=4).map(tuple)
+limits = st.none() | st.integers(0, 20)
+
+
+def make_agent(
+    agent_id: str,
+    capacity: SlotVector,
+    occupied: SlotVector = (0, 0, 0),
+    *,
+    architecture: Architecture = X86,
+    running: int = 0,
+    max_containers: Optional[int] = None,
+) -> SchedulableAgent:
+    return SchedulableAgent(
+        AgentId(agent_id), "10.0.0.1:6001", architecture, running, max_containers, capacity, occupied, occupied
+    )
+
+
+def make_session(
+    number: int,
+    *requested: SlotVector,
+    cluster_mode: ClusterMode = ClusterMode.SINGLE_NODE,
+    architectures: Optional[tuple[Optional[Architecture], ...]] = None,
+    owners: tuple[int, int, int, int] = (0, 0, 0, 0),
+    requested_start_at: Optional[datetime] = None,
+    designated: tuple[AgentId, ...] = (),
+    dependencies: tuple[SessionDependency, ...] = (),
+) -> PendingSession:
+    named = architectures or (None,) * len(requested)
+    kernels = tuple(
+        PendingKernel(KernelId(UUID(int=1000 * number + index)), index, architecture, slots)
+        for index, (slots, architecture) in enumerate(zip(requested, named, strict=True))
+    )
+    return PendingSession(
+        SessionId(UUID(int=number)),
+        f"session-{number}",
+        ACCESS_KEYS[owners[0]],
+        USERS[owners[1]],
+        PROJECTS[owners[2]],
+        DOMAINS[owners[3]],
+        10,
+        SessionType.BATCH,
+        cluster_mode,
+        OBSERVED_AT - timedelta(hours=1),
+        requested_start_at,
+        designated,
+        kernels,
+        dependencies,
+    )
+
+
+def make_usage(
+    owner_id: OwnerT,
+    occupied: SlotVector = (0, 0, 0),
+    session_count: int = 0,
+    slot_limits: tuple[Optional[int], ...] = (None, None, None),
+    max_concurrent_sessions: Optional[int] = None,
+    max_kernels_per_session: Optional[int] = None,
+) -> OwnerUsage[OwnerT]:
+    return OwnerUsage(
+        owner_id, occupied, session_count, None, slot_limits, max_concurrent_sessions, max_kernels_per_session
+    )
+
+
+def make_data(
+    agents: tuple[SchedulableAgent, ...] = (),
+    sessions: tuple[PendingSession, ...] = (),
+    *,
+    is_active: bool = True,
+    access_keys: Optional[tuple[OwnerUsage[AccessKey], ...]] = None,
+    users: Optional[tuple[OwnerUsage[UserId], ...]] = None,
+    projects: Optional[tuple[OwnerUsage[ProjectId], ...]] = None,
+    domains: Optional[tuple[OwnerUsage[DomainName], ...]] = None,
+) -> SchedulingData:
+    return SchedulingData(
+        DatabaseIdentity(1, 1, OBSERVED_AT),
+        SnapshotToken("1:1:"),
+        OBSERVED_AT,
+        None,
+        ScalingGroupInfo(ScalingGroupName("gpu-pool"), is_active, None),
+        SLOT_TYPES,
+        sessions,
+        agents,
+        access_keys or tuple(make_usage(owner) for owner in ACCESS_KEYS),
+        users or tuple(make_usage(owner) for owner in USERS),
+        projects or tuple(make_usage(owner) for owner in PROJECTS),
+        domains or tuple(make_usage(owner) for owner in DOMAINS),
+    )
+
+
+@st.composite
+def agents(draw: st.DrawFn, agent_id: AgentId) -> SchedulableAgent:
+    """One agent; now and then it runs more than it has, as one that came back smaller does."""
+    capacity = draw(vectors)
+    occupied = draw(st.just((0, 0, 0)) | st.tuples(*(st.integers(0, total + 1) for total in capacity)))
+    return make_agent(
+        agent_id,
+        capacity,
+        occupied,
+        architecture=draw(st.sampled_from([X86, X86, ARM])),
+        running=draw(st.integers(0, 2)),
+        max_containers=draw(st.none() | st.integers(0, 5)),
+    )
+
+
+@st.composite
+def pending_sessions(draw: st.DrawFn, number: int) -> PendingSession:
+    """One session, most often one that only capacity holds back."""
+    requested = draw(st.lists(vectors, min_size=1, max_size=3) | st.lists(vectors | odd_vectors, max_size=3))
+    if requested and draw(st.integers(0, 3)) == 0:
+        requested = [requested[0]] * len(requested)
+    architecture = st.sampled_from([None, None, X86, ARM])
+    dependency = st.builds(
+        SessionDependency,
+        st.integers(1, 9).map(lambda value: SessionId(UUID(int=900 + value))),
+        st.none() | st.sampled_from(SessionStatus),
+        st.none() | st.sampled_from(SessionResult),
+    )
+    return make_session(
+        number,
+        *requested,
+        cluster_mode=draw(st.sampled_from(ClusterMode)),
+        architectures=tuple(draw(architecture) for _ in requested),
+        owners=draw(st.tuples(*[st.integers(0, 1)] * 4)),
+        requested_start_at=draw(
+            st.sampled_from([None, None, None, -1, 0, 1]).map(
+                lambda hours: None if hours is None else OBSERVED_AT + timedelta(hours=hours)
+            )
+        ),
+        designated=draw(
+            st.just(()) | st.sets(st.sampled_from(AGENT_IDS), max_size=3).map(lambda s: tuple(sorted(s)))
+        ),
+        dependencies=draw(st.just(()) | st.lists(dependency, max_size=2).map(tuple)),
+    )
+
+
+def usages(owner_id: OwnerT) -> st.SearchStrategy[OwnerUsage[OwnerT]]:
+    """An owner's usage: mostly without limits, sometimes beyond those it has."""
+    free = st.just(make_usage(owner_id))
+    limited = st.builds(
+        make_usage,
+        st.just(owner_id),
+        occupied=vectors,
+        session_count=st.integers(0, 3),
+        slot_limits=st.lists(limits, max_size=3).map(tuple),
+        max_concurrent_sessions=st.none() | st.integers(0, 5),
+        max_kernels_per_session=st.none() | st.integers(0, 3),
+    )
+    return free | limited
+
+
+@st.composite
+def scheduling_data(draw: st.DrawFn) -> SchedulingData:
+    """A snapshot of up to 5 agents and 10 sessions, in queue order."""
+    agent_ids = AGENT_IDS[: draw(st.integers(0, 5))]
+    session_count = draw(st.integers(0, 10))
+    return make_data(
+        tuple(draw(agents(agent_id)) for agent_id in agent_ids),
+        tuple(draw(pending_sessions(number)) for number in range(1, session_count + 1)),
+        is_active=draw(st.integers(0, 19)) > 0,
+        access_keys=tuple(draw(usages(owner)) for owner in ACCESS_KEYS),
+        users=tuple(draw(usages(owner)) for owner in USERS),
+        projects=tuple(draw(usages(owner)) for owner in PROJECTS),
+        domains=tuple(draw(usages(owner)) for owner in DOMAINS),
+    )

@@ -1,0 +1,143 @@
+"""The index finds an agent where looking at every agent does, and only there, however much was taken."""
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler_repo.scheduling.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.feasibility import (
+    NodeRequest,
+    agent_obstacle,
+    free_slots,
+    wanted_slots,
+)
+from scheduler_repo.scheduling.state_list import StateList
+from scheduler_repo.types import AgentId, SlotVector
+from tests.scheduling.strategies import ARM, X86, make_agent, make_data
+
+
+class TestStateList:
+    """Against a plain sorted list, with enough states for many blocks."""
+
+    @given(st.randoms(use_true_random=True))
+    @settings(max_examples=5, deadline=None)
+    def test_walks_up_what_fits(self, source: Random) -> None:
+        # given
+        states, plain = StateList(), set[tuple[int, ...]]()
+        for _ in range(1500):
+            # when: more come than go, then the other way round
+            if plain and source.random() < (0.25 if len(plain) < 400 else 0.5):
+                state = source.choice(sorted(plain))
+                plain.remove(state)
+                states.remove(state)
+            else:
+                state = tuple(source.randrange(-2, 30) for _ in range(3))
+                if state in plain:
+                    continue
+                plain.add(state)
+                states.add(state)
+            wanted = wanted_slots(tuple(source.choice([0, source.randrange(40)]) for _ in range(3)))
+            # then
+            expected = [each for each in sorted(plain) if all(each[i] >= amount for i, amount in wanted)]
+            assert list(states.fitting(wanted)) == expected
+
+    def test_emptied_and_filled_again(self) -> None:
+        states = StateList()
+        states.add((1,))
+        states.remove((1,))
+        assert list(states.fitting(())) == []
+        states.add((2,))
+        assert list(states.fitting(((0, 2),))) == [(2,)]
+
+    def test_states_without_dimensions(self) -> None:
+        states = StateList()
+        states.add(())
+        assert list(states.fitting(())) == [()]
+
+
+class _PlainCluster:
+    """Free slots and containers per agent, asked by the predicate one agent after the other."""
+
+    def __init__(self, source: Random, agent_count: int) -> None:
+        self.agents = tuple(
+            make_agent(
+                f"agent-{number:03}",
+                (source.randrange(1, 40), source.randrange(1, 40), source.choice([0, 0, 8, 20])),
+                architecture=source.choice([X86, ARM]),
+                running=source.randrange(3),
+                max_containers=source.choice([None, 4, 30]),
+            )
+            for number in range(agent_count)
+        )
+        self.free = [free_slots(agent.capacity, agent.occupied) for agent in self.agents]
+        self.running = [agent.container_count for agent in self.agents]
+
+    def fitting(self, request: NodeRequest, designated: tuple[AgentId, ...]) -> list[int]:
+        return [
+            position
+            for position, agent in enumerate(self.agents)
+            if agent_obstacle(
+                request,
+                designated,
+                agent_id=agent.agent_id,
+                architecture=agent.architecture,
+                free=self.free[position],
+                running=self.running[position],
+                max_containers=agent.max_containers,
+            )
+            is None
+        ]
+
+    def take(self, position: int, request: NodeRequest) -> tuple[SlotVector, int]:
+        before = self.free[position], self.running[position]
+        self.free[position] = free_slots(before[0], request.requested_slots)
+        self.running[position] = before[1] + request.container_count
+        return before
+
+
+class TestCapacityIndex:
+    @given(st.randoms(use_true_random=True), st.integers(0, 150))
+    @settings(max_examples=40, deadline=None)
+    def test_agrees_with_the_predicate_on_every_agent(self, source: Random, agent_count: int) -> None:
+        """A random cluster, and requests of which some are taken and some of those restored."""
+        cluster = _PlainCluster(source, agent_count)
+        index = CapacityIndex(make_data(cluster.agents))
+        for _ in range(150):
+            request = self._request(source)
+            designated = self._designated(source, cluster)
+            # when
+            spot = index.find(request, designated)
+            fitting = cluster.fitting(request, designated)
+            # then
+            if spot is None:
+                assert not fitting
+                continue
+            assert spot.position in fitting
+            state = index.take(spot)
+            plain = cluster.take(spot.position, request)
+            if source.random() < 0.2:
+                index.restore(spot.position, state)
+                cluster.free[spot.position], cluster.running[spot.position] = plain
+
+    def test_as_if_empty(self) -> None:
+        # given
+        agent = make_agent("a", (4, 4, 4), (4, 4, 4), running=3, max_containers=3)
+        request = NodeRequest((4, 4, 4), 3, ())
+        # when / then
+        assert CapacityIndex(make_data((agent,))).find(request) is None
+        spot = CapacityIndex(make_data((agent,)), empty=True).find(request)
+        assert spot is not None
+        assert spot.position == 0
+
+    def _request(self, source: Random) -> NodeRequest:
+        amounts = source.randrange(20), source.choice([0, source.randrange(20)]), source.choice([0, 0, 3, 8])
+        beyond: tuple[int, ...] = source.choice([(), (), (0,), (0, 1)])
+        architectures = source.choice([(), (), (X86,), (ARM,), (ARM, X86)])
+        return NodeRequest(amounts + beyond, source.randrange(1, 4), architectures)
+
+    def _designated(self, source: Random, cluster: _PlainCluster) -> tuple[AgentId, ...]:
+        if source.random() < 0.7:
+            return ()
+        known = [agent.agent_id for agent in source.sample(cluster.agents, min(3, len(cluster.agents)))]
+        return (*known, AgentId("agent-gone"))
