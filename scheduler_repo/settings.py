@@ -12,6 +12,10 @@ from scheduler_repo.errors import InvalidSettings
 ENVIRONMENT_PREFIX = "SCHEDULER_REPO_"
 _TEST_PREFIX = f"{ENVIRONMENT_PREFIX}TEST_"
 _DRIVERNAME = "postgresql+asyncpg"
+# The driver takes any other for an argument of its own, and fails without a word for the user.
+_URL_OPTIONS = frozenset(
+    {"host", "port", "user", "password", "ssl", "sslmode", "passfile", "target_session_attrs"}
+)
 
 
 class SecretUrl(msgspec.Struct, frozen=True):
@@ -64,7 +68,14 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
                 f"the database must be PostgreSQL, the URL says {url.drivername}; "
                 "write postgresql://user@host:port/database"
             )
-        return url.set(drivername=_DRIVERNAME)
+        unknown = sorted(url.query.keys() - _URL_OPTIONS)
+        if unknown:
+            raise InvalidSettings(
+                f"the database URL has the option {unknown[0]}, which the driver does not know; "
+                f"leave it out ({', '.join(sorted(_URL_OPTIONS))} are known)"
+            )
+        query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+        return url.set(drivername=_DRIVERNAME, query=query)
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):

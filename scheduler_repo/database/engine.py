@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Optional
 
 import asyncpg
 import sqlalchemy as sa
+from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.asyncio import AsyncSession as SASession
 
 from scheduler_repo.database.errors import translated
-from scheduler_repo.errors import TransactionConflict
+from scheduler_repo.errors import DatabaseError
 
 __all__ = ["ExtendedAsyncSAEngine", "SASession", "create_engine", "driver_connection"]
 
@@ -23,6 +24,7 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _DRIVER_KEY = "driver_connection"
 # A rollback is one short round trip; a server that takes longer is not worth waiting for.
 _ROLLBACK_SECONDS = 2.0
+_CLIENT_CHECK_SECONDS = 1.0
 
 
 def driver_connection(db_sess: SASession) -> "asyncpg.Connection[asyncpg.Record]":
@@ -113,13 +115,31 @@ def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
                 "statement_timeout": _milliseconds(settings.statement_timeout),
                 "lock_timeout": _milliseconds(settings.lock_timeout),
                 "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
+                # A statement whose caller is gone must end, not hold its locks until the statement timeout.
+                "client_connection_check_interval": _milliseconds(_CLIENT_CHECK_SECONDS),
                 # The hot rows are in memory: read them in index order, do not sort, do not compile.
                 "random_page_cost": "1.1",
                 "jit": "off",
             },
         },
     )
+    sa.event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    sa.event.listen(engine.sync_engine, "invalidate", _terminate)
     return ExtendedAsyncSAEngine(engine.sync_engine)
+
+
+def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that was closed while it lay there, as by a restart of the server."""
+    if adapted.driver_connection.is_closed():
+        raise sa.exc.DisconnectionError
+
+
+def _terminate(adapted: AdaptedConnection, _record: object, _error: Optional[BaseException]) -> None:
+    """Close the socket of a connection that the pool gives up, at once, so that the server rolls back.
+
+    SQLAlchemy would first try to say goodbye; on a hung server that takes it two seconds.
+    """
+    adapted.driver_connection.terminate()
 
 
 def _milliseconds(seconds: float) -> str:
@@ -136,8 +156,9 @@ async def _driver_of(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg
 async def _commit(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
     # The server answers the COMMIT of a failed transaction with ROLLBACK, and with no error.
     if await driver.execute("COMMIT") != "COMMIT":
-        raise TransactionConflict(
-            "a statement of the transaction had failed, so it was rolled back; nothing was written"
+        raise DatabaseError(
+            "a statement of the transaction had failed and its error was not passed on, so the transaction "
+            "was rolled back; nothing was written"
         )
 
 
@@ -146,7 +167,7 @@ async def _give_back(connection: AsyncConnection) -> None:
     if not connection.closed and not connection.invalidated:
         driver = await _driver_of(connection)
         if driver.is_closed() or driver.is_in_transaction():
-            await _discard(connection, driver)
+            await _discard(connection)
     await connection.close()
 
 
@@ -155,7 +176,7 @@ async def _give_back_failed(connection: AsyncConnection, error: BaseException) -
     if not connection.closed and not connection.invalidated:
         driver = await _driver_of(connection)
         if not _leaves_protocol_in_step(error) or not await _rolled_back(driver):
-            await _discard(connection, driver)
+            await _discard(connection)
     await connection.close()
 
 
@@ -177,9 +198,7 @@ async def _rolled_back(driver: "asyncpg.Connection[asyncpg.Record]") -> bool:
     return not driver.is_closed() and not driver.is_in_transaction()
 
 
-async def _discard(connection: AsyncConnection, driver: "asyncpg.Connection[asyncpg.Record]") -> None:
-    # Closing the socket at once makes the server roll back; invalidate() alone would first try to say goodbye.
-    driver.terminate()
+async def _discard(connection: AsyncConnection) -> None:
     await connection.invalidate()
 
 

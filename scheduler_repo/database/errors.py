@@ -16,6 +16,9 @@ _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("42501", errors.PermissionDenied, "the role lacks the privilege; see sql/grants.sql"),
     ("42P01", errors.SchemaMismatch, "a table is missing; run: scheduler-repo db upgrade"),
     ("42703", errors.SchemaMismatch, "a column is missing; run: scheduler-repo db upgrade"),
+    ("42704", errors.SchemaMismatch, "an object is missing; run: scheduler-repo db upgrade"),
+    ("42883", errors.SchemaMismatch, "a function is missing; run: scheduler-repo db upgrade"),
+    ("3F000", errors.SchemaMismatch, "the schema is missing; correct the search_path"),
     ("55P03", errors.DatabaseTimeout, "a lock was not had in time; another transaction holds it"),
     ("57014", errors.DatabaseTimeout, "the statement was cancelled; it took longer than its bound"),
     ("25P03", errors.DatabaseUnavailable, "the transaction was idle for too long and was ended"),
@@ -50,7 +53,7 @@ def translated(error: BaseException) -> Optional[SchedulerRepoError]:
     names one, the constraint; never a connection string.
     """
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
-        return translated(error.orig.__cause__ or error.orig) or errors.DatabaseError(str(error.orig))
+        return translated(error.orig.__cause__ or error.orig) or errors.DatabaseError(_first_line(error.orig))
     if isinstance(error, asyncpg.PostgresError):
         return _of_server(error)
     if isinstance(error, sa.exc.TimeoutError):

@@ -26,6 +26,7 @@ from scheduler_repo.types import ScalingGroupName
 
 _logger = logging.getLogger(__name__)
 _KEY_PREFIX = "scheduler_repo:scheduling_data:"
+_MAX_CONNECTIONS = 16
 _UNREACHABLE = (redis.exceptions.RedisError, OSError, TimeoutError)
 
 
@@ -44,21 +45,26 @@ class CacheOutcome(enum.StrEnum):
 
 def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
     """Make a client that never retries by itself; connects to nothing yet."""
-    client: redis_asyncio.Redis = redis_asyncio.from_url(
+    pool = redis_asyncio.BlockingConnectionPool.from_url(
         settings.url.reveal(),
+        # A burst of readers shares these; connecting for each of them would take longer than they wait.
+        max_connections=_MAX_CONNECTIONS,
+        timeout=settings.timeout,
         socket_timeout=settings.timeout,
         socket_connect_timeout=settings.timeout,
         retry=None,
         decode_responses=False,
     )
+    client: redis_asyncio.Redis = redis_asyncio.Redis.from_pool(pool)
     return client
 
 
 class SchedulerCacheSource:
     """Answers from Redis while an entry is young enough, else from the database, and keeps entries fresh.
 
-    Age is measured on one clock at a time: what the read took on the writer's, and the rest by the key's
-    remaining lifetime, on the server's. An entry is believed only if its format, group and database are ours.
+    Age is measured on one clock at a time: what the read took on the writer's, what the look-up takes on the
+    reader's, and the time between by the key's end, on the server's; so it is never under-estimated. An entry
+    is believed only if its format, group and database are ours.
     """
 
     def __init__(
@@ -107,37 +113,41 @@ class SchedulerCacheSource:
     async def _look_up(
         self, scaling_group: ScalingGroupName, max_staleness: float
     ) -> tuple[CacheOutcome, Optional[SchedulingData]]:
+        asked = monotonic()
         try:
             async with asyncio.timeout(self._timeout):
                 pipeline = self._redis.pipeline(transaction=True)
                 pipeline.get(_key(scaling_group))
                 pipeline.pttl(_key(scaling_group))
-                encoded, remaining_ms = await pipeline.execute()
+                encoded, remaining_ms = await pipeline.execute(raise_on_error=False)
         except _UNREACHABLE as error:
             _logger.warning("cache look-up failed, asking the database: %s", type(error).__name__)
             return CacheOutcome.UNREACHABLE, None
         if encoded is None:
             return CacheOutcome.ABSENT, None
+        if not isinstance(encoded, bytes):  # the server's error: the key holds another type of value
+            return CacheOutcome.UNREADABLE, None
         try:
             decoded = await finish_in_slices(decode_scheduling_data(encoded))
         except UNREADABLE:
             return CacheOutcome.UNREADABLE, None
         if decoded is None:
             return CacheOutcome.OTHER_FORMAT, None
-        outcome = await self._judge(scaling_group, max_staleness, decoded, remaining_ms)
+        outcome = await self._judge(scaling_group, decoded)
+        age_ms = decoded.lifetime_ms - remaining_ms
+        age_now_ms = age_ms + _milliseconds_since(asked)
+        # No remaining lifetime, or more than it ever had: its age is not known.
+        if outcome is CacheOutcome.HIT and (
+            remaining_ms < 0 or age_ms < 0 or age_now_ms > max_staleness * 1000
+        ):
+            outcome = CacheOutcome.TOO_OLD
         return outcome, decoded.data if outcome is CacheOutcome.HIT else None
 
-    async def _judge(
-        self, scaling_group: ScalingGroupName, max_staleness: float, decoded: Decoded, remaining_ms: int
-    ) -> CacheOutcome:
+    async def _judge(self, scaling_group: ScalingGroupName, decoded: Decoded) -> CacheOutcome:
         if decoded.data.scaling_group.name != scaling_group or decoded.data.pending_limit is not None:
             return CacheOutcome.OTHER_GROUP
         if decoded.data.database != await self._db_source.get_database_identity():
             return CacheOutcome.OTHER_DATABASE
-        age_ms = decoded.lifetime_ms - remaining_ms
-        # No remaining lifetime, or more than it ever had: its age is not known.
-        if remaining_ms < 0 or not 0 <= age_ms <= max_staleness * 1000:
-            return CacheOutcome.TOO_OLD
         return CacheOutcome.HIT
 
     def _store_soon(self, scaling_group: ScalingGroupName, data: SchedulingData, read_started: float) -> None:
@@ -152,14 +162,25 @@ class SchedulerCacheSource:
             while scaling_group in self._waiting:
                 data, read_started = self._waiting.pop(scaling_group)
                 encoded = await finish_in_slices(encode_scheduling_data(data, self._lifetime_ms))
-                remaining_ms = self._lifetime_ms - math.ceil((monotonic() - read_started) * 1000)
-                if remaining_ms > 0:
+                try:
                     async with asyncio.timeout(self._timeout):
-                        await self._redis.set(_key(scaling_group), encoded, px=remaining_ms)
-        except _UNREACHABLE as error:
-            _logger.warning("storing in the cache failed: %s", type(error).__name__)
+                        await self._store(scaling_group, encoded, read_started)
+                except _UNREACHABLE as error:
+                    _logger.warning("storing in the cache failed: %s", type(error).__name__)
         finally:
             del self._storing[scaling_group]
+
+    async def _store(self, scaling_group: ScalingGroupName, encoded: bytes, read_started: float) -> None:
+        # An end on the server's clock, not a lifetime: a server that hangs may run the SET much later.
+        seconds, microseconds = await self._redis.time()
+        age_ms = _milliseconds_since(read_started)
+        if age_ms < self._lifetime_ms:
+            ends_ms = seconds * 1000 + microseconds // 1000 + self._lifetime_ms - age_ms
+            await self._redis.set(_key(scaling_group), encoded, pxat=ends_ms)
+
+
+def _milliseconds_since(start: float) -> int:
+    return math.ceil((monotonic() - start) * 1000)
 
 
 def _key(scaling_group: ScalingGroupName) -> str:

@@ -1,0 +1,86 @@
+"""A cache source between two proxies, and what passes through them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Final
+
+import redis.asyncio as redis_asyncio
+
+from scheduler_repo.database.engine import create_engine
+from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome, SchedulerCacheSource, create_redis
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
+from scheduler_repo.types import ScalingGroupName
+from tests.faults.wire_proxy import WireProxy
+
+GROUP: Final = ScalingGroupName("gpu")
+OTHER_GROUP: Final = ScalingGroupName("other")
+KEY: Final = f"scheduler_repo:scheduling_data:{GROUP}"
+
+
+class CachedReads:
+    """One process's reads; ``redis`` goes straight to the server, past the proxy and the cache source."""
+
+    def __init__(
+        self,
+        sql_proxy: WireProxy,
+        db_source: SchedulerDBSource,
+        source: SchedulerCacheSource,
+        redis: "redis_asyncio.Redis",
+    ) -> None:
+        """Made by ``cached_reads``."""
+        self.db_source = db_source
+        self.source = source
+        self.redis = redis
+        self._sql_proxy = sql_proxy
+
+    async def read(self, max_staleness: float, group: ScalingGroupName = GROUP) -> SchedulingData:
+        """Read a group."""
+        return (await self.source.get_scheduling_data(group, max_staleness)).data
+
+    async def stored(self, group: ScalingGroupName = GROUP) -> SchedulingData:
+        """Read from the database and wait until the answer is in the cache."""
+        data = await self.read(0, group)
+        await self.source.drain()
+        return data
+
+    async def entry(self) -> bytes:
+        """What the server holds for GROUP."""
+        encoded = await self.redis.get(KEY)
+        assert isinstance(encoded, bytes)
+        return encoded
+
+    async def outcome(
+        self, max_staleness: float, group: ScalingGroupName = GROUP
+    ) -> tuple[CacheOutcome, SchedulingData, int]:
+        """Read, and return what came of the look-up, the answer, and how many SQL statements ran for it."""
+        before, statements = self.source.outcomes.copy(), self._sql_proxy.statements
+        data = await self.read(max_staleness, group)
+        (outcome,) = self.source.outcomes - before
+        return outcome, data, self._sql_proxy.statements - statements
+
+    async def seconds_of_read(self, max_staleness: float) -> float:
+        """How long a read takes."""
+        started = monotonic()
+        await self.read(max_staleness)
+        return monotonic() - started
+
+
+@asynccontextmanager
+async def cached_reads(sql_proxy: WireProxy, cache_url: str, direct_url: str) -> AsyncIterator[CachedReads]:
+    """Reads by way of a SQL proxy and the cache at ``cache_url``."""
+    engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=30.0))
+    settings = CacheSettings(url=SecretUrl(cache_url))
+    redis = create_redis(settings)
+    direct = redis_asyncio.from_url(direct_url)
+    db_source = SchedulerDBSource(engine)
+    source = SchedulerCacheSource(redis, db_source, timeout=settings.timeout, lifetime=settings.lifetime)
+    try:
+        yield CachedReads(sql_proxy, db_source, source, direct)
+        await source.drain()
+    finally:
+        await redis.aclose()
+        await direct.aclose()
+        await engine.dispose()

@@ -1,0 +1,77 @@
+"""An engine behind a proxy, and a table to write to."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.embedded import EmbeddedValkey
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from tests.database.rows import insert, insert_all
+from tests.databases import OWNER, SCHEDULER, Database
+from tests.faults.cached_reads import OTHER_GROUP, CachedReads, cached_reads
+from tests.faults.redis_proxy import RedisProxy, redis_proxied
+from tests.faults.wire_proxy import WireProxy, proxied
+
+
+@pytest.fixture
+async def notes_database(empty_database: Database) -> Database:
+    """A database in which the scheduler role may write notes."""
+    await empty_database.run_as(
+        OWNER,
+        "CREATE TABLE notes (id int PRIMARY KEY, words text NOT NULL);"
+        f"GRANT SELECT, INSERT, UPDATE ON notes TO {SCHEDULER}",
+    )
+    return empty_database
+
+
+@pytest.fixture
+async def proxy(notes_database: Database) -> AsyncIterator[WireProxy]:
+    """A proxy before it."""
+    async with proxied(notes_database.url_as(SCHEDULER)) as running:
+        yield running
+
+
+@pytest.fixture
+async def engine(proxy: WireProxy) -> AsyncIterator[ExtendedAsyncSAEngine]:
+    """An engine with two connections, by way of the proxy; the bounds are short."""
+    settings = DatabaseSettings(
+        url=SecretUrl(proxy.url),
+        pool_size=2,
+        pool_timeout=0.5,
+        connect_timeout=2.0,
+        statement_timeout=2.0,
+        lock_timeout=0.2,
+    )
+    made = create_engine(settings)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey of the test's own, to stop, pause and fill."""
+    with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture
+async def redis_proxy(valkey: EmbeddedValkey) -> AsyncIterator[RedisProxy]:
+    """A proxy before it."""
+    async with redis_proxied(valkey.socket_file) as running:
+        yield running
+
+
+@pytest.fixture
+async def cached(
+    migrated_database: Database, valkey: EmbeddedValkey, redis_proxy: RedisProxy
+) -> AsyncIterator[CachedReads]:
+    """A cluster of two groups, read by way of both proxies."""
+    await insert_all(migrated_database)
+    async with migrated_database.driver_as(SCHEDULER) as driver:
+        await insert(driver, "scaling_groups", {"name": OTHER_GROUP})
+    async with (
+        proxied(migrated_database.url_as(SCHEDULER)) as sql_proxy,
+        cached_reads(sql_proxy, redis_proxy.url, valkey.url) as reads,
+    ):
+        yield reads

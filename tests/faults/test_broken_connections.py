@@ -1,0 +1,390 @@
+"""Cancels while connecting, bodies that end oddly, and connections and servers that go away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from time import monotonic
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
+from scheduler_repo.embedded import EmbeddedPostgres
+from scheduler_repo.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from tests.databases import ADMIN, SCHEDULER, Database
+from tests.faults.interruptions import assert_nothing_open, checked_out
+from tests.faults.wire_proxy import MARK, Point, Side, WireProxy
+
+_INSERT = f"INSERT INTO notes VALUES ($1, $2) {MARK}"
+
+
+class _Interrupt(BaseException):
+    """Like KeyboardInterrupt, which pytest would take for itself."""
+
+
+_Body = Callable[[ExtendedAsyncSAEngine], Awaitable[None]]
+
+
+async def _write(engine: ExtendedAsyncSAEngine, number: int) -> None:
+    async with engine.begin_session() as db_sess:
+        await driver_connection(db_sess).execute(_INSERT, number, "words")
+
+
+async def _read(engine: ExtendedAsyncSAEngine) -> list[int]:
+    async with engine.begin_readonly_session() as db_sess:
+        rows = await driver_connection(db_sess).fetch("SELECT id FROM notes ORDER BY id")
+    return [row[0] for row in rows]
+
+
+async def _assert_sound(engine: ExtendedAsyncSAEngine, database: Database) -> None:
+    """Nothing was written but what this writes now, and both connections of the pool work."""
+    assert checked_out(engine) == 0
+    await asyncio.gather(_write(engine, 100), _write(engine, 101))
+    assert await _read(engine) == [100, 101]
+    assert checked_out(engine) == 0
+    await assert_nothing_open(database)
+
+
+async def _cancelled(call: "asyncio.Task[None]") -> None:
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+class TestCheckOut:
+    @pytest.fixture
+    def returned(self, engine: ExtendedAsyncSAEngine) -> asyncio.Event:
+        """Set when the pool gets a connection back."""
+        event = asyncio.Event()
+        sa.event.listen(engine.sync_engine, "checkin", lambda *_: event.set())
+        return event
+
+    @pytest.mark.parametrize("side", Side)
+    async def test_connection_being_made_is_finished_and_kept(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        proxy: WireProxy,
+        notes_database: Database,
+        side: Side,
+        returned: asyncio.Event,
+    ) -> None:
+        hold = proxy.hold(Point.CONNECT, side)
+        call = asyncio.create_task(_write(engine, 1))
+        await hold.reached(call)
+
+        await _cancelled(call)
+        hold.release()
+        async with asyncio.timeout(5):
+            await returned.wait()
+
+        assert await _read(engine) == []
+        assert proxy.connections == 1
+        await _assert_sound(engine, notes_database)
+
+    async def test_waiting_for_a_free_connection(
+        self, engine: ExtendedAsyncSAEngine, notes_database: Database
+    ) -> None:
+        async with engine.begin_session(), engine.begin_session():
+            waiting = [asyncio.create_task(_write(engine, number)) for number in range(20)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            for call in waiting:
+                await _cancelled(call)
+
+        # Those that were cancelled still stand in the queue; they must hand on what they get.
+        await asyncio.gather(*(_read(engine) for _ in range(20)))
+        await _assert_sound(engine, notes_database)
+
+    async def test_no_free_connection_in_time(self, engine: ExtendedAsyncSAEngine) -> None:
+        async with engine.begin_session(), engine.begin_session():
+            with pytest.raises(DatabaseTimeout, match="pool"):
+                await _read(engine)
+
+        assert await _read(engine) == []
+
+
+async def _raise_in_body(engine: ExtendedAsyncSAEngine) -> None:
+    async with engine.begin_session() as db_sess:
+        await driver_connection(db_sess).execute(_INSERT, 1, "words")
+        raise _Interrupt
+
+
+async def _swallow_error_of_driver(engine: ExtendedAsyncSAEngine) -> None:
+    async with engine.begin_session() as db_sess:
+        await driver_connection(db_sess).execute(_INSERT, 1, "words")
+        with contextlib.suppress(asyncpg.UniqueViolationError):
+            await driver_connection(db_sess).execute(_INSERT, 1, "again")
+
+
+async def _swallow_error_of_sqlalchemy(engine: ExtendedAsyncSAEngine) -> None:
+    async with engine.begin_session() as db_sess:
+        await driver_connection(db_sess).execute(_INSERT, 1, "words")
+        with contextlib.suppress(sa.exc.IntegrityError):
+            await db_sess.execute(sa.text("INSERT INTO notes VALUES (1, 'again')"))
+
+
+async def _swallow_timeout(engine: ExtendedAsyncSAEngine) -> None:
+    async with engine.begin_session() as db_sess:
+        await driver_connection(db_sess).execute(_INSERT, 1, "words")
+        with contextlib.suppress(TimeoutError):
+            await driver_connection(db_sess).execute("SELECT pg_sleep(60)", timeout=0.05)
+
+
+async def _swallow_error_in_readonly(engine: ExtendedAsyncSAEngine) -> None:
+    async with engine.begin_readonly_session() as db_sess:
+        with contextlib.suppress(asyncpg.ReadOnlySQLTransactionError):
+            await driver_connection(db_sess).execute(_INSERT, 1, "words")
+
+
+async def _leave_statement_running(engine: ExtendedAsyncSAEngine) -> None:
+    async with asyncio.TaskGroup() as group, engine.begin_session() as db_sess:
+        group.create_task(_end_of(driver_connection(db_sess), "SELECT pg_sleep(60)"))
+        await asyncio.sleep(0)
+
+
+async def _stay_idle(engine: ExtendedAsyncSAEngine) -> None:
+    async with engine.begin_session() as db_sess:
+        ended = asyncio.Event()
+        driver = driver_connection(db_sess)
+        await driver.execute("SET idle_in_transaction_session_timeout = 100")
+        await driver.execute(_INSERT, 1, "words")
+        driver.add_termination_listener(lambda _: ended.set())
+        await ended.wait()
+
+
+class TestBody:
+    async def test_base_exception(self, engine: ExtendedAsyncSAEngine, notes_database: Database) -> None:
+        with pytest.raises(_Interrupt):
+            await _raise_in_body(engine)
+
+        await _assert_sound(engine, notes_database)
+
+    async def test_generator_that_is_closed(
+        self, engine: ExtendedAsyncSAEngine, notes_database: Database
+    ) -> None:
+        async def write_and_wait() -> AsyncGenerator[None, None]:
+            async with engine.begin_session() as db_sess:
+                await driver_connection(db_sess).execute(_INSERT, 1, "words")
+                yield
+
+        generator = write_and_wait()
+        await anext(generator)
+        await generator.aclose()
+
+        await _assert_sound(engine, notes_database)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            _swallow_error_of_driver,
+            _swallow_error_of_sqlalchemy,
+            _swallow_timeout,
+            _swallow_error_in_readonly,
+        ],
+    )
+    async def test_swallowed_error(
+        self, engine: ExtendedAsyncSAEngine, notes_database: Database, body: _Body
+    ) -> None:
+        with pytest.raises(DatabaseError, match="nothing was written"):
+            await body(engine)
+
+        await _assert_sound(engine, notes_database)
+
+    async def test_statement_left_running(
+        self, engine: ExtendedAsyncSAEngine, notes_database: Database
+    ) -> None:
+        with pytest.raises(ExceptionGroup) as failure:
+            await _leave_statement_running(engine)
+
+        assert failure.group_contains(DatabaseError)
+        await _assert_sound(engine, notes_database)
+
+    async def test_idle_for_too_long(self, engine: ExtendedAsyncSAEngine, notes_database: Database) -> None:
+        with pytest.raises(DatabaseUnavailable):
+            await _stay_idle(engine)
+
+        await _assert_sound(engine, notes_database)
+
+
+async def _end_of(driver: "asyncpg.Connection[asyncpg.Record]", statement: str) -> object:
+    try:
+        return await driver.execute(statement)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return error
+
+
+class TestAbandonedStatement:
+    @pytest.mark.parametrize(
+        "statement", ["SELECT pg_sleep(60)", "SELECT * FROM notes WHERE id = 1 FOR UPDATE"]
+    )
+    async def test_server_ends_it_soon(self, notes_database: Database, statement: str) -> None:
+        """Whoever cancels must not leave a statement behind that holds locks, or waits for one."""
+        engine = create_engine(
+            DatabaseSettings(url=SecretUrl(notes_database.url_as(SCHEDULER)), lock_timeout=60.0)
+        )
+        await _write(engine, 1)
+        async with notes_database.connect_as(ADMIN) as locker:
+            await locker.execute(sa.text("SELECT * FROM notes FOR UPDATE"))
+            running = asyncio.Event()
+
+            async def run() -> None:
+                async with engine.begin_session() as db_sess:
+                    running.set()
+                    await driver_connection(db_sess).execute(statement)
+
+            call = asyncio.create_task(run())
+            await running.wait()
+            async with notes_database.driver_as(ADMIN) as admin:
+                active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+                async with asyncio.timeout(5):
+                    while not await admin.fetchval(active, statement):
+                        await admin.execute("SELECT pg_sleep(0.01)")
+                await _cancelled(call)
+                async with asyncio.timeout(5):
+                    while await admin.fetchval(active, statement):
+                        await admin.execute("SELECT pg_sleep(0.01)")
+        await engine.dispose()
+
+
+class TestRollback:
+    """An error in the body is rolled back in one round trip; that must survive a cancel, and a hung server."""
+
+    async def _fail(self, engine: ExtendedAsyncSAEngine) -> None:
+        async with engine.begin_session() as db_sess:
+            await driver_connection(db_sess).execute(_INSERT, 1, "words")
+            raise LookupError
+
+    @pytest.mark.parametrize("side", Side)
+    @pytest.mark.parametrize("cancels", [1, 3])
+    async def test_cancelled_meanwhile(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        proxy: WireProxy,
+        notes_database: Database,
+        side: Side,
+        cancels: int,
+    ) -> None:
+        hold = proxy.hold(Point.ROLLBACK, side)
+        call = asyncio.create_task(self._fail(engine))
+        await hold.reached(call)
+        for _ in range(cancels):
+            call.cancel()
+            await asyncio.sleep(0)
+        hold.release()
+
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+        assert proxy.connections == 1
+        await _assert_sound(engine, notes_database)
+
+    @pytest.mark.parametrize("side", Side)
+    async def test_hung(
+        self, engine: ExtendedAsyncSAEngine, proxy: WireProxy, notes_database: Database, side: Side
+    ) -> None:
+        hold = proxy.hold(Point.ROLLBACK, side)
+        started = monotonic()
+
+        with pytest.raises(LookupError):
+            await self._fail(engine)
+
+        assert monotonic() - started < 3.0
+        hold.release()
+        await _assert_sound(engine, notes_database)
+
+    @pytest.mark.parametrize("side", Side)
+    async def test_dropped(
+        self, engine: ExtendedAsyncSAEngine, proxy: WireProxy, notes_database: Database, side: Side
+    ) -> None:
+        hold = proxy.hold(Point.ROLLBACK, side)
+        call = asyncio.create_task(self._fail(engine))
+        await hold.reached(call)
+        hold.drop()
+
+        with pytest.raises(LookupError):
+            await call
+
+        await _assert_sound(engine, notes_database)
+
+
+_POINTS = [Point.CONNECT, Point.BEGIN, Point.PREPARE, Point.FETCH, Point.COMMIT]
+
+
+class TestLostConnection:
+    @pytest.mark.parametrize("side", Side)
+    @pytest.mark.parametrize("point", _POINTS)
+    async def test_dropped(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        proxy: WireProxy,
+        notes_database: Database,
+        point: Point,
+        side: Side,
+    ) -> None:
+        hold = proxy.hold(point, side)
+        call = asyncio.create_task(_write(engine, 1))
+        await hold.reached(call)
+        hold.drop()
+
+        with pytest.raises(DatabaseUnavailable):
+            await call
+
+        if point is Point.COMMIT and side is Side.ANSWER:
+            assert await _read(engine) == [1]
+        else:
+            await _assert_sound(engine, notes_database)
+
+    async def test_server_killed_in_a_fetch(
+        self, engine: ExtendedAsyncSAEngine, proxy: WireProxy, notes_database: Database
+    ) -> None:
+        hold = proxy.hold(Point.FETCH, Side.REQUEST)
+        call = asyncio.create_task(_write(engine, 1))
+        await hold.reached(call)
+        await notes_database.run_as(
+            ADMIN,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            f"WHERE usename = '{SCHEDULER}' AND datname = current_database()",
+        )
+        hold.release()
+
+        with pytest.raises(DatabaseUnavailable):
+            await call
+
+        await _assert_sound(engine, notes_database)
+
+    @pytest.mark.parametrize("point", [Point.CONNECT, Point.BEGIN, Point.FETCH, Point.COMMIT])
+    @pytest.mark.parametrize("side", Side)
+    async def test_hung(
+        self, engine: ExtendedAsyncSAEngine, proxy: WireProxy, point: Point, side: Side
+    ) -> None:
+        """A server that never answers costs a call the bound of its statement, not more."""
+        proxy.hold(point, side)
+        started = monotonic()
+
+        with pytest.raises(DatabaseTimeout):
+            await _write(engine, 1)
+
+        assert 1.9 < monotonic() - started < 3.0
+        assert await _read(engine) in ([], [1])
+        assert checked_out(engine) == 0
+
+
+class TestServer:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("stop", ["fast", "immediate"])
+    async def test_later_calls_work_when_it_is_back(self, stop: str) -> None:
+        with EmbeddedPostgres() as server:
+            engine = create_engine(DatabaseSettings(url=SecretUrl(server.url("postgres", "postgres"))))
+            async with engine.begin_session() as db_sess, engine.begin_session():
+                await driver_connection(db_sess).execute("CREATE TABLE notes (id int, words text)")
+            await asyncio.to_thread(server.stop, "fast" if stop == "fast" else "immediate")
+
+            with pytest.raises(DatabaseUnavailable):
+                await _read(engine)
+
+            await asyncio.to_thread(server.start)
+            # Both connections of the pool were lost; neither may cost a caller an error now.
+            assert await asyncio.gather(*(_read(engine) for _ in range(4))) == [[]] * 4
+            await engine.dispose()

@@ -1,0 +1,216 @@
+"""A cached answer is never older than was allowed, and never another's."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
+from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
+from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.scheduling.encoding import encode_scheduling_data
+from scheduler_repo.scheduling.transforms import finish_in_slices
+from scheduler_repo.types import ScalingGroupName
+from tests.database.rows import insert, second_row
+from tests.databases import SCHEDULER, Database
+from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, CachedReads
+from tests.faults.redis_proxy import Mode, RedisProxy
+
+LIFETIME_MS = 60_000
+
+
+async def _age(cached: CachedReads, milliseconds: int) -> None:
+    """Make the entry older than it is, as its remaining lifetime says."""
+    assert await cached.redis.pexpire(KEY, LIFETIME_MS - milliseconds)
+
+
+def _without_instant(data: SchedulingData) -> SchedulingData:
+    epoch = data.database.started_at
+    return msgspec.structs.replace(data, snapshot="", observed_at=epoch)
+
+
+class TestFreshness:
+    async def test_zero_always_asks_the_database(
+        self, cached: CachedReads, migrated_database: Database
+    ) -> None:
+        first = await cached.stored()
+        async with migrated_database.driver_as(SCHEDULER) as driver:
+            await insert(driver, "sessions", second_row("sessions", {}))
+
+        second = await cached.stored()
+
+        assert (len(first.pending_sessions), len(second.pending_sessions)) == (1, 2)
+        assert await cached.read(30) == second
+        assert cached.source.outcomes == {CacheOutcome.HIT: 1}
+
+    async def test_reader_that_allows_staleness_runs_no_statement(self, cached: CachedReads) -> None:
+        stored = await cached.stored()
+
+        outcome, data, statements = await cached.outcome(30)
+
+        assert (outcome, statements) == (CacheOutcome.HIT, 0)
+        assert data == stored
+
+    async def test_absent(self, cached: CachedReads) -> None:
+        outcome, _, statements = await cached.outcome(30)
+
+        assert outcome is CacheOutcome.ABSENT
+        assert statements > 0
+
+    @pytest.mark.parametrize(
+        ("age_ms", "max_staleness", "expected"),
+        [
+            (5_000, 6.0, CacheOutcome.HIT),
+            (5_000, 5.0, CacheOutcome.TOO_OLD),
+            (0, 0.0005, CacheOutcome.TOO_OLD),
+            (59_000, 1e9, CacheOutcome.HIT),
+        ],
+    )
+    async def test_age(
+        self, cached: CachedReads, age_ms: int, max_staleness: float, expected: CacheOutcome
+    ) -> None:
+        await cached.stored()
+        await _age(cached, age_ms)
+
+        outcome, _, statements = await cached.outcome(max_staleness)
+
+        assert outcome is expected
+        assert (statements == 0) == (expected is CacheOutcome.HIT)
+
+    async def test_delay_between_read_and_store_counts(
+        self, cached: CachedReads, redis_proxy: RedisProxy
+    ) -> None:
+        """A server that hangs takes the SET long after its writer gave up; that time is part of the age."""
+        redis_proxy.mode = Mode.HOLD_SET
+        await cached.read(0)
+        await redis_proxy.held.wait()
+        await cached.source.drain()
+        await asyncio.sleep(1.0)
+        redis_proxy.mode = Mode.FORWARD
+        redis_proxy.deliver.set()
+        async with asyncio.timeout(5):
+            while not await cached.redis.exists(KEY):
+                await cached.redis.ping()
+
+        assert await cached.redis.pttl(KEY) <= LIFETIME_MS - 1000
+        assert (await cached.outcome(1.0))[0] is CacheOutcome.TOO_OLD
+
+    async def test_hundred_readers_at_once(self, cached: CachedReads) -> None:
+        stored = await cached.stored()
+
+        answers = await asyncio.gather(*(cached.read(30) for _ in range(100)))
+
+        assert answers == [stored] * 100
+        assert cached.source.outcomes == {CacheOutcome.HIT: 100}
+
+    async def test_hundred_readers_without_an_entry(self, cached: CachedReads) -> None:
+        answers = await asyncio.gather(*(cached.read(30) for _ in range(100)))
+
+        assert {len(answer.pending_sessions) for answer in answers} == {1}
+        assert await cached.stored() is not None
+
+    @pytest.mark.parametrize("max_staleness", [-1.0, float("nan"), float("inf"), float("-inf")])
+    async def test_refused_staleness(self, cached: CachedReads, max_staleness: float) -> None:
+        with pytest.raises(InvalidInput, match="max_staleness"):
+            await cached.read(max_staleness)
+
+    async def test_unknown_group(self, cached: CachedReads) -> None:
+        with pytest.raises(ScalingGroupNotFound):
+            await cached.read(30, ScalingGroupName("nowhere"))
+
+
+async def _replace(cached: CachedReads, data: SchedulingData) -> None:
+    encoded = await finish_in_slices(encode_scheduling_data(data, LIFETIME_MS))
+    await cached.redis.set(KEY, encoded, px=LIFETIME_MS - 1)
+
+
+async def _other_group(cached: CachedReads) -> None:
+    await _replace(cached, await cached.stored(OTHER_GROUP))
+
+
+async def _limited(cached: CachedReads) -> None:
+    await _replace(cached, (await cached.db_source.get_scheduling_data(GROUP, 1)).data)
+
+
+async def _other_database(cached: CachedReads) -> None:
+    data = await cached.stored()
+    other = msgspec.structs.replace(data.database, database_oid=data.database.database_oid + 1)
+    await _replace(cached, msgspec.structs.replace(data, database=other))
+
+
+async def _other_format(cached: CachedReads) -> None:
+    envelope = msgspec.msgpack.decode(await cached.entry(), type=list[object])
+    changed = msgspec.msgpack.encode(["0" * 16, *envelope[1:]])
+    await cached.redis.set(KEY, changed, keepttl=True)
+
+
+async def _future_format(cached: CachedReads) -> None:
+    await cached.redis.set(KEY, msgspec.msgpack.encode(["v2", {"unknown": None}]), keepttl=True)
+
+
+async def _truncated(cached: CachedReads) -> None:
+    encoded = await cached.entry()
+    await cached.redis.set(KEY, encoded[: len(encoded) // 2], keepttl=True)
+
+
+async def _random_bytes(cached: CachedReads) -> None:
+    await cached.redis.set(KEY, bytes(range(255, 0, -1)), keepttl=True)
+
+
+async def _empty(cached: CachedReads) -> None:
+    await cached.redis.set(KEY, b"", keepttl=True)
+
+
+async def _list_type(cached: CachedReads) -> None:
+    await cached.redis.delete(KEY)
+    await cached.redis.rpush(KEY, b"one")
+
+
+async def _no_end(cached: CachedReads) -> None:
+    await cached.redis.persist(KEY)
+
+
+async def _end_too_late(cached: CachedReads) -> None:
+    await _age(cached, -10_000)
+
+
+class TestOddEntries:
+    @pytest.mark.parametrize(
+        ("make_odd", "expected"),
+        [
+            (_other_group, CacheOutcome.OTHER_GROUP),
+            (_limited, CacheOutcome.OTHER_GROUP),
+            (_other_database, CacheOutcome.OTHER_DATABASE),
+            (_other_format, CacheOutcome.OTHER_FORMAT),
+            (_future_format, CacheOutcome.OTHER_FORMAT),
+            (_truncated, CacheOutcome.UNREADABLE),
+            (_random_bytes, CacheOutcome.UNREADABLE),
+            (_empty, CacheOutcome.UNREADABLE),
+            (_list_type, CacheOutcome.UNREADABLE),
+            (_no_end, CacheOutcome.TOO_OLD),
+            (_end_too_late, CacheOutcome.TOO_OLD),
+        ],
+    )
+    async def test_odd_entry_is_a_miss_and_is_replaced(
+        self, cached: CachedReads, make_odd: Callable[[CachedReads], Awaitable[None]], expected: CacheOutcome
+    ) -> None:
+        true = await cached.stored()
+        await make_odd(cached)
+
+        outcome, data, statements = await cached.outcome(30)
+        await cached.source.drain()
+
+        assert outcome is expected
+        assert statements > 0
+        assert _without_instant(data) == _without_instant(true)
+        assert (await cached.outcome(30))[0] is CacheOutcome.HIT
+
+    async def test_every_cut_is_a_miss(self, cached: CachedReads) -> None:
+        await cached.stored()
+        encoded = await cached.entry()
+        for length in range(0, len(encoded), max(1, len(encoded) // 50)):
+            await cached.redis.set(KEY, encoded[:length], px=LIFETIME_MS)
+
+            assert (await cached.outcome(30))[0] is CacheOutcome.UNREADABLE
+            await cached.source.drain()
