@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from scheduler_repo.repositories.scheduler import reading
-from scheduler_repo.scheduling.transforms import pending_owners
+from scheduler_repo.scheduling.transforms import finish, pending_owners
 from scheduler_repo.types import ScalingGroupName
 
 _SETTINGS = {"random_page_cost": "1.1", "jit": "off"}
@@ -26,7 +26,7 @@ class DriverFloor:
         """Connect, and find out which parameters the engine gives its statements."""
         connection = await asyncpg.connect(dsn, server_settings=_SETTINGS)
         sessions = await connection.fetch(reading.PENDING_SESSIONS.text, scaling_group, None)
-        owners = pending_owners(sessions)
+        owners = finish(pending_owners(sessions))
         owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
         parameters: dict[str, tuple[object, ...]] = {
             reading.SNAPSHOT.name: (),

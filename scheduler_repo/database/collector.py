@@ -36,5 +36,6 @@ def collector_relaxed(*, enabled: bool = True) -> Iterator[None]:
         yield
     finally:
         _readers -= 1
-        if _readers == 0 and _threshold_before is not None:
+        # Another threshold now is the host's own wish, made meanwhile.
+        if _readers == 0 and _threshold_before is not None and gc.get_threshold()[0] == _RAISED_THRESHOLD:
             gc.set_threshold(*_threshold_before)

@@ -64,6 +64,8 @@ def translated(error: BaseException) -> Optional[SchedulerRepoError]:
         return errors.InvalidSettings(f"the database URL cannot be used: {error}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         return errors.DatabaseUnavailable(f"the connection to the database failed: {_first_line(error)}")
+    if isinstance(error, OverflowError):
+        return errors.DatabaseError(f"a row holds a value that Python cannot represent: {_first_line(error)}")
     if isinstance(error, sa.exc.SQLAlchemyError):
         return errors.DatabaseError(_first_line(error))
     return None

@@ -8,11 +8,6 @@ import msgspec
 from scheduler_repo.scheduling.data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.transforms import CHUNK_ROWS, Steps
 
-# Any change of the structs is another format: old bytes are then refused, not misread.
-FORMAT_VERSION = hashlib.sha256(
-    msgspec.json.encode(msgspec.json.schema(SchedulingData), order="sorted")
-).hexdigest()[:16]
-
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
 _decode_sessions = msgspec.msgpack.Decoder(tuple[PendingSession, ...]).decode
 
@@ -24,6 +19,12 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
     lifetime_ms: int
     without_sessions: SchedulingData
     session_chunks: tuple[msgspec.Raw, ...]
+
+
+# Any change of the structs is another format: old bytes are then refused, not misread.
+FORMAT_VERSION = hashlib.sha256(
+    msgspec.json.encode(msgspec.json.schema(_Envelope), order="sorted")
+).hexdigest()[:16]
 
 
 class _AnyEnvelope(msgspec.Struct, frozen=True, array_like=True):

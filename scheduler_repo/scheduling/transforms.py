@@ -71,13 +71,23 @@ _ACCESS_KEY, _USER, _PROJECT, _DOMAIN = range(4)
 _bytes_of = attrgetter("bytes")
 
 
-def pending_owners(rows: Sequence[PendingSessionRow]) -> PendingOwners:
+def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
     """Return who owns the pending sessions, each owner once."""
+    access_keys: set[AccessKey] = set()
+    users: dict[bytes, UserId] = {}
+    projects: dict[bytes, ProjectId] = {}
+    domains: set[DomainName] = set()
+    for chunk in _chunks(rows):
+        access_keys.update(_column(chunk, "access_key"))
+        users.update(_by_bytes(list(_column(chunk, "user_id"))))
+        projects.update(_by_bytes(list(_column(chunk, "project_id"))))
+        domains.update(_column(chunk, "domain_name"))
+        yield
     return PendingOwners(
-        access_keys=list(set(_column(rows, "access_key"))),
-        users=_distinct(list(_column(rows, "user_id"))),
-        projects=_distinct(list(_column(rows, "project_id"))),
-        domains=list(set(_column(rows, "domain_name"))),
+        access_keys=list(access_keys),
+        users=list(users.values()),
+        projects=list(projects.values()),
+        domains=list(domains),
     )
 
 
@@ -134,8 +144,8 @@ def _column(rows: Sequence[PendingSessionRow], name: str) -> Iterator[Any]:
     return map(itemgetter(PendingSessionRow._fields.index(name)), rows)
 
 
-def _distinct(ids: list[UuidT]) -> list[UuidT]:
-    return list(dict(zip(map(_bytes_of, ids), ids, strict=True)).values())
+def _by_bytes(ids: list[UuidT]) -> Iterator[tuple[bytes, UuidT]]:
+    return zip(map(_bytes_of, ids), ids, strict=True)
 
 
 def _chunks(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
@@ -168,10 +178,13 @@ def _kernels_by_session(rows: Sequence[PendingKernelRow]) -> Steps[dict[bytes, t
     ordered = tuple(kernels)
     start = 0
     by_session = {}
-    for session, count in Counter(sessions).items():
+    counts = Counter(sessions)
+    yield
+    for number, (session, count) in enumerate(counts.items()):
         by_session[session] = ordered[start : start + count]
         start += count
-    yield
+        if number % CHUNK_ROWS == 0:
+            yield
     return by_session
 
 
@@ -205,7 +218,7 @@ def _pending_sessions(
                 map(_CLUSTER_MODES.__getitem__, modes),
                 created,
                 start,
-                map(tuple, map(sorted, designated)),
+                [tuple(sorted(agents)) if agents else () for agents in designated],
                 map(kernels_of.get, keys, repeat(())),
                 map(dependencies_of.get, keys, repeat(())),
             )

@@ -53,7 +53,7 @@ async def _locked_state(
         for row in sessions
         if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
     ]
-    owners = pending_owners(pending)
+    owners = finish(pending_owners(pending))
     owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
     await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)

@@ -6,7 +6,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.errors import ScalingGroupNotFound
 from scheduler_repo.scheduling.raw import RawSchedulingData
-from scheduler_repo.scheduling.transforms import pending_owners
+from scheduler_repo.scheduling.transforms import finish_in_slices, pending_owners
 from scheduler_repo.types import ScalingGroupName
 
 SNAPSHOT = load_statement("snapshot")
@@ -59,7 +59,7 @@ async def fetch_raw_scheduling_data(
         raise no_such_group(scaling_group)
     sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
     window = None if pending_limit is None else [row[0] for row in sessions]
-    owners = pending_owners(sessions)
+    owners = await finish_in_slices(pending_owners(sessions))
     owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
     return RawSchedulingData(
         pending_limit=pending_limit,

@@ -1,0 +1,41 @@
+"""An engine in the scheduler's role, and a connection that may write whatever the constraints let in."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.specs import ClusterSpec
+from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
+
+Load = Callable[[ClusterSpec], Awaitable[None]]
+
+
+@pytest.fixture
+async def engine(migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+    """The engine, as a scheduler has it."""
+    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def db_source(engine: ExtendedAsyncSAEngine) -> SchedulerDBSource:
+    return SchedulerDBSource(engine)
+
+
+@pytest.fixture
+async def owner_connection(migrated_database: Database) -> AsyncIterator[DriverConnection]:
+    """A connection of the tables' owner, on which the oracle and the rows of a test go."""
+    async with migrated_database.driver_as(OWNER) as connection:
+        yield connection
+
+
+@pytest.fixture
+def load(engine: ExtendedAsyncSAEngine) -> Load:
+    """Loads a cluster."""
+    return ClusterRepository(ClusterDBSource(engine)).load_cluster

@@ -1,0 +1,162 @@
+"""A read of a large group neither blocks the event loop for long nor makes the process grow much."""
+
+import asyncio
+import gc
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.reading import fetch_raw_scheduling_data
+from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.scheduling.transforms import Steps, build_scheduling_data, finish_in_slices
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
+from tests.databases import OWNER, SCHEDULER, Database, DatabaseServer
+from tests.scheduler.past_and_present import run_sessions
+
+PENDING, RUNNING, AGENTS = 10_000, 5_000, 1_000
+KERNELS_PER_SESSION = 1.6
+LONGEST_BLOCK = 0.025
+MOST_GROWTH = 40 * 2**20
+READS = 7
+ROOT = Path(__file__).parents[2]
+
+
+async def longest_block(work: Callable[[], Awaitable[object]]) -> float:
+    """The longest time (s) for which another task could not run meanwhile, without the host's collector."""
+    gaps = []
+    gc.collect()
+    gc.disable()
+    try:
+        task = asyncio.ensure_future(work())
+        last = time.perf_counter()
+        while not task.done():
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+        await task
+    finally:
+        gc.enable()
+    return max(gaps)
+
+
+@pytest.fixture(scope="module")
+def large_database(postgres_server: DatabaseServer, migrated_template: Database) -> Iterator[Database]:
+    """1,000 agents, 10,000 pending sessions with 16,000 kernels of 3 slots, 5,000 running."""
+
+    async def make() -> Database:
+        database = await postgres_server.create_database(migrated_template)
+        engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER))))
+        sessions = PENDING + RUNNING
+        cluster = synthetic_queue(AGENTS, sessions, int(sessions * KERNELS_PER_SESSION))
+        await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster)
+        await engine.dispose()
+        async with database.driver_as(OWNER) as connection:
+            await run_sessions(connection, RUNNING)
+            await connection.execute("ANALYZE")
+        return database
+
+    database = asyncio.run(make())
+    yield database
+    asyncio.run(postgres_server.drop_database(database))
+
+
+class TestEventLoop:
+    @pytest.fixture
+    async def large_engine(self, large_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(large_database.url_as(SCHEDULER))))
+        yield engine
+        await engine.dispose()
+
+    async def test_never_blocked_for_long(self, large_engine: ExtendedAsyncSAEngine) -> None:
+        # given
+        db_source = SchedulerDBSource(large_engine)
+        answers: list[SchedulingData] = []
+
+        async def read() -> None:
+            answers.append((await db_source.get_scheduling_data(DEFAULT_SCALING_GROUP)).data)
+
+        await read()
+        # when: the machine may stop the process at any time, so one bad read of several proves nothing
+        blocks = [await longest_block(read) for _ in range(READS)]
+        # then
+        assert statistics.median(blocks) < LONGEST_BLOCK, blocks
+        data = answers[-1]
+        assert len(data.pending_sessions) == PENDING
+        assert sum(len(session.kernels) for session in data.pending_sessions) > 15_000
+        assert len(data.agents) == AGENTS
+
+    async def test_transform_is_cut_into_chunks(self, large_engine: ExtendedAsyncSAEngine) -> None:
+        # given
+        async with large_engine.begin_readonly_session() as db_sess:
+            raw = await fetch_raw_scheduling_data(db_sess, DEFAULT_SCALING_GROUP, None)
+        # when
+        steps = sum(1 for _ in build_scheduling_data(raw))
+        # then: a few ms each, where one took all of it
+        assert steps >= (PENDING + PENDING * KERNELS_PER_SESSION) / 2_000
+
+    async def test_loop_turns_between_chunks(self) -> None:
+        # given
+        turns = 0
+        turns_at_chunk = []
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        def chunks() -> Steps[str]:
+            for _ in range(10):
+                turns_at_chunk.append(turns)
+                yield
+            return "built"
+
+        # when
+        other = asyncio.create_task(turn())
+        result = await finish_in_slices(chunks())
+        other.cancel()
+        # then
+        assert result == "built"
+        assert turns_at_chunk == list(range(10))
+
+    async def test_a_block_is_seen(self) -> None:
+        # given
+        async def block() -> None:
+            await asyncio.sleep(0)
+            time.sleep(2 * LONGEST_BLOCK)  # noqa: ASYNC251 - what is to be seen
+
+        # when / then
+        assert await longest_block(block) > LONGEST_BLOCK
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+class TestMemory:
+    async def test_process_grows_by_less_than_forty_mebibytes(self, large_database: Database) -> None:
+        # given
+        url = large_database.url_as(SCHEDULER)
+        # when
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.scheduler.memory_of_one_read",
+            url,
+            DEFAULT_SCALING_GROUP,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        # then
+        assert process.returncode == 0
+        held, highest = map(int, output.split())
+        assert 2**20 < held < MOST_GROWTH
+        assert highest < MOST_GROWTH, f"{highest / 2**20:.1f} MiB"

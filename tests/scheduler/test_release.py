@@ -1,0 +1,102 @@
+"""What sessions hold is given back whole, and batches of any size cost the same number of statements."""
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.allocation import RejectedRelease, ReleaseResult
+from scheduler_repo.types import AgentId, SessionResult, SessionStatus
+from tests.databases import DriverConnection
+from tests.scheduler.conftest import Load
+from tests.scheduler.small_cluster import (
+    GROUP,
+    Ledger,
+    agent,
+    cluster,
+    held_on,
+    history_of,
+    ledger_of,
+    place,
+    session,
+    session_id,
+    status_of,
+)
+
+A1, A2 = AgentId("a1"), AgentId("a2")
+EMPTY = Ledger(0, 0, 0)
+
+
+class TestRelease:
+    async def test_everything_is_given_back(
+        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await load(cluster([agent(A1), agent(A2)], [session(1, 2, 3), session(2, 4), session(3, 1)]))
+        await db_source.allocate_sessions(GROUP, [place(1, A1, A2), place(2, A1), place(3, A1)])
+        # when
+        released = await db_source.release_sessions(
+            [session_id(2), session_id(1)], result=SessionResult.FAILURE
+        )
+        # then
+        assert released == ReleaseResult((session_id(2), session_id(1)), ())
+        assert await ledger_of(owner_connection, A1) == await held_on(owner_connection, A1) == Ledger(1, 1, 1)
+        assert await ledger_of(owner_connection, A2) == EMPTY
+        assert await status_of(owner_connection, 1) == ("TERMINATED", {"TERMINATED"})
+        assert (await history_of(owner_connection, 2))[-1] == ("SCHEDULED", "TERMINATED")
+        results = await owner_connection.fetch("SELECT result FROM sessions ORDER BY id")
+        assert [row["result"] for row in results] == ["FAILURE", "FAILURE", None]
+
+    async def test_what_holds_nothing_is_rejected_with_its_status(
+        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await load(cluster([agent(A1)], [session(1, 1), session(2, 1), session(3, 1)]))
+        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        await db_source.release_sessions([session_id(2)])
+        # when
+        result = await db_source.release_sessions([session_id(number) for number in (4, 3, 2, 1)])
+        # then
+        assert result == ReleaseResult(
+            (session_id(1),),
+            (
+                RejectedRelease(session_id(4), None),
+                RejectedRelease(session_id(3), SessionStatus.PENDING),
+                RejectedRelease(session_id(2), SessionStatus.TERMINATED),
+            ),
+        )
+        assert await ledger_of(owner_connection, A1) == EMPTY
+
+    async def test_session_named_twice_is_released_once(
+        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await load(cluster([agent(A1)], [session(1, 3), session(2, 3)]))
+        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        # when
+        result = await db_source.release_sessions([session_id(1), session_id(1)])
+        # then
+        assert result == ReleaseResult((session_id(1),), ())
+        assert await ledger_of(owner_connection, A1) == Ledger(3, 1, 1)
+
+
+class TestStatements:
+    async def test_number_is_the_same_for_one_and_for_five_hundred(
+        self, load: Load, engine: ExtendedAsyncSAEngine, db_source: SchedulerDBSource
+    ) -> None:
+        # given
+        agents = [agent(f"a{number}", cpu=20) for number in range(100)]
+        await load(cluster(agents, [session(number, 1) for number in range(502)]))
+        batches = [[501], [500], list(range(500))]
+        counts: list[tuple[int, int]] = []
+        for numbers in batches:
+            queries: list[str] = []
+            async with engine.begin_readonly_session() as db_sess:
+                driver = driver_connection(db_sess)
+            # when
+            with driver.query_logger(lambda record, queries=queries: queries.append(record.query)):
+                placed = await db_source.allocate_sessions(GROUP, [place(n, f"a{n % 100}") for n in numbers])
+                after_placing = len(queries)
+                released = await db_source.release_sessions([session_id(n) for n in numbers])
+            counts.append((after_placing, len(queries) - after_placing))
+            # then
+            assert len(placed.allocated) == len(released.released) == len(numbers)
+        # then: with BEGIN and COMMIT; the driver itself asks for types on the connection's first batch
+        assert counts[1:] == [(18, 10), (18, 10)]

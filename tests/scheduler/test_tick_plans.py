@@ -1,0 +1,121 @@
+"""History costs a tick nothing: no plan of its statements reads a table of sessions from end to end."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.database.statements import Statement
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler import reading
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
+from tests.databases import DriverConnection
+from tests.scheduler.past_and_present import finish_sessions, run_sessions
+
+FINISHED = 20_000
+PENDING = 300
+RUNNING = 300
+LARGE_TABLES = {"sessions", "kernels", "session_dependencies", "session_history"}
+
+
+def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def sequential_scans(plan: Mapping[str, Any]) -> set[str]:
+    return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
+
+
+def literal(value: object) -> str:
+    """A parameter in SQL, without its type."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return "'{" + ", ".join(f'"{item}"' for item in value) + "}'"
+    return f"'{value}'"
+
+
+class TestPlans:
+    @pytest.fixture
+    async def engine_with_history(
+        self, engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection
+    ) -> ExtendedAsyncSAEngine:
+        cluster = synthetic_cluster(40, PENDING + RUNNING, seed=5)
+        await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster)
+        await run_sessions(owner_connection, RUNNING)
+        await finish_sessions(owner_connection, FINISHED)
+        await owner_connection.execute("ANALYZE")
+        return engine
+
+    @pytest.fixture
+    async def parameters(
+        self, engine_with_history: ExtendedAsyncSAEngine
+    ) -> Mapping[Statement, tuple[object, ...]]:
+        """What a tick gives each statement."""
+        source = SchedulerDBSource(engine_with_history)
+        data = (await source.get_scheduling_data(DEFAULT_SCALING_GROUP, 100)).data
+        window = [session.session_id for session in data.pending_sessions]
+        group = DEFAULT_SCALING_GROUP
+        owners = tuple(
+            [usage.owner_id for usage in usages]
+            for usages in (data.access_keys, data.users, data.projects, data.domains)
+        )
+        return {
+            reading.SNAPSHOT: (),
+            reading.SCALING_GROUP: (group,),
+            reading.SLOT_TYPES: (),
+            reading.PENDING_SESSIONS: (group, 100),
+            reading.PENDING_KERNELS: (group, window),
+            reading.PENDING_DEPENDENCIES: (group, window),
+            reading.SCHEDULABLE_AGENTS: (group,),
+            reading.SCHEDULABLE_AGENT_SLOTS: (group,),
+            reading.AGENT_OCCUPANCY: (group,),
+            reading.OWNER_OCCUPANCY: owners,
+            reading.OWNER_SESSION_COUNTS: owners,
+            reading.OWNER_LIMITS: owners,
+        }
+
+    async def scans(
+        self, driver: DriverConnection, statement: Statement, values: tuple[object, ...]
+    ) -> set[str]:
+        """What the statement reads from end to end, with these parameters."""
+        await driver.execute(f"PREPARE planned AS {statement.text}")
+        given = f" ({', '.join(literal(value) for value in values)})" if values else ""
+        (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned{given}")
+        await driver.execute("DEALLOCATE planned")
+        return sequential_scans(answer["Plan"])
+
+    async def test_no_sequential_scan_of_what_grows_with_history(
+        self,
+        engine_with_history: ExtendedAsyncSAEngine,
+        parameters: Mapping[Statement, tuple[object, ...]],
+    ) -> None:
+        # given
+        assert tuple(parameters) == reading.TICK_STATEMENTS
+        unlimited = dict.fromkeys(
+            (reading.PENDING_SESSIONS, reading.PENDING_KERNELS, reading.PENDING_DEPENDENCIES),
+            (DEFAULT_SCALING_GROUP, None),
+        )
+        async with engine_with_history.begin_readonly_session() as db_sess:
+            driver = driver_connection(db_sess)
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                await driver.execute(f"SET LOCAL plan_cache_mode = {mode}")
+                for statement, values in (*parameters.items(), *unlimited.items()):
+                    # when
+                    scans = await self.scans(driver, statement, values)
+                    # then
+                    assert not scans & LARGE_TABLES, f"{statement.name}, {mode}"
+
+    async def test_a_plan_that_scans_is_seen(self, engine_with_history: ExtendedAsyncSAEngine) -> None:
+        # given
+        statement = Statement("scan", "SELECT count(*) FROM sessions JOIN kernels ON name = image")
+        async with engine_with_history.begin_readonly_session() as db_sess:
+            # when
+            scans = await self.scans(driver_connection(db_sess), statement, ())
+        # then
+        assert scans == {"sessions", "kernels"}

@@ -1,0 +1,69 @@
+"""What the README says is run: its commands exist, its code schedules."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scheduler_repo.database.engine import create_engine
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.synthetic import synthetic_queue
+from tests.databases import ADMIN, SCHEDULER, Database
+
+ROOT = Path(__file__).parent.parent
+GROUP = ScalingGroupName("readme")
+
+
+def _example(name: str) -> str:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(rf"<!-- example: {name} -->\n```python\n(.+?)```", readme, re.DOTALL)
+    assert isinstance(code, str)
+    return code
+
+
+def _as_module(code: str) -> ModuleType:
+    module = ModuleType("readme_example")
+    exec(compile(code, "README.md", "exec"), module.__dict__)  # noqa: S102 - our own README
+    return module
+
+
+class TestReadme:
+    async def test_the_scheduler_of_ones_own_places_sessions(self, migrated_database: Database) -> None:
+        # Given a queue of ten sessions, of which some have several kernels
+        url = migrated_database.url_as(SCHEDULER)
+        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
+        queue = synthetic_queue(agents=3, sessions=10, kernels=13, scaling_group=GROUP)
+        await ClusterRepository(ClusterDBSource(engine)).load_cluster(queue)
+        await engine.dispose()
+        single = sum(len(session.kernels) == 1 for session in queue.sessions)
+        # When the README's scheduler runs
+        placed = await _as_module(_example("own scheduler")).schedule(url, GROUP)
+        # Then it has placed those that it knows how to place
+        assert placed == single
+        async with migrated_database.driver_as(ADMIN) as driver:
+            assert await driver.fetchval("SELECT count(*) FROM sessions WHERE status = 'SCHEDULED'") == single
+
+    @pytest.mark.parametrize("name", ["demo", "tests", "trace"])
+    def test_the_commands_can_be_extracted(self, name: str) -> None:
+        command = subprocess.run(
+            [sys.executable, ROOT / ".ci" / "readme_command.py", name],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert shlex.split(command)
+
+    def test_every_folder_of_the_map_exists(self) -> None:
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        (folders,) = re.findall(r"<!-- map -->\n```text\n(.+?)```", readme, re.DOTALL)
+        paths = [line.split()[0] for line in folders.splitlines() if line and not line.startswith(" ")]
+        assert len(paths) > 10
+        for path in paths:
+            assert (ROOT / path).exists(), f"the README's map names {path}, which is not there"
