@@ -1,11 +1,15 @@
 """``scheduler-repo db``: the schema of a database."""
 
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import click
 
 from scheduler_repo.cli.invocation import Invocation
 from scheduler_repo.cli.options import database_url_option, debug_option, given_database
+
+if TYPE_CHECKING:
+    from scheduler_repo.database.schema import SchemaDifference, SchemaUpgrade
+    from scheduler_repo.errors import SchemaMismatch
 
 _NOTHING = "nothing"
 
@@ -31,19 +35,23 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
     """
     settings = given_database(database_url)
 
-    async def work() -> None:
+    async def work() -> "SchemaUpgrade":
         from scheduler_repo.cli.servers import connect, open_engine
         from scheduler_repo.database.schema import upgrade_schema
+        from scheduler_repo.errors import PermissionDenied
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
         async with open_engine(settings) as engine, connect(engine, settings) as connection:
-            done = await upgrade_schema(connection)
-        if done.from_revision == done.to_revision:
-            click.echo(f"the schema is at revision {done.to_revision} already; privileges were set again")
-        else:
-            click.echo(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
+            try:
+                return await upgrade_schema(connection)
+            except PermissionDenied as error:
+                raise PermissionDenied(f"{error}; upgrade as the role scheduler_repo_owner") from error
 
-    invocation.run(work)
+    done = invocation.run(work)
+    if done.from_revision == done.to_revision:
+        click.echo(f"the schema is at revision {done.to_revision} already; privileges were set again")
+    else:
+        click.echo(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
 
 
 @db.command()
@@ -57,16 +65,25 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
     """
     settings = given_database(database_url)
 
-    async def work() -> None:
+    async def work() -> "tuple[Optional[str], Optional[SchemaMismatch]]":
         from scheduler_repo.cli.servers import connect, open_engine
-        from scheduler_repo.database.schema_version import current_revision, head_revision, require_schema
+        from scheduler_repo.database.schema_version import current_revision, require_schema
+        from scheduler_repo.errors import SchemaMismatch
 
         async with open_engine(settings) as engine, connect(engine, settings) as connection:
             found = await current_revision(connection)
-            click.echo(f"current: {found or _NOTHING}\nhead:    {head_revision()}")
-            await require_schema(connection)
+            try:
+                await require_schema(connection)
+            except SchemaMismatch as error:
+                return found, error
+        return found, None
 
-    invocation.run(work)
+    from scheduler_repo.database.schema_version import head_revision
+
+    found, mismatch = invocation.run(work)
+    click.echo(f"current: {found or _NOTHING}\nhead:    {head_revision()}")
+    if mismatch is not None:
+        raise mismatch
 
 
 @db.command()
@@ -80,28 +97,28 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
     """
     settings = given_database(database_url)
 
-    async def work() -> int:
+    async def work() -> "tuple[SchemaDifference, ...]":
         from scheduler_repo.cli.servers import connect, open_engine
         from scheduler_repo.database.schema import check_schema
 
         async with open_engine(settings) as engine, connect(engine, settings) as connection:
-            differences = await check_schema(connection)
-        if not differences:
-            click.echo("the schema is as this package expects it")
-            return 0
-        for difference in differences:
-            click.echo(f"{difference.kind} {difference.name}")
-            click.echo(f"  expected: {_indented(difference.expected)}")
-            click.echo(f"  found:    {_indented(difference.found)}")
-        number = len(differences)
-        click.echo(
-            f"error: {number} difference{'' if number == 1 else 's'}; upgrade the schema "
-            "(scheduler-repo db upgrade), or undo what was changed by hand",
-            err=True,
-        )
-        return 1
+            return await check_schema(connection)
 
-    return invocation.run(work)
+    differences = invocation.run(work)
+    if not differences:
+        click.echo("the schema is as this package expects it")
+        return 0
+    for difference in differences:
+        click.echo(f"{difference.kind} {difference.name}")
+        click.echo(f"  expected: {_indented(difference.expected)}")
+        click.echo(f"  found:    {_indented(difference.found)}")
+    number = len(differences)
+    click.echo(
+        f"error: {number} difference{'' if number == 1 else 's'}; upgrade the schema "
+        "(scheduler-repo db upgrade), or undo what was changed by hand",
+        err=True,
+    )
+    return 1
 
 
 def _indented(definition: Optional[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Final, Optional
 import click
 
 from scheduler_repo.cli.commands import command_line
-from scheduler_repo.cli.invocation import Interrupted, Invocation
+from scheduler_repo.cli.invocation import Interrupted, Invocation, OutputFailed
 from scheduler_repo.errors import SchedulerRepoError
 
 _PASSWORD_IN_URL: Final = re.compile(r"(\w://[^\s:/?#@]*):\S*@")
@@ -35,7 +35,9 @@ def run_reporting_failures(invocation: Invocation) -> int:
         return error.exit_code
     except click.UsageError as error:
         path = "scheduler-repo" if error.ctx is None else error.ctx.command_path
-        return _say(f"{error.format_message()} See '{path} --help'.", error, invocation, error.exit_code)
+        message = error.format_message()
+        stop = "" if message.endswith((".", "?")) else "."
+        return _say(f"{message}{stop} See '{path} --help'.", error, invocation, error.exit_code)
     except click.ClickException as error:
         return _say(error.format_message(), error, invocation, error.exit_code)
     except SchedulerRepoError as error:
@@ -45,10 +47,8 @@ def run_reporting_failures(invocation: Invocation) -> int:
         if sys.stderr.isatty():
             print(file=sys.stderr)
         return _say(str(interruption), interruption, invocation, interruption.exit_code)
-    except BrokenPipeError:
-        # Nobody reads on, as in "| head".
-        _discard_output()
-        return 1
+    except (OutputFailed, BrokenPipeError) as error:
+        return _output_failed(error, invocation)
     except OSError as error:
         return _say(f"{error.strerror or error}: {error.filename or 'the output'}", error, invocation, 1)
     return code if isinstance(code, int) else 0
@@ -68,6 +68,15 @@ def _say(message: str, error: BaseException, invocation: Invocation, code: int) 
     return code
 
 
+def _output_failed(error: BaseException, invocation: Invocation) -> int:
+    _discard_output()
+    cause = error.__cause__ or error
+    if isinstance(cause, BrokenPipeError):
+        # Nobody reads on, as in "| head", and that is no failure to speak of.
+        return 1
+    return _say(f"the output cannot be written: {getattr(cause, 'strerror', cause)}", error, invocation, 1)
+
+
 def _print_traceback(error: BaseException) -> None:
     # The values of variables are never shown: a password may be among them.
     sys.stderr.writelines(redacted(line) for line in traceback.format_exception(error))
@@ -77,9 +86,7 @@ class _Unforeseen:
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
 
-    def report(
-        self, kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]
-    ) -> None:
+    def report(self, kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
         hint = "" if self._invocation.debug else "; run it again with --debug for the traceback, and report it"
         _say(f"unexpected {kind.__name__}: {error}{hint}", error, self._invocation, 1)
 

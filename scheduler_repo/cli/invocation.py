@@ -1,6 +1,9 @@
 """One run of the command line: what it was told about itself, and how a signal ends it."""
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Coroutine
 from time import perf_counter
 from types import FrameType
@@ -8,6 +11,7 @@ from typing import Final, Optional, TypeVar
 
 T = TypeVar("T")
 
+_PATIENCE_SECONDS: Final = 2.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -19,6 +23,13 @@ class Interrupted(BaseException):
         cause = "Ctrl-C" if number == signal.SIGINT else number.name
         super().__init__(f"stopped by {cause}{aftermath and '; '}{aftermath}")
         self.exit_code = 128 + number
+
+
+class OutputFailed(Exception):
+    """Stdout or stderr takes no more; the OSError that says why is the cause.
+
+    Not an OSError itself: those that pass through the database layer are taken for its own.
+    """
 
 
 class Invocation:
@@ -65,6 +76,14 @@ class Invocation:
             return await work()
         finally:
             self._cancel = None
+            if self._received is not None:
+                self._end_soon(Interrupted(self._received, self.aftermath))
+
+    def _end_soon(self, interruption: Interrupted) -> None:
+        """See to it that the process ends: a planner's thread that still runs would hold it up for long."""
+        timer = threading.Timer(_PATIENCE_SECONDS, _end, (interruption,))
+        timer.daemon = True
+        timer.start()
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         if self._received is not None:
@@ -73,3 +92,9 @@ class Invocation:
         if self._cancel is None:
             raise Interrupted(self._received, self.aftermath)
         self._cancel()
+
+
+def _end(interruption: Interrupted) -> None:
+    # All that had to be cleaned up has been, so nothing is lost with the interpreter's own end.
+    print(f"error: {interruption}", file=sys.stderr, flush=True)
+    os._exit(interruption.exit_code)

@@ -14,39 +14,24 @@ if TYPE_CHECKING:
 _MAX_NAME_LENGTH: Final = 255
 
 
-class GroupNameType(click.ParamType):
-    """The name of a scaling group."""
-
-    name = "name"
-
-    def convert(
-        self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]
-    ) -> ScalingGroupName:
-        """Refuse what cannot be a name, a URL given in the wrong place above all."""
-        text = str(value)
-        if "://" in text:
-            self.fail("this is a URL; give the name of a scaling group", param, ctx)
-        if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
-            self.fail(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters", param, ctx)
-        return ScalingGroupName(text)
+def checked_group_name(context: click.Context, parameter: click.Parameter, text: str) -> ScalingGroupName:
+    """Take the name of a scaling group; a URL given in its place would be shown by every later error."""
+    if "://" in text:
+        raise click.BadParameter("this is a URL; give the name of a scaling group")
+    if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
+        raise click.BadParameter(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters")
+    return ScalingGroupName(text)
 
 
-class SecondsType(click.ParamType):
-    """A number of seconds, 0 or more."""
-
-    name = "seconds"
-
-    def convert(
-        self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]
-    ) -> float:
-        """Refuse what is no number, negative or not finite."""
-        try:
-            seconds = float(str(value))
-        except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:
-            self.fail(f"{str(value)!r} is no number of seconds; give 0 or more", param, ctx)
-        return seconds
+def checked_seconds(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Take a number of seconds, finite, 0 or more."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise click.BadParameter(f"{text!r} is no number of seconds; give 0 or more")
+    return seconds
 
 
 def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -91,5 +76,10 @@ def given_database(database_url: Optional[str]) -> "DatabaseSettings":
     """Read the settings of a database that there must be; raises InvalidSettings and UsageError."""
     database = given_settings(database_url, None).database
     if database is None:
-        raise click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")
+        raise missing_database()
     return database
+
+
+def missing_database() -> click.UsageError:
+    """Make the error for a command that needs a database and got none."""
+    return click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")

@@ -1,8 +1,10 @@
 """Where the commands write: a terminal, a pipe, or stderr beside JSON on stdout."""
 
-from typing import Never
+import sys
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+
+from scheduler_repo.cli.invocation import OutputFailed
 
 
 class CommandConsole(Console):
@@ -17,10 +19,32 @@ class CommandConsole(Console):
         """Whether a person watches, on a terminal that can redraw lines."""
         return self.file.isatty() and self.is_interactive and not self.is_dumb_terminal
 
-    def on_broken_pipe(self) -> Never:
-        """Let the command clean up and end quietly."""
+    def on_broken_pipe(self) -> None:
+        """Let the command clean up before it ends."""
         raise BrokenPipeError
 
     def say(self, text: str) -> None:
-        """Write one line, not wrapped, so that it can be copied and searched."""
-        self.print(text, soft_wrap=True)
+        """Write one line, not wrapped, so that it can be copied and searched; raises OutputFailed."""
+        try:
+            self.print(text, soft_wrap=True)
+        except OSError as error:
+            raise OutputFailed from error
+
+    def show(self, page: RenderableType) -> None:
+        """Write tables, in a pipe without the spaces that fill their lines; raises OutputFailed."""
+        if self.is_terminal:
+            self.print(page)
+            return
+        with self.capture() as capture:
+            self.print(page)
+        for line in capture.get().splitlines():
+            self.say(line.rstrip())
+
+
+def say_json(encoded: bytes) -> None:
+    """Write one line to stdout; raises OutputFailed."""
+    try:
+        sys.stdout.write(encoded.decode() + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputFailed from error

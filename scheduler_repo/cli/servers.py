@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Optional
 
+import asyncpg
 import redis.exceptions
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.database.errors import translated
 from scheduler_repo.database.schema_version import require_schema
-from scheduler_repo.errors import CacheUnavailable, DatabaseError, DatabaseReadOnly, InvalidSettings
+from scheduler_repo.errors import (
+    CacheUnavailable,
+    DatabaseError,
+    DatabaseReadOnly,
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    InvalidSettings,
+)
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_redis
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
@@ -35,16 +43,32 @@ async def open_engine(settings: DatabaseSettings) -> AsyncIterator[ExtendedAsync
 @asynccontextmanager
 async def connect(engine: ExtendedAsyncSAEngine, settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
     """Connect outside the engine's own sessions; errors of the database layer name the database."""
+    place = place_of(settings)
     try:
         async with engine.connect() as connection:
             yield connection
     except DatabaseError as error:
-        raise type(error)(f"{settings.url}: {error}") from error
+        raise type(error)(f"{place}: {error}") from error
     except Exception as error:
         known = translated(error)
         if known is None:
             raise
-        raise type(known)(f"{settings.url}: {known}") from error
+        is_no_answer = isinstance(known, (DatabaseUnavailable, DatabaseTimeout)) and not _is_of_server(error)
+        advice = "; see that a PostgreSQL server listens there" if is_no_answer else ""
+        raise type(known)(f"{place}: {known}{advice}") from error
+
+
+def place_of(settings: DatabaseSettings) -> str:
+    """Say where the database is, without the password and options that may hold one."""
+    url = settings.sqlalchemy_url()
+    hosts = [f"{name}={url.query[name]}" for name in ("host", "port") if name in url.query]
+    return f"{settings.url}{'?' if hosts else ''}{'&'.join(hosts)}"
+
+
+def _is_of_server(error: BaseException) -> bool:
+    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    return isinstance(error, asyncpg.PostgresError)
 
 
 async def require_usable_database(
@@ -79,8 +103,10 @@ async def open_cache_source(
         cache_source = SchedulerCacheSource(
             client, db_source, timeout=settings.timeout, lifetime=settings.lifetime
         )
-        yield cache_source
-        await cache_source.drain()
+        try:
+            yield cache_source
+        finally:
+            await cache_source.drain()
     finally:
         await client.aclose()
 
@@ -90,7 +116,7 @@ def _create_client(settings: CacheSettings) -> "Redis":
     try:
         client = create_redis(settings)
         # The options in the URL are looked at when a connection is made.
-        client.connection_pool.make_connection()
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError):
         raise InvalidSettings(
             f"the Redis URL cannot be read: {settings.url}; write redis://host:port/0, rediss:// or unix://path"
@@ -101,7 +127,7 @@ def _create_client(settings: CacheSettings) -> "Redis":
 async def _require_answer(client: "Redis", settings: CacheSettings) -> None:
     try:
         async with asyncio.timeout(settings.timeout):
-            await client.execute_command("PING")
+            await client.ping()
     except redis.exceptions.ResponseError as error:
         raise CacheUnavailable(f"{settings.url}: Redis refused: {error}; correct the URL") from error
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:

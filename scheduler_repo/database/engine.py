@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from scheduler_repo.settings import DatabaseSettings
 
 _BEGIN_READONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# Not READ WRITE: a database that its administrator has made read-only stays so.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _DRIVER_KEY = "driver_connection"
 # A rollback is one short round trip; a server that takes longer is not worth waiting for.
 _ROLLBACK_SECONDS = 2.0

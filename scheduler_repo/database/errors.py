@@ -76,7 +76,8 @@ def _of_server(error: asyncpg.PostgresError) -> SchedulerRepoError:
     constraint = getattr(error, "constraint_name", None)
     if constraint in _BY_CONSTRAINT:
         kind, words = _BY_CONSTRAINT[constraint]
-        return kind(f"{words}: {getattr(error, 'detail', None) or constraint}; nothing was written")
+        found = (getattr(error, "detail", None) or constraint).rstrip(".")
+        return kind(f"{words}: {found}; nothing was written")
     for prefix, kind, advice in _BY_SQLSTATE:
         if sqlstate.startswith(prefix):
             named = f", constraint {constraint}" if constraint else ""

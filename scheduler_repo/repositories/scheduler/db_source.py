@@ -101,8 +101,8 @@ class SchedulerDBSource:
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
         """Count the agents of a group whose kernels together occupy more than the agent has.
 
-        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the database
-        layer. Costs two statements; time grows with the group's occupying kernels.
+        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the
+        database layer. Costs two statements; time grows with the group's occupying kernels.
         """
         async with self._engine.begin_readonly_session() as db_sess:
             return await count_overcommitted(db_sess, scaling_group)

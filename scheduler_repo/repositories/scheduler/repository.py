@@ -70,7 +70,7 @@ class SchedulerRepository:
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
         """Count the agents of a group whose kernels together occupy more than the agent has.
 
-        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the database
-        layer. Costs two statements; time grows with the group's occupying kernels.
+        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the
+        database layer. Costs two statements; time grows with the group's occupying kernels.
         """
         return await self._db_source.count_overcommitted_agents(scaling_group)
