@@ -165,3 +165,11 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]
     domains: tuple[OwnerUsage[DomainName], ...]
+
+    def __repr__(self) -> str:
+        """Say what it is about; spelt out it would be megabytes, in a log or in asyncio's own messages."""
+        return (
+            f"SchedulingData(scaling_group={self.scaling_group.name!r}, "
+            f"observed_at={self.observed_at.isoformat()}, snapshot={self.snapshot!r}, "
+            f"pending_sessions={len(self.pending_sessions)}, agents={len(self.agents)})"
+        )
