@@ -77,7 +77,7 @@ class SchedulerLoop:
 
         The plan runs in a thread, so that the event loop goes on. Raises ScalingGroupNotFound and the errors of
         the database layer; batches that were written before one stay written. Costs 12 statements to read, and
-        20 per batch to write.
+        16 per batch to write.
         """
         timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
         self._ticks += 1

@@ -84,9 +84,9 @@ class _Wording:
         breach: QuotaBreach = detail.breach
         owner = f"{detail.scope.value.lower().replace('_', ' ')} {detail.owner_id}"
         if breach.kind is QuotaKind.KERNELS_PER_SESSION:
-            return f"{owner} may have {breach.limit} kernels per session; this one has {breach.requested}"
+            return f"kernels in one session of {owner} are limited to {breach.limit}; this has {breach.requested}"
         if breach.kind is QuotaKind.CONCURRENT_SESSIONS or breach.slot_index is None:
-            return f"{owner} may have {breach.limit} sessions at once and has {breach.used}"
+            return f"sessions of {owner} at once are limited to {breach.limit}; it has {breach.used}"
         amounts = [
             self._amount(breach.slot_index, each) for each in (breach.used, breach.requested, breach.limit)
         ]

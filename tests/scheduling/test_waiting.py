@@ -302,7 +302,7 @@ class TestText:
         data = make_data(self.agents, (make_session(1, (1, 1), (1, 1)),), access_keys=(usage,))
         assert self.text(data) == (
             WaitingReason.TOO_MANY_KERNELS,
-            "access key key-a may have 1 kernels per session; this one has 2",
+            "kernels in one session of access key key-a are limited to 1; this has 2",
         )
 
     def test_session_quota(self) -> None:
@@ -310,7 +310,7 @@ class TestText:
         data = make_data(self.agents, (make_session(1, (1, 1)),), access_keys=(usage,))
         assert self.text(data) == (
             WaitingReason.SESSION_QUOTA,
-            "access key key-a may have 2 sessions at once and has 2",
+            "sessions of access key key-a at once are limited to 2; it has 2",
         )
 
     def test_slot_quota(self) -> None:
