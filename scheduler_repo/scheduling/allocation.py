@@ -64,10 +64,15 @@ class AllocationResult(msgspec.Struct, frozen=True):
 
 
 class RejectedRelease(msgspec.Struct, frozen=True):
-    """A session that had nothing to give back: ``status`` None means that it does not exist."""
+    """A session that was not ended: it has nothing to give back, or its agent's ledger does not hold it.
+
+    ``status`` None means that it does not exist. ``drifted_agent`` is set where the counters of that agent are
+    below what the session's kernels occupy: nothing is clamped, the counters must be mended first.
+    """
 
     session_id: SessionId
     status: Optional[SessionStatus]
+    drifted_agent: Optional[AgentId] = None
 
 
 class ReleaseResult(msgspec.Struct, frozen=True):

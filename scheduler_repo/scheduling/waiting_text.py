@@ -84,7 +84,9 @@ class _Wording:
         breach: QuotaBreach = detail.breach
         owner = f"{detail.scope.value.lower().replace('_', ' ')} {detail.owner_id}"
         if breach.kind is QuotaKind.KERNELS_PER_SESSION:
-            return f"kernels in one session of {owner} are limited to {breach.limit}; this has {breach.requested}"
+            return (
+                f"kernels in one session of {owner} are limited to {breach.limit}; this has {breach.requested}"
+            )
         if breach.kind is QuotaKind.CONCURRENT_SESSIONS or breach.slot_index is None:
             return f"sessions of {owner} at once are limited to {breach.limit}; it has {breach.used}"
         amounts = [

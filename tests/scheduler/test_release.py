@@ -44,6 +44,31 @@ class TestRelease:
         results = await owner_connection.fetch("SELECT result FROM sessions ORDER BY id")
         assert [row["result"] for row in results] == ["FAILURE", "FAILURE", None]
 
+    async def test_an_agent_whose_ledger_has_drifted_costs_only_its_own_sessions(
+        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+    ) -> None:
+        # given counters of one agent that are below what its kernels hold
+        await load(cluster([agent(A1), agent(A2)], [session(1, 1), session(2, 2), session(3, 1, 1)]))
+        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A2), place(3, A2, A1)])
+        await owner_connection.execute("UPDATE agent_slots SET occupied = 0 WHERE agent_id = 'a1'")
+        # when
+        result = await db_source.release_sessions([session_id(number) for number in (1, 2, 3)])
+        # then only the session on the other agent has ended, and nothing was clamped
+        assert result == ReleaseResult(
+            (session_id(2),),
+            (
+                RejectedRelease(session_id(1), SessionStatus.SCHEDULED, A1),
+                RejectedRelease(session_id(3), SessionStatus.SCHEDULED, A1),
+            ),
+        )
+        assert await status_of(owner_connection, 3) == ("SCHEDULED", {"SCHEDULED"})
+        assert await ledger_of(owner_connection, A2) == await held_on(owner_connection, A2)
+        # when the slot row is gone altogether
+        await owner_connection.execute("DELETE FROM agent_slots WHERE agent_id = 'a2'")
+        result = await db_source.release_sessions([session_id(3)])
+        # then that is said too
+        assert result.rejected == (RejectedRelease(session_id(3), SessionStatus.SCHEDULED, A2),)
+
     async def test_what_holds_nothing_is_rejected_with_its_status(
         self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
     ) -> None:
