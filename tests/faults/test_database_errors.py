@@ -253,8 +253,10 @@ class TestReach:
             ADMIN, f"ALTER DATABASE {notes_database.name} SET default_transaction_read_only = on"
         )
         async with engine_for(notes_database.url_as(SCHEDULER)) as engine:
-            # BEGIN says READ WRITE, which that default allows.
-            await _run(engine, "INSERT INTO notes VALUES (1, '')")
+            # An administrator has frozen it: the engine's own BEGIN must not override that.
+            error = await _failure(_run(engine, "INSERT INTO notes VALUES (1, '')"))
+
+        assert type(error) is errors.DatabaseReadOnly
 
     async def test_no_socket(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         folder = tmp_path_factory.mktemp("empty")
