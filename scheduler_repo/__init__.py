@@ -3,93 +3,136 @@
 import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-    from scheduler_repo.errors import SchedulerRepoError
-    from scheduler_repo.loop import SchedulerLoop
-    from scheduler_repo.repositories.agent.db_source import AgentDBSource
-    from scheduler_repo.repositories.agent.repository import AgentRepository
-    from scheduler_repo.repositories.owner.db_source import OwnerDBSource
-    from scheduler_repo.repositories.owner.repository import OwnerRepository
-    from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
-    from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-    from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_redis
-    from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-    from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-    from scheduler_repo.repositories.session.db_source import SessionDBSource
-    from scheduler_repo.repositories.session.repository import SessionRepository
-    from scheduler_repo.scheduling.allocation import AllocationResult, KernelAllocation, SessionAllocation
-    from scheduler_repo.scheduling.data import SchedulingData
-    from scheduler_repo.scheduling.planner import BestFitPlanner, Planner
-    from scheduler_repo.scheduling.waiting import waiting_reasons
-    from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl, load_settings
-
-__all__ = [
-    "create_engine",
-    "create_redis",
-    "load_settings",
-    "CacheSettings",
-    "DatabaseSettings",
-    "SecretUrl",
-    "ExtendedAsyncSAEngine",
-    "SchedulerRepository",
-    "SchedulerDBSource",
-    "SchedulerCacheSource",
-    "AgentRepository",
-    "AgentDBSource",
-    "OwnerRepository",
-    "OwnerDBSource",
-    "ScalingGroupRepository",
-    "ScalingGroupDBSource",
-    "SessionRepository",
-    "SessionDBSource",
-    "SchedulerLoop",
-    "Planner",
-    "BestFitPlanner",
-    "SchedulingData",
-    "SessionAllocation",
-    "KernelAllocation",
-    "AllocationResult",
-    "waiting_reasons",
-    "SchedulerRepoError",
-]
-
-_REPOSITORIES = "scheduler_repo.repositories"
-_HOMES = {
-    "create_engine": "scheduler_repo.database.engine",
-    "create_redis": f"{_REPOSITORIES}.scheduler.cache_source",
-    "load_settings": "scheduler_repo.settings",
-    "CacheSettings": "scheduler_repo.settings",
-    "DatabaseSettings": "scheduler_repo.settings",
-    "SecretUrl": "scheduler_repo.settings",
-    "ExtendedAsyncSAEngine": "scheduler_repo.database.engine",
-    "SchedulerRepository": f"{_REPOSITORIES}.scheduler.repository",
-    "SchedulerDBSource": f"{_REPOSITORIES}.scheduler.db_source",
-    "SchedulerCacheSource": f"{_REPOSITORIES}.scheduler.cache_source",
-    "AgentRepository": f"{_REPOSITORIES}.agent.repository",
-    "AgentDBSource": f"{_REPOSITORIES}.agent.db_source",
-    "OwnerRepository": f"{_REPOSITORIES}.owner.repository",
-    "OwnerDBSource": f"{_REPOSITORIES}.owner.db_source",
-    "ScalingGroupRepository": f"{_REPOSITORIES}.scaling_group.repository",
-    "ScalingGroupDBSource": f"{_REPOSITORIES}.scaling_group.db_source",
-    "SessionRepository": f"{_REPOSITORIES}.session.repository",
-    "SessionDBSource": f"{_REPOSITORIES}.session.db_source",
-    "SchedulerLoop": "scheduler_repo.loop",
-    "Planner": "scheduler_repo.scheduling.planner",
-    "BestFitPlanner": "scheduler_repo.scheduling.planner",
-    "SchedulingData": "scheduler_repo.scheduling.data",
-    "SessionAllocation": "scheduler_repo.scheduling.allocation",
-    "KernelAllocation": "scheduler_repo.scheduling.allocation",
-    "AllocationResult": "scheduler_repo.scheduling.allocation",
-    "waiting_reasons": "scheduler_repo.scheduling.waiting",
-    "SchedulerRepoError": "scheduler_repo.errors",
+# What is exported, by the module that holds it.
+_EXPORTS: dict[str, tuple[str, ...]] = {
+    "scheduler_repo.database.engine": (
+        "ExtendedAsyncSAEngine",
+        "create_engine",
+    ),
+    "scheduler_repo.errors": ("SchedulerRepoError",),
+    "scheduler_repo.loop": (
+        "SchedulerLoop",
+        "Tick",
+    ),
+    "scheduler_repo.repositories.agent.db_source": ("AgentDBSource",),
+    "scheduler_repo.repositories.agent.repository": ("AgentRepository",),
+    "scheduler_repo.repositories.cluster.db_source": ("ClusterDBSource",),
+    "scheduler_repo.repositories.cluster.repository": ("ClusterRepository",),
+    "scheduler_repo.repositories.owner.db_source": ("OwnerDBSource",),
+    "scheduler_repo.repositories.owner.repository": ("OwnerRepository",),
+    "scheduler_repo.repositories.scaling_group.db_source": ("ScalingGroupDBSource",),
+    "scheduler_repo.repositories.scaling_group.repository": ("ScalingGroupRepository",),
+    "scheduler_repo.repositories.scheduler.cache_source": (
+        "SchedulerCacheSource",
+        "create_cache_source",
+    ),
+    "scheduler_repo.repositories.scheduler.db_source": ("SchedulerDBSource",),
+    "scheduler_repo.repositories.scheduler.repository": ("SchedulerRepository",),
+    "scheduler_repo.repositories.session.db_source": ("SessionDBSource",),
+    "scheduler_repo.repositories.session.repository": ("SessionRepository",),
+    "scheduler_repo.scheduling.allocation": (
+        "AllocationResult",
+        "KernelAllocation",
+        "RejectedAllocation",
+        "RejectionCode",
+        "ReleaseResult",
+        "SessionAllocation",
+    ),
+    "scheduler_repo.scheduling.data": ("SchedulingData",),
+    "scheduler_repo.scheduling.planner": (
+        "BestFitPlanner",
+        "Planner",
+    ),
+    "scheduler_repo.scheduling.waiting": (
+        "WaitingReason",
+        "WaitingSession",
+        "waiting_reasons",
+    ),
+    "scheduler_repo.scheduling.waiting_text": ("describe",),
+    "scheduler_repo.settings": (
+        "CacheSettings",
+        "DatabaseSettings",
+        "SecretUrl",
+        "load_settings",
+    ),
+    "scheduler_repo.specs": (
+        "AgentSpec",
+        "ClusterSpec",
+        "KernelSpec",
+        "KeypairSpec",
+        "OwnersSpec",
+        "ProjectSpec",
+        "QuotaSpec",
+        "ResourcePolicySpec",
+        "ScalingGroupSpec",
+        "SessionCreationSpec",
+        "SlotTypeSpec",
+        "UserSpec",
+    ),
 }
+_HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
-
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from scheduler_repo.database.engine import ExtendedAsyncSAEngine as ExtendedAsyncSAEngine
+    from scheduler_repo.database.engine import create_engine as create_engine
+    from scheduler_repo.errors import SchedulerRepoError as SchedulerRepoError
+    from scheduler_repo.loop import SchedulerLoop as SchedulerLoop
+    from scheduler_repo.loop import Tick as Tick
+    from scheduler_repo.repositories.agent.db_source import AgentDBSource as AgentDBSource
+    from scheduler_repo.repositories.agent.repository import AgentRepository as AgentRepository
+    from scheduler_repo.repositories.cluster.db_source import ClusterDBSource as ClusterDBSource
+    from scheduler_repo.repositories.cluster.repository import ClusterRepository as ClusterRepository
+    from scheduler_repo.repositories.owner.db_source import OwnerDBSource as OwnerDBSource
+    from scheduler_repo.repositories.owner.repository import OwnerRepository as OwnerRepository
+    from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource as ScalingGroupDBSource
+    from scheduler_repo.repositories.scaling_group.repository import (
+        ScalingGroupRepository as ScalingGroupRepository,
+    )
+    from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource as SchedulerCacheSource
+    from scheduler_repo.repositories.scheduler.cache_source import create_cache_source as create_cache_source
+    from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource as SchedulerDBSource
+    from scheduler_repo.repositories.scheduler.repository import SchedulerRepository as SchedulerRepository
+    from scheduler_repo.repositories.session.db_source import SessionDBSource as SessionDBSource
+    from scheduler_repo.repositories.session.repository import SessionRepository as SessionRepository
+    from scheduler_repo.scheduling.allocation import AllocationResult as AllocationResult
+    from scheduler_repo.scheduling.allocation import KernelAllocation as KernelAllocation
+    from scheduler_repo.scheduling.allocation import RejectedAllocation as RejectedAllocation
+    from scheduler_repo.scheduling.allocation import RejectionCode as RejectionCode
+    from scheduler_repo.scheduling.allocation import ReleaseResult as ReleaseResult
+    from scheduler_repo.scheduling.allocation import SessionAllocation as SessionAllocation
+    from scheduler_repo.scheduling.data import SchedulingData as SchedulingData
+    from scheduler_repo.scheduling.planner import BestFitPlanner as BestFitPlanner
+    from scheduler_repo.scheduling.planner import Planner as Planner
+    from scheduler_repo.scheduling.waiting import WaitingReason as WaitingReason
+    from scheduler_repo.scheduling.waiting import WaitingSession as WaitingSession
+    from scheduler_repo.scheduling.waiting import waiting_reasons as waiting_reasons
+    from scheduler_repo.scheduling.waiting_text import describe as describe
+    from scheduler_repo.settings import CacheSettings as CacheSettings
+    from scheduler_repo.settings import DatabaseSettings as DatabaseSettings
+    from scheduler_repo.settings import SecretUrl as SecretUrl
+    from scheduler_repo.settings import load_settings as load_settings
+    from scheduler_repo.specs import AgentSpec as AgentSpec
+    from scheduler_repo.specs import ClusterSpec as ClusterSpec
+    from scheduler_repo.specs import KernelSpec as KernelSpec
+    from scheduler_repo.specs import KeypairSpec as KeypairSpec
+    from scheduler_repo.specs import OwnersSpec as OwnersSpec
+    from scheduler_repo.specs import ProjectSpec as ProjectSpec
+    from scheduler_repo.specs import QuotaSpec as QuotaSpec
+    from scheduler_repo.specs import ResourcePolicySpec as ResourcePolicySpec
+    from scheduler_repo.specs import ScalingGroupSpec as ScalingGroupSpec
+    from scheduler_repo.specs import SessionCreationSpec as SessionCreationSpec
+    from scheduler_repo.specs import SlotTypeSpec as SlotTypeSpec
+    from scheduler_repo.specs import UserSpec as UserSpec
+else:
+    __all__ = list(_HOMES)
 
     def __getattr__(name: str) -> object:
         # Loaded when asked for: a command that only prints its help need not wait for SQLAlchemy.
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("scheduler-repo")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module(_HOMES[name]), name)
+
+    def __dir__() -> list[str]:
+        return [*__all__, "__version__"]

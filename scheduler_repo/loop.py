@@ -82,7 +82,14 @@ class SchedulerLoop:
         timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
         self._ticks += 1
         started = perf_counter()
-        plan = await asyncio.to_thread(self._planner.plan, timed.data)
+        plan: object = await asyncio.to_thread(self._planner.plan, timed.data)
+        if not isinstance(plan, Sequence):
+            if asyncio.iscoroutine(plan):
+                plan.close()
+            raise InvalidInput(
+                f"{type(self._planner).__name__}.plan() returned a {type(plan).__name__}; it must be a plain "
+                "function that returns a sequence of SessionAllocation"
+            )
         planned = perf_counter()
         allocated, rejected = await self._write(timed.data, plan)
         times = TickTimes(
@@ -96,7 +103,8 @@ class SchedulerLoop:
     async def run_until_settled(self) -> tuple[Tick, ...]:
         """Tick until a tick places nothing; the last one's data says what still waits.
 
-        Ends on a busy group too: what is rejected because another writer was first is not tried for ever.
+        Ends on a busy group too: what is rejected because another writer was first is not tried for ever. A
+        plan of which every session is rejected ends the run, so a planner should not offer one session alone.
         """
         ticks = [await self.tick()]
         while ticks[-1].allocated:

@@ -55,6 +55,9 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_in_transaction_timeout: Seconds = 10.0
     application_name: str = "scheduler-repo"
 
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
     def sqlalchemy_url(self) -> sa.URL:
         """Return the URL for SQLAlchemy with the asyncpg driver; raises InvalidSettings if it is none."""
         try:
@@ -84,6 +87,21 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: SecretUrl
     timeout: Seconds = 0.15
     lifetime: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
+
+def _check_fields(settings: msgspec.Struct) -> None:
+    """Refuse what the field's type does not allow, as structs do not check what they are made of."""
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if field.type is SecretUrl and not isinstance(value, SecretUrl):
+            raise InvalidSettings(f"{type(settings).__name__}.{field.name}: wrap the URL, SecretUrl(...)")
+        try:
+            msgspec.convert(value, field.type)
+        except msgspec.ValidationError as error:
+            raise InvalidSettings(f"{type(settings).__name__}.{field.name}: {error}") from None
 
 
 SectionT = TypeVar("SectionT", DatabaseSettings, CacheSettings)
@@ -134,6 +152,6 @@ def _section(
             try:
                 values[field.name] = msgspec.convert(given.pop(name), field.type, strict=False)
             except msgspec.ValidationError as error:
-                raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name}: {error}") from None
+                raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name} cannot be used: {error}") from None
     url = url or url_given
     return msgspec.structs.replace(kind(url=SecretUrl(url)), **values) if url else None

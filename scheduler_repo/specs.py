@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -33,7 +34,31 @@ def _new_kernel_id() -> KernelId:
     return KernelId(uuid4())
 
 
-class SlotTypeSpec(msgspec.Struct, frozen=True, kw_only=True):
+# What structs do not check by themselves, and what would go wrong far from the mistake: a string given for a
+# tuple would be taken apart by letters, a word given for an enum has no ``value``.
+_FIELD_KINDS: dict[str, type] = {
+    **dict.fromkeys(("kernels", "designated_agent_ids", "depends_on"), tuple),
+    **dict.fromkeys(("domains", "projects", "users", "keypairs", "resource_policies", "quotas"), tuple),
+    **dict.fromkeys(("slot_types", "scaling_groups", "agents", "sessions"), tuple),
+    "session_type": SessionType,
+    "cluster_mode": ClusterMode,
+    "scope": OwnerScope,
+}
+
+
+class _Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """A struct that refuses the most likely mistakes where they are made; raises InvalidInput."""
+
+    def __post_init__(self) -> None:
+        for name in _FIELD_KINDS.keys() & self.__struct_fields__:
+            value, kind = getattr(self, name), _FIELD_KINDS[name]
+            if not isinstance(value, kind):
+                raise InvalidInput(
+                    f"{type(self).__name__}.{name} is {value!r:.60}, it must be a {kind.__name__}"
+                )
+
+
+class SlotTypeSpec(_Spec, frozen=True, kw_only=True):
     """A kind of resource; ``units_per_whole`` smallest units make one unit as people write it."""
 
     name: SlotName
@@ -41,15 +66,19 @@ class SlotTypeSpec(msgspec.Struct, frozen=True, kw_only=True):
     display_unit: str = ""
 
 
-class ScalingGroupSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool of agents with one queue; ``pending_timeout`` None lets a session wait for ever."""
+class ScalingGroupSpec(_Spec, frozen=True, kw_only=True):
+    """A pool of agents with one queue.
+
+    ``pending_timeout`` is how long a session should wait at the most, None for ever; it is handed to the
+    planner with the group's other options, and nothing here cancels a session for it.
+    """
 
     name: ScalingGroupName
     is_active: bool = True
     pending_timeout: Optional[timedelta] = None
 
 
-class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
+class AgentSpec(_Spec, frozen=True, kw_only=True):
     """A node with its capacity per slot; slots that it lacks are left out."""
 
     agent_id: AgentId
@@ -60,7 +89,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_containers: Optional[int] = None
 
 
-class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectSpec(_Spec, frozen=True, kw_only=True):
     """A project of a domain."""
 
     project_id: ProjectId
@@ -68,7 +97,7 @@ class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True):
     domain_name: DomainName
 
 
-class UserSpec(msgspec.Struct, frozen=True, kw_only=True):
+class UserSpec(_Spec, frozen=True, kw_only=True):
     """A user of a domain."""
 
     user_id: UserId
@@ -76,14 +105,14 @@ class UserSpec(msgspec.Struct, frozen=True, kw_only=True):
     domain_name: DomainName
 
 
-class KeypairSpec(msgspec.Struct, frozen=True, kw_only=True):
+class KeypairSpec(_Spec, frozen=True, kw_only=True):
     """An access key of a user."""
 
     access_key: AccessKey
     user_id: UserId
 
 
-class ResourcePolicySpec(msgspec.Struct, frozen=True, kw_only=True):
+class ResourcePolicySpec(_Spec, frozen=True, kw_only=True):
     """A named set of limits that owners share; a slot that is left out is not limited."""
 
     name: ResourcePolicyName
@@ -92,7 +121,7 @@ class ResourcePolicySpec(msgspec.Struct, frozen=True, kw_only=True):
     max_kernels_per_session: Optional[int] = None
 
 
-class QuotaSpec(msgspec.Struct, frozen=True, kw_only=True):
+class QuotaSpec(_Spec, frozen=True, kw_only=True):
     """The limits of one owner: a policy, limits of its own, or both (then the least holds).
 
     ``owner_id`` is the access key, the user's or project's id as text, or the domain's name.
@@ -105,7 +134,7 @@ class QuotaSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_sessions: Optional[int] = None
 
 
-class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
+class KernelSpec(_Spec, frozen=True, kw_only=True):
     """One container of a session; ``architecture`` None takes any agent."""
 
     requested_slots: Mapping[SlotName, int]
@@ -114,9 +143,10 @@ class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
     kernel_id: KernelId = msgspec.field(default_factory=_new_kernel_id)
 
 
-class SessionCreationSpec(msgspec.Struct, frozen=True, kw_only=True):
+class SessionCreationSpec(_Spec, frozen=True, kw_only=True):
     """A session to enqueue; its kernels are indexed in the order given.
 
+    Each session in ``depends_on`` must end with SessionResult.SUCCESS first. Times carry a time zone.
     ``created_at`` None takes the database's clock; among equal priorities the older session goes first.
     """
 
@@ -137,7 +167,7 @@ class SessionCreationSpec(msgspec.Struct, frozen=True, kw_only=True):
     session_id: SessionId = msgspec.field(default_factory=_new_session_id)
 
 
-class OwnersSpec(msgspec.Struct, frozen=True, kw_only=True):
+class OwnersSpec(_Spec, frozen=True, kw_only=True):
     """Owners, their policies and their quotas, to be registered at once."""
 
     domains: tuple[DomainName, ...] = ()
@@ -148,7 +178,7 @@ class OwnersSpec(msgspec.Struct, frozen=True, kw_only=True):
     quotas: tuple[QuotaSpec, ...] = ()
 
 
-class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterSpec(_Spec, frozen=True, kw_only=True):
     """A whole cluster and its queue, to be loaded at once."""
 
     slot_types: tuple[SlotTypeSpec, ...]

@@ -36,7 +36,7 @@ def _as_module(code: str) -> ModuleType:
 
 class TestReadme:
     async def test_the_scheduler_of_ones_own_places_sessions(self, migrated_database: Database) -> None:
-        # Given a queue of ten sessions, of which some have several kernels
+        # Given a queue of ten sessions, of which some have several kernels, and agents with room for all
         url = migrated_database.url_as(SCHEDULER)
         engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
         queue = synthetic_queue(agents=3, sessions=10, kernels=13, scaling_group=GROUP)
@@ -50,7 +50,18 @@ class TestReadme:
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM sessions WHERE status = 'SCHEDULED'") == single
 
-    @pytest.mark.parametrize("name", ["demo", "tests", "trace"])
+    async def test_the_cluster_of_the_readme_is_filled(self, migrated_database: Database) -> None:
+        # Given the README's cluster of one node
+        url = migrated_database.url_as(SCHEDULER)
+        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
+        await _as_module(_example("fill")).fill(engine)
+        await engine.dispose()
+        # When the README's scheduler runs on it
+        placed = await _as_module(_example("own scheduler")).schedule(url, "batch")
+        # Then its one session is placed
+        assert placed == 1
+
+    @pytest.mark.parametrize("name", ["demo", "tests", "trace", "bench"])
     def test_the_commands_can_be_extracted(self, name: str) -> None:
         command = subprocess.run(
             [sys.executable, ROOT / ".ci" / "readme_command.py", name],

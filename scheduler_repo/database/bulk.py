@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.engine import SASession, driver_connection
+from scheduler_repo.errors import InvalidInput
 
 
 async def copy_rows(
@@ -11,11 +12,16 @@ async def copy_rows(
 ) -> None:
     """Add rows to a table in one COPY, all or none.
 
-    Constraints and triggers hold; columns that are left out take their defaults. Raises, at the end of the
-    session, what the database refused.
+    Constraints and triggers hold; columns that are left out take their defaults. Raises InvalidInput for a
+    value that is not of its column's type, and, at the end of the session, what the database refused.
     """
     if rows:
-        await driver_connection(db_sess).copy_records_to_table(table, columns=columns, records=rows)
+        try:
+            await driver_connection(db_sess).copy_records_to_table(table, columns=columns, records=rows)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidInput(
+                f"a value for {table} ({', '.join(columns)}) cannot be stored: {error}"
+            ) from error
 
 
 async def insert_missing(

@@ -4,6 +4,7 @@ Every function takes a SQLAlchemy ``AsyncConnection`` with the asyncpg driver. T
 connection's search_path points first, ``public`` unless it was changed.
 """
 
+import logging
 import secrets
 from typing import Final, Optional
 
@@ -44,6 +45,8 @@ __all__ = [
     "SchemaUpgrade",
     "VERSION_TABLE",
 ]
+
+_logger = logging.getLogger(__name__)
 
 _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.schema', 0))")
 _FIND_TABLES: Final = sa.text(
@@ -154,6 +157,15 @@ async def _refuse_tables_of_others(connection: AsyncConnection) -> None:
 
 async def _set_privileges(connection: AsyncConnection) -> None:
     # Several statements at once, which only the driver itself can send.
-    raw = await connection.get_raw_connection()
-    if raw.driver_connection is not None:
-        await raw.driver_connection.execute(read_sql_file("grants.sql"))
+    driver = (await connection.get_raw_connection()).driver_connection
+    if driver is not None:
+        # The file says which roles do not exist, and so can do nothing.
+        driver.add_log_listener(_pass_on_notice)
+        try:
+            await driver.execute(read_sql_file("grants.sql"))
+        finally:
+            driver.remove_log_listener(_pass_on_notice)
+
+
+def _pass_on_notice(_connection: object, notice: object) -> None:
+    _logger.warning("%s", notice)

@@ -59,6 +59,13 @@ def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
     return client
 
 
+def create_cache_source(settings: CacheSettings, db_source: SchedulerDBSource) -> "SchedulerCacheSource":
+    """Make a cache source with a client of its own, as the settings say; connects to nothing yet."""
+    return SchedulerCacheSource(
+        create_redis(settings), db_source, timeout=settings.timeout, lifetime=settings.lifetime
+    )
+
+
 class SchedulerCacheSource:
     """Answers from Redis while an entry is young enough, else from the database, and keeps entries fresh.
 
@@ -109,6 +116,11 @@ class SchedulerCacheSource:
         """Wait until everything that is being stored has been, or has failed."""
         while self._storing:
             await asyncio.wait(list(self._storing.values()))
+
+    async def aclose(self) -> None:
+        """Finish what is being stored and close the client; do so before the event loop ends."""
+        await self.drain()
+        await self._redis.aclose()
 
     async def _look_up(
         self, scaling_group: ScalingGroupName, max_staleness: float

@@ -88,10 +88,11 @@ class SchedulerDBSource:
     async def release_sessions(
         self, session_ids: Sequence[SessionId], result: Optional[SessionResult] = None
     ) -> ReleaseResult:
-        """Terminate sessions that occupy agents and give their slots back; say which did not occupy any.
+        """Terminate sessions that occupy agents and give their slots back; say which were not ended, and why.
 
-        Raises the errors of the database layer; then nothing was written. Costs a constant number of statements
-        in one transaction; time grows with the batch.
+        Sessions that depend on them may start only after SessionResult.SUCCESS; None is not known, and holds
+        them back for good. Raises the errors of the database layer; then nothing was written. Costs a constant
+        number of statements in one transaction; time grows with the batch.
         """
         if not session_ids:
             return ReleaseResult((), ())

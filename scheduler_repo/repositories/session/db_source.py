@@ -74,6 +74,9 @@ async def insert_sessions(
             raise InvalidInput(
                 f"{subject} depends on itself, or on one session twice; name each other one once"
             )
+        for when in (session.created_at, session.requested_start_at):
+            if when is not None and when.tzinfo is None:
+                raise InvalidInput(f"{subject}: the time {when.isoformat()} has no time zone; give it one")
         owners = (session.access_key, session.user_id, session.project_id, session.domain_name)
         session_rows.append(
             (

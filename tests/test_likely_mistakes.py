@@ -1,0 +1,118 @@
+"""What a user of the library gets wrong first is refused where it is made, by a typed error that names it."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import cast
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.errors import InvalidInput, InvalidSettings
+from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
+from scheduler_repo.scheduling.allocation import SessionAllocation
+from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.specs import OwnersSpec, SessionCreationSpec
+from scheduler_repo.types import ScalingGroupName, SessionId
+from scheduler_repo.workload.synthetic import synthetic_queue
+from tests.databases import ADMIN, SCHEDULER, Database
+
+GROUP = ScalingGroupName("mistakes")
+
+
+class OddPlanner:
+    """A planner that returns whatever it was made with."""
+
+    def __init__(self, answer: Callable[[], object]) -> None:
+        self._answer = answer
+
+    def plan(self, data: SchedulingData) -> Sequence[SessionAllocation]:
+        return cast(Sequence[SessionAllocation], self._answer())
+
+
+async def _coroutine() -> None:
+    """What a planner written as ``async def`` returns."""
+
+
+class TestLikelyMistakes:
+    @pytest.fixture
+    async def engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+        queue = synthetic_queue(agents=2, sessions=1, kernels=1, scaling_group=GROUP)
+        await ClusterRepository(ClusterDBSource(engine)).load_cluster(queue)
+        yield engine
+        await engine.dispose()
+
+    @pytest.fixture
+    def session(self) -> SessionCreationSpec:
+        """A session like the one that is there, under an id of its own."""
+        (like,) = synthetic_queue(agents=2, sessions=1, kernels=1, scaling_group=GROUP).sessions
+        kernels = tuple(msgspec.structs.replace(kernel, kernel_id=uuid4()) for kernel in like.kernels)
+        return msgspec.structs.replace(like, session_id=SessionId(uuid4()), kernels=kernels)
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("designated_agent_ids", "node-1"),
+            ("depends_on", uuid4()),
+            ("kernels", []),
+            ("session_type", "BATCH"),
+            ("cluster_mode", "single"),
+        ],
+    )
+    def test_a_field_of_another_kind(self, session: SessionCreationSpec, field: str, value: object) -> None:
+        with pytest.raises(InvalidInput, match=f"SessionCreationSpec.{field} is .*, it must be a"):
+            msgspec.structs.replace(session, **{field: value})
+
+    def test_a_string_for_a_tuple_of_owners(self) -> None:
+        with pytest.raises(InvalidInput, match=r"OwnersSpec.domains is 'lab', it must be a tuple"):
+            OwnersSpec(domains=cast("tuple[()]", "lab"))
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("user_id", "alice"),
+            ("priority", "high"),
+            ("priority", 2**40),
+            ("name", 7),
+            ("created_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - it is what is tested
+        ],
+    )
+    async def test_a_value_that_cannot_be_stored(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        migrated_database: Database,
+        session: SessionCreationSpec,
+        field: str,
+        value: object,
+    ) -> None:
+        repository = SessionRepository(SessionDBSource(engine))
+        odd = msgspec.structs.replace(session, **{field: value})
+        with pytest.raises(InvalidInput):
+            await repository.enqueue_sessions([session, odd])
+        async with migrated_database.driver_as(ADMIN) as driver:
+            assert await driver.fetchval("SELECT count(*) FROM sessions") == 1
+
+    @pytest.mark.parametrize("answer", [lambda: None, _coroutine, lambda: (_ for _ in ())])
+    async def test_a_plan_that_is_no_sequence(
+        self, engine: ExtendedAsyncSAEngine, answer: Callable[[], object]
+    ) -> None:
+        loop = SchedulerLoop(SchedulerRepository(SchedulerDBSource(engine)), OddPlanner(answer), GROUP)
+        with pytest.raises(InvalidInput, match="it must be a plain function that returns a sequence"):
+            await loop.tick()
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("pool_size", 0), ("lock_timeout", -1.0), ("url", "postgresql://h/d")]
+    )
+    def test_a_setting_out_of_range(self, field: str, value: object) -> None:
+        fields: dict[str, object] = {"url": SecretUrl("postgresql://h/d"), field: value}
+        with pytest.raises(InvalidSettings, match=f"DatabaseSettings.{field}"):
+            msgspec.structs.replace(DatabaseSettings(url=SecretUrl("postgresql://h/d")), **fields)
