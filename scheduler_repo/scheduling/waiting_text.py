@@ -100,10 +100,12 @@ class _Wording:
 
     def _node_shortage(self, detail: NodeShortage, reason: WaitingReason) -> str:
         is_whole = reason is WaitingReason.LARGER_THAN_ANY_AGENT
+        # One slot that no agent has enough of says it all; else it is the combination that is not there.
+        short = [slot for slot in detail.slots if slot.requested > slot.available]
         parts = [
             f"{self._name(slot.slot_index)} {self._amount(slot.slot_index, slot.requested)} "
             f"(most on one agent: {self._amount(slot.slot_index, slot.available)})"
-            for slot in detail.slots
+            for slot in short or detail.slots
         ]
         if detail.container_room is not None:
             parts.append(f"containers {detail.container_count} (most on one agent: {detail.container_room})")
@@ -120,6 +122,11 @@ class _Wording:
 
 
 def _decimal(amount: int, slot_type: SlotType) -> str:
+    if slot_type.display_unit == "B" and slot_type.units_per_whole == 1:
+        # Exact, as the reason may lie in the last byte.
+        for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+            if amount and amount % 2**power == 0:
+                return f"{amount // 2**power} {unit}"
     text = format_quantity(amount, slot_type.units_per_whole)
     return f"{text} {slot_type.display_unit}" if slot_type.display_unit else text
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData, SessionDependency
+from scheduler_repo.scheduling.data import PendingSession, SchedulingData, SessionDependency, SlotType
 from scheduler_repo.scheduling.feasibility import SlotShortage, StartNotReached
 from scheduler_repo.scheduling.owner_ledger import OwnerBreach
 from scheduler_repo.scheduling.planner import BestFitPlanner
@@ -338,15 +338,35 @@ class TestText:
     def test_larger_than_any_agent(self) -> None:
         assert self.of(make_session(1, (4000, 1, 2500))) == (
             WaitingReason.LARGER_THAN_ANY_AGENT,
-            "no agent, even empty, is large enough for cpu 4 core (most on one agent: 8 core), "
-            "mem 1 (most on one agent: 64), cuda.shares 2.5 (most on one agent: 2)",
+            "no agent, even empty, is large enough for cuda.shares 2.5 (most on one agent: 2)",
+        )
+
+    @pytest.mark.parametrize(
+        ("amount", "text"), [(2**33, "8 GiB"), (3 * 2**39, "1536 GiB"), (2**33 + 1, "8589934593 B"), (5, "5 B")]
+    )
+    def test_bytes_are_exact(self, amount: int, text: str) -> None:
+        data = make_data((make_agent("a", (9, 4, 9)),), (make_session(1, (1, amount)),))
+        in_bytes = tuple(
+            SlotType(slot.name, slot.slot_index, 1, "B") if slot.slot_index == 1 else slot
+            for slot in data.slot_types
+        )
+        reason, words = self.text(msgspec.structs.replace(data, slot_types=in_bytes))
+        assert reason is WaitingReason.LARGER_THAN_ANY_AGENT
+        assert words == f"no agent, even empty, is large enough for mem {text} (most on one agent: 4 B)"
+
+    def test_a_combination_that_no_agent_has(self) -> None:
+        agents = (make_agent("a", (9000, 1, 0)), make_agent("b", (1000, 9, 0)))
+        data = make_data(agents, (make_session(1, (2000, 5)),))
+        assert self.text(data) == (
+            WaitingReason.LARGER_THAN_ANY_AGENT,
+            "no agent, even empty, is large enough for cpu 2 core (most on one agent: 9 core), "
+            "mem 5 (most on one agent: 9)",
         )
 
     def test_not_enough_free(self) -> None:
         assert self.of(make_session(1, (3000, 32, 500))) == (
             WaitingReason.NOT_ENOUGH_FREE,
-            "no agent has free at once cpu 3 core (most on one agent: 2.5 core), "
-            "mem 32 (most on one agent: 64), cuda.shares 0.5 (most on one agent: 0.5)",
+            "no agent has free at once cpu 3 core (most on one agent: 2.5 core)",
         )
 
     def test_containers(self) -> None:
