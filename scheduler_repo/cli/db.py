@@ -1,6 +1,9 @@
 """``scheduler-repo db``: the schema of a database."""
 
-from typing import TYPE_CHECKING, Optional
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Optional
 
 import click
 
@@ -8,10 +11,13 @@ from scheduler_repo.cli.invocation import Invocation
 from scheduler_repo.cli.options import database_url_option, debug_option, given_database
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from scheduler_repo.database.schema import SchemaDifference, SchemaUpgrade
     from scheduler_repo.errors import SchemaMismatch
 
-_NOTHING = "nothing"
+_NOTHING: Final = "nothing"
+_OWNER: Final = "scheduler_repo_owner"
 
 
 @click.group()
@@ -38,14 +44,18 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
     async def work() -> "SchemaUpgrade":
         from scheduler_repo.cli.servers import connect, open_engine
         from scheduler_repo.database.schema import upgrade_schema
-        from scheduler_repo.errors import PermissionDenied
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
-        async with open_engine(settings) as engine, connect(engine, settings) as connection:
-            try:
-                return await upgrade_schema(connection)
-            except PermissionDenied as error:
-                raise PermissionDenied(f"{error}; upgrade as the role scheduler_repo_owner") from error
+        async with (
+            open_engine(settings) as engine,
+            connect(engine, settings) as connection,
+            _advising(
+                connection,
+                owner="run sql/roles.sql in this database first, ",
+                others=f"upgrade as the role {_OWNER}",
+            ),
+        ):
+            return await upgrade_schema(connection)
 
     done = invocation.run(work)
     if done.from_revision == done.to_revision:
@@ -97,14 +107,23 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
     """
     settings = given_database(database_url)
 
-    async def work() -> "tuple[SchemaDifference, ...]":
+    async def work() -> "tuple[tuple[SchemaDifference, ...], str]":
         from scheduler_repo.cli.servers import connect, open_engine
         from scheduler_repo.database.schema import check_schema
+        from scheduler_repo.database.schema_version import require_schema
+        from scheduler_repo.errors import SchemaMismatch
 
         async with open_engine(settings) as engine, connect(engine, settings) as connection:
-            return await check_schema(connection)
+            # The check itself says which role and which file.
+            async with _advising(connection, owner="", others=""):
+                differences = await check_schema(connection)
+            try:
+                await require_schema(connection)
+            except SchemaMismatch as error:
+                return differences, str(error)
+        return differences, "undo what was changed by hand"
 
-    differences = invocation.run(work)
+    differences, advice = invocation.run(work)
     if not differences:
         click.echo("the schema is as this package expects it")
         return 0
@@ -113,12 +132,26 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
         click.echo(f"  expected: {_indented(difference.expected)}")
         click.echo(f"  found:    {_indented(difference.found)}")
     number = len(differences)
-    click.echo(
-        f"error: {number} difference{'' if number == 1 else 's'}; upgrade the schema "
-        "(scheduler-repo db upgrade), or undo what was changed by hand",
-        err=True,
-    )
+    click.echo(f"error: {number} difference{'' if number == 1 else 's'}; {advice}", err=True)
     return 1
+
+
+@asynccontextmanager
+async def _advising(connection: "AsyncConnection", *, owner: str, others: str) -> AsyncIterator[None]:
+    """Say, where a privilege lacks, what the owner role and what all others are to do about it."""
+    import sqlalchemy as sa
+
+    from scheduler_repo.database.sql_files import SQL_ROOT
+    from scheduler_repo.errors import PermissionDenied
+
+    try:
+        yield
+    except PermissionDenied as error:
+        asked = await connection.execute(sa.text("SELECT current_user, current_database()"))
+        role, database = asked.one()
+        script = f"psql -d {shlex.quote(database)} -f {shlex.quote(str(SQL_ROOT / 'roles.sql'))}"
+        advice = f"{owner}as a superuser: {script}" if role == _OWNER else others
+        raise PermissionDenied(f"{error}{advice and '; '}{advice}") from error
 
 
 def _indented(definition: Optional[str]) -> str:

@@ -8,12 +8,15 @@ import click
 
 from scheduler_repo.cli.invocation import Invocation
 from scheduler_repo.cli.options import (
+    DATABASE_URL_OPTION,
+    WholeNumber,
     checked_group_name,
     database_url_option,
     debug_option,
     given_settings,
     redis_url_option,
 )
+from scheduler_repo.cli.secret_arguments import URL_OPTIONS, came_as_option
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS
 
@@ -31,18 +34,21 @@ _DEFAULT_SEED: Final = 1
 )
 @click.option(
     "--agents",
-    type=click.IntRange(0, MAX_AGENTS),
+    type=WholeNumber(0, MAX_AGENTS),
     metavar="N",
     help=f"Agents of the synthetic cluster. [default: {_DEFAULT_AGENTS}]",
 )
 @click.option(
     "--sessions",
-    type=click.IntRange(0, MAX_SESSIONS),
+    type=WholeNumber(0, MAX_SESSIONS),
     metavar="N",
     help=f"Sessions in its queue. [default: {_DEFAULT_SESSIONS}]",
 )
 @click.option(
-    "--seed", type=int, metavar="N", help=f"The same seed makes the same cluster. [default: {_DEFAULT_SEED}]"
+    "--seed",
+    type=WholeNumber(),
+    metavar="N",
+    help=f"The same seed makes the same cluster. [default: {_DEFAULT_SEED}]",
 )
 @click.option(
     "--trace-nodes",
@@ -65,7 +71,7 @@ _DEFAULT_SEED: Final = 1
 @redis_url_option
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=WholeNumber(1, 65535),
     metavar="N",
     help="The embedded PostgreSQL listens on 127.0.0.1:N too.",
 )
@@ -95,13 +101,22 @@ def demo(
     """
     read_cluster = _cluster_reader(group, agents, sessions, seed, trace_nodes, trace_pods)
     settings = given_settings(database_url, redis_url)
+    is_option = database_url is not None or came_as_option(DATABASE_URL_OPTION)
+    origin = DATABASE_URL_OPTION if is_option else URL_OPTIONS[DATABASE_URL_OPTION]
     if settings.database is not None and (port is not None or keep):
-        raise click.UsageError("--port and --keep are for the embedded PostgreSQL; leave out the database URL.")
+        advice = "leave out" if is_option else "unset"
+        raise click.UsageError(f"--port and --keep are for the embedded PostgreSQL; {advice} {origin}.")
     from scheduler_repo.cli.demo_run import DemoRequest, DemoRun
     from scheduler_repo.cli.output import CommandConsole
 
     request = DemoRequest(
-        group=group, settings=settings, redis_url=redis_url, port=port, keep=keep, as_json=as_json
+        group=group,
+        settings=settings,
+        database_origin=origin,
+        redis_url=redis_url,
+        port=port,
+        keep=keep,
+        as_json=as_json,
     )
     return DemoRun(request, CommandConsole(stderr=as_json), invocation).execute(read_cluster)
 

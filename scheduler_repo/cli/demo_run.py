@@ -1,7 +1,7 @@
 """One run of the demo, phase by phase."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from statistics import median
 from time import perf_counter
@@ -24,7 +24,12 @@ from scheduler_repo.cli.output import CommandConsole, say_json
 from scheduler_repo.cli.servers import open_cache_source, open_engine, place_of, require_usable_database
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
-from scheduler_repo.errors import InvalidSettings
+from scheduler_repo.errors import (
+    AlreadyExists,
+    InvalidSettings,
+    PermissionDenied,
+    ScalingGroupAlreadyExists,
+)
 from scheduler_repo.loop import SchedulerLoop, Tick, TickTimes
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
@@ -43,6 +48,8 @@ class DemoRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     group: ScalingGroupName
     settings: Settings
+    # the option or the variable that the database's URL came from
+    database_origin: str
     redis_url: Optional[str]
     port: Optional[int]
     keep: bool
@@ -70,6 +77,11 @@ class DemoRun:
 
         Raises what any part raises.
         """
+        if self._postgres is None:
+            self._display.say(
+                f"servers: using {place_of(self._database)} from {self._request.database_origin}; "
+                "what is loaded stays there"
+            )
         # Before anything is started: what cannot be read costs nothing then, and Ctrl-C ends even a read that
         # waits for a pipe.
         with self._phase("input", "reading the cluster"):
@@ -87,19 +99,19 @@ class DemoRun:
             else:
                 self._invocation.aftermath = "nothing was loaded"
             async with AsyncExitStack() as stack:
-                result, data = await self._load_and_schedule(stack, cluster)
-            self._print(result, data)
+                ticks, result, data = await self._load_and_schedule(stack, cluster)
+            self._print(ticks, result, data)
             if self._request.keep:
                 for server in servers:
                     server.leave_running()
         return 1 if result.overcommitted_agents else 0
 
-    def _print(self, result: DemoResult, data: SchedulingData) -> None:
+    def _print(self, ticks: Sequence[Tick], result: DemoResult, data: SchedulingData) -> None:
         request = self._request
         if request.as_json:
             say_json(msgspec.json.encode(result))
         else:
-            self._console.show(summary_table(result, data))
+            self._console.show(summary_table(result, data, _summed([tick.times for tick in ticks])))
         if self._postgres is None:
             self._console.say(
                 f"Group {request.group} and all that was loaded with it stay in\n{place_of(self._database)}"
@@ -134,6 +146,7 @@ class DemoRun:
                 database_url=self._postgres.url(DATABASE, SCHEDULER), redis_url=redis_url
             )
             return await stack.enter_async_context(open_engine(self._database))
+        stack.enter_context(_advising())
         engine = await stack.enter_async_context(open_engine(self._database))
         with self._phase("schema", f"checking the revision in {place_of(self._database)}"):
             await require_usable_database(engine, self._database, to_write=True)
@@ -141,7 +154,7 @@ class DemoRun:
 
     async def _load_and_schedule(
         self, stack: AsyncExitStack, cluster: ClusterSpec
-    ) -> tuple[DemoResult, SchedulingData]:
+    ) -> tuple[list[Tick], DemoResult, SchedulingData]:
         """Load the cluster, run the loop until nothing more fits, and count the outcome."""
         engine = await self._open_database(stack)
         db_source = SchedulerDBSource(engine)
@@ -157,7 +170,7 @@ class DemoRun:
         with self._phase("loop", f"placing the sessions of group {self._request.group}"):
             ticks, data = await self._schedule(repository)
         overcommitted = await repository.count_overcommitted_agents(self._request.group)
-        return self._result(cluster, ticks, data, overcommitted), data
+        return ticks, self._result(cluster, ticks, data, overcommitted), data
 
     async def _schedule(self, repository: SchedulerRepository) -> tuple[list[Tick], SchedulingData]:
         with self._display.scheduling() as watcher:
@@ -206,8 +219,30 @@ class DemoRun:
         )
 
 
+@contextmanager
+def _advising() -> Iterator[None]:
+    """Say what to do where the user's own database refuses the cluster."""
+    try:
+        yield
+    except PermissionDenied as error:
+        raise PermissionDenied(f"{error}; connect as {SCHEDULER}") from error
+    except ScalingGroupAlreadyExists as error:
+        raise ScalingGroupAlreadyExists(f"{error}; give another name with --group") from error
+    except AlreadyExists as error:
+        raise type(error)(f"{error}; load this cluster into another database") from error
+
+
 def _without_rows(data: SchedulingData) -> SchedulingData:
     return msgspec.structs.replace(data, pending_sessions=(), agents=())
+
+
+def _summed(times: Sequence[TickTimes]) -> TickTimes:
+    return TickTimes(
+        read=sum(each.read for each in times),
+        transform=sum(each.transform for each in times),
+        plan=sum(each.plan for each in times),
+        write=sum(each.write for each in times),
+    )
 
 
 def _median_milliseconds(times: list[TickTimes]) -> TickMilliseconds:

@@ -8,6 +8,7 @@ from typing import Final, Optional
 
 import asyncpg
 
+from scheduler_repo.cli.invoked_command import invoked_command
 from scheduler_repo.cli.servers import connect, open_engine
 from scheduler_repo.database.schema import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
@@ -66,10 +67,10 @@ def keeping_text(
     """Say how to reach running servers, and how to stop and remove them; commands of short lines."""
     quote = shlex.quote
     url = postgres.url(DATABASE, SCHEDULER).replace("postgresql+asyncpg:", "postgresql:")
-    snapshot = [f"scheduler-repo snapshot {quote(group)}", f"--database-url {quote(url)}"]
+    snapshot = [f"{invoked_command()} snapshot {quote(group)}", f"--database-url {quote(url)}"]
     servers: list[EmbeddedServer] = [postgres]
     if valkey is not None:
-        snapshot.append(f"--redis-url {quote(valkey.url)}")
+        snapshot += [f"--redis-url {quote(valkey.url)}", "--max-staleness 60"]
         servers.append(valkey)
     psql = [
         quote(str(postgres.psql or "psql")),
@@ -77,7 +78,12 @@ def keeping_text(
         f"-U {SCHEDULER} -d {DATABASE}",
     ]
     pids = " ".join(str(server.pid) for server in servers)
-    remove = ["rm -r", *(quote(str(server.directory)) for server in servers)]
+    # The file is the last that PostgreSQL deletes; the process may stay on as a zombie where nobody reaps it,
+    # and the file if the server crashed.
+    lock = quote(str(postgres.directory / "data" / "postmaster.pid"))
+    wait = [f"while kill -0 {postgres.pid} 2>/dev/null &&", f"[ -e {lock} ]; do", "sleep 0.1; done"]
+    # -f, as Valkey may delete its socket meanwhile.
+    remove = ["rm -rf", *(quote(str(server.directory)) for server in servers)]
     lines = ["The servers go on. To look into the database:", _command(psql), _command(snapshot)]
     if has_tcp:
         lines.append(
@@ -87,6 +93,7 @@ def keeping_text(
     lines += [
         "To stop them, and then to remove all they hold:",
         _command([f"kill -INT {pids}"]),
+        _command(wait),
         _command(remove),
     ]
     return "\n".join(lines)

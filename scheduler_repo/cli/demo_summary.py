@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from scheduler_repo.cli.amounts import amount_text, percent_text
+from scheduler_repo.loop import TickTimes
 from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.types import ScalingGroupName, SlotName
 
@@ -46,9 +47,9 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float
 
 
-def summary_table(result: DemoResult, data: SchedulingData) -> RenderableType:
-    """Lay the result out for a terminal or a pipe, at most 80 columns wide."""
-    return Group("", _outcome(result), "", _slots(result, data), "", _times(result), "")
+def summary_table(result: DemoResult, data: SchedulingData, in_all: TickTimes) -> RenderableType:
+    """Lay the result out for a terminal or a pipe; ``in_all`` are the sums over all ticks."""
+    return Group("", _outcome(result), "", _slots(result, data), "", _times(result, in_all), "")
 
 
 def _plain_table() -> Table:
@@ -97,15 +98,14 @@ def _slots(result: DemoResult, data: SchedulingData) -> Table:
     return table
 
 
-def _times(result: DemoResult) -> Table:
-    tick = result.tick_ms
+def _times(result: DemoResult, in_all: TickTimes) -> Table:
     table = _plain_table()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(
-        "tick (medians)",
-        f"read {tick.read:.1f} ms, transform {tick.transform:.1f} ms, plan {tick.plan:.1f} ms, "
-        f"write {tick.write:.1f} ms",
+        "ticks, in all",
+        f"read {in_all.read * 1000:,.1f}, transform {in_all.transform * 1000:,.1f}, "
+        f"plan {in_all.plan * 1000:,.1f}, write {in_all.write * 1000:,.1f} ms",
     )
     phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.phases_s.items())
     table.add_row("run", f"{phases}; {result.total_s:.2f} s in all")

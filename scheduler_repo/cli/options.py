@@ -11,6 +11,7 @@ from scheduler_repo.types import ScalingGroupName
 if TYPE_CHECKING:
     from scheduler_repo.settings import DatabaseSettings, Settings
 
+DATABASE_URL_OPTION: Final = "--database-url"
 _MAX_NAME_LENGTH: Final = 255
 
 
@@ -40,6 +41,20 @@ def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool)
         invocation.debug = True
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, refused in words that a person would use."""
+
+    name = "whole number"
+
+    def convert(self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> int:
+        """Return the number; raises BadParameter."""
+        try:
+            number = int(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+        return int(super().convert(number, param, ctx))
+
+
 debug_option = click.option(
     "--debug",
     is_flag=True,
@@ -49,7 +64,7 @@ debug_option = click.option(
     help="Show the traceback of an error.",
 )
 database_url_option = click.option(
-    "--database-url",
+    DATABASE_URL_OPTION,
     metavar="URL",
     help="Your PostgreSQL: postgresql://user@host:port/database. [env: SCHEDULER_REPO_DATABASE_URL]",
 )

@@ -1,10 +1,13 @@
 """Where the commands write: a terminal, a pipe, or stderr beside JSON on stdout."""
 
 import sys
+from typing import Final
 
 from rich.console import Console, RenderableType
 
 from scheduler_repo.cli.invocation import OutputFailed
+
+_UNBOUNDED: Final = 100_000
 
 
 class CommandConsole(Console):
@@ -31,10 +34,12 @@ class CommandConsole(Console):
             raise OutputFailed from error
 
     def show(self, page: RenderableType) -> None:
-        """Write tables, in a pipe without the spaces that fill their lines; raises OutputFailed."""
-        if self.is_terminal:
+        """Write tables, wrapped for a terminal alone; raises OutputFailed."""
+        if self.file.isatty():
             self.print(page)
             return
+        # A pipe gets long lines whole, and no spaces that fill them.
+        self.width = _UNBOUNDED
         with self.capture() as capture:
             self.print(page)
         for line in capture.get().splitlines():

@@ -10,6 +10,8 @@ URL_OPTIONS: Final[Mapping[str, str]] = {
     "--database-url": "SCHEDULER_REPO_DATABASE_URL",
     "--redis-url": "SCHEDULER_REPO_REDIS_URL",
 }
+# Names the options that the exec has taken; without the prefix of the settings, as it is none.
+_TAKEN_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
 # Nothing but a scheme and a place, or a user without a password: all of it may be seen.
 _OPEN_URL: Final = re.compile(r"[a-z0-9+.]+://([^:/?#@]*@)?[^?#@]*")
 
@@ -32,9 +34,17 @@ def hide_secret_urls() -> None:
     interpreter = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
     if hidden is None or not sys.executable or [*interpreter, *arguments] != sys.orig_argv:
         return
+    taken = " ".join(option for option, variable in URL_OPTIONS.items() if variable in hidden.variables)
     os.execve(  # noqa: S606
-        sys.executable, [*interpreter, *hidden.arguments], {**os.environ, **hidden.variables}
+        sys.executable,
+        [*interpreter, *hidden.arguments],
+        {**os.environ, **hidden.variables, _TAKEN_VARIABLE: taken},
     )
+
+
+def came_as_option(option: str) -> bool:
+    """Whether ``hide_secret_urls`` put this option's URL in the environment, and not the caller."""
+    return option in os.environ.get(_TAKEN_VARIABLE, "").split()
 
 
 def take_secret_urls(arguments: Sequence[str]) -> Optional[HiddenArguments]:

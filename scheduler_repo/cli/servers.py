@@ -1,8 +1,9 @@
 """Connections to the servers that the settings name, refused in words that say where."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Optional
 
 import asyncpg
@@ -21,7 +22,11 @@ from scheduler_repo.errors import (
     DatabaseUnavailable,
     InvalidSettings,
 )
-from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_redis
+from scheduler_repo.repositories.scheduler.cache_source import (
+    SchedulerCacheSource,
+    create_cache_source,
+    create_redis,
+)
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 
@@ -59,7 +64,11 @@ async def connect(engine: ExtendedAsyncSAEngine, settings: DatabaseSettings) -> 
 
 
 def place_of(settings: DatabaseSettings) -> str:
-    """Say where the database is, without the password and options that may hold one."""
+    """Say where the database is, without the password and options that may hold one.
+
+    Raises InvalidSettings for a URL that is none.
+    """
+    _refuse_unescaped(settings.url)
     url = settings.sqlalchemy_url()
     hosts = [f"{name}={url.query[name]}" for name in ("host", "port") if name in url.query]
     return f"{settings.url}{'?' if hosts else ''}{'&'.join(hosts)}"
@@ -96,22 +105,16 @@ async def open_cache_source(
     if settings is None:
         yield None
         return
-    client = _create_client(settings)
-    try:
-        if must_answer:
-            await _require_answer(client, settings)
-        cache_source = SchedulerCacheSource(
-            client, db_source, timeout=settings.timeout, lifetime=settings.lifetime
-        )
+    await _require_usable_cache(settings, must_answer=must_answer)
+    cache_source = create_cache_source(settings, db_source)
+    with _warning_once(settings):
         try:
             yield cache_source
         finally:
-            await cache_source.drain()
-    finally:
-        await client.aclose()
+            await cache_source.aclose()
 
 
-def _create_client(settings: CacheSettings) -> "Redis":
+async def _require_usable_cache(settings: CacheSettings, *, must_answer: bool) -> None:
     _refuse_unescaped(settings.url)
     try:
         client = create_redis(settings)
@@ -121,7 +124,11 @@ def _create_client(settings: CacheSettings) -> "Redis":
         raise InvalidSettings(
             f"the Redis URL cannot be read: {settings.url}; write redis://host:port/0, rediss:// or unix://path"
         ) from None
-    return client
+    try:
+        if must_answer:
+            await _require_answer(client, settings)
+    finally:
+        await client.aclose()
 
 
 async def _require_answer(client: "Redis", settings: CacheSettings) -> None:
@@ -135,6 +142,32 @@ async def _require_answer(client: "Redis", settings: CacheSettings) -> None:
         raise CacheUnavailable(
             f"{settings.url}: Redis cannot be reached ({reason}); correct the URL or leave it out"
         ) from error
+
+
+@contextmanager
+def _warning_once(settings: CacheSettings) -> Iterator[None]:
+    """Let the first warning of the cache through, with the place that it is about; further ones add nothing."""
+    warnings = _FirstWarning(str(settings.url))
+    logger = logging.getLogger(SchedulerCacheSource.__module__)
+    logger.addFilter(warnings)
+    try:
+        yield
+    finally:
+        logger.removeFilter(warnings)
+
+
+class _FirstWarning(logging.Filter):
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self._place = place
+        self._has_passed = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self._has_passed:
+            return False
+        self._has_passed = True
+        record.msg, record.args = "%s: %s", (self._place, record.getMessage())
+        return True
 
 
 def _reason(error: BaseException) -> str:

@@ -28,7 +28,12 @@ from scheduler_repo.types import ScalingGroupName
 )
 @database_url_option
 @redis_url_option
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON object.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object: all that it reads, and why each session waits.",
+)
 @debug_option
 @click.pass_obj
 def snapshot(
@@ -41,7 +46,8 @@ def snapshot(
 ) -> None:
     """Show what one tick of GROUP would see now: the queue, the agents, the quotas, and why sessions wait.
 
-    Reads only. Amounts in JSON are whole numbers in each slot's smallest unit.
+    Reads only. Amounts in JSON are whole numbers in each slot's smallest unit; "waiting" says of each pending
+    session, by its id, the reason and its text.
     """
     settings = given_settings(database_url, redis_url)
     database = settings.database
@@ -49,11 +55,11 @@ def snapshot(
         raise missing_database()
 
     async def work() -> None:
-        import msgspec
-
         from scheduler_repo.cli.output import CommandConsole, say_json
         from scheduler_repo.cli.servers import open_cache_source, open_engine, require_usable_database
+        from scheduler_repo.cli.snapshot_json import snapshot_json
         from scheduler_repo.cli.snapshot_summary import snapshot_summary
+        from scheduler_repo.errors import ScalingGroupNotFound
         from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
         from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 
@@ -62,9 +68,13 @@ def snapshot(
             db_source = SchedulerDBSource(engine)
             async with open_cache_source(settings.cache, db_source, must_answer=False) as cache_source:
                 repository = SchedulerRepository(db_source, cache_source)
-                timed = await repository.get_timed_scheduling_data(group, max_staleness)
+                try:
+                    timed = await repository.get_timed_scheduling_data(group, max_staleness)
+                except ScalingGroupNotFound as error:
+                    advice = "see the groups with: SELECT name FROM scaling_groups"
+                    raise ScalingGroupNotFound(f"{error}; {advice}") from error
         if as_json:
-            say_json(msgspec.json.encode(timed.data))
+            say_json(snapshot_json(timed.data))
         else:
             CommandConsole().show(
                 snapshot_summary(timed, {} if cache_source is None else cache_source.outcomes)

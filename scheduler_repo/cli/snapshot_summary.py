@@ -32,7 +32,7 @@ class _Nearness(NamedTuple):
 
 
 def snapshot_summary(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> RenderableType:
-    """Lay out what one tick would see, at most 80 columns wide; ``outcomes`` are those of the cache."""
+    """Lay out what one tick would see, ids whole at 80 columns; ``outcomes`` are those of the cache."""
     data = timed.data
     return Group(
         _head(timed, outcomes), "", _queue(data), "", _slots(data), "", _reasons(data), *_owners(data), ""
@@ -102,17 +102,19 @@ def _slots(data: SchedulingData) -> Table:
 def _reasons(data: SchedulingData) -> RenderableType:
     if not data.pending_sessions:
         return Text("nothing waits")
+    names = {session.session_id: session.name for session in data.pending_sessions}
     examples: dict[WaitingReason, WaitingSession] = {}
     counts: Counter[WaitingReason] = Counter()
     for waiting in waiting_reasons(data):
         counts[waiting.reason] += 1
         examples.setdefault(waiting.reason, waiting)
     table = _plain_table(show_header=True)
-    table.add_column("why they wait", overflow="fold")
+    table.add_column("why they wait", no_wrap=True)
     table.add_column("sessions", justify="right", no_wrap=True)
     table.add_column("for example", overflow="fold")
     for reason, count in counts.most_common():
-        table.add_row(reason.value, f"{count:,}", describe(examples[reason], data))
+        example = examples[reason]
+        table.add_row(reason.value, f"{count:,}", f"{names[example.session_id]}: {describe(example, data)}")
     return table
 
 
@@ -122,13 +124,11 @@ def _owners(data: SchedulingData) -> tuple[RenderableType, ...]:
     if not nearest:
         return ()
     table = _plain_table(show_header=True)
-    table.add_column("owner", overflow="fold")
-    table.add_column("limit", overflow="fold")
-    for name in ("used", "allowed", "per cent"):
-        table.add_column(name, justify="right")
+    table.add_column("per cent", justify="right", no_wrap=True)
+    table.add_column("owners nearest their limits", overflow="fold")
     for each in nearest:
-        table.add_row(each.owner, each.limit, each.used, each.allowed, each.percent)
-    return "", Text("owners nearest their limits"), table
+        table.add_row(each.percent, f"{each.owner}\n  {each.limit}: {each.used} of {each.allowed}")
+    return "", table
 
 
 def _nearness(data: SchedulingData) -> Iterator[_Nearness]:

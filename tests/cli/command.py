@@ -1,6 +1,7 @@
 """The real command in a process of its own, and what it leaves behind."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -65,6 +66,21 @@ class Command:
         output, errors = process.communicate(timeout=_TIMEOUT)
         return Ended(process.returncode, output, errors)
 
+    def run_on_terminal(self, *arguments: str) -> Ended:
+        """Run to the end on a terminal of 80 columns; both streams go there."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scheduler_repo.cli", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=PROJECT_ROOT,
+            env=self.environment({"TERM": "xterm-256color", "NO_COLOR": "1"}),
+        )
+        os.close(theirs)
+        shown = _read_all(ours)
+        return Ended(process.wait(_TIMEOUT), shown, "")
+
     def run_until(self, mark: str, number: signal.Signals, *arguments: str, impatient: bool = False) -> Ended:
         """Run until a line begins with ``mark``, send a signal, and wait for the end.
 
@@ -116,6 +132,19 @@ class CommandHere:
             code = run_reporting_failures(Invocation())
         output, errors = self._capsys.readouterr()
         return Ended(code, output, errors)
+
+
+def _read_all(terminal: int) -> str:
+    chunks: list[bytes] = []
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # how Linux says that the other side has closed
+            chunk = b""
+        if not chunk:
+            os.close(terminal)
+            return b"".join(chunks).decode().replace("\r\n", "\n")
+        chunks.append(chunk)
 
 
 def _heed_interrupts() -> None:

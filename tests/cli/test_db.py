@@ -1,7 +1,10 @@
 """``scheduler-repo db``."""
 
+import pytest
+
+from scheduler_repo.database.sql_files import SQL_ROOT
 from tests.cli.command import Command, CommandHere
-from tests.databases import OWNER, SCHEDULER, Database
+from tests.databases import OWNER, SCHEDULER, Database, DatabaseServer
 
 
 class TestDb:
@@ -37,7 +40,32 @@ class TestDb:
         assert ended.code == 1
         assert "column agents.mood\n  expected: nothing\n  found:    text\n" in ended.output
         assert "index kernels.kernels_pending_idx\n" in ended.output
-        assert ended.error_line.startswith("error: 2 differences; ")
+        assert ended.error_line == "error: 2 differences; undo what was changed by hand"
+
+    def test_differences_of_an_older_schema_are_for_an_upgrade(
+        self, command_here: CommandHere, empty_database: Database
+    ) -> None:
+        ended = command_here.run("db", "check", "--database-url", empty_database.url_as(OWNER))
+        assert ended.code == 1
+        assert "run: scheduler-repo db upgrade" in ended.error_line
+        assert "by hand" not in ended.error_line
+
+    @pytest.mark.parametrize("name", ["upgrade", "check"])
+    async def test_a_database_without_the_roles_is_told_which_file_to_run(
+        self, command: Command, postgres_server: DatabaseServer, empty_database: Database, name: str
+    ) -> None:
+        # Given a server with the roles and a database without their privileges
+        database = await postgres_server.create_database()
+
+        # When
+        ended = command.run("db", name, "--database-url", database.url_as(OWNER))
+
+        # Then
+        await postgres_server.drop_database(database)
+        assert ended.code == 1
+        assert "sql/roles.sql in this database" in ended.error_line
+        script = ended.error_line.partition(f"as a superuser: psql -d {database.name} -f ")[2]
+        assert script == str(SQL_ROOT / "roles.sql")
 
     def test_the_wrong_role_is_told_which_is_right(
         self, command_here: CommandHere, migrated_database: Database
@@ -46,3 +74,4 @@ class TestDb:
             ended = command_here.run("db", name, "--database-url", migrated_database.url_as(SCHEDULER))
             assert ended.code == 1
             assert "scheduler_repo_owner" in ended.error_line
+            assert "superuser" not in ended.error_line

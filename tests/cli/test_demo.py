@@ -1,12 +1,10 @@
 """The demo, as a person or a script runs it."""
 
+import contextlib
 import os
-import pty
 import re
-import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -15,8 +13,8 @@ import pytest
 
 from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.cli.command import Command, CommandHere, Ended
-from tests.databases import ADMIN, SCHEDULER, Database
-from tests.embedded.observation import PROJECT_ROOT, free_port, wait_until_gone
+from tests.databases import ADMIN, READER, SCHEDULER, Database
+from tests.embedded.observation import PROJECT_ROOT, free_port
 from tests.trace_location import needs_trace, trace_directory
 
 SMALL = ("--agents", "20", "--sessions", "300")
@@ -104,46 +102,38 @@ class TestSummary:
         assert ended.output.isascii()
         assert not re.search(r" $", ended.output, re.MULTILINE)
         summary = ended.output.partition("\nagents ")[2]
-        assert width_of(summary) <= 80
+        assert re.search(r"^run  .* start .* s in all$", summary, re.MULTILINE)
         for expected in ("placed", "waiting", "NOT_ENOUGH_FREE", "rejected by the gate", "cuda.shares", "loop"):
             assert expected in summary
 
-    def test_a_terminal_gets_a_live_table_without_colours_if_unwanted(self, command: Command) -> None:
-        # Given a terminal of 80 columns
-        ours, theirs = pty.openpty()
-        os.set_blocking(ours, True)
-        environment = command.environment({"TERM": "xterm-256color", "NO_COLOR": "1"})
+    def test_times_are_those_of_all_ticks(self, command: Command) -> None:
+        # Given
+        output = command.run("demo", *SMALL).output
+        ticks = re.findall(
+            r"read ([\d,]+), transform ([\d,]+), plan ([\d,]+), write ([\d,]+) ms$", output, re.M
+        )
+        assert len(ticks) >= 2
 
         # When
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scheduler_repo.cli", "demo", *SMALL],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=PROJECT_ROOT,
-            env=environment,
+        (sums,) = re.findall(
+            r"^ticks, in all   read ([\d.]+), transform ([\d.]+), plan ([\d.]+), write ([\d.]+) ms$",
+            output,
+            re.M,
         )
-        os.close(theirs)
-        shown = self._read_all(ours)
 
-        # Then
-        assert process.wait(30) == 0
+        # Then they add up, but for what each line has rounded
+        for position, amount in enumerate(sums):
+            parts = sum(int(tick[position].replace(",", "")) for tick in ticks)
+            assert abs(float(amount) - parts) <= 0.5 * len(ticks) + 0.1
+
+    def test_a_terminal_gets_a_live_table_without_colours_if_unwanted(self, command: Command) -> None:
+        ended = command.run_on_terminal("demo", *SMALL)
+        shown = ended.output
+        assert ended.code == 0
         assert "\x1b[?25l" in shown  # the cursor is hidden while the table changes,
         assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and comes back
         assert "rejected" in shown
         assert not re.search(r"\x1b\[(\d+;)*[349]\d(;\d+)*m", shown)
-
-    def _read_all(self, descriptor: int) -> str:
-        chunks: list[bytes] = []
-        while True:
-            try:
-                chunk = os.read(descriptor, 65536)
-            except OSError:  # how Linux says that the other side has closed
-                chunk = b""
-            if not chunk:
-                os.close(descriptor)
-                return b"".join(chunks).decode()
-            chunks.append(chunk)
 
 
 class TestKeep:
@@ -151,36 +141,69 @@ class TestKeep:
     def kept(self, command: Command) -> Ended:
         return command.run("demo", *SMALL, "--keep", "--port", str(free_port()))
 
-    def test_kept_servers_are_reached_and_ended_as_it_says(self, command: Command, kept: Ended) -> None:
+    def test_kept_servers_are_reached_and_ended_as_it_says(
+        self, command: Command, kept: Ended, tmp_path: Path
+    ) -> None:
         # Given the commands that the last lines show
         assert kept.code == 0, kept.errors
-        shown = kept.output.partition("The servers go on.")[2].replace("\\\n", " ")
-        commands = [shlex.split(line) for line in shown.splitlines() if line.startswith("  ")]
-        psql, snapshot, kill, remove = commands
-        pids = [int(pid) for pid in kill[2:]]
+        shown = kept.output.partition("The servers go on. To look into the database:\n")[2]
+        look, _, stop = shown.partition("To stop them, and then to remove all they hold:\n")
+        psql, snapshot = re.findall(r"^  \S.*\n(?:    .*\n)+", look, re.MULTILINE)
         try:
-            # When
-            count = subprocess.check_output(
-                [*psql, "-Atc", "SELECT count(*) FROM sessions"], cwd=command.folder, text=True
-            )
-            seen = command.run(*snapshot[1:], "--max-staleness", "60")
+            # When they are pasted where no environment is activated
+            count = self._paste(psql, "SELECT count(*) FROM sessions\\g (format=unaligned tuples_only)\n")
+            seen = self._paste(snapshot)
 
             # Then
-            assert count.strip() == "300"
-            assert seen.code == 0, seen.errors
-            assert "the cache" in seen.output
+            assert count.stdout == "300\n"
+            assert (seen.returncode, seen.stderr) == (0, "")
+            assert "the cache" in seen.stdout
         finally:
-            # When
-            assert kill[:2] == ["kill", "-INT"]
-            for pid in pids:
-                os.kill(pid, signal.SIGINT)
-            psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=20)
+            # When PostgreSQL takes its time to end
+            pid = int(stop.split()[2])
+            os.kill(pid, signal.SIGSTOP)
+            slow = self._folder_with_a_sleep_that_continues(pid, tmp_path / "bin")
+            ended = self._paste(stop, path=f"{slow}:/usr/bin:/bin")
+            has_ended = self._has_ended(pid)
+            self._continue(pid)
         # Then
-        assert remove[:2] == ["rm", "-r"]
-        assert sorted(map(Path, remove[2:])) == sorted(command.folder.iterdir())
-        subprocess.check_call(remove)
-        assert all(wait_until_gone(Path(path)) for path in remove[2:])
+        assert has_ended
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+        assert list(command.folder.iterdir()) == []
         assert command.left_behind() == []
+        assert width_of(stop.replace(command.folder.name, "")) <= 80
+
+    def _folder_with_a_sleep_that_continues(self, pid: int, folder: Path) -> Path:
+        """A ``sleep`` for PATH that lets the paused process go on: whoever does not wait finds it paused."""
+        folder.mkdir()
+        sleep = folder / "sleep"
+        sleep.write_text(f'#!/bin/sh\nkill -CONT {pid}\nPATH=/usr/bin:/bin exec sleep "$@"\n')
+        sleep.chmod(0o755)
+        return folder
+
+    def _has_ended(self, pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def _continue(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    def _paste(
+        self, commands: str, typed: str = "", path: str = "/usr/bin:/bin"
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["/bin/sh", "-c", commands],
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=PROJECT_ROOT,
+            env={"PATH": path},
+            check=False,
+        )
 
 
 class TestOwnDatabase:
@@ -191,6 +214,9 @@ class TestOwnDatabase:
             "demo", *SMALL, "--group", "mine", "--database-url", migrated_database.url_as(SCHEDULER)
         )
         assert (ended.code, ended.errors) == (0, "")
+        first = ended.output.splitlines()[0]
+        assert first.startswith("servers: using postgresql")
+        assert first.endswith("from --database-url; what is loaded stays there")
         assert "Group mine and all that was loaded with it stay in" in ended.output
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM sessions WHERE scaling_group = 'mine'") == 300
@@ -200,7 +226,9 @@ class TestOwnDatabase:
         url = migrated_database.url_as(SCHEDULER)
         ended = command_here.run("demo", *SMALL, "--json", SCHEDULER_REPO_DATABASE_URL=url)
         assert outcome_of(ended).sessions == 300
-        assert "servers" not in ended.errors
+        first = ended.errors.splitlines()[0]
+        assert first.startswith("servers: using postgresql")
+        assert first.endswith("from SCHEDULER_REPO_DATABASE_URL; what is loaded stays there")
 
     async def test_a_group_that_exists_is_left_alone(
         self, command: Command, migrated_database: Database
@@ -215,5 +243,16 @@ class TestOwnDatabase:
         # Then
         assert ended.code == 1
         assert "a scaling group of this name exists already" in ended.error_line
+        assert ended.error_line.endswith("; give another name with --group")
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM sessions") == 300
+        assert command.run("demo", *SMALL, *url, "--group", "other").code == 0
+
+    def test_a_role_that_may_not_write_is_told_which_may(
+        self, command_here: CommandHere, migrated_database: Database
+    ) -> None:
+        ended = command_here.run("demo", *SMALL, "--json", "--database-url", migrated_database.url_as(READER))
+        assert ended.code == 1
+        error = ended.errors.splitlines()[-1]
+        assert "permission denied" in error
+        assert error.endswith("; connect as scheduler_repo_scheduler")

@@ -19,13 +19,15 @@ class TestUsage:
             (["dmo"], "Did you mean 'demo'?"),
             (["demo", "--agent", "3"], "'--agents'"),
             (["demo", "--agents", "-1"], "--agents"),
-            (["demo", "--sessions", "2.5"], "--sessions"),
+            (["demo", "--agents", "x"], "'--agents': 'x' is not a whole number"),
+            (["demo", "--seed", "x"], "'--seed': 'x' is not a whole number"),
+            (["demo", "--sessions", "2.5"], "'2.5' is not a whole number"),
             (["demo", "--sessions", "1000001"], "--sessions"),
             (["demo", "--port", "0"], "--port"),
             (["demo", "--group", ""], "a name has 1 to 255"),
             (["demo", "--trace-nodes", "nodes.csv"], "--trace-pods belong together"),
             (["demo", "--trace-nodes", "a", "--trace-pods", "b", "--seed", "1"], "a trace has its own"),
-            (["demo", "--keep", "--database-url", "postgresql:///x"], "--keep are for the embedded"),
+            (["demo", "--keep", "--database-url", "postgresql:///x"], "; leave out --database-url."),
             (["snapshot"], "GROUP"),
             (["snapshot", "demo"], "give --database-url or set SCHEDULER_REPO_DATABASE_URL"),
             (["snapshot", "demo", "--max-staleness", "-1"], "'-1' is no number of seconds"),
@@ -39,6 +41,16 @@ class TestUsage:
         assert (ended.code, ended.output) == (2, "")
         assert expected in ended.error_line
         assert "--help" in ended.error_line
+
+    def test_servers_of_ones_own_are_not_kept(self, command_here: CommandHere) -> None:
+        ended = command_here.run("demo", "--keep", SCHEDULER_REPO_DATABASE_URL="postgresql:///x")
+        assert ended.code == 2
+        assert "are for the embedded PostgreSQL; unset SCHEDULER_REPO_DATABASE_URL." in ended.error_line
+
+    def test_a_url_that_was_hidden_is_still_called_an_option(self, command: Command) -> None:
+        ended = command.run("demo", "--keep", "--database-url", "postgresql://u:hunter2@h/d")
+        assert ended.code == 2
+        assert "; leave out --database-url." in ended.error_line
 
     def test_a_variable_that_is_no_setting_is_named(self, command_here: CommandHere) -> None:
         ended = command_here.run("db", "current", SCHEDULER_REPO_DATABSE_URL="postgresql:///x")
@@ -159,6 +171,7 @@ class TestDatabases:
         ended = command_here.run("snapshot", "nope", "--database-url", migrated_database.url_as(SCHEDULER))
         assert ended.code == 1
         assert "there is no scaling group 'nope'" in ended.error_line
+        assert ended.error_line.endswith("; see the groups with: SELECT name FROM scaling_groups")
 
     def test_a_database_of_another_name_is_named(
         self, command_here: CommandHere, migrated_database: Database

@@ -1,5 +1,6 @@
 """``scheduler-repo snapshot``."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -8,8 +9,34 @@ import pytest
 
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.scheduling.data import SchedulingData
-from tests.cli.command import CommandHere
+from scheduler_repo.scheduling.waiting import waiting_reasons
+from scheduler_repo.scheduling.waiting_text import describe
+from scheduler_repo.types import SessionId
+from tests.cli.command import Command, CommandHere
 from tests.databases import SCHEDULER, Database
+
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# the time of observation, which differs between two answers
+CLOCK = re.compile(r" at [^ ]+ that is")
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What programs rely on."""
+
+    session_id: SessionId
+    reason: str
+    text: str
+
+
+class Answer(msgspec.Struct):
+    """The part of the answer that SchedulingData lacks."""
+
+    waiting: list[Waiting]
+
+
+def waiting_of(answer: str) -> list[Waiting]:
+    return msgspec.json.decode(answer, type=Answer).waiting
 
 
 class TestSnapshot:
@@ -29,7 +56,6 @@ class TestSnapshot:
     def test_a_page_for_people(self, command_here: CommandHere, arguments: tuple[str, ...]) -> None:
         ended = command_here.run(*arguments)
         assert (ended.code, ended.errors) == (0, "")
-        assert max(len(line) for line in ended.output.splitlines()) <= 80
         assert "\x1b" not in ended.output
         for expected in (
             "group         batch",
@@ -44,6 +70,56 @@ class TestSnapshot:
             "the database in",
         ):
             assert expected in ended.output
+
+    def test_a_pipe_gets_its_lines_whole(self, command_here: CommandHere, arguments: tuple[str, ...]) -> None:
+        # Given
+        output = command_here.run(*arguments).output
+        answer = command_here.run(*arguments, "--json").output
+        data, waiting = msgspec.json.decode(answer, type=SchedulingData), waiting_of(answer)
+
+        # Then each reason has the words of one of its sessions, and that session's name
+        names = {session.session_id: session.name for session in data.pending_sessions}
+        for reason in {each.reason for each in waiting}:
+            first = next(each for each in waiting if each.reason == reason)
+            (line,) = (line for line in output.splitlines() if line.startswith(f"{reason} "))
+            expected = f"   {names[first.session_id]}: {first.text}"
+            assert CLOCK.sub("", line).endswith(CLOCK.sub("", expected))
+
+    def test_a_terminal_gets_its_ids_whole(self, command: Command, arguments: tuple[str, ...]) -> None:
+        # Given
+        answer = command.run(*arguments, "--json").output
+
+        # When
+        shown = command.run_on_terminal(*arguments)
+
+        # Then
+        assert shown.code == 0
+        page = re.sub(r"\x1b\[\d*m", "", shown.output)
+        assert max(len(line) for line in page.splitlines()) <= 80
+        owners: list[str] = re.findall(
+            r"% +(?:access key|user|project|domain) (\S+) *$", shown.output, re.MULTILINE
+        )
+        assert len(owners) == 5
+        assert any(UUID_PATTERN.fullmatch(owner) for owner in owners)
+        data = msgspec.json.decode(answer, type=SchedulingData)
+        known = {str(usage.owner_id) for usage in data.access_keys}
+        known |= {str(usage.owner_id) for usage in data.users}
+        known |= {str(usage.owner_id) for usage in data.projects}
+        known |= {str(usage.owner_id) for usage in data.domains}
+        assert set(owners) <= known
+        # no part of one stands at the end of a line
+        assert not re.search(r"(?<![0-9a-f-])[0-9a-f]{8}(-[0-9a-f]{4}){0,3}-?[0-9a-f]{0,11} *$", page, re.M)
+
+    def test_json_says_why_each_session_waits(
+        self, command_here: CommandHere, arguments: tuple[str, ...]
+    ) -> None:
+        answer = command_here.run(*arguments, "--json").output
+        data = msgspec.json.decode(answer, type=SchedulingData)
+        assert waiting_of(answer) == [
+            Waiting(each.session_id, each.reason.value, describe(each, data)) for each in waiting_reasons(data)
+        ]
+        fields = msgspec.json.decode(answer, type=dict[str, object]).keys()
+        assert fields == {*SchedulingData.__struct_fields__, "waiting"}
 
     def test_json_is_the_whole_of_it(self, command_here: CommandHere, arguments: tuple[str, ...]) -> None:
         ended = command_here.run(*arguments, "--json")
@@ -70,11 +146,17 @@ class TestSnapshot:
         shown = command_here.run(*arguments, *redis, "--max-staleness", "50")
         assert "answered by   the cache" in shown.output
 
-    def test_a_cache_that_is_down_costs_a_warning(
-        self, command_here: CommandHere, arguments: tuple[str, ...]
-    ) -> None:
-        redis = ("--redis-url", "redis://127.0.0.1:1")
-        ended = command_here.run(*arguments, *redis, "--max-staleness", "5")
+    def test_a_cache_that_is_down_costs_a_warning(self, command: Command, arguments: tuple[str, ...]) -> None:
+        redis = ("--redis-url", "redis://:hunter2@127.0.0.1:1")
+        ended = command.run(*arguments, *redis, "--max-staleness", "5")
         assert ended.code == 0
         assert "cache unreachable" in ended.output
-        assert all(line.startswith("warning: ") for line in ended.errors.splitlines())
+        (warning,) = ended.errors.splitlines()
+        assert warning.startswith("warning: redis://@127.0.0.1:1: cache look-up failed, asking the database")
+
+    def test_a_cache_that_cannot_be_filled_costs_a_warning(
+        self, command: Command, arguments: tuple[str, ...]
+    ) -> None:
+        ended = command.run(*arguments, "--redis-url", "redis://127.0.0.1:1", "--json")
+        (warning,) = ended.errors.splitlines()
+        assert warning.startswith("warning: redis://127.0.0.1:1: storing in the cache failed")
