@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from scheduler_repo.database.engine import PLANNER_SETTINGS
 from scheduler_repo.repositories.scheduler import reading
 from scheduler_repo.scheduling.transforms import finish, pending_owners
 from scheduler_repo.types import ScalingGroupName
-
-_SETTINGS = {"random_page_cost": "1.1", "jit": "off"}
 
 
 class DriverFloor:
@@ -24,7 +23,7 @@ class DriverFloor:
     @classmethod
     async def connect(cls, dsn: str, scaling_group: ScalingGroupName) -> "DriverFloor":
         """Connect, and find out which parameters the engine gives its statements."""
-        connection = await asyncpg.connect(dsn, server_settings=_SETTINGS)
+        connection = await asyncpg.connect(dsn, server_settings=PLANNER_SETTINGS)
         sessions = await connection.fetch(reading.PENDING_SESSIONS.text, scaling_group, None)
         owners = finish(pending_owners(sessions))
         owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)

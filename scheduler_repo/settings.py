@@ -19,7 +19,10 @@ _URL_OPTIONS = frozenset(
 
 
 class SecretUrl(msgspec.Struct, frozen=True):
-    """A URL that may hold a password; printing it shows where it leads, never the password."""
+    """A URL that may hold a password; printing it shows where it leads, never the password.
+
+    Encoding it (msgspec, pickle) writes it whole.
+    """
 
     _value: str
 

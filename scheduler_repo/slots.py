@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
-from scheduler_repo.errors import InvalidQuantity, UnknownSlotType
+from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.types import SlotLimits, SlotName, SlotVector
 
 MAX_QUANTITY = 2**63 - 1
@@ -27,6 +27,13 @@ def checked_quantity(value: object, subject: str) -> int:
         raise InvalidQuantity(f"{subject}: {value} is negative; amounts start at 0")
     if value > MAX_QUANTITY:
         raise InvalidQuantity(f"{subject}: {value} is above 2^63 - 1, the largest amount that can be stored")
+    return value
+
+
+def checked_int32(value: object, subject: str) -> int:
+    """Return ``value`` if it is a whole number of 32 bits with sign; raises InvalidInput, which names it."""
+    if type(value) is not int or not -(2**31) <= value < 2**31:
+        raise InvalidInput(f"{subject}: {value!r} is not a whole number of 32 bits")
     return value
 
 

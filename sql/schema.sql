@@ -197,7 +197,7 @@ CREATE TABLE sessions (
     result               text COLLATE "C",          -- of a finished session; NULL: not known
     designated_agent_ids text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- empty: any agent
     created_at           timestamptz NOT NULL DEFAULT now(),
-    requested_start_at   timestamptz,               -- not before
+    requested_start_at   timestamptz,               -- not before; no infinity, clients cannot compare it
     has_dependencies     boolean NOT NULL DEFAULT false,    -- kept by a trigger of session_dependencies
     status_changed_at    timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT sessions_pkey PRIMARY KEY (id),
@@ -214,6 +214,10 @@ CREATE TABLE sessions (
     CONSTRAINT sessions_result_check CHECK (
         result IS NULL
         OR (result IN ('SUCCESS', 'FAILURE') AND status IN ('TERMINATED', 'CANCELLED', 'ERROR'))),
+    CONSTRAINT sessions_times_check CHECK (
+        created_at BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00'
+        AND (requested_start_at IS NULL
+             OR requested_start_at BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00')),
     CONSTRAINT sessions_designated_agent_ids_check CHECK (
         ('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1)
 );

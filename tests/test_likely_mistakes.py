@@ -1,7 +1,7 @@
 """What a user of the library gets wrong first is refused where it is made, by a typed error that names it."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 from uuid import uuid4
 
@@ -9,10 +9,14 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.errors import InvalidInput, InvalidSettings
+from scheduler_repo.errors import AlreadyExists, InvalidInput, InvalidSettings
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+from scheduler_repo.repositories.owner.repository import OwnerRepository
+from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
+from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
@@ -20,8 +24,8 @@ from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.allocation import SessionAllocation
 from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import OwnersSpec, SessionCreationSpec
-from scheduler_repo.types import ScalingGroupName, SessionId
+from scheduler_repo.specs import OwnersSpec, SessionCreationSpec, SlotTypeSpec, UserSpec
+from scheduler_repo.types import DomainName, ScalingGroupName, SessionId, SlotName, UserId
 from scheduler_repo.workload.synthetic import synthetic_queue
 from tests.databases import ADMIN, SCHEDULER, Database
 
@@ -82,6 +86,8 @@ class TestLikelyMistakes:
             ("user_id", "alice"),
             ("priority", "high"),
             ("priority", 2**40),
+            ("priority", 1.9),
+            ("requested_start_at", datetime.max.replace(tzinfo=UTC)),
             ("name", 7),
             ("created_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - it is what is tested
         ],
@@ -100,6 +106,21 @@ class TestLikelyMistakes:
             await repository.enqueue_sessions([session, odd])
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM sessions") == 1
+
+    async def test_a_slot_type_given_twice_takes_one_index(self, engine: ExtendedAsyncSAEngine) -> None:
+        repository = ScalingGroupRepository(ScalingGroupDBSource(engine))
+        tpu, npu = SlotTypeSpec(name=SlotName("tpu")), SlotTypeSpec(name=SlotName("npu"))
+        found = await repository.register_slot_types([tpu, tpu, npu])
+        assert [slot_type.name for slot_type in found][-2:] == ["tpu", "npu"]
+
+    async def test_a_user_whose_name_is_taken(self, engine: ExtendedAsyncSAEngine) -> None:
+        repository = OwnerRepository(OwnerDBSource(engine))
+        lab = DomainName("lab")
+        one, other = (UserSpec(user_id=UserId(uuid4()), name="ada", domain_name=lab) for _ in range(2))
+        await repository.register_owners(OwnersSpec(domains=(lab,), users=(one,)))
+        await repository.register_owners(OwnersSpec(users=(one,)))
+        with pytest.raises(AlreadyExists, match="another user of the domain has this name"):
+            await repository.register_owners(OwnersSpec(users=(other,)))
 
     @pytest.mark.parametrize("answer", [lambda: None, _coroutine, lambda: (_ for _ in ())])
     async def test_a_plan_that_is_no_sequence(

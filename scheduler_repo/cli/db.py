@@ -107,7 +107,7 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
     """
     settings = given_database(database_url)
 
-    async def work() -> "tuple[tuple[SchemaDifference, ...], str]":
+    async def work() -> "tuple[tuple[SchemaDifference, ...], Optional[SchemaMismatch]]":
         from scheduler_repo.cli.servers import connect, open_engine
         from scheduler_repo.database.schema import check_schema
         from scheduler_repo.database.schema_version import require_schema
@@ -120,10 +120,13 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
             try:
                 await require_schema(connection)
             except SchemaMismatch as error:
-                return differences, str(error)
-        return differences, "undo what was changed by hand"
+                return differences, error
+        return differences, None
 
-    differences, advice = invocation.run(work)
+    differences, mismatch = invocation.run(work)
+    advice = "undo what was changed by hand" if mismatch is None else str(mismatch)
+    if not differences and mismatch is not None:
+        raise mismatch
     if not differences:
         click.echo("the schema is as this package expects it")
         return 0

@@ -25,10 +25,16 @@ async def copy_rows(
 
 
 async def insert_missing(
-    db_sess: SASession, table: str, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[object, ...]]
+    db_sess: SASession,
+    table: str,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[tuple[object, ...]],
+    *,
+    key_width: int = 1,
 ) -> None:
-    """Add those rows to a table that are not there yet; ``columns`` are (name, type).
+    """Add those rows to a table whose key, the first columns, is not there yet; ``columns`` are (name, type).
 
+    Rows go in by the order of their keys, so that two callers with the same rows wait instead of deadlocking.
     A column of an array type is given as the array's text, as unnest takes nested arrays apart. Costs one
     statement, whatever the number of rows.
     """
@@ -42,9 +48,10 @@ async def insert_missing(
     # Table and columns are the callers' constants.
     statement = (
         f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS given ({names}) "  # noqa: S608
-        "ON CONFLICT DO NOTHING"
+        f"ON CONFLICT ({', '.join(name for name, _ in columns[:key_width])}) DO NOTHING"
     )
-    by_column = [list(column) for column in zip(*rows, strict=True)]
+    ordered = sorted(rows, key=lambda row: tuple(map(str, row[:key_width])))
+    by_column = [list(column) for column in zip(*ordered, strict=True)]
     await driver_connection(db_sess).execute(statement, *by_column)
 
 

@@ -85,7 +85,7 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
     from scheduler_repo.database.migrations import migrate_up
 
     async with transaction_on(connection, keep=True):
-        await connection.execute(_LOCK)
+        await _lock_schema(connection)
         found, head = await current_revision(connection), head_revision()
         if found is None:
             await _refuse_tables_of_others(connection)
@@ -105,7 +105,7 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
     from scheduler_repo.database.migrations import migrate_down
 
     async with transaction_on(connection, keep=True):
-        await connection.execute(_LOCK)
+        await _lock_schema(connection)
         found = await current_revision(connection)
         for revision in (found, to_revision):
             if revision is not None:
@@ -143,6 +143,14 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
         await connection.run_sync(Base.metadata.create_all, checkfirst=False)
         expected = await read_catalog(connection, scratch, tables)
     return compare_catalogs(expected, found)
+
+
+async def _lock_schema(connection: AsyncConnection) -> None:
+    await connection.execute(_LOCK)
+    # Tables of the same names may be visible further down the search_path; they are not meant.
+    schema = (await connection.execute(sa.text("SELECT current_schema()::text"))).scalar_one()
+    if schema is not None:
+        await set_search_path(connection, schema)
 
 
 async def _refuse_tables_of_others(connection: AsyncConnection) -> None:

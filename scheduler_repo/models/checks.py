@@ -31,6 +31,11 @@ def _is_vector(column: str) -> str:
     return f"coalesce(array_ndims({column}), 1) = 1 AND coalesce(array_lower({column}, 1), 1) = 1"
 
 
+def is_finite(column: str) -> str:
+    """The condition that a time is one that clients can represent: not infinite, in the years 1 to 9999."""
+    return f"{column} BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00'"
+
+
 def _quoted(words: Iterable[enum.StrEnum]) -> str:
     return ", ".join(f"'{word.value}'" for word in words)
 

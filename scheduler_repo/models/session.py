@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
-from scheduler_repo.models.checks import IS_FINISHED, IS_OCCUPYING, IS_PENDING, is_one_of
+from scheduler_repo.models.checks import IS_FINISHED, IS_OCCUPYING, IS_PENDING, is_finite, is_one_of
 from scheduler_repo.models.ddl import run_after_create
 from scheduler_repo.types import (
     AccessKey,
@@ -35,6 +35,10 @@ class SessionRow(Base):
         sa.CheckConstraint(is_one_of("status", SessionStatus), name="status"),
         sa.CheckConstraint(
             f"result IS NULL OR ({is_one_of('result', SessionResult)} AND {IS_FINISHED})", name="result"
+        ),
+        sa.CheckConstraint(
+            f"{is_finite('created_at')} AND (requested_start_at IS NULL OR {is_finite('requested_start_at')})",
+            name="times",
         ),
         sa.CheckConstraint(
             "('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1",

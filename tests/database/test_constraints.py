@@ -1,6 +1,7 @@
 """The database itself refuses what must never be, by a constraint whose name says what it was."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -44,6 +45,11 @@ _BREACHES: Mapping[str, tuple[Row, ...]] = {
         {"result": "SUCCESS"},
         {"result": "SUCCESS", "status": "TERMINATING"},
         {"result": "UNDEFINED", "status": "TERMINATED"},
+    ),
+    "sessions.times": (
+        # The driver writes these two as the infinities.
+        {"created_at": datetime.max.replace(tzinfo=UTC)},
+        {"requested_start_at": datetime.min.replace(tzinfo=UTC)},
     ),
     "sessions.designated_agent_ids": (
         {"designated_agent_ids": ["a1", None]},

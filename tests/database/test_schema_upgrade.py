@@ -76,6 +76,22 @@ class TestUpgrade:
             await transaction.rollback()
             assert await upgrade == SchemaUpgrade(None, head_revision())
 
+    async def test_another_installation_further_down_the_search_path_is_left_alone(
+        self, migrated_database: Database
+    ) -> None:
+        # given an installation in public, and a schema of one's own before it
+        await migrated_database.run_as(ADMIN, f"CREATE SCHEMA cluster AUTHORIZATION {OWNER}")
+        # when that schema is upgraded
+        async with migrated_database.connect_as(OWNER, search_path="cluster, public") as connection:
+            done = await upgrade_schema(connection)
+            # then it has tables of its own
+            assert done == SchemaUpgrade(None, head_revision())
+            assert await check_schema(connection) == ()
+        # and undoing it leaves the other one
+        async with migrated_database.connect_as(OWNER, search_path="cluster, public") as connection:
+            await downgrade_schema(connection, None)
+        await _require(migrated_database)
+
     async def test_lies_first_in_the_search_path(self, empty_database: Database) -> None:
         await empty_database.run_as(OWNER, "CREATE SCHEMA cluster")
         async with empty_database.connect_as(OWNER, search_path="cluster") as connection:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.database.sql_files import SQL_ROOT
@@ -74,6 +74,7 @@ def changed_version(monkeypatch: pytest.MonkeyPatch, source: str) -> str:
 
 
 class TestRoundTrip:
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # a loaded machine is no fault
     @given(data=scheduling_data(), lifetime_ms=st.integers(0, 2**40))
     def test_what_was_encoded_comes_back(self, data: SchedulingData, lifetime_ms: int) -> None:
         # when

@@ -7,7 +7,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.slots import checked_quantity, slot_vector
+from scheduler_repo.slots import checked_int32, slot_vector
 from scheduler_repo.specs import AgentSpec
 from scheduler_repo.types import AgentStatus, SlotName
 
@@ -40,7 +40,7 @@ async def insert_agents(
         subject = f"agent {agent.agent_id}"
         slot_vector(agent.capacity, slot_names, subject)
         if agent.max_containers is not None:
-            checked_quantity(agent.max_containers, f"{subject}, max_containers")
+            checked_int32(agent.max_containers, f"{subject}, max_containers")
         agent_rows.append(
             (agent.agent_id, agent.scaling_group, agent.address, agent.architecture, agent.max_containers)
         )

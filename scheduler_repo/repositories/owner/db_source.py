@@ -8,7 +8,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.slots import checked_quantity, slot_limits
+from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
 from scheduler_repo.specs import OwnersSpec, QuotaSpec, ResourcePolicySpec
 from scheduler_repo.types import SlotName
 
@@ -58,7 +58,7 @@ async def insert_owners(db_sess: SASession, owners: OwnersSpec, slot_names: Sequ
     policies = [_policy_row(policy, slot_names) for policy in owners.resource_policies]
     await insert_missing(db_sess, "resource_policies", _POLICY_COLUMNS, policies)
     quotas = [_quota_row(quota, slot_names) for quota in owners.quotas]
-    await insert_missing(db_sess, "quotas", _QUOTA_COLUMNS, quotas)
+    await insert_missing(db_sess, "quotas", _QUOTA_COLUMNS, quotas, key_width=2)
 
 
 def _policy_row(policy: ResourcePolicySpec, slot_names: Sequence[SlotName]) -> tuple[object, ...]:
@@ -83,4 +83,4 @@ def _quota_row(quota: QuotaSpec, slot_names: Sequence[SlotName]) -> tuple[object
 
 
 def _checked_count(count: Optional[int], subject: str) -> Optional[int]:
-    return None if count is None else checked_quantity(count, subject)
+    return None if count is None else checked_int32(checked_quantity(count, subject), subject)

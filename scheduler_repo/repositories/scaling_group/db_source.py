@@ -49,7 +49,7 @@ async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpe
     )
     known = {row[0]: row for row in await fetch_rows(db_sess, SLOT_TYPES)}
     next_index = max((row[1] for row in known.values()), default=-1) + 1
-    missing = [slot_type for slot_type in slot_types if slot_type.name not in known]
+    missing = {slot_type.name: slot_type for slot_type in slot_types if slot_type.name not in known}
     rows = [
         (
             slot_type.name,
@@ -57,7 +57,7 @@ async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpe
             checked_quantity(slot_type.units_per_whole, f"slot {slot_type.name}, units_per_whole"),
             slot_type.display_unit,
         )
-        for index, slot_type in enumerate(missing, start=next_index)
+        for index, slot_type in enumerate(missing.values(), start=next_index)
     ]
     columns = (("name", "text"), ("slot_index", "int2"), ("units_per_whole", "int8"), ("display_unit", "text"))
     await insert_missing(db_sess, "slot_types", columns, rows)

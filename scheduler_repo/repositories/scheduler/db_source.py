@@ -48,7 +48,9 @@ class SchedulerDBSource:
         database layer. Costs 12 statements in one transaction, whatever the size; time grows with the group's
         pending kernels and agents and with the cluster's occupying kernels, not with what has finished.
         """
-        if pending_limit is not None and not 1 <= pending_limit <= MAX_PENDING_LIMIT:
+        if pending_limit is not None and (
+            type(pending_limit) is not int or not 1 <= pending_limit <= MAX_PENDING_LIMIT
+        ):
             raise InvalidInput(
                 f"pending_limit {pending_limit} is out of range; give 1 to {MAX_PENDING_LIMIT}, or None for all"
             )

@@ -10,7 +10,7 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
 from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.slots import slot_vector
+from scheduler_repo.slots import checked_int32, slot_vector
 from scheduler_repo.specs import SessionCreationSpec
 from scheduler_repo.types import SessionId, SessionStatus, SlotName
 
@@ -77,6 +77,9 @@ async def insert_sessions(
         for when in (session.created_at, session.requested_start_at):
             if when is not None and when.tzinfo is None:
                 raise InvalidInput(f"{subject}: the time {when.isoformat()} has no time zone; give it one")
+            if when is not None and not 1 < when.year < 9999:
+                raise InvalidInput(f"{subject}: the time {when.isoformat()} cannot be stored; leave it out")
+        checked_int32(session.priority, f"{subject}, priority")
         owners = (session.access_key, session.user_id, session.project_id, session.domain_name)
         session_rows.append(
             (

@@ -198,6 +198,10 @@ _STATEMENTS: Final = (
     CONSTRAINT sessions_result_check CHECK (
         result IS NULL
         OR (result IN ('SUCCESS', 'FAILURE') AND status IN ('TERMINATED', 'CANCELLED', 'ERROR'))),
+    CONSTRAINT sessions_times_check CHECK (
+        created_at BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00'
+        AND (requested_start_at IS NULL
+             OR requested_start_at BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00')),
     CONSTRAINT sessions_designated_agent_ids_check CHECK (
         ('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1)
 )""",
