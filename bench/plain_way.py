@@ -46,7 +46,10 @@ async def read_by_orm(engine: AsyncEngine, scaling_group: ScalingGroupName) -> i
             .where(AgentRow.status == AgentStatus.ALIVE, AgentRow.is_schedulable)
         )
         agent_ids = {agent.id for agent in agents}
-        slots = [slot for slot in await db_sess.scalars(sa.select(AgentSlotRow)) if slot.agent_id in agent_ids]
+        slots: defaultdict[str, list[AgentSlotRow]] = defaultdict(list)
+        for slot in await db_sess.scalars(sa.select(AgentSlotRow)):
+            if slot.agent_id in agent_ids:
+                slots[slot.agent_id].append(slot)
         usage: defaultdict[object, list[int]] = defaultdict(lambda: [0] * 64)
         for kernel in await db_sess.scalars(
             sa.select(KernelRow).where(KernelRow.status.in_(OCCUPYING_STATUSES))
@@ -54,7 +57,5 @@ async def read_by_orm(engine: AsyncEngine, scaling_group: ScalingGroupName) -> i
             for owner in (kernel.access_key, kernel.user_id, kernel.project_id, kernel.domain_name):
                 for index, amount in enumerate(kernel.occupied_slots):
                     usage[owner][index] += amount
-        quotas = (await db_sess.scalars(sa.select(QuotaRow))).all()
-        assert slots is not None
-        assert quotas is not None
+        (await db_sess.scalars(sa.select(QuotaRow))).all()
     return sum(map(len, kernels.values()))

@@ -122,6 +122,12 @@ class TestLikelyMistakes:
         with pytest.raises(AlreadyExists, match="another user of the domain has this name"):
             await repository.register_owners(OwnersSpec(users=(other,)))
 
+    @pytest.mark.parametrize("max_staleness", [-1.0, float("nan"), float("inf")])
+    async def test_a_staleness_that_is_none(self, engine: ExtendedAsyncSAEngine, max_staleness: float) -> None:
+        repository = SchedulerRepository(SchedulerDBSource(engine))
+        with pytest.raises(InvalidInput, match="max_staleness"):
+            await repository.get_scheduling_data(GROUP, max_staleness)
+
     @pytest.mark.parametrize("answer", [lambda: None, _coroutine, lambda: (_ for _ in ())])
     async def test_a_plan_that_is_no_sequence(
         self, engine: ExtendedAsyncSAEngine, answer: Callable[[], object]

@@ -37,8 +37,9 @@ class OwnerDBSource:
     async def register_owners(self, owners: OwnersSpec) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 
-        All or nothing. Raises UnknownSlotType, InvalidQuantity and ConstraintViolated (a user of a domain that
-        does not exist). Costs seven statements, whatever the number.
+        All or nothing. Raises UnknownSlotType, InvalidQuantity, AlreadyExists (another user or project of the
+        domain has the name) and ConstraintViolated (a user of a domain that does not exist). Costs seven
+        statements, whatever the number.
         """
         async with self._engine.begin_session() as db_sess:
             slot_types = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))

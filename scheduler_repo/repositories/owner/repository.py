@@ -14,7 +14,8 @@ class OwnerRepository:
     async def register_owners(self, owners: OwnersSpec) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 
-        All or nothing. Raises UnknownSlotType, InvalidQuantity and ConstraintViolated (a user of a domain that
-        does not exist). Costs seven statements, whatever the number.
+        All or nothing. Raises UnknownSlotType, InvalidQuantity, AlreadyExists (another user or project of the
+        domain has the name) and ConstraintViolated (a user of a domain that does not exist). Costs seven
+        statements, whatever the number.
         """
         await self._db_source.register_owners(owners)

@@ -66,6 +66,12 @@ def create_cache_source(settings: CacheSettings, db_source: SchedulerDBSource) -
     )
 
 
+def check_staleness(max_staleness: float) -> None:
+    """Refuse what is no number of seconds, 0 or more; raises InvalidInput."""
+    if not max_staleness >= 0 or math.isinf(max_staleness):
+        raise InvalidInput(f"max_staleness {max_staleness} is no number of seconds; give 0 or more")
+
+
 class SchedulerCacheSource:
     """Answers from Redis while an entry is young enough, else from the database, and keeps entries fresh.
 
@@ -100,8 +106,7 @@ class SchedulerCacheSource:
         Raises InvalidInput for a negative or unordered ``max_staleness`` and what the database source raises.
         Costs one round trip to Redis if staleness is allowed, else none.
         """
-        if not max_staleness >= 0 or math.isinf(max_staleness):
-            raise InvalidInput(f"max_staleness {max_staleness} is no number of seconds; give 0 or more")
+        check_staleness(max_staleness)
         if max_staleness > 0:
             outcome, data = await self._look_up(scaling_group, max_staleness)
             self.outcomes[outcome] += 1
