@@ -35,7 +35,6 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "KernelAllocation",
         "RejectedAllocation",
         "RejectionCode",
-        "ReleaseResult",
         "SessionAllocation",
     ),
     "scheduler_repo.scheduling.data": ("SchedulingData",),
@@ -98,7 +97,6 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.allocation import KernelAllocation as KernelAllocation
     from scheduler_repo.scheduling.allocation import RejectedAllocation as RejectedAllocation
     from scheduler_repo.scheduling.allocation import RejectionCode as RejectionCode
-    from scheduler_repo.scheduling.allocation import ReleaseResult as ReleaseResult
     from scheduler_repo.scheduling.allocation import SessionAllocation as SessionAllocation
     from scheduler_repo.scheduling.data import SchedulingData as SchedulingData
     from scheduler_repo.scheduling.planner import BestFitPlanner as BestFitPlanner

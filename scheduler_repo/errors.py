@@ -57,6 +57,12 @@ class ScalingGroupNotFound(NotFound):
     error_code = "scaling_group_not_found"
 
 
+class SessionNotFound(NotFound):
+    """No session has this id, or none where it was looked for."""
+
+    error_code = "session_not_found"
+
+
 class AlreadyExists(SchedulerRepoError):
     """What was to be created exists already."""
 
@@ -93,6 +99,24 @@ class ConstraintViolated(SchedulerRepoError):
     error_code = "constraint_violated"
 
 
+class LeaseHeld(SchedulerRepoError):
+    """Another holder's lease on the scaling group has not expired yet."""
+
+    error_code = "lease_held"
+
+
+class StaleLeaseError(SchedulerRepoError):
+    """The lease has expired, was released or was taken over; nothing was written."""
+
+    error_code = "stale_lease"
+
+
+class OperationMismatch(SchedulerRepoError):
+    """The operation id was used before, for another write; nothing was written."""
+
+    error_code = "operation_mismatch"
+
+
 # -- the servers ---------------------------------------------------------------------------------
 
 
@@ -106,6 +130,15 @@ class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached, or the connection to it was lost."""
 
     error_code = "database_unavailable"
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The connection was lost at COMMIT and the server could not be asked again: written wholly, or not at all.
+
+    Ask again under the same operation id, when the server answers.
+    """
+
+    error_code = "outcome_unknown"
 
 
 class DatabaseTimeout(DatabaseError):

@@ -47,7 +47,11 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach PostgreSQL and how long to wait for it; all times in seconds."""
+    """How to reach PostgreSQL and how long to wait for it; all times in seconds.
+
+    ``resolve_timeout`` bounds how long a write whose COMMIT was lost is asked after; longer than
+    ``idle_in_transaction_timeout``, after which the server ends what a lost client left open.
+    """
 
     url: SecretUrl
     pool_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
@@ -56,6 +60,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     statement_timeout: Seconds = 60.0
     lock_timeout: Seconds = 5.0
     idle_in_transaction_timeout: Seconds = 10.0
+    resolve_timeout: Seconds = 30.0
     application_name: str = "scheduler-repo"
 
     def __post_init__(self) -> None:

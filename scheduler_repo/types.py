@@ -9,6 +9,8 @@ KernelId = NewType("KernelId", UUID)
 VFolderId = NewType("VFolderId", UUID)
 UserId = NewType("UserId", UUID)
 ProjectId = NewType("ProjectId", UUID)
+# One write, made once however often it is asked for.
+OperationId = NewType("OperationId", UUID)
 
 AgentId = NewType("AgentId", str)
 ScalingGroupName = NewType("ScalingGroupName", str)
@@ -16,7 +18,11 @@ SlotName = NewType("SlotName", str)
 AccessKey = NewType("AccessKey", str)
 DomainName = NewType("DomainName", str)
 ResourcePolicyName = NewType("ResourcePolicyName", str)
+LeaseHolder = NewType("LeaseHolder", str)
 Architecture = NewType("Architecture", str)
+
+# A transaction's 64-bit number (xid8): of two writes of one server, which is seen by a snapshot.
+TransactionId = NewType("TransactionId", int)
 
 # One amount per slot type, in the slot's smallest unit, at the slot type's ``slot_index``.
 SlotVector = tuple[int, ...]
@@ -86,6 +92,15 @@ class OwnerScope(enum.StrEnum):
     USER = "USER"
     PROJECT = "PROJECT"
     DOMAIN = "DOMAIN"
+
+
+class PreemptionScope(enum.StrEnum):
+    """Whose sessions a pending session may have ended for it."""
+
+    USER = "USER"
+    PROJECT = "PROJECT"
+    DOMAIN = "DOMAIN"
+    GROUP = "GROUP"
 
 
 class MountPermission(enum.StrEnum):

@@ -9,10 +9,11 @@
 REVOKE ALL ON
     slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
     agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
-    session_vfolder_mounts, session_history, scheduler_repo_schema_version
+    session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
+    scheduler_repo_schema_version
 FROM PUBLIC;
 
-REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq FROM PUBLIC;
+REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq FROM PUBLIC;
 
 -- A trigger's function runs for whoever fires it, without this privilege.
 REVOKE ALL ON FUNCTION session_dependencies_mark_sessions() FROM PUBLIC;
@@ -28,17 +29,20 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO scheduler_repo_reader', current_schema());
     END IF;
 
-    REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq FROM scheduler_repo_reader;
+    REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq
+    FROM scheduler_repo_reader;
     REVOKE ALL ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
-        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+        session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
+        scheduler_repo_schema_version
     FROM scheduler_repo_reader;
 
     GRANT SELECT ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
-        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+        session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
+        scheduler_repo_schema_version
     TO scheduler_repo_reader;
 END
 $reader$;
@@ -55,17 +59,20 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO scheduler_repo_scheduler', current_schema());
     END IF;
 
-    REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq FROM scheduler_repo_scheduler;
+    REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq
+    FROM scheduler_repo_scheduler;
     REVOKE ALL ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
-        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+        session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
+        scheduler_repo_schema_version
     FROM scheduler_repo_scheduler;
 
     GRANT SELECT ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
-        session_vfolder_mounts, session_history, scheduler_repo_schema_version
+        session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
+        scheduler_repo_schema_version
     TO scheduler_repo_scheduler;
 
     -- What there is, and who may use it. Amounts stored under a slot type would change their meaning with its
@@ -79,20 +86,27 @@ BEGIN
     GRANT INSERT ON vfolders TO scheduler_repo_scheduler;
 
     -- The pools and their agents. An agent that is gone stays, as TERMINATED.
-    GRANT INSERT, UPDATE (is_active, pending_timeout) ON scaling_groups TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (is_active, pending_timeout, preemption_scope, preemption_min_runtime)
+        ON scaling_groups TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (scaling_group, status, is_schedulable, address, architecture, container_count,
-            max_containers, status_changed_at)
+            max_containers, status_changed_at, returns_as)
         ON agents TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (capacity, occupied, reported_capacity) ON agent_slots TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (heartbeat_at) ON agent_heartbeats TO scheduler_repo_scheduler;
 
     -- The work. DELETE is for purging finished sessions; has_dependencies is the trigger's, which has the rights
     -- of whoever fires it.
-    GRANT INSERT, DELETE, UPDATE (priority, status, result, status_changed_at, has_dependencies)
+    GRANT INSERT, DELETE, UPDATE (priority, status, result, status_changed_at, has_dependencies, retry_count,
+            failed_agent_ids, dispatched_at)
         ON sessions TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (status, agent_id, occupied_slots, exit_code, status_changed_at)
         ON kernels TO scheduler_repo_scheduler;
     GRANT INSERT ON session_dependencies, session_vfolder_mounts TO scheduler_repo_scheduler;
+
+    -- The decisions. A lease is never deleted: its epoch would start again. A reservation is made anew, never changed.
+    GRANT INSERT, DELETE ON reservations, kernel_reservations TO scheduler_repo_scheduler;
+    GRANT INSERT, DELETE, UPDATE (result) ON operations TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (holder, epoch, acquired_at, expires_at) ON scheduler_leases TO scheduler_repo_scheduler;
 
     -- History is written, read and purged; it is never changed, and its ids are the server's.
     GRANT INSERT (agent_id, from_status, to_status, reason, changed_at), DELETE

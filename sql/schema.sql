@@ -112,12 +112,17 @@ CREATE INDEX vfolders_project_id_idx ON vfolders (project_id);
 -- -- the pools and their agents --------------------------------------------------------------------
 
 CREATE TABLE scaling_groups (
-    name            text COLLATE "C" NOT NULL,
-    is_active       boolean NOT NULL DEFAULT true,  -- false: its sessions wait
-    pending_timeout interval,                       -- how long a session may wait; NULL: for ever
-    created_at      timestamptz NOT NULL DEFAULT now(),
+    name                   text COLLATE "C" NOT NULL,
+    is_active              boolean NOT NULL DEFAULT true,   -- false: its sessions wait
+    pending_timeout        interval,                        -- how long a session may wait; NULL: for ever
+    created_at             timestamptz NOT NULL DEFAULT now(),
+    preemption_scope       text COLLATE "C",                -- whose sessions may be preempted; NULL: none
+    preemption_min_runtime interval NOT NULL DEFAULT '0',   -- a session that ran shorter is left alone
     CONSTRAINT scaling_groups_pkey PRIMARY KEY (name),
-    CONSTRAINT scaling_groups_pending_timeout_check CHECK (pending_timeout > interval '0')
+    CONSTRAINT scaling_groups_pending_timeout_check CHECK (pending_timeout > interval '0'),
+    CONSTRAINT scaling_groups_preemption_scope_check
+        CHECK (preemption_scope IN ('USER', 'PROJECT', 'DOMAIN', 'GROUP')),
+    CONSTRAINT scaling_groups_preemption_min_runtime_check CHECK (preemption_min_runtime >= interval '0')
 );
 
 CREATE TABLE agents (
@@ -131,11 +136,13 @@ CREATE TABLE agents (
     max_containers    integer,                          -- NULL: no limit
     created_at        timestamptz NOT NULL DEFAULT now(),
     status_changed_at timestamptz NOT NULL DEFAULT now(),
+    returns_as        text COLLATE "C" NOT NULL DEFAULT 'ALIVE',    -- what a lost agent is when it is heard again
     CONSTRAINT agents_pkey PRIMARY KEY (id),
     CONSTRAINT agents_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
     CONSTRAINT agents_status_check CHECK (status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED')),
     CONSTRAINT agents_container_count_check
-        CHECK (container_count >= 0 AND (max_containers IS NULL OR container_count <= max_containers))
+        CHECK (container_count >= 0 AND (max_containers IS NULL OR container_count <= max_containers)),
+    CONSTRAINT agents_returns_as_check CHECK (returns_as IN ('ALIVE', 'DRAINING'))
 );
 CREATE INDEX agents_schedulable_idx ON agents (scaling_group, id) WHERE status = 'ALIVE' AND is_schedulable;
 
@@ -179,6 +186,7 @@ CREATE TABLE agent_history (
         CHECK (to_status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED'))
 );
 CREATE INDEX agent_history_agent_id_idx ON agent_history (agent_id, id);
+CREATE INDEX agent_history_changed_at_idx ON agent_history (changed_at);
 
 -- -- the work ----------------------------------------------------------------------------------------
 
@@ -200,6 +208,9 @@ CREATE TABLE sessions (
     requested_start_at   timestamptz,               -- not before; no infinity, clients cannot compare it
     has_dependencies     boolean NOT NULL DEFAULT false,    -- kept by a trigger of session_dependencies
     status_changed_at    timestamptz NOT NULL DEFAULT now(),
+    retry_count          integer NOT NULL DEFAULT 0,    -- how often it went back to the queue; with the id: one attempt
+    failed_agent_ids     text[] COLLATE "C" NOT NULL DEFAULT '{}',  -- where earlier attempts failed; a hint
+    dispatched_at        timestamptz,               -- when its agents were told to start it; NULL: not yet
     CONSTRAINT sessions_pkey PRIMARY KEY (id),
     CONSTRAINT sessions_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
     CONSTRAINT sessions_access_key_fkey FOREIGN KEY (access_key) REFERENCES keypairs (access_key),
@@ -219,15 +230,26 @@ CREATE TABLE sessions (
         AND (requested_start_at IS NULL
              OR requested_start_at BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00')),
     CONSTRAINT sessions_designated_agent_ids_check CHECK (
-        ('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1)
+        ('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1),
+    CONSTRAINT sessions_retry_count_check CHECK (retry_count >= 0),
+    CONSTRAINT sessions_failed_agent_ids_check CHECK (
+        ('' <> ALL (failed_agent_ids)) IS TRUE AND coalesce(array_ndims(failed_agent_ids), 1) = 1),
+    CONSTRAINT sessions_dispatched_at_check CHECK (dispatched_at IS NULL OR status <> 'PENDING')
 );
--- The queue of a group, in its order. Finished sessions are in none of the three.
+-- The queue of a group, in its order. Finished sessions are in the last index alone, for their purge.
 CREATE INDEX sessions_pending_idx ON sessions (scaling_group, priority DESC, created_at, id)
     WHERE status = 'PENDING';
 CREATE INDEX sessions_pending_dependent_idx ON sessions (scaling_group, id)
     WHERE status = 'PENDING' AND has_dependencies;
 CREATE INDEX sessions_occupying_idx ON sessions (access_key, user_id, project_id, domain_name)
     WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING');
+-- Whose agents are still to be told to start them, the longest waiting first.
+CREATE INDEX sessions_undispatched_idx ON sessions (scaling_group, status_changed_at, id)
+    WHERE status = 'SCHEDULED' AND dispatched_at IS NULL;
+-- Which may be preempted, the least important first.
+CREATE INDEX sessions_running_idx ON sessions (scaling_group, priority, id) WHERE status = 'RUNNING';
+CREATE INDEX sessions_finished_idx ON sessions (status_changed_at, id)
+    WHERE status IN ('TERMINATED', 'CANCELLED', 'ERROR');
 
 -- The owner columns are the session's, copied so that usage is summed without a join.
 CREATE TABLE kernels (
@@ -325,3 +347,58 @@ CREATE TABLE session_history (
         'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'))
 );
 CREATE INDEX session_history_session_id_idx ON session_history (session_id, id);
+
+-- -- the decisions ---------------------------------------------------------------------------------
+
+-- Capacity held for a pending session while its victims end: first reserved, first served.
+CREATE TABLE reservations (
+    session_id    uuid NOT NULL,
+    position      bigint GENERATED ALWAYS AS IDENTITY,
+    scaling_group text COLLATE "C" NOT NULL,
+    reserved_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT reservations_pkey PRIMARY KEY (session_id),
+    CONSTRAINT reservations_position_key UNIQUE (position),
+    CONSTRAINT reservations_session_id_fkey
+        FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
+    CONSTRAINT reservations_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name)
+);
+CREATE INDEX reservations_scaling_group_idx ON reservations (scaling_group, position);
+
+-- The agent on which each kernel of a reservation is held; what it holds is what the kernel requests.
+CREATE TABLE kernel_reservations (
+    kernel_id  uuid NOT NULL,
+    session_id uuid NOT NULL,
+    agent_id   text COLLATE "C" NOT NULL,
+    CONSTRAINT kernel_reservations_pkey PRIMARY KEY (kernel_id),
+    CONSTRAINT kernel_reservations_kernel_id_fkey
+        FOREIGN KEY (kernel_id) REFERENCES kernels (id) ON DELETE CASCADE,
+    CONSTRAINT kernel_reservations_session_id_fkey
+        FOREIGN KEY (session_id) REFERENCES reservations (session_id) ON DELETE CASCADE,
+    CONSTRAINT kernel_reservations_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE
+);
+CREATE INDEX kernel_reservations_session_id_idx ON kernel_reservations (session_id);
+CREATE INDEX kernel_reservations_agent_id_idx ON kernel_reservations (agent_id);
+
+-- One row per write: its result, so that asking again under the same id answers the same.
+CREATE TABLE operations (
+    id             uuid NOT NULL,
+    kind           text COLLATE "C" NOT NULL,
+    request_digest bytea NOT NULL,                  -- of what was asked: another request may not use the id
+    result         bytea,                           -- NULL only inside the transaction that makes it
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT operations_pkey PRIMARY KEY (id)
+) WITH (fillfactor = 70);
+CREATE INDEX operations_created_at_idx ON operations (created_at);
+
+-- Who may write the decisions of a group. The epoch only grows, so that a former holder is recognised.
+CREATE TABLE scheduler_leases (
+    scaling_group text COLLATE "C" NOT NULL,
+    holder        text COLLATE "C" NOT NULL,
+    epoch         bigint NOT NULL,
+    acquired_at   timestamptz NOT NULL,
+    expires_at    timestamptz NOT NULL,
+    CONSTRAINT scheduler_leases_pkey PRIMARY KEY (scaling_group),
+    CONSTRAINT scheduler_leases_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
+    CONSTRAINT scheduler_leases_holder_check CHECK (holder <> ''),
+    CONSTRAINT scheduler_leases_epoch_check CHECK (epoch > 0)
+);

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from scheduler_repo.database.errors import translated
-from scheduler_repo.errors import DatabaseError, InvalidInput
+from scheduler_repo.database.errors import outcome_is_known, translated
+from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
 
 __all__ = ["ExtendedAsyncSAEngine", "SASession", "create_engine", "driver_connection"]
 
@@ -55,6 +55,10 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     SQLAlchemy and statements straight through the driver share it. Make one with ``create_engine``.
     """
 
+    # How long a lost COMMIT is asked after, and how long a stopped client keeps its transaction; seconds.
+    resolve_timeout: float = 30.0
+    idle_in_transaction_timeout: float = 10.0
+
     @asynccontextmanager
     async def begin_readonly_session(self) -> AsyncIterator[SASession]:
         """Open a session that reads one snapshot: REPEATABLE READ, READ ONLY, enforced by the server.
@@ -69,8 +73,9 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     async def begin_session(self) -> AsyncIterator[SASession]:
         """Open a session that writes: READ COMMITTED, committed at the end, rolled back on any exception.
 
-        Raises DatabaseUnavailable, DatabaseTimeout, TransactionConflict, ConstraintViolated and the other
-        errors of the database layer; costs two round trips besides the statements inside.
+        Raises DatabaseUnavailable, OutcomeUnknown (the connection was lost at COMMIT), DatabaseTimeout,
+        TransactionConflict, ConstraintViolated and the other errors of the database layer; costs two round
+        trips besides the statements inside.
         """
         async with self._begin(_BEGIN) as db_sess:
             yield db_sess
@@ -85,7 +90,15 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                 db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
                 yield db_sess
                 await db_sess.flush()
-                await _commit(driver)
+                try:
+                    await _commit(driver)
+                except Exception as error:
+                    if outcome_is_known(error):
+                        raise
+                    raise OutcomeUnknown(
+                        "the connection was lost at COMMIT: all was written, or nothing; "
+                        "ask again under the same operation id"
+                    ) from error
             except BaseException as error:
                 await _to_the_end(_give_back_failed(connection, error))
                 raise
@@ -138,7 +151,10 @@ def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
     )
     sa.event.listen(engine.sync_engine, "checkout", _refuse_closed)
     sa.event.listen(engine.sync_engine, "invalidate", _terminate)
-    return ExtendedAsyncSAEngine(engine.sync_engine)
+    extended = ExtendedAsyncSAEngine(engine.sync_engine)
+    extended.resolve_timeout = settings.resolve_timeout
+    extended.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
+    return extended
 
 
 def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) -> None:
@@ -197,6 +213,8 @@ def _leaves_protocol_in_step(error: BaseException) -> bool:
     """Whether nothing can be under way on the connection: not after a cancel, a timeout or a lost socket."""
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
         error = error.orig.__cause__ or error.orig
+    if isinstance(error, OutcomeUnknown):
+        return False
     return isinstance(error, Exception) and not isinstance(
         error, (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     )

@@ -46,6 +46,7 @@ _BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
     "sessions_access_key_fkey": (errors.OwnerNotFound, "the session's access key does not exist"),
     "sessions_user_id_fkey": (errors.OwnerNotFound, "the session's user does not exist"),
     "sessions_project_id_fkey": (errors.OwnerNotFound, "the session's project does not exist"),
+    "scheduler_leases_scaling_group_fkey": (errors.ScalingGroupNotFound, "the scaling group does not exist"),
     "sessions_domain_name_fkey": (errors.OwnerNotFound, "the session's domain does not exist"),
 }
 
@@ -66,6 +67,8 @@ def translated(error: BaseException) -> Optional[SchedulerRepoError]:
         return errors.DatabaseTimeout("the database did not answer in time")
     if isinstance(error, asyncpg.ClientConfigurationError):
         return errors.InvalidSettings(f"the database URL cannot be used: {error}")
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return errors.InvalidInput(f"a value cannot be sent as its column's type: {_first_line(error)}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         return errors.DatabaseUnavailable(f"the connection to the database failed: {_first_line(error)}")
     if isinstance(error, OverflowError):
@@ -73,6 +76,19 @@ def translated(error: BaseException) -> Optional[SchedulerRepoError]:
     if isinstance(error, sa.exc.SQLAlchemyError):
         return errors.DatabaseError(_first_line(error))
     return None
+
+
+# At COMMIT: the server says that it has rolled back. All else may come after the commit stands.
+_ROLLED_BACK = ("22", "23", "25", "40", "42", "53", "54", "55", "P0")
+_COMPLETION_UNKNOWN = "40003"
+
+
+def outcome_is_known(error: Exception) -> bool:
+    """Whether an error of a COMMIT says that the transaction was rolled back, not that the answer was lost."""
+    if isinstance(error, asyncpg.PostgresError):
+        sqlstate = error.sqlstate or ""
+        return sqlstate.startswith(_ROLLED_BACK) and sqlstate != _COMPLETION_UNKNOWN
+    return isinstance(error, SchedulerRepoError)
 
 
 def _of_server(error: asyncpg.PostgresError) -> SchedulerRepoError:

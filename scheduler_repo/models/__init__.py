@@ -4,8 +4,11 @@ from scheduler_repo.models.agent import AgentHeartbeatRow, AgentRow, AgentSlotRo
 from scheduler_repo.models.base import Base
 from scheduler_repo.models.history import AgentHistoryRow, SessionHistoryRow
 from scheduler_repo.models.kernel import KernelRow
+from scheduler_repo.models.lease import SchedulerLeaseRow
+from scheduler_repo.models.operation import OperationRow
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.models.quota import QuotaRow, ResourcePolicyRow
+from scheduler_repo.models.reservation import KernelReservationRow, ReservationRow
 from scheduler_repo.models.scaling_group import ScalingGroupRow
 from scheduler_repo.models.session import SessionDependencyRow, SessionRow
 from scheduler_repo.models.slot_type import SlotTypeRow
@@ -31,4 +34,8 @@ __all__ = [
     "SessionDependencyRow",
     "SessionVFolderMountRow",
     "SessionHistoryRow",
+    "ReservationRow",
+    "KernelReservationRow",
+    "OperationRow",
+    "SchedulerLeaseRow",
 ]

@@ -22,6 +22,9 @@ class AgentRow(Base):
             "container_count >= 0 AND (max_containers IS NULL OR container_count <= max_containers)",
             name="container_count",
         ),
+        sa.CheckConstraint(
+            is_one_of("returns_as", (AgentStatus.ALIVE, AgentStatus.DRAINING)), name="returns_as"
+        ),
         sa.Index(
             "agents_schedulable_idx",
             "scaling_group",
@@ -40,6 +43,7 @@ class AgentRow(Base):
     max_containers: Mapped[Optional[int]] = mapped_column(sa.Integer)
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     status_changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    returns_as: Mapped[str] = mapped_column(ORDERED_TEXT, server_default=AgentStatus.ALIVE.value)
 
 
 class AgentSlotRow(Base):

@@ -27,6 +27,11 @@ def is_limits(column: str) -> str:
     return f"0 <= ALL ({column}) AND {_is_vector(column)}"
 
 
+def is_agent_ids(column: str) -> str:
+    """The condition that an array is a list of agents' ids, none of them empty."""
+    return f"('' <> ALL ({column})) IS TRUE AND coalesce(array_ndims({column}), 1) = 1"
+
+
 def _is_vector(column: str) -> str:
     return f"coalesce(array_ndims({column}), 1) = 1 AND coalesce(array_lower({column}, 1), 1) = 1"
 
@@ -41,6 +46,7 @@ def _quoted(words: Iterable[enum.StrEnum]) -> str:
 
 
 IS_PENDING: Final = f"status = '{SessionStatus.PENDING.value}'"
+IS_RUNNING: Final = f"status = '{SessionStatus.RUNNING.value}'"
 IS_OCCUPYING: Final = is_one_of("status", OCCUPYING_STATUSES)
 IS_NOT_OCCUPYING: Final = is_none_of("status", OCCUPYING_STATUSES)
 IS_FINISHED: Final = is_one_of("status", FINISHED_STATUSES)

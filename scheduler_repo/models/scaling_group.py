@@ -6,17 +6,24 @@ from typing import Optional
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from scheduler_repo.models.base import Base
-from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.models.base import ORDERED_TEXT, Base
+from scheduler_repo.models.checks import is_one_of
+from scheduler_repo.types import PreemptionScope, ScalingGroupName
 
 
 class ScalingGroupRow(Base):
     """A pool of agents with one queue."""
 
     __tablename__ = "scaling_groups"
-    __table_args__ = (sa.CheckConstraint("pending_timeout > interval '0'", name="pending_timeout"),)
+    __table_args__ = (
+        sa.CheckConstraint("pending_timeout > interval '0'", name="pending_timeout"),
+        sa.CheckConstraint(is_one_of("preemption_scope", PreemptionScope), name="preemption_scope"),
+        sa.CheckConstraint("preemption_min_runtime >= interval '0'", name="preemption_min_runtime"),
+    )
 
     name: Mapped[ScalingGroupName] = mapped_column(primary_key=True)
     is_active: Mapped[bool] = mapped_column(server_default=sa.true())
     pending_timeout: Mapped[Optional[timedelta]]
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    preemption_scope: Mapped[Optional[str]] = mapped_column(ORDERED_TEXT)
+    preemption_min_runtime: Mapped[timedelta] = mapped_column(server_default="0")

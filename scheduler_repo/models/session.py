@@ -8,7 +8,15 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
-from scheduler_repo.models.checks import IS_FINISHED, IS_OCCUPYING, IS_PENDING, is_finite, is_one_of
+from scheduler_repo.models.checks import (
+    IS_FINISHED,
+    IS_OCCUPYING,
+    IS_PENDING,
+    IS_RUNNING,
+    is_agent_ids,
+    is_finite,
+    is_one_of,
+)
 from scheduler_repo.models.ddl import run_after_create
 from scheduler_repo.types import (
     AccessKey,
@@ -40,9 +48,11 @@ class SessionRow(Base):
             f"{is_finite('created_at')} AND (requested_start_at IS NULL OR {is_finite('requested_start_at')})",
             name="times",
         ),
+        sa.CheckConstraint(is_agent_ids("designated_agent_ids"), name="designated_agent_ids"),
+        sa.CheckConstraint("retry_count >= 0", name="retry_count"),
+        sa.CheckConstraint(is_agent_ids("failed_agent_ids"), name="failed_agent_ids"),
         sa.CheckConstraint(
-            "('' <> ALL (designated_agent_ids)) IS TRUE AND coalesce(array_ndims(designated_agent_ids), 1) = 1",
-            name="designated_agent_ids",
+            f"dispatched_at IS NULL OR status <> '{SessionStatus.PENDING.value}'", name="dispatched_at"
         ),
         sa.Index(
             "sessions_pending_idx",
@@ -66,6 +76,17 @@ class SessionRow(Base):
             "domain_name",
             postgresql_where=sa.text(IS_OCCUPYING),
         ),
+        sa.Index(
+            "sessions_undispatched_idx",
+            "scaling_group",
+            "status_changed_at",
+            "id",
+            postgresql_where=sa.text(f"status = '{SessionStatus.SCHEDULED.value}' AND dispatched_at IS NULL"),
+        ),
+        sa.Index(
+            "sessions_running_idx", "scaling_group", "priority", "id", postgresql_where=sa.text(IS_RUNNING)
+        ),
+        sa.Index("sessions_finished_idx", "status_changed_at", "id", postgresql_where=sa.text(IS_FINISHED)),
     )
 
     id: Mapped[SessionId] = mapped_column(primary_key=True)
@@ -85,6 +106,9 @@ class SessionRow(Base):
     requested_start_at: Mapped[Optional[datetime]]
     has_dependencies: Mapped[bool] = mapped_column(server_default=sa.false())
     status_changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    retry_count: Mapped[int] = mapped_column(sa.Integer, server_default=sa.text("0"))
+    failed_agent_ids: Mapped[list[AgentId]] = mapped_column(ARRAY(ORDERED_TEXT), server_default="{}")
+    dispatched_at: Mapped[Optional[datetime]]
 
 
 class SessionDependencyRow(Base):

@@ -8,7 +8,7 @@ import msgspec
 from scheduler_repo.scheduling.data import SessionDependency
 from scheduler_repo.scheduling.feasibility import AgentObstacle, StartNotReached
 from scheduler_repo.scheduling.owner_ledger import OwnerBreach
-from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
+from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
 
 
 class KernelAllocation(msgspec.Struct, frozen=True, gc=False):
@@ -57,26 +57,12 @@ class RejectedAllocation(msgspec.Struct, frozen=True):
 
 
 class AllocationResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its sessions is in one of the two, in the order given."""
+    """What became of a batch: each of its sessions is in one of the two, in the order given.
+
+    The next read must have seen ``transaction_id`` (``SchedulingData.has_seen``), or it decides on what was
+    before; None where nothing was asked.
+    """
 
     allocated: tuple[SessionId, ...]
     rejected: tuple[RejectedAllocation, ...]
-
-
-class RejectedRelease(msgspec.Struct, frozen=True):
-    """A session that was not ended: it has nothing to give back, or its agent's ledger does not hold it.
-
-    ``status`` None means that it does not exist. ``drifted_agent`` is set where the counters of that agent are
-    below what the session's kernels occupy: nothing is clamped, the counters must be mended first.
-    """
-
-    session_id: SessionId
-    status: Optional[SessionStatus]
-    drifted_agent: Optional[AgentId] = None
-
-
-class ReleaseResult(msgspec.Struct, frozen=True):
-    """What became of a release: each session is in one of the two, in the order given."""
-
-    released: tuple[SessionId, ...]
-    rejected: tuple[RejectedRelease, ...]
+    transaction_id: Optional[TransactionId] = None

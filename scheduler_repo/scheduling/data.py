@@ -27,6 +27,7 @@ from scheduler_repo.types import (
     SlotLimits,
     SlotName,
     SlotVector,
+    TransactionId,
     UserId,
 )
 
@@ -69,7 +70,7 @@ class PendingKernel(msgspec.Struct, frozen=True, gc=False):
     requested_slots: SlotVector
 
 
-class SessionDependency(msgspec.Struct, frozen=True, gc=False):
+class SessionDependency(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A session that must have succeeded first; ``status`` None means that it no longer exists."""
 
     depends_on: SessionId
@@ -94,7 +95,8 @@ class PendingSession(msgspec.Struct, frozen=True, gc=False):
     """A session that waits to be placed, all of its kernels or none.
 
     ``kernels`` are ordered by index, ``dependencies`` by id, ``designated_agent_ids`` as text; no designated
-    agents means any agent.
+    agents means any agent. ``retry_count`` is how often it came back to the queue; on ``failed_agent_ids``
+    earlier attempts failed, which is a hint: another agent may do better.
     """
 
     session_id: SessionId
@@ -109,6 +111,8 @@ class PendingSession(msgspec.Struct, frozen=True, gc=False):
     created_at: datetime
     requested_start_at: Optional[datetime]
     designated_agent_ids: tuple[AgentId, ...]
+    retry_count: int
+    failed_agent_ids: tuple[AgentId, ...]
     kernels: tuple[PendingKernel, ...]
     dependencies: tuple[SessionDependency, ...]
 
@@ -165,6 +169,11 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]
     domains: tuple[OwnerUsage[DomainName], ...]
+
+    def has_seen(self, transaction_id: TransactionId) -> bool:
+        """Whether the snapshot includes a write, by the ``transaction_id`` that its result carries."""
+        _, xmax, xip = self.snapshot.split(":")
+        return transaction_id < int(xmax) and str(transaction_id) not in xip.split(",")
 
     def __repr__(self) -> str:
         """Say what it is about; spelt out it would be megabytes, in a log or in asyncio's own messages."""

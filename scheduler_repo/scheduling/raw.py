@@ -67,6 +67,8 @@ class PendingSessionRow(NamedTuple):
     created_at: datetime
     requested_start_at: Optional[datetime]
     designated_agent_ids: list[str]
+    retry_count: int
+    failed_agent_ids: list[str]
 
 
 class PendingKernelRow(NamedTuple):

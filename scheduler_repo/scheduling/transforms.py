@@ -207,7 +207,9 @@ def _pending_sessions(
 ) -> Steps[tuple[PendingSession, ...]]:
     sessions: list[PendingSession] = []
     for chunk in _chunks(rows):
-        session_ids, *middle, types, modes, created, start, designated = zip(*chunk, strict=True)
+        session_ids, *middle, types, modes, created, start, designated, retries, failed = zip(
+            *chunk, strict=True
+        )
         keys = list(map(_bytes_of, session_ids))
         sessions.extend(
             map(
@@ -219,6 +221,8 @@ def _pending_sessions(
                 created,
                 start,
                 [tuple(sorted(agents)) if agents else () for agents in designated],
+                retries,
+                [tuple(agents) if agents else () for agents in failed],
                 map(kernels_of.get, keys, repeat(())),
                 map(dependencies_of.get, keys, repeat(())),
             )

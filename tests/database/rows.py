@@ -13,6 +13,7 @@ KERNEL: Final = UUID(int=3)
 PROJECT: Final = UUID(int=4)
 USER: Final = UUID(int=5)
 VFOLDER: Final = UUID(int=6)
+OPERATION: Final = UUID(int=10)
 
 _OWNERS: Final = {
     "scaling_group": "gpu",
@@ -62,6 +63,16 @@ ROWS: Final[Mapping[str, Row]] = {
         "permission": "READ_ONLY",
     },
     "session_history": {"session_id": SESSION, "from_status": None, "to_status": "PENDING"},
+    "reservations": {"session_id": SESSION, "scaling_group": "gpu"},
+    "kernel_reservations": {"kernel_id": KERNEL, "session_id": SESSION, "agent_id": "a1"},
+    "operations": {"id": OPERATION, "kind": "schedule", "request_digest": b"\x01", "result": b"\x02"},
+    "scheduler_leases": {
+        "scaling_group": "gpu",
+        "holder": "scheduler-1",
+        "epoch": 1,
+        "acquired_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "expires_at": datetime(2026, 1, 2, tzinfo=UTC),
+    },
 }
 
 _KEYS_OF_SECOND: Final[Mapping[str, Row]] = {
@@ -76,6 +87,8 @@ _KEYS_OF_SECOND: Final[Mapping[str, Row]] = {
     "kernels": {"id": UUID(int=8), "kernel_index": 1},
     "session_dependencies": {"depends_on": UUID(int=9)},
     "session_vfolder_mounts": {"mount_path": "/second"},
+    "operations": {"id": UUID(int=11)},
+    "scheduler_leases": {"scaling_group": "idle"},
 }
 
 
@@ -91,6 +104,7 @@ async def insert_all(database: Database) -> None:
         for table, row in ROWS.items():
             await insert(driver, table, row)
         await insert(driver, "slot_types", {"name": "disk", "slot_index": 5})
+        await insert(driver, "scaling_groups", {"name": "idle"})
 
 
 def second_row(table: str, changed: Row) -> Row:

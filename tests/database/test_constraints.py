@@ -1,15 +1,16 @@
 """The database itself refuses what must never be, by a constraint whose name says what it was."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
-from tests.database.rows import KERNEL, ROWS, SESSION, USER, Row, insert, second_row
+from tests.database.rows import KERNEL, OTHER_SESSION, ROWS, SESSION, USER, Row, insert, second_row
 from tests.databases import OWNER, Database, DriverConnection
 
 _HUGE = 2**62
+_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 # constraint -> what, changed in a row that is otherwise accepted, breaks it
 _BREACHES: Mapping[str, tuple[Row, ...]] = {
@@ -33,6 +34,9 @@ _BREACHES: Mapping[str, tuple[Row, ...]] = {
         {"container_count": 2, "max_containers": 1},
         {"max_containers": -1},
     ),
+    "agents.returns_as": ({"returns_as": "LOST"}, {"returns_as": "alive"}),
+    "scaling_groups.preemption_scope": ({"preemption_scope": "ACCESS_KEY"}, {"preemption_scope": "user"}),
+    "scaling_groups.preemption_min_runtime": ({"preemption_min_runtime": timedelta(microseconds=-1)},),
     "agent_slots.capacity": ({"capacity": -1, "occupied": -2},),
     "agent_slots.occupied": ({"occupied": 4001}, {"occupied": -1}, {"occupied": _HUGE}),
     "agent_slots.reported_capacity": ({"reported_capacity": -1},),
@@ -55,6 +59,16 @@ _BREACHES: Mapping[str, tuple[Row, ...]] = {
         {"designated_agent_ids": ["a1", None]},
         {"designated_agent_ids": [""]},
         {"designated_agent_ids": [["a1"], ["a2"]]},
+    ),
+    "sessions.retry_count": ({"retry_count": -1},),
+    "sessions.failed_agent_ids": (
+        {"failed_agent_ids": ["a1", None]},
+        {"failed_agent_ids": [""]},
+        {"failed_agent_ids": [["a1"], ["a2"]]},
+    ),
+    "sessions.dispatched_at": (
+        {"dispatched_at": _TIME},
+        {"dispatched_at": _TIME, "status": "PENDING"},
     ),
     "kernels.kernel_index": ({"kernel_index": -1},),
     "kernels.status": ({"status": "BOGUS"},),
@@ -81,6 +95,8 @@ _BREACHES: Mapping[str, tuple[Row, ...]] = {
     "session_vfolder_mounts.permission": ({"permission": "BOGUS"},),
     "session_history.from_status": ({"from_status": "BOGUS"},),
     "session_history.to_status": ({"to_status": "ALIVE"},),
+    "scheduler_leases.holder": ({"holder": ""},),
+    "scheduler_leases.epoch": ({"epoch": 0}, {"epoch": -1}),
 }  # fmt: skip
 # Not a value of a row that the driver can send.
 _BREACHED_BY_STATEMENT: Mapping[str, tuple[str, ...]] = {
@@ -101,6 +117,8 @@ _BREACHED_BY_STATEMENT: Mapping[str, tuple[str, ...]] = {
     ),
     "agents.container_count": ("UPDATE agents SET container_count = container_count - 1",),
     "kernels.agent_id": ("UPDATE kernels SET status = 'RUNNING'",),
+    "sessions.dispatched_at": ("UPDATE sessions SET dispatched_at = now()",),
+    "scheduler_leases.epoch": ("UPDATE scheduler_leases SET epoch = epoch - 1",),
     "sessions.result": ("UPDATE sessions SET result = 'SUCCESS'",),
     "kernels.status": ("UPDATE kernels SET status = 'UNHEARD_OF'",),
     "sessions.status": ("UPDATE sessions SET status = 'UNHEARD_OF'",),
@@ -184,3 +202,79 @@ class TestDependencies:
             await insert(scheduler, "sessions", second_row("sessions", {"access_key": "NOBODY"}))
 
         assert caught.value.constraint_name == "sessions_access_key_fkey"
+
+
+class TestDispatch:
+    async def test_session_that_goes_back_to_the_queue_is_to_be_told_again(
+        self, scheduler: DriverConnection
+    ) -> None:
+        # given a session whose agents were told
+        await scheduler.execute("UPDATE sessions SET status = 'SCHEDULED', dispatched_at = now()")
+
+        # when it goes back, then it must forget that they were
+        await scheduler.execute(
+            "UPDATE sessions SET status = 'PENDING', dispatched_at = NULL, retry_count = retry_count + 1,"
+            " failed_agent_ids = failed_agent_ids || 'a1'::text"
+        )
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await scheduler.execute("UPDATE sessions SET dispatched_at = now()")
+        assert caught.value.constraint_name == "sessions_dispatched_at_check"
+
+
+class TestReservations:
+    async def test_earlier_one_stands_before_a_later_one(self, scheduler: DriverConnection) -> None:
+        await insert(scheduler, "sessions", second_row("sessions", {}))
+        await insert(scheduler, "reservations", {"session_id": OTHER_SESSION, "scaling_group": "gpu"})
+
+        rows = await scheduler.fetch("SELECT session_id FROM reservations ORDER BY position")
+
+        assert [row["session_id"] for row in rows] == [SESSION, OTHER_SESSION]
+
+    async def test_session_has_one_at_most(self, scheduler: DriverConnection) -> None:
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await insert(scheduler, "reservations", ROWS["reservations"])
+
+        assert caught.value.constraint_name == "reservations_pkey"
+
+    async def test_kernel_is_held_on_one_agent_at_most(self, scheduler: DriverConnection) -> None:
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await insert(scheduler, "kernel_reservations", ROWS["kernel_reservations"])
+
+        assert caught.value.constraint_name == "kernel_reservations_pkey"
+
+    @pytest.mark.parametrize("owner", ["reservations", "sessions"])
+    async def test_what_it_holds_goes_with_it(self, scheduler: DriverConnection, owner: str) -> None:
+        await scheduler.execute(f"DELETE FROM {owner}")
+
+        for table in ("reservations", "kernel_reservations"):
+            assert await scheduler.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+    async def test_kernel_of_no_reservation_is_refused(self, scheduler: DriverConnection) -> None:
+        await insert(scheduler, "sessions", second_row("sessions", {}))
+        kernel = second_row("kernels", {"session_id": OTHER_SESSION})
+        await insert(scheduler, "kernels", kernel)
+
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
+            await insert(
+                scheduler,
+                "kernel_reservations",
+                {"kernel_id": kernel["id"], "session_id": OTHER_SESSION, "agent_id": "a1"},
+            )
+
+        assert caught.value.constraint_name == "kernel_reservations_session_id_fkey"
+
+
+class TestOperations:
+    async def test_id_is_used_once(self, scheduler: DriverConnection) -> None:
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await insert(scheduler, "operations", ROWS["operations"])
+
+        assert caught.value.constraint_name == "operations_pkey"
+
+
+class TestLeases:
+    async def test_group_has_one_holder(self, scheduler: DriverConnection) -> None:
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await insert(scheduler, "scheduler_leases", {**ROWS["scheduler_leases"], "holder": "scheduler-2"})
+
+        assert caught.value.constraint_name == "scheduler_leases_pkey"

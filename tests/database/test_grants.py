@@ -19,20 +19,29 @@ _WRITES: Mapping[str, tuple[str, str, str]] = {
     "keypairs": ("INSERT", "", "is_active"),
     "quotas": ("INSERT", "", "resource_policy slot_limits max_concurrent_sessions"),
     "vfolders": ("INSERT", "", ""),
-    "scaling_groups": ("INSERT", "", "is_active pending_timeout"),
+    "scaling_groups": ("INSERT", "", "is_active pending_timeout preemption_scope preemption_min_runtime"),
     "agents": (
         "INSERT",
         "",
-        f"{_STATUS} scaling_group is_schedulable address architecture container_count max_containers",
+        f"{_STATUS} scaling_group is_schedulable address architecture container_count max_containers"
+        " returns_as",
     ),
     "agent_slots": ("INSERT", "", "capacity occupied reported_capacity"),
     "agent_heartbeats": ("INSERT", "", "heartbeat_at"),
     "agent_history": ("DELETE", "agent_id from_status to_status reason changed_at", ""),
-    "sessions": ("INSERT DELETE", "", f"{_STATUS} priority result has_dependencies"),
+    "sessions": (
+        "INSERT DELETE",
+        "",
+        f"{_STATUS} priority result has_dependencies retry_count failed_agent_ids dispatched_at",
+    ),
     "kernels": ("INSERT", "", f"{_STATUS} agent_id occupied_slots exit_code"),
     "session_dependencies": ("INSERT", "", ""),
     "session_vfolder_mounts": ("INSERT", "", ""),
     "session_history": ("DELETE", "session_id kernel_id from_status to_status reason changed_at", ""),
+    "reservations": ("INSERT DELETE", "", ""),
+    "kernel_reservations": ("INSERT DELETE", "", ""),
+    "operations": ("INSERT DELETE", "", "result"),
+    "scheduler_leases": ("INSERT", "", "holder epoch acquired_at expires_at"),
 }
 
 _GRANTED = """
@@ -86,7 +95,9 @@ class TestGrants:
         await migrated_database.run_as(
             OWNER,
             f"GRANT ALL ON sessions TO {READER}; GRANT UPDATE (id) ON kernels TO {SCHEDULER};"
-            f"GRANT USAGE ON SEQUENCE agent_history_id_seq TO {SCHEDULER}; GRANT SELECT ON quotas TO PUBLIC",
+            f"GRANT USAGE ON SEQUENCE agent_history_id_seq TO {SCHEDULER}; GRANT SELECT ON quotas TO PUBLIC;"
+            f"GRANT UPDATE ON SEQUENCE reservations_position_seq TO {READER}, PUBLIC;"
+            f"GRANT DELETE ON scheduler_leases TO {SCHEDULER}; GRANT UPDATE (result) ON operations TO {READER}",
         )
 
         async with migrated_database.connect_as(OWNER) as connection:

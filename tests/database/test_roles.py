@@ -44,25 +44,44 @@ _REFUSED_TO_SCHEDULER = (
     "UPDATE slot_types SET units_per_whole = 1",
     "UPDATE quotas SET owner_id = owner_id",
     "UPDATE session_dependencies SET depends_on = depends_on",
+    "UPDATE sessions SET designated_agent_ids = '{}'",
+    "UPDATE reservations SET position = DEFAULT",
+    "UPDATE kernel_reservations SET agent_id = agent_id",
+    "UPDATE operations SET request_digest = ''",
+    "UPDATE operations SET created_at = now()",
+    "UPDATE scheduler_leases SET scaling_group = scaling_group",
     # history is only added to
     "UPDATE session_history SET reason = 'other'",
     "UPDATE agent_history SET changed_at = now()",
     "INSERT INTO agent_history (id, agent_id, to_status) OVERRIDING SYSTEM VALUE VALUES (7, 'a1', 'LOST')",
     "SELECT nextval('session_history_id_seq')",
     "SELECT setval('session_history_id_seq', 1)",
+    "SELECT setval('reservations_position_seq', 1)",
     # what stays for good, or goes with what it belongs to
     "DELETE FROM agents",
     "DELETE FROM agent_slots",
     "DELETE FROM agent_heartbeats",
     "DELETE FROM kernels",
     "DELETE FROM quotas",
+    # an epoch must not start again
+    "DELETE FROM scheduler_leases",
     "DELETE FROM slot_types",
     "DELETE FROM session_dependencies",
     "DELETE FROM users",
     "LOCK TABLE quotas IN SHARE ROW EXCLUSIVE MODE",
 )
 
-_LOCKS = ("sessions", "quotas", "agents", "agent_slots", "kernels", "scaling_groups", "resource_policies")
+_LOCKS = (
+    "sessions",
+    "quotas",
+    "agents",
+    "agent_slots",
+    "kernels",
+    "scaling_groups",
+    "resource_policies",
+    "operations",
+    "scheduler_leases",
+)
 
 
 class TestReader:
@@ -120,7 +139,14 @@ class TestScheduler:
         # purged, with all that belongs to it
         assert await scheduler.execute("DELETE FROM sessions WHERE id = $1", SESSION) == "DELETE 1"
 
-        for table in ("kernels", "session_dependencies", "session_vfolder_mounts", "session_history"):
+        for table in (
+            "kernels",
+            "session_dependencies",
+            "session_vfolder_mounts",
+            "session_history",
+            "reservations",
+            "kernel_reservations",
+        ):
             assert await scheduler.fetchval(f"SELECT count(*) FROM {table}") == 0
 
     async def test_registers_and_hears_agents_again_and_again(self, scheduler: DriverConnection) -> None:
@@ -149,6 +175,31 @@ class TestScheduler:
         )
 
         assert await scheduler.fetchval("SELECT count(*) FROM session_history") == 4
+
+    async def test_takes_a_lease_over_again_and_again(self, scheduler: DriverConnection) -> None:
+        for epoch in (2, 3):
+            taken = await scheduler.fetchval(
+                "INSERT INTO scheduler_leases VALUES ('gpu', 'scheduler-2', 1, now(), now())"
+                " ON CONFLICT (scaling_group) DO UPDATE SET holder = EXCLUDED.holder,"
+                " epoch = scheduler_leases.epoch + 1, acquired_at = EXCLUDED.acquired_at,"
+                " expires_at = EXCLUDED.expires_at RETURNING epoch"
+            )
+            assert taken == epoch
+
+    async def test_answers_an_operation_and_forgets_it(self, scheduler: DriverConnection) -> None:
+        row = {key: value for key, value in second_row("operations", {}).items() if key != "result"}
+        await insert(scheduler, "operations", row)
+        await scheduler.execute("UPDATE operations SET result = $2 WHERE id = $1", row["id"], b"answer")
+
+        assert await scheduler.execute("DELETE FROM operations WHERE created_at <= now()") == "DELETE 2"
+
+    async def test_says_who_may_be_preempted_and_where_a_lost_agent_returns(
+        self, scheduler: DriverConnection
+    ) -> None:
+        await scheduler.execute(
+            "UPDATE scaling_groups SET preemption_scope = 'GROUP', preemption_min_runtime = interval '1 hour'"
+        )
+        await scheduler.execute("UPDATE agents SET status = 'LOST', returns_as = 'DRAINING'")
 
     async def test_purges_history(self, scheduler: DriverConnection) -> None:
         assert await scheduler.execute("DELETE FROM session_history WHERE changed_at <= now()") == "DELETE 1"

@@ -55,6 +55,11 @@ _DRIFTS: tuple[tuple[str, str, str, Optional[str]], ...] = (
     ("ALTER TABLE vfolders ALTER host DROP NOT NULL", "column", "vfolders.host", "text"),
     ("ALTER TABLE kernels ALTER exit_code TYPE bigint", "column", "kernels.exit_code", "bigint"),
     ("ALTER TABLE kernels ALTER architecture TYPE text", "column", "kernels.architecture", "text"),
+    ("ALTER TABLE operations RESET (fillfactor)", "table", "operations", "table, logged"),
+    ("DROP TABLE scheduler_leases", "table", "scheduler_leases", None),
+    ("ALTER TABLE sessions ALTER failed_agent_ids DROP DEFAULT", "column", "sessions.failed_agent_ids", "text"),
+    ("ALTER SEQUENCE reservations_position_seq CYCLE", "column", "reservations.position", "CYCLE"),
+    ("DROP INDEX sessions_undispatched_idx", "index", "sessions.sessions_undispatched_idx", None),
     (_IDENTITY_LOOSENED, "column", "session_history.id", "BY DEFAULT"),
     ("ALTER SEQUENCE agent_history_id_seq CYCLE", "column", "agent_history.id", "CYCLE"),
     (_LEDGER_WEAKENED, "constraint", "agent_slots.agent_slots_occupied_check", "CHECK (occupied >= 0)"),
@@ -139,12 +144,14 @@ class TestDrift:
         )
 
     async def test_every_part_is_listed_in_order(self, migrated_database: Database) -> None:
-        await migrated_database.run_as(OWNER, "ALTER TABLE quotas DROP COLUMN slot_limits; DROP TABLE kernels")
+        await migrated_database.run_as(
+            OWNER, "ALTER TABLE quotas DROP COLUMN slot_limits; DROP TABLE agent_slots"
+        )
 
         assert [(difference.kind, difference.name) for difference in await _differences(migrated_database)] == [
             (SchemaObjectKind.COLUMN, "quotas.slot_limits"),
             (SchemaObjectKind.CONSTRAINT, "quotas.quotas_slot_limits_check"),
-            (SchemaObjectKind.TABLE, "kernels"),
+            (SchemaObjectKind.TABLE, "agent_slots"),
         ]
 
     async def test_what_users_added_beside_it_is_none(self, migrated_database: Database) -> None:

@@ -8,8 +8,11 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.allocation import KernelAllocation, SessionAllocation
+from scheduler_repo.scheduling.lifecycle import SessionEnd
 from scheduler_repo.types import AgentId, KernelId, ScalingGroupName, SessionId
 from tests.databases import OWNER, Database, DriverConnection
 from tests.scheduler.cluster_rows import ClusterRows, Row, fill
@@ -119,7 +122,11 @@ class Writers:
         self._stopped = False
 
     async def place_and_release(
-        self, db_source: SchedulerDBSource, connection: DriverConnection, number: int
+        self,
+        db_source: SchedulerDBSource,
+        lifecycle: LifecycleDBSource,
+        connection: DriverConnection,
+        number: int,
     ) -> None:
         """Go round: place some sessions by the engine, release them by the engine, queue them again."""
         rng = Random(number)  # noqa: S311 - a workload, not a secret
@@ -132,9 +139,9 @@ class Writers:
             ]
             placed = await db_source.allocate_sessions(GROUP, batch)
             self.commits += 1
-            released = await db_source.release_sessions(ids)
+            released = await lifecycle.mark_terminated([SessionEnd(session_id) for session_id in ids])
             self.commits += 1
-            assert placed.allocated == released.released == tuple(ids)
+            assert placed.allocated == released.changed == tuple(ids)
             async with connection.transaction():
                 await connection.execute("UPDATE sessions SET status = 'PENDING' WHERE id = ANY ($1)", ids)
                 await connection.execute(
@@ -181,14 +188,15 @@ class Writers:
 
 
 @asynccontextmanager
-async def writers_at_work(database: Database, db_source: SchedulerDBSource) -> AsyncIterator[Writers]:
+async def writers_at_work(database: Database, writing_engine: ExtendedAsyncSAEngine) -> AsyncIterator[Writers]:
     """Fill a database and have it written to meanwhile; a writer's failure is raised at the end."""
     async with AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(database.driver_as(OWNER)) for _ in range(2 * _WRITERS)]
         await fill(connections[0], busy_cluster())
         writers = Writers()
+        db_source, lifecycle = SchedulerDBSource(writing_engine), LifecycleDBSource(writing_engine)
         work: list[Coroutine[None, None, None]] = [
-            *(writers.place_and_release(db_source, connections[n], n) for n in range(_WRITERS)),
+            *(writers.place_and_release(db_source, lifecycle, connections[n], n) for n in range(_WRITERS)),
             *(writers.move(connections[_WRITERS + n], n) for n in range(_WRITERS)),
         ]
         async with asyncio.TaskGroup() as group:

@@ -7,6 +7,7 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.specs import ClusterSpec
@@ -26,6 +27,11 @@ async def engine(migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEn
 @pytest.fixture
 def db_source(engine: ExtendedAsyncSAEngine) -> SchedulerDBSource:
     return SchedulerDBSource(engine)
+
+
+@pytest.fixture
+def lifecycle(engine: ExtendedAsyncSAEngine) -> LifecycleDBSource:
+    return LifecycleDBSource(engine)
 
 
 @pytest.fixture

@@ -149,6 +149,8 @@ class _Oracle:
             created_at=row["created_at"],
             requested_start_at=row["requested_start_at"],
             designated_agent_ids=tuple(sorted(row["designated_agent_ids"], key=str.encode)),
+            retry_count=row["retry_count"],
+            failed_agent_ids=tuple(row["failed_agent_ids"]),
             kernels=tuple(
                 [
                     PendingKernel(

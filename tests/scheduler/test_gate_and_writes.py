@@ -13,7 +13,6 @@ from scheduler_repo.scheduling.allocation import (
     KernelAllocation,
     RejectedAllocation,
     RejectionCode,
-    ReleaseResult,
     SessionAllocation,
 )
 from scheduler_repo.scheduling.data import SessionDependency
@@ -89,7 +88,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(1, A1), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(1, RejectionCode.DUPLICATE),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(1, RejectionCode.DUPLICATE),),
+        )
 
     async def test_unknown_session(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -97,7 +99,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.SESSION_UNKNOWN),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.SESSION_UNKNOWN),),
+        )
 
     async def test_session_of_another_group(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -105,7 +110,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.OTHER_GROUP),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.OTHER_GROUP),),
+        )
 
     async def test_inactive_group(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -115,7 +123,7 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(CLOSED_GROUP, [place(2, A2)])
         # then
-        assert result == AllocationResult((), (rejected(2, RejectionCode.GROUP_INACTIVE),))
+        assert (result.allocated, result.rejected) == ((), (rejected(2, RejectionCode.GROUP_INACTIVE),))
 
     @pytest.mark.parametrize("status", [one for one in SessionStatus if one is not SessionStatus.PENDING])
     async def test_session_that_is_no_longer_pending(
@@ -133,8 +141,9 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
-        assert result == AllocationResult(
-            (session_id(1),), (rejected(2, RejectionCode.NOT_PENDING, detail=status),)
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.NOT_PENDING, detail=status),),
         )
 
     @pytest.mark.parametrize(
@@ -157,7 +166,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [allocation, place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.KERNELS_DIFFER),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.KERNELS_DIFFER),),
+        )
 
     async def test_session_without_kernels(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -165,7 +177,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.KERNELS_DIFFER),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.KERNELS_DIFFER),),
+        )
 
     async def test_unknown_agent(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -173,7 +188,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A1, "gone"), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.AGENT_UNKNOWN, "gone"),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.AGENT_UNKNOWN, "gone"),),
+        )
 
     @pytest.mark.parametrize(
         "change",
@@ -188,7 +206,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A2), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.AGENT_UNAVAILABLE, A2),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.AGENT_UNAVAILABLE, A2),),
+        )
 
     async def test_agent_of_another_group(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -197,7 +218,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A2), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.AGENT_UNAVAILABLE, A2),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.AGENT_UNAVAILABLE, A2),),
+        )
 
     async def test_spread_of_a_single_node_session(self, load: Load, db_source: SchedulerDBSource) -> None:
         # given
@@ -206,7 +230,7 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, A1, A2), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.SPREAD),))
+        assert (result.allocated, result.rejected) == ((session_id(1),), (rejected(2, RejectionCode.SPREAD),))
 
     @pytest.mark.parametrize(
         ("cores", "asked", "detail"),
@@ -232,7 +256,10 @@ class TestRejections:
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2, *[A2] * len(cores)), place(1, A1)])
         # then
-        assert result == AllocationResult((session_id(1),), (rejected(2, RejectionCode.AGENT, A2, detail),))
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.AGENT, A2, detail),),
+        )
 
     @pytest.mark.parametrize("scope", list(OwnerScope))
     async def test_owner_above_its_limit(
@@ -247,8 +274,9 @@ class TestRejections:
         # then
         breach = QuotaBreach(QuotaKind.SLOT, 0, used=1, requested=2, limit=2)
         detail = OwnerBreach(scope, owner_id, breach)
-        assert result == AllocationResult(
-            (session_id(1),), (rejected(2, RejectionCode.OWNER_LIMIT, detail=detail),)
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.OWNER_LIMIT, detail=detail),),
         )
 
     async def test_unmet_dependency(self, load: Load, db_source: SchedulerDBSource) -> None:
@@ -258,8 +286,9 @@ class TestRejections:
         result = await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
         # then
         detail = SessionDependency(session_id(1), SessionStatus.PENDING, None)
-        assert result == AllocationResult(
-            (session_id(1),), (rejected(2, RejectionCode.DEPENDENCY, detail=detail),)
+        assert (result.allocated, result.rejected) == (
+            (session_id(1),),
+            (rejected(2, RejectionCode.DEPENDENCY, detail=detail),),
         )
 
     async def test_start_that_is_not_reached(self, load: Load, db_source: SchedulerDBSource) -> None:
@@ -284,8 +313,9 @@ class TestAllocation:
         result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1), place(3, A1)])
         # then
         shortage = SlotShortage(0, requested=6, available=4)
-        assert result == AllocationResult(
-            (session_id(2), session_id(3)), (rejected(1, RejectionCode.AGENT, A1, shortage),)
+        assert (result.allocated, result.rejected) == (
+            (session_id(2), session_id(3)),
+            (rejected(1, RejectionCode.AGENT, A1, shortage),),
         )
         assert await ledger_of(owner_connection, A1) == Ledger(10, 2, 2)
 
@@ -328,4 +358,3 @@ class TestAllocation:
     async def test_empty_batch(self, db_source: SchedulerDBSource) -> None:
         # when / then
         assert await db_source.allocate_sessions(GROUP, []) == AllocationResult((), ())
-        assert await db_source.release_sessions([]) == ReleaseResult((), ())

@@ -70,7 +70,7 @@ class TestOneInstant:
         writing_engine: ExtendedAsyncSAEngine,
     ) -> None:
         # given
-        async with writers_at_work(migrated_database, SchedulerDBSource(writing_engine)) as writers:
+        async with writers_at_work(migrated_database, writing_engine) as writers:
             # when
             reads = await torn_reads(db_source, writers, 1_000)
         # then
@@ -87,7 +87,7 @@ class TestOneInstant:
     ) -> None:
         # given
         monkeypatch.setattr(engine_module, "_BEGIN_READONLY", "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
-        async with writers_at_work(migrated_database, SchedulerDBSource(writing_engine)) as writers:
+        async with writers_at_work(migrated_database, writing_engine) as writers:
             # when
             reads = await torn_reads(db_source, writers, 100)
         # then

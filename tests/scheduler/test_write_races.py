@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.statements import Statement
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler import allocating
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.allocation import SessionAllocation
+from scheduler_repo.scheduling.lifecycle import SessionEnd
 from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import OwnerScope
 from tests.databases import OWNER, Database, DriverConnection
@@ -70,7 +72,11 @@ async def queue_again(connection: DriverConnection) -> None:
 
 
 async def run_rounds(
-    db_source: SchedulerDBSource, connection: DriverConnection, rounds: int, plan: Plan
+    db_source: SchedulerDBSource,
+    lifecycle: LifecycleDBSource,
+    connection: DriverConnection,
+    rounds: int,
+    plan: Plan,
 ) -> Seen:
     """In each round every racer places its plan at once with the others; then all that was placed ends."""
     seen = Seen()
@@ -83,12 +89,13 @@ async def run_rounds(
         seen.placed += len(placed)
         seen.rejected += sum(len(result.rejected) for result in results)
         seen.most_held = max(seen.most_held, await connection.fetchval(HELD))
+        ends = [SessionEnd(session_id) for session_id in placed]
         # Each by two at once, in unlike orders: one of them ends it.
         releases = await asyncio.gather(
-            *(db_source.release_sessions(placed[racer::2]) for racer in range(2)),
-            *(db_source.release_sessions(placed[::-1][racer::2]) for racer in range(2)),
+            *(lifecycle.mark_terminated(ends[racer::2]) for racer in range(2)),
+            *(lifecycle.mark_terminated(ends[::-1][racer::2]) for racer in range(2)),
         )
-        assert sum(len(release.released) for release in releases) == len(placed)
+        assert sum(len(release.changed) for release in releases) == len(placed)
         await queue_again(connection)
     return seen
 
@@ -99,6 +106,7 @@ class TestCapacity:
         load: Load,
         migrated_database: Database,
         db_source: SchedulerDBSource,
+        lifecycle: LifecycleDBSource,
         owner_connection: DriverConnection,
     ) -> None:
         # given
@@ -124,7 +132,7 @@ class TestCapacity:
         # when
         async with asyncio.TaskGroup() as group:
             group.create_task(watch())
-            seen = await run_rounds(db_source, owner_connection, CAPACITY_ROUNDS, plan)
+            seen = await run_rounds(db_source, lifecycle, owner_connection, CAPACITY_ROUNDS, plan)
             watching = False
         # then
         assert overcommitted == 0
@@ -153,10 +161,11 @@ class TestQuotas:
         self,
         owner_with_quota: None,
         db_source: SchedulerDBSource,
+        lifecycle: LifecycleDBSource,
         owner_connection: DriverConnection,
     ) -> None:
         # when
-        seen = await run_rounds(db_source, owner_connection, QUOTA_ROUNDS, self.plan)
+        seen = await run_rounds(db_source, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)
         # then
         assert seen.most_held == QUOTA
         assert seen.placed == QUOTA_ROUNDS * QUOTA
@@ -165,6 +174,7 @@ class TestQuotas:
         self,
         owner_with_quota: None,
         db_source: SchedulerDBSource,
+        lifecycle: LifecycleDBSource,
         owner_connection: DriverConnection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -173,6 +183,6 @@ class TestQuotas:
         assert text != allocating.LOCK_QUOTAS.text
         monkeypatch.setattr(allocating, "LOCK_QUOTAS", Statement("lock_no_quotas", text))
         # when
-        seen = await run_rounds(db_source, owner_connection, QUOTA_ROUNDS, self.plan)
+        seen = await run_rounds(db_source, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)
         # then
         assert seen.most_held > QUOTA

@@ -99,6 +99,8 @@ def make_session(
         OBSERVED_AT - timedelta(hours=1),
         requested_start_at,
         designated,
+        0,
+        (),
         kernels,
         dependencies,
     )

@@ -8,37 +8,41 @@ lock committed.
 from collections.abc import Sequence
 
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
-from scheduler_repo.errors import TransactionConflict
+from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.repositories.scheduler import reading
+from scheduler_repo.repositories.scheduler.ledger import (
+    LOCK_AGENT_SLOTS,
+    LOCK_AGENTS,
+    change_agents,
+    expect_rows,
+)
+from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.scheduling.gate import Decisions, LockedSession, LockedState, decide
 from scheduler_repo.scheduling.raw import PendingSessionRow, RawSchedulingData, SchedulableAgentRow
 from scheduler_repo.scheduling.transforms import build_scheduling_data, finish, pending_owners
-from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus, SlotVector
+from scheduler_repo.types import AgentStatus, ScalingGroupName, SessionStatus
 
 LOCK_SESSIONS = load_statement("lock_sessions")
 LOCK_QUOTAS = load_statement("lock_quotas")
-LOCK_AGENTS = load_statement("lock_agents")
-LOCK_AGENT_SLOTS = load_statement("lock_agent_slots")
 SCHEDULE_KERNELS = load_statement("schedule_kernels")
-SCHEDULE_SESSIONS = load_statement("schedule_sessions")
-CHANGE_AGENT_OCCUPANCY = load_statement("change_agent_occupancy")
-CHANGE_AGENT_CONTAINERS = load_statement("change_agent_containers")
+CHANGE_SESSIONS = load_statement("change_sessions")
 
 _SESSION_WIDTH = len(PendingSessionRow._fields)
 _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 
 
 async def allocate_batch(
-    db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+    write: OpenWrite, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
 ) -> AllocationResult:
     """Place what still holds of a batch; costs 16 statements, whatever its size."""
-    decisions = decide(allocations, await _locked_state(db_sess, scaling_group, allocations))
+    decisions = decide(allocations, await _locked_state(write.db_sess, scaling_group, allocations))
     if decisions.accepted:
-        await _write(db_sess, decisions)
+        await _write(write.db_sess, decisions)
     return AllocationResult(
-        tuple(allocation.session_id for allocation in decisions.accepted), tuple(decisions.rejected)
+        tuple(allocation.session_id for allocation in decisions.accepted),
+        tuple(decisions.rejected),
+        write.transaction_id,
     )
 
 
@@ -108,45 +112,15 @@ async def _write(db_sess: SASession, decisions: Decisions) -> None:
         [kernel.agent_id for kernel in placed],
     )
     session_ids = [allocation.session_id for allocation in decisions.accepted]
-    await expect_rows(db_sess, len(session_ids), SCHEDULE_SESSIONS, session_ids)
+    count = len(session_ids)
+    await expect_rows(
+        db_sess,
+        count,
+        CHANGE_SESSIONS,
+        session_ids,
+        [SessionStatus.PENDING.value] * count,
+        [SessionStatus.SCHEDULED.value] * count,
+        [None] * count,
+        None,
+    )
     await change_agents(db_sess, decisions.added_slots, decisions.added_containers, sign=1)
-
-
-async def change_agents(
-    db_sess: SASession, slots: dict[AgentId, SlotVector], containers: dict[AgentId, int], *, sign: int
-) -> None:
-    """Add to (``sign`` 1) or take from (-1) the ledger of agents that are locked; costs two statements."""
-    changes = [
-        (agent_id, index, sign * amount)
-        for agent_id, amounts in slots.items()
-        for index, amount in enumerate(amounts)
-        if amount
-    ]
-    await expect_rows(
-        db_sess,
-        len(changes),
-        CHANGE_AGENT_OCCUPANCY,
-        [agent_id for agent_id, _, _ in changes],
-        [index for _, index, _ in changes],
-        [amount for _, _, amount in changes],
-    )
-    await expect_rows(
-        db_sess,
-        len(containers),
-        CHANGE_AGENT_CONTAINERS,
-        list(containers),
-        [sign * count for count in containers.values()],
-    )
-
-
-async def expect_rows(db_sess: SASession, count: int, statement: Statement, *parameters: object) -> None:
-    """Run a guarded UPDATE; raises TransactionConflict if it did not find every row as it was read.
-
-    The locks make that impossible for writers that take them; this holds against those that do not.
-    """
-    changed = len(await fetch_rows(db_sess, statement, *parameters))
-    if changed != count:
-        raise TransactionConflict(
-            f"{statement.name} found {changed} of {count} rows as they were under lock; "
-            "something writes without the locks, nothing was written"
-        )

@@ -5,9 +5,10 @@ from typing import Optional
 
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, check_staleness
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
-from scheduler_repo.scheduling.allocation import AllocationResult, ReleaseResult, SessionAllocation
+from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.types import ScalingGroupName, SessionId, SessionResult
+from scheduler_repo.scheduling.lease import Lease
+from scheduler_repo.types import OperationId, ScalingGroupName
 
 
 class SchedulerRepository:
@@ -48,27 +49,22 @@ class SchedulerRepository:
         return await self._db_source.get_scheduling_data(scaling_group, pending_limit)
 
     async def allocate_sessions(
-        self, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+        self,
+        scaling_group: ScalingGroupName,
+        allocations: Sequence[SessionAllocation],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
     ) -> AllocationResult:
         """Place pending sessions of a group on agents, each all or nothing, and say which could not be.
 
         No agent is overcommitted and no quota exceeded, whoever writes at the same time; among the sessions of
-        a batch the earlier win. Raises ScalingGroupNotFound and the errors of the database layer; then nothing
-        was written. Costs 16 statements in one transaction; time grows with the batch and with the cluster's
-        occupying kernels.
+        a batch the earlier win. Asking again under the same ``operation_id`` answers the same and writes
+        nothing twice. Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease
+        of another group or an id that is none, and the errors of the database layer; then nothing was written,
+        save after OutcomeUnknown. Costs 18 statements in one transaction, one more with a lease; time grows
+        with the batch and with the cluster's occupying kernels.
         """
-        return await self._db_source.allocate_sessions(scaling_group, allocations)
-
-    async def release_sessions(
-        self, session_ids: Sequence[SessionId], result: Optional[SessionResult] = None
-    ) -> ReleaseResult:
-        """Terminate sessions that occupy agents and give their slots back; say which were not ended, and why.
-
-        Sessions that depend on them may start only after SessionResult.SUCCESS; None is not known, and holds
-        them back for good. Raises the errors of the database layer; then nothing was written. Costs a constant
-        number of statements in one transaction; time grows with the batch.
-        """
-        return await self._db_source.release_sessions(session_ids, result)
+        return await self._db_source.allocate_sessions(scaling_group, allocations, lease, operation_id)
 
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
         """Count the agents of a group whose kernels together occupy more than the agent has.

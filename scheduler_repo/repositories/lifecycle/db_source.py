@@ -1,0 +1,163 @@
+"""The life of sessions after placement, in PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
+from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_lease_group
+from scheduler_repo.scheduling.lease import Lease
+from scheduler_repo.scheduling.lifecycle import (
+    DispatchResult,
+    SessionDispatch,
+    SessionEnd,
+    SessionRetry,
+    SessionStart,
+    TransitionResult,
+    UndispatchedSession,
+)
+from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
+
+EXPIRED_PENDING_SESSIONS = load_statement("expired_pending_sessions")
+
+_MARK_SESSIONS = WriteKind("mark_sessions", TransitionResult)
+_SWEEP_PENDING_SESSIONS = WriteKind("sweep_pending_sessions", TransitionResult)
+_MARK_DISPATCHED = WriteKind("mark_dispatched", DispatchResult)
+
+_SWEPT = "pending for longer than the scaling group allows"
+
+
+class LifecycleDBSource:
+    """Moves sessions, with their kernels, from status to status in batches, and lists what is to be dispatched.
+
+    Every batch answers session by session; what may not be moved is rejected, the rest goes through.
+    """
+
+    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
+        """Take an engine."""
+        self._engine = engine
+
+    async def mark_sessions(
+        self,
+        to_status: SessionStatus,
+        changes: Sequence[SessionChange],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Move sessions to a status, each by the table of transitions.
+
+        Raises InvalidInput for an id that is none, StaleLeaseError, OperationMismatch, OutcomeUnknown and the
+        errors of the database layer; then nothing was written. Costs ten statements (one more with a lease, to
+        PENDING and to RUNNING) in one transaction; time grows with the batch.
+        """
+        if to_status is SessionStatus.SCHEDULED:
+            raise InvalidInput("a session becomes SCHEDULED by allocate_sessions() only")
+        check_ids("session", [change.session_id for change in changes])
+        if not changes:
+            return TransitionResult(to_status, (), ())
+        move = Move(to_status, reason, scaling_group=None if lease is None else lease.scaling_group)
+        return await _MARK_SESSIONS.run(
+            self._engine,
+            lambda write: change_batch(write, move, changes),
+            request=(to_status, changes, reason),
+            operation_id=operation_id,
+            lease=lease,
+        )
+
+    async def mark_preparing(
+        self,
+        session_ids: Sequence[SessionId],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Do ``mark_sessions`` to PREPARING."""
+        changes = [SessionChange(session_id) for session_id in session_ids]
+        return await self.mark_sessions(SessionStatus.PREPARING, changes, None, lease, operation_id)
+
+    async def mark_running(
+        self,
+        starts: Sequence[SessionStart],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Do ``mark_sessions`` to RUNNING; what kernels do not occupy is given back."""
+        changes = [SessionChange(start.session_id, occupied_slots=start.occupied_slots) for start in starts]
+        return await self.mark_sessions(SessionStatus.RUNNING, changes, None, lease, operation_id)
+
+    async def mark_terminated(
+        self,
+        ends: Sequence[SessionEnd],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Do ``mark_sessions`` to TERMINATED; all that they occupied is given back."""
+        changes = [SessionChange(end.session_id, end.result, end.exit_codes) for end in ends]
+        return await self.mark_sessions(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
+
+    async def requeue_sessions(
+        self,
+        retries: Sequence[SessionRetry],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Do ``mark_sessions`` to PENDING; retries are counted, and the agents that failed remembered."""
+        changes = [
+            SessionChange(retry.session_id, failed_agent_ids=retry.failed_agent_ids) for retry in retries
+        ]
+        return await self.mark_sessions(SessionStatus.PENDING, changes, reason, lease, operation_id)
+
+    async def sweep_pending_sessions(
+        self,
+        scaling_group: ScalingGroupName,
+        limit: int,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Cancel up to ``limit`` sessions of a group that have been pending for longer than it allows.
+
+        Costs eleven statements in one transaction; time grows with the group's queue.
+        """
+        check_lease_group(lease, scaling_group)
+
+        async def sweep(write: OpenWrite) -> TransitionResult:
+            rows = await fetch_rows(write.db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
+            move = Move(SessionStatus.CANCELLED, _SWEPT, only_from=SessionStatus.PENDING)
+            return await change_batch(write, move, [SessionChange(row[0]) for row in rows])
+
+        return await _SWEEP_PENDING_SESSIONS.run(
+            self._engine, sweep, request=(scaling_group, limit), operation_id=operation_id, lease=lease
+        )
+
+    async def list_undispatched_sessions(
+        self, scaling_group: ScalingGroupName, limit: Optional[int] = None
+    ) -> tuple[UndispatchedSession, ...]:
+        """List the allocated sessions whose agents were not told yet, the longest allocated first.
+
+        Costs one statement; time grows with the answer.
+        """
+        async with self._engine.begin_readonly_session() as db_sess:
+            return await fetch_undispatched(db_sess, scaling_group, limit)
+
+    async def mark_dispatched(
+        self,
+        dispatches: Sequence[SessionDispatch],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> DispatchResult:
+        """Mark attempts as dispatched, each once whoever asks; costs four statements, five with a lease."""
+        check_ids("session", [dispatch.session_id for dispatch in dispatches])
+        if not dispatches:
+            return DispatchResult((), ())
+        return await _MARK_DISPATCHED.run(
+            self._engine,
+            lambda write: dispatch_batch(write, dispatches, None if lease is None else lease.scaling_group),
+            request=dispatches,
+            operation_id=operation_id,
+            lease=lease,
+        )

@@ -1,0 +1,149 @@
+"""The life of sessions after placement: from allocated to dispatched, running, ended, or back to the queue."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from scheduler_repo.repositories.lifecycle.changing import SessionChange
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.scheduling.lease import Lease
+from scheduler_repo.scheduling.lifecycle import (
+    DispatchResult,
+    SessionDispatch,
+    SessionEnd,
+    SessionRetry,
+    SessionStart,
+    TransitionResult,
+    UndispatchedSession,
+)
+from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
+
+DEFAULT_SWEEP_LIMIT = 1_000
+
+
+class LifecycleRepository:
+    """Moves sessions, with their kernels, from status to status.
+
+    Every method takes a batch and answers session by session: what the table of transitions does not allow is
+    rejected, the rest goes through. Each change leaves a history row. With a lease, sessions of other groups
+    are rejected too. Asking again under the same ``operation_id`` answers the same and writes nothing twice.
+    All raise InvalidInput for an id that is none, StaleLeaseError, OperationMismatch, OutcomeUnknown and the
+    errors of the database layer; then, save after OutcomeUnknown, nothing was written. Each costs ten to twelve
+    statements in one transaction, whatever the size of the batch.
+    """
+
+    def __init__(self, db_source: LifecycleDBSource) -> None:
+        """Take the database source."""
+        self._db_source = db_source
+
+    async def mark_preparing(
+        self,
+        session_ids: Sequence[SessionId],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Say that agents prepare the kernels of sessions (pull images, make containers)."""
+        return await self._db_source.mark_preparing(session_ids, lease, operation_id)
+
+    async def mark_running(
+        self,
+        starts: Sequence[SessionStart],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Say that all kernels of sessions run, and what they really occupy; the rest is given back.
+
+        More than was requested rejects the session.
+        """
+        return await self._db_source.mark_running(starts, lease, operation_id)
+
+    async def mark_terminating(
+        self,
+        session_ids: Sequence[SessionId],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Say that sessions are told to end; they occupy their agents until they are terminated."""
+        changes = [SessionChange(session_id) for session_id in session_ids]
+        return await self._db_source.mark_sessions(
+            SessionStatus.TERMINATING, changes, reason, lease, operation_id
+        )
+
+    async def mark_terminated(
+        self,
+        ends: Sequence[SessionEnd],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Say that sessions have ended, with result and exit codes; all that they occupied is given back."""
+        return await self._db_source.mark_terminated(ends, reason, lease, operation_id)
+
+    async def mark_cancelled(
+        self,
+        session_ids: Sequence[SessionId],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Cancel sessions that do not run yet; what they held is given back."""
+        changes = [SessionChange(session_id) for session_id in session_ids]
+        return await self._db_source.mark_sessions(
+            SessionStatus.CANCELLED, changes, reason, lease, operation_id
+        )
+
+    async def mark_error(
+        self,
+        session_ids: Sequence[SessionId],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Say that sessions failed by no fault of theirs; what they held is given back."""
+        changes = [SessionChange(session_id) for session_id in session_ids]
+        return await self._db_source.mark_sessions(SessionStatus.ERROR, changes, reason, lease, operation_id)
+
+    async def requeue_sessions(
+        self,
+        retries: Sequence[SessionRetry],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Put sessions back into the queue, count the retry and remember the agents that failed.
+
+        They keep their priority and creation time, and with them their place. What they occupied is given back.
+        """
+        return await self._db_source.requeue_sessions(retries, reason, lease, operation_id)
+
+    async def sweep_pending_sessions(
+        self,
+        scaling_group: ScalingGroupName,
+        limit: int = DEFAULT_SWEEP_LIMIT,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> TransitionResult:
+        """Cancel up to ``limit`` sessions of a group that have been pending for longer than it allows.
+
+        The time counts from the last entry into the queue or the requested start, by the database's clock.
+        """
+        return await self._db_source.sweep_pending_sessions(scaling_group, limit, lease, operation_id)
+
+    async def list_undispatched_sessions(
+        self, scaling_group: ScalingGroupName, limit: Optional[int] = None
+    ) -> tuple[UndispatchedSession, ...]:
+        """List the allocated sessions whose agents were not told yet, the longest allocated first.
+
+        Tell the agents first, naming the attempt, then ``mark_dispatched``: who is killed between the two finds
+        the session here again, and an agent that was told before knows the attempt. Costs one statement.
+        """
+        return await self._db_source.list_undispatched_sessions(scaling_group, limit)
+
+    async def mark_dispatched(
+        self,
+        dispatches: Sequence[SessionDispatch],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> DispatchResult:
+        """Mark attempts as dispatched; of several callers one has each, the others find it rejected."""
+        return await self._db_source.mark_dispatched(dispatches, lease, operation_id)

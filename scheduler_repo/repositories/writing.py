@@ -1,0 +1,180 @@
+"""Writes that happen once: an operation id each, stored with its result, and the lease that they name.
+
+The id is claimed first, so that a second try waits for the first and finds its result. A COMMIT whose answer
+was lost is never guessed at: the write is asked for again under its id.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Generic, Optional, TypeVar
+from uuid import UUID, uuid4
+
+import msgspec
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.errors import (
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    InvalidInput,
+    OperationMismatch,
+    OutcomeUnknown,
+    StaleLeaseError,
+    TransactionConflict,
+)
+from scheduler_repo.scheduling.lease import Lease
+from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
+
+CLAIM_OPERATION = load_statement("claim_operation")
+FIND_OPERATION = load_statement("find_operation")
+FINISH_OPERATION = load_statement("finish_operation")
+CHECK_LEASE = load_statement("check_lease")
+FIND_LEASE = load_statement("find_lease")
+
+# The statements that every write has besides its own; one more where it names a lease.
+STATEMENTS_PER_WRITE = 2
+
+_ASK_AGAIN_SECONDS = 0.1
+
+ResultT = TypeVar("ResultT")
+
+
+class OpenWrite(msgspec.Struct, frozen=True):
+    """A write's transaction; what a snapshot must include to have seen it."""
+
+    db_sess: SASession
+    transaction_id: TransactionId
+
+
+class WriteKind(Generic[ResultT]):
+    """One kind of write and the type of its result."""
+
+    def __init__(self, name: str, result_type: type[ResultT]) -> None:
+        """Take the kind's name, which is stored, and what its result is decoded as."""
+        self.name = name
+        self._decoder = msgspec.msgpack.Decoder(result_type)
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+
+    async def run(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        work: Callable[[OpenWrite], Awaitable[ResultT]],
+        *,
+        request: object,
+        operation_id: Optional[OperationId] = None,
+        lease: Optional[Lease] = None,
+    ) -> ResultT:
+        """Do ``work`` in one transaction, once for each ``operation_id``, and return its result.
+
+        Without an id of the caller's, one is made for this call. Raises StaleLeaseError, OperationMismatch if
+        the id was another request's, OutcomeUnknown if the server could not be asked in time whether a lost
+        COMMIT stands, and the errors of ``work``. Costs two statements besides, three with a lease.
+        """
+        chosen = OperationId(uuid4()) if operation_id is None else operation_id
+        check_ids("operation", (chosen,))
+        digest = _digest(self.name, request)
+
+        async def attempt() -> ResultT:
+            async with engine.begin_session() as db_sess:
+                claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
+                if not claimed:
+                    return await self._stored(db_sess, chosen, digest)
+                if lease is not None:
+                    await _check(db_sess, lease)
+                result = await work(OpenWrite(db_sess, TransactionId(claimed[0][0])))
+                await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(result))
+                return result
+
+        try:
+            return await attempt()
+        except OutcomeUnknown as lost:
+            return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
+
+    async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> ResultT:
+        rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
+        if not rows:
+            raise TransactionConflict(f"operation {operation_id} was purged at this moment; try again")
+        kind, stored_digest, result = rows[0]
+        if (kind, stored_digest) != (self.name, digest):
+            raise OperationMismatch(
+                f"operation {operation_id} was {kind} with another request, and is now asked for as "
+                f"{self.name}; an id stands for one write, make a new one for another"
+            )
+        return self._decoder.decode(result)
+
+
+async def _asked_again(
+    attempt: Callable[[], Awaitable[ResultT]],
+    lost: OutcomeUnknown,
+    operation_id: OperationId,
+    resolve_timeout: float,
+) -> ResultT:
+    deadline = monotonic() + resolve_timeout
+    while monotonic() < deadline:
+        await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        try:
+            return await attempt()
+        except (DatabaseUnavailable, DatabaseTimeout) as error:
+            # The server is not back, or the lost connection's transaction still holds the id.
+            lost.add_note(f"asked again: {error}")
+    raise OutcomeUnknown(
+        f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer in "
+        f"{resolve_timeout:g} s: all was written, or nothing; ask again under this operation id"
+    ) from lost
+
+
+async def _check(db_sess: SASession, lease: Lease) -> None:
+    if await fetch_rows(db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch):
+        return
+    raise await stale_lease(db_sess, lease)
+
+
+async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
+    """Make the error for a lease that does not hold any more; costs one statement."""
+    rows = await fetch_rows(db_sess, FIND_LEASE, lease.scaling_group)
+    if not rows:
+        found = "there is none"
+    else:
+        (_, holder, epoch, _, expires_at, is_held) = rows[0]
+        state = "held until" if is_held else "expired at"
+        found = f"it is now epoch {epoch} of {holder}, {state} {expires_at.isoformat()}"
+    return StaleLeaseError(
+        f"the lease of scaling group {lease.scaling_group}, epoch {lease.epoch} of {lease.holder}, does not "
+        f"hold: {found}; nothing was written, acquire the lease again before deciding anew"
+    )
+
+
+def check_lease_group(lease: Optional[Lease], scaling_group: ScalingGroupName) -> None:
+    """Raise InvalidInput if a lease is of another group than what it is to cover."""
+    if lease is not None and lease.scaling_group != scaling_group:
+        raise InvalidInput(
+            f"the lease is of scaling group {lease.scaling_group}, the write of {scaling_group}; "
+            "acquire the lease of that group"
+        )
+
+
+def check_ids(entity: str, ids: Iterable[object]) -> None:
+    """Raise InvalidInput for the first id that is no UUID; ``entity`` says whose it is to be."""
+    for given in ids:
+        if not isinstance(given, UUID):
+            raise InvalidInput(f"{entity} id {given!r:.60} is a {type(given).__name__}, it must be a UUID")
+
+
+def _digest(name: str, request: object) -> bytes:
+    try:
+        encoded = _request_encoder.encode((name, request))
+    except (OverflowError, TypeError, ValueError, msgspec.MsgspecError):
+        # What cannot be encoded is refused later, by a check that names it.
+        encoded = repr((name, request)).encode()
+    return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no encoding")
+
+
+_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain)

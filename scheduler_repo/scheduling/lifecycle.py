@@ -1,0 +1,122 @@
+"""What becomes of sessions after placement: the changes asked for, and what the database made of them."""
+
+import enum
+from collections.abc import Mapping
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.types import (
+    AgentId,
+    KernelId,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SlotName,
+    TransactionId,
+)
+
+
+class SessionStart(msgspec.Struct, frozen=True):
+    """A session whose kernels run.
+
+    ``occupied_slots`` says, for kernels that took less than they requested, what they really occupy, per slot
+    and in its smallest unit; the rest is given back. Kernels left out occupy what they requested.
+    """
+
+    session_id: SessionId
+    occupied_slots: Mapping[KernelId, Mapping[SlotName, int]] = {}
+
+
+class SessionEnd(msgspec.Struct, frozen=True):
+    """A session whose kernels have ended.
+
+    Sessions that depend on it may start only after SessionResult.SUCCESS; None is not known, and holds them
+    back for good. ``exit_codes`` are its containers', where known.
+    """
+
+    session_id: SessionId
+    result: Optional[SessionResult] = None
+    exit_codes: Mapping[KernelId, int] = {}
+
+
+class SessionRetry(msgspec.Struct, frozen=True):
+    """A session that goes back to the queue, and the agents on which this attempt failed."""
+
+    session_id: SessionId
+    failed_agent_ids: tuple[AgentId, ...] = ()
+
+
+class TransitionRejectionCode(enum.StrEnum):
+    """Why one session of a batch was left as it is."""
+
+    DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
+    SESSION_UNKNOWN = "SESSION_UNKNOWN"
+    OTHER_GROUP = "OTHER_GROUP"  # than the lease's
+    NOT_ALLOWED = "NOT_ALLOWED"  # from its status, by the table of transitions
+    KERNEL_UNKNOWN = "KERNEL_UNKNOWN"  # or of another session
+    INVALID_AMOUNT = "INVALID_AMOUNT"
+    ABOVE_REQUEST = "ABOVE_REQUEST"  # a kernel occupies more than it requested
+    LEDGER_DRIFT = "LEDGER_DRIFT"  # its agent's counters are below what its kernels occupy; run the audit
+
+
+class RejectedTransition(msgspec.Struct, frozen=True):
+    """A session that was left as it is, and why.
+
+    ``status`` is what it has, None if it is unknown or was not looked at. ``kernel_id`` and ``agent_id`` are
+    set where one is the reason; ``detail`` says in words what was found.
+    """
+
+    session_id: SessionId
+    code: TransitionRejectionCode
+    status: Optional[SessionStatus] = None
+    kernel_id: Optional[KernelId] = None
+    agent_id: Optional[AgentId] = None
+    detail: str = ""
+
+
+class TransitionResult(msgspec.Struct, frozen=True):
+    """What became of a batch: each of its sessions is in one of the two, in the order given.
+
+    A snapshot that includes ``transaction_id`` has seen the change; None where nothing was asked.
+    """
+
+    to_status: SessionStatus
+    changed: tuple[SessionId, ...]
+    rejected: tuple[RejectedTransition, ...]
+    transaction_id: Optional[TransactionId] = None
+
+
+class UndispatchedKernel(msgspec.Struct, frozen=True):
+    """A kernel that an agent is to be told to start."""
+
+    kernel_id: KernelId
+    kernel_index: int
+    agent_id: AgentId
+    agent_address: str
+
+
+class UndispatchedSession(msgspec.Struct, frozen=True):
+    """An allocated session whose agents were not told yet.
+
+    (``session_id``, ``retry_count``) names the attempt: an agent that is told twice can tell by it.
+    """
+
+    session_id: SessionId
+    retry_count: int
+    kernels: tuple[UndispatchedKernel, ...]
+
+
+class SessionDispatch(msgspec.Struct, frozen=True):
+    """One attempt of a session, as it was listed."""
+
+    session_id: SessionId
+    retry_count: int
+
+
+class DispatchResult(msgspec.Struct, frozen=True):
+    """Which attempts this call marked as dispatched; the others were before, or are not waiting for it now."""
+
+    dispatched: tuple[SessionId, ...]
+    rejected: tuple[SessionId, ...]
+    transaction_id: Optional[TransactionId] = None

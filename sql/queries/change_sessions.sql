@@ -1,0 +1,22 @@
+-- Move locked sessions from one status to another, with their history; who leaves the queue holds nothing any more.
+-- Parameters: $1 sessions, $2 the status that each has, $3 what it becomes, $4 its result (NULL: not known),
+--             $5 the reason for all of them (NULL: none).
+-- Index: sessions_pkey, reservations_pkey.
+-- The time is the statement's: the transaction may have begun before the session's last change.
+WITH changed AS (
+    UPDATE sessions AS s
+    SET status = given.to_status, result = given.result, status_changed_at = statement_timestamp(),
+        retry_count = s.retry_count + (given.to_status = 'PENDING')::int,
+        dispatched_at = CASE WHEN given.to_status = 'PENDING' THEN NULL ELSE s.dispatched_at END
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given (session_id, from_status, to_status, result)
+    WHERE s.id = given.session_id AND s.status = given.from_status
+    RETURNING s.id, given.from_status, given.to_status
+), unreserved AS (
+    DELETE FROM reservations AS r
+    USING changed
+    WHERE r.session_id = changed.id AND changed.from_status = 'PENDING'
+), recorded AS (
+    INSERT INTO session_history (session_id, from_status, to_status, reason, changed_at)
+    SELECT id, from_status, to_status, $5::text, statement_timestamp() FROM changed
+)
+SELECT id FROM changed

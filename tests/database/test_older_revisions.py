@@ -1,0 +1,163 @@
+"""A database at an older revision, with rows in it, is brought to the newest one and back."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from scheduler_repo import errors
+from scheduler_repo.database.catalog import Catalog, read_catalog
+from scheduler_repo.database.migrations import migrate_up
+from scheduler_repo.database.schema import (
+    VERSION_TABLE,
+    SchemaUpgrade,
+    check_schema,
+    current_revision,
+    downgrade_schema,
+    head_revision,
+    known_revisions,
+    require_schema,
+    upgrade_schema,
+)
+from tests.database.rows import OTHER_SESSION, ROWS, insert, insert_all
+from tests.databases import OWNER, READER, SCHEDULER, Database
+
+_TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
+_ADDED_COLUMNS: Mapping[str, Mapping[str, object]] = {
+    "scaling_groups": {"preemption_scope": None, "preemption_min_runtime": "00:00:00"},
+    "agents": {"returns_as": "ALIVE"},
+    "sessions": {"retry_count": 0, "failed_agent_ids": "{}", "dispatched_at": None},
+}
+_ADDED_TABLES = ("reservations", "kernel_reservations", "operations", "scheduler_leases")
+
+# Each table's rows as texts, without the columns that came later.
+Rows = Mapping[str, list[tuple[object, ...]]]
+
+
+async def _tables(database: Database) -> list[str]:
+    async with database.driver_as(OWNER) as driver:
+        return [row[0] for row in await driver.fetch(_TABLES, VERSION_TABLE)]
+
+
+async def _catalog(database: Database) -> Catalog:
+    tables = await _tables(database)
+    async with database.connect_as(OWNER) as connection:
+        return await read_catalog(connection, "public", tables)
+
+
+async def _rows(database: Database) -> Rows:
+    found: dict[str, list[tuple[object, ...]]] = {}
+    async with database.driver_as(OWNER) as driver:
+        for table in await _tables(database):
+            if table in _ADDED_TABLES:
+                continue
+            added = _ADDED_COLUMNS.get(table, {})
+            rows = await driver.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")
+            found[table] = [tuple(value for name, value in row.items() if name not in added) for row in rows]
+    return found
+
+
+class TestRevision0001:
+    @pytest.fixture
+    async def older_database(self, empty_database: Database) -> Database:
+        """A database as the first revision made it, with a row in each table and one that has ended."""
+        async with empty_database.connect_as(OWNER) as connection, connection.begin():
+            await connection.run_sync(migrate_up, "0001")
+        async with empty_database.driver_as(OWNER) as driver:
+            for table, row in ROWS.items():
+                if table not in _ADDED_TABLES:
+                    await insert(driver, table, row)
+            await insert(
+                driver,
+                "sessions",
+                {**ROWS["sessions"], "id": OTHER_SESSION, "status": "TERMINATED", "result": "SUCCESS"},
+            )
+        return empty_database
+
+    async def test_is_refused_until_it_is_upgraded(self, older_database: Database) -> None:
+        async with older_database.connect_as(OWNER) as connection:
+            with pytest.raises(errors.SchemaMismatch, match=rf"revision 0001, older than {head_revision()}"):
+                await require_schema(connection)
+
+    async def test_is_upgraded_with_its_rows(self, older_database: Database) -> None:
+        # given
+        before = await _rows(older_database)
+        assert all(before.values())
+
+        # when
+        async with older_database.connect_as(OWNER) as connection:
+            assert await upgrade_schema(connection) == SchemaUpgrade("0001", head_revision())
+
+        # then all is as in a new database, and every row is there, with what the new columns say by default
+        async with older_database.connect_as(OWNER) as connection:
+            assert await check_schema(connection) == ()
+        assert await _rows(older_database) == before
+        async with older_database.driver_as(OWNER) as driver:
+            for table, added in _ADDED_COLUMNS.items():
+                for column, value in added.items():
+                    rows = await driver.fetch(f"SELECT DISTINCT {column}::text AS value FROM {table}")
+                    assert [row["value"] for row in rows] == [None if value is None else str(value)], column
+
+    async def test_is_used_after_the_upgrade(self, older_database: Database) -> None:
+        async with older_database.connect_as(OWNER) as connection:
+            await upgrade_schema(connection)
+
+        for role in (SCHEDULER, READER):
+            async with older_database.connect_as(role) as connection:
+                await require_schema(connection)
+        async with older_database.driver_as(SCHEDULER) as driver:
+            for table in _ADDED_TABLES:
+                await insert(driver, table, ROWS[table])
+
+    async def test_a_table_of_others_in_the_way_undoes_the_upgrade(self, older_database: Database) -> None:
+        await older_database.run_as(OWNER, "CREATE TABLE scheduler_leases (login text)")
+        expected, before = await _catalog(older_database), await _rows(older_database)
+
+        async with older_database.connect_as(OWNER) as connection:
+            with pytest.raises(errors.SchedulerRepoError, match='"scheduler_leases" already exists'):
+                await upgrade_schema(connection)
+
+            assert await current_revision(connection) == "0001"
+        assert await _catalog(older_database) == expected
+        assert await _rows(older_database) == before
+
+    async def test_is_what_a_downgrade_leaves(
+        self, older_database: Database, migrated_database: Database
+    ) -> None:
+        # given a database at the newest revision, with a row in each table
+        expected = await _catalog(older_database)
+        await insert_all(migrated_database)
+        before = await _rows(migrated_database)
+
+        # when
+        async with migrated_database.connect_as(OWNER) as connection:
+            await downgrade_schema(connection, "0001")
+
+            # then
+            assert await current_revision(connection) == "0001"
+        assert await _catalog(migrated_database) == expected
+        assert await _rows(migrated_database) == before
+
+    async def test_can_be_upgraded_after_a_downgrade(self, migrated_database: Database) -> None:
+        expected = await _catalog(migrated_database)
+        await insert_all(migrated_database)
+        before = await _rows(migrated_database)
+
+        async with migrated_database.connect_as(OWNER) as connection:
+            for _ in range(2):
+                await downgrade_schema(connection, "0001")
+                assert await upgrade_schema(connection) == SchemaUpgrade("0001", head_revision())
+
+        assert await _catalog(migrated_database) == expected
+        assert await _rows(migrated_database) == before
+
+
+class TestEveryRevision:
+    @pytest.mark.parametrize("revision", known_revisions())
+    async def test_is_upgraded_to_the_newest(self, empty_database: Database, revision: str) -> None:
+        async with empty_database.connect_as(OWNER) as connection:
+            async with connection.begin():
+                await connection.run_sync(migrate_up, revision)
+
+            assert await upgrade_schema(connection) == SchemaUpgrade(revision, head_revision())
+
+            assert await check_schema(connection) == ()
