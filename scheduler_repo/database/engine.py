@@ -93,7 +93,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                 try:
                     await _commit(driver)
                 except Exception as error:
-                    if outcome_is_known(error):
+                    if begin == _BEGIN_READONLY or outcome_is_known(error):
                         raise
                     raise OutcomeUnknown(
                         "the connection was lost at COMMIT: all was written, or nothing; "

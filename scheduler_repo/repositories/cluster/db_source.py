@@ -1,18 +1,21 @@
 """A whole cluster and its queue, loaded in one transaction."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Optional, TypeVar
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.agent.db_source import insert_agents
 from scheduler_repo.repositories.owner.db_source import insert_owners
 from scheduler_repo.repositories.scaling_group.db_source import ensure_slot_types, insert_scaling_groups
 from scheduler_repo.repositories.session.db_source import insert_sessions
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.specs import ClusterSpec
+from scheduler_repo.types import OperationId
 
 T = TypeVar("T")
 # (agents loaded, sessions loaded) so far
 Progress = Callable[[int, int], None]
+_LOAD_CLUSTER = WriteKind("load_cluster", type(None))
 _CHUNK = 2_000
 
 
@@ -23,9 +26,13 @@ class ClusterDBSource:
         """Take an engine."""
         self._engine = engine
 
-    async def load_cluster(self, cluster: ClusterSpec, on_progress: Progress) -> None:
+    async def load_cluster(
+        self, cluster: ClusterSpec, on_progress: Progress, operation_id: Optional[OperationId] = None
+    ) -> None:
         """Load a cluster, all or nothing; slot types and owners that exist already are used as they are."""
-        async with self._engine.begin_session() as db_sess:
+
+        async def load(write: OpenWrite) -> None:
+            db_sess = write.db_sess
             slot_types = await ensure_slot_types(db_sess, cluster.slot_types)
             slot_names = [slot_type.name for slot_type in slot_types]
             await insert_scaling_groups(db_sess, cluster.scaling_groups)
@@ -39,6 +46,8 @@ class ClusterDBSource:
                 await insert_sessions(db_sess, session_chunk, slot_names)
                 sessions += len(session_chunk)
                 on_progress(agents, sessions)
+
+        await _LOAD_CLUSTER.run(self._engine, load, request=cluster, operation_id=operation_id)
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,7 +1,10 @@
 """A whole cluster and its queue."""
 
+from typing import Optional
+
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
 from scheduler_repo.specs import ClusterSpec
+from scheduler_repo.types import OperationId
 
 
 def _silent(agents: int, sessions: int) -> None:
@@ -15,12 +18,18 @@ class ClusterRepository:
         """Take the database source."""
         self._db_source = db_source
 
-    async def load_cluster(self, cluster: ClusterSpec, on_progress: Progress = _silent) -> None:
+    async def load_cluster(
+        self,
+        cluster: ClusterSpec,
+        on_progress: Progress = _silent,
+        operation_id: Optional[OperationId] = None,
+    ) -> None:
         """Load a cluster in one transaction, all or nothing.
 
         Slot types, owners, policies and quotas that exist already are used as they are; groups, agents and
         sessions must be new. ``on_progress`` is called with the number of agents and sessions loaded so far.
         Raises ScalingGroupAlreadyExists, AgentAlreadyExists, SessionAlreadyExists, OwnerNotFound,
-        InvalidQuantity, UnknownSlotType and InvalidInput. Costs some statements per 2,000 agents or sessions.
+        InvalidQuantity, UnknownSlotType, InvalidInput, OperationMismatch and OutcomeUnknown. Costs some
+        statements per 2,000 agents or sessions.
         """
-        await self._db_source.load_cluster(cluster, on_progress)
+        await self._db_source.load_cluster(cluster, on_progress, operation_id)

@@ -7,10 +7,13 @@ from scheduler_repo.database.bulk import array_text, insert_missing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
 from scheduler_repo.specs import OwnersSpec, QuotaSpec, ResourcePolicySpec
-from scheduler_repo.types import SlotName
+from scheduler_repo.types import OperationId, SlotName
+
+_REGISTER_OWNERS = WriteKind("register_owners", type(None))
 
 _POLICY_COLUMNS = (
     ("name", "text"),
@@ -34,16 +37,19 @@ class OwnerDBSource:
         """Take an engine."""
         self._engine = engine
 
-    async def register_owners(self, owners: OwnersSpec) -> None:
+    async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 
         All or nothing. Raises UnknownSlotType, InvalidQuantity, AlreadyExists (another user or project of the
-        domain has the name) and ConstraintViolated (a user of a domain that does not exist). Costs seven
-        statements, whatever the number.
+        domain has the name), ConstraintViolated (a user of a domain that does not exist), OperationMismatch and
+        OutcomeUnknown. Costs nine statements, whatever the number.
         """
-        async with self._engine.begin_session() as db_sess:
-            slot_types = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
-            await insert_owners(db_sess, owners, [slot_type.name for slot_type in slot_types])
+
+        async def register(write: OpenWrite) -> None:
+            slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
+            await insert_owners(write.db_sess, owners, [slot_type.name for slot_type in slot_types])
+
+        await _REGISTER_OWNERS.run(self._engine, register, request=owners, operation_id=operation_id)
 
 
 async def insert_owners(db_sess: SASession, owners: OwnersSpec, slot_names: Sequence[SlotName]) -> None:

@@ -1,7 +1,10 @@
 """Owners of sessions, their policies and quotas."""
 
+from typing import Optional
+
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.specs import OwnersSpec
+from scheduler_repo.types import OperationId
 
 
 class OwnerRepository:
@@ -11,11 +14,11 @@ class OwnerRepository:
         """Take the database source."""
         self._db_source = db_source
 
-    async def register_owners(self, owners: OwnersSpec) -> None:
+    async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 
         All or nothing. Raises UnknownSlotType, InvalidQuantity, AlreadyExists (another user or project of the
-        domain has the name) and ConstraintViolated (a user of a domain that does not exist). Costs seven
-        statements, whatever the number.
+        domain has the name), ConstraintViolated (a user of a domain that does not exist), OperationMismatch and
+        OutcomeUnknown. Costs nine statements, whatever the number.
         """
-        await self._db_source.register_owners(owners)
+        await self._db_source.register_owners(owners, operation_id)

@@ -1,15 +1,21 @@
 """Scaling groups and slot types in PostgreSQL."""
 
 from collections.abc import Sequence
+from typing import Optional
 
 from scheduler_repo.database.bulk import copy_rows, insert_missing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.repositories.writing import WriteKind
 from scheduler_repo.scheduling.data import SlotType
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_quantity
 from scheduler_repo.specs import ScalingGroupSpec, SlotTypeSpec
+from scheduler_repo.types import OperationId
+
+_CREATE_SCALING_GROUPS = WriteKind("create_scaling_groups", type(None))
+_REGISTER_SLOT_TYPES = WriteKind("register_slot_types", tuple[SlotType, ...])
 
 SLOT_TYPES = load_statement("slot_types")
 
@@ -21,18 +27,34 @@ class ScalingGroupDBSource:
         """Take an engine."""
         self._engine = engine
 
-    async def create_scaling_groups(self, groups: Sequence[ScalingGroupSpec]) -> None:
-        """Create groups, all or none; raises ScalingGroupAlreadyExists. Costs one statement."""
-        async with self._engine.begin_session() as db_sess:
-            await insert_scaling_groups(db_sess, groups)
+    async def create_scaling_groups(
+        self, groups: Sequence[ScalingGroupSpec], operation_id: Optional[OperationId] = None
+    ) -> None:
+        """Create groups, all or none.
 
-    async def register_slot_types(self, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
+        Raises ScalingGroupAlreadyExists, OperationMismatch and OutcomeUnknown. Costs three statements.
+        """
+        await _CREATE_SCALING_GROUPS.run(
+            self._engine,
+            lambda write: insert_scaling_groups(write.db_sess, groups),
+            request=groups,
+            operation_id=operation_id,
+        )
+
+    async def register_slot_types(
+        self, slot_types: Sequence[SlotTypeSpec], operation_id: Optional[OperationId] = None
+    ) -> tuple[SlotType, ...]:
         """Make sure that these slot types exist, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units. Costs at most five statements.
+        Raises InvalidInput if one exists with other units, OperationMismatch and OutcomeUnknown. Costs at most
+        six statements.
         """
-        async with self._engine.begin_session() as db_sess:
-            return await ensure_slot_types(db_sess, slot_types)
+        return await _REGISTER_SLOT_TYPES.run(
+            self._engine,
+            lambda write: ensure_slot_types(write.db_sess, slot_types),
+            request=slot_types,
+            operation_id=operation_id,
+        )
 
 
 async def insert_scaling_groups(db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Optional
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
@@ -9,10 +10,13 @@ from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_int32, slot_vector
 from scheduler_repo.specs import SessionCreationSpec
-from scheduler_repo.types import SessionId, SessionStatus, SlotName
+from scheduler_repo.types import OperationId, SessionId, SessionStatus, SlotName
+
+_ENQUEUE_SESSIONS = WriteKind("enqueue_sessions", tuple[SessionId, ...])
 
 _MICROSECOND = timedelta(microseconds=1)
 _OWNER_COLUMNS = ("access_key", "user_id", "project_id", "domain_name")
@@ -47,16 +51,23 @@ class SessionDBSource:
         """Take an engine."""
         self._engine = engine
 
-    async def enqueue_sessions(self, sessions: Sequence[SessionCreationSpec]) -> tuple[SessionId, ...]:
+    async def enqueue_sessions(
+        self, sessions: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
+    ) -> tuple[SessionId, ...]:
         """Put sessions into their groups' queues, all or none, and return their ids in the order given.
 
-        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, UnknownSlotType, InvalidQuantity and
-        InvalidInput. Costs six statements, whatever the number.
+        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, UnknownSlotType, InvalidQuantity,
+        InvalidInput, OperationMismatch and OutcomeUnknown. Costs eight statements, whatever the number.
         """
-        async with self._engine.begin_session() as db_sess:
-            slot_types = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
-            await insert_sessions(db_sess, sessions, [slot_type.name for slot_type in slot_types])
-        return tuple(session.session_id for session in sessions)
+        if not sessions:
+            return ()
+
+        async def enqueue(write: OpenWrite) -> tuple[SessionId, ...]:
+            slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
+            await insert_sessions(write.db_sess, sessions, [slot_type.name for slot_type in slot_types])
+            return tuple(session.session_id for session in sessions)
+
+        return await _ENQUEUE_SESSIONS.run(self._engine, enqueue, request=sessions, operation_id=operation_id)
 
 
 async def insert_sessions(

@@ -1,10 +1,11 @@
 """Sessions."""
 
 from collections.abc import Sequence
+from typing import Optional
 
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.specs import SessionCreationSpec
-from scheduler_repo.types import SessionId
+from scheduler_repo.types import OperationId, SessionId
 
 
 class SessionRepository:
@@ -14,10 +15,13 @@ class SessionRepository:
         """Take the database source."""
         self._db_source = db_source
 
-    async def enqueue_sessions(self, sessions: Sequence[SessionCreationSpec]) -> tuple[SessionId, ...]:
+    async def enqueue_sessions(
+        self, sessions: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
+    ) -> tuple[SessionId, ...]:
         """Put sessions into their groups' queues, all or none, and return their ids in the order given.
 
-        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, UnknownSlotType, InvalidQuantity and
-        InvalidInput. Costs six statements, whatever the number.
+        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, UnknownSlotType, InvalidQuantity,
+        InvalidInput, OperationMismatch and OutcomeUnknown. Asking again under the same ``operation_id`` answers
+        the same and writes nothing twice. Costs eight statements, whatever the number.
         """
-        return await self._db_source.enqueue_sessions(sessions)
+        return await self._db_source.enqueue_sessions(sessions, operation_id)
