@@ -1,22 +1,145 @@
-"""Agents."""
+"""Agents: registered, heard of, lost and returned, drained, resumed and terminated."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Optional
 
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.scheduling.agent_life import (
+    AgentReport,
+    AgentReportResult,
+    AgentTransitionResult,
+    HeartbeatResult,
+)
+from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.specs import AgentSpec
+from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
 
 
 class AgentRepository:
-    """Registers agents."""
+    """Registers agents and takes them through their life.
+
+    Save for registering, every method answers agent by agent: what is unknown, or not allowed by the table of
+    transitions, is rejected, the rest goes through. Each change of status leaves a history row. With a lease,
+    agents of other groups are rejected too. Asking again under the same ``operation_id`` answers the same and
+    writes nothing twice. All raise InvalidInput for an id that is no text, StaleLeaseError, OperationMismatch,
+    OutcomeUnknown and the errors of the database layer; then, save after OutcomeUnknown, nothing was written.
+    Each costs one transaction with a number of statements that does not depend on the size of the batch.
+    """
 
     def __init__(self, db_source: AgentDBSource) -> None:
         """Take the database source."""
         self._db_source = db_source
 
-    async def register_agents(self, agents: Sequence[AgentSpec]) -> None:
+    async def register_agents(
+        self, agents: Sequence[AgentSpec], operation_id: Optional[OperationId] = None
+    ) -> None:
         """Register agents as alive and empty, all or none.
 
-        Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType and InvalidQuantity. Costs four
-        statements, whatever the number.
+        Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and
+        OutcomeUnknown. Costs six statements, whatever the number.
         """
-        await self._db_source.register_agents(agents)
+        await self._db_source.register_agents(agents, operation_id)
+
+    async def record_heartbeats(self, agent_ids: Sequence[AgentId]) -> HeartbeatResult:
+        """Record that agents were heard of now, by the database's clock, which never goes back for an agent.
+
+        A lost or terminated agent stays so and is answered as ``returning``: have it report, and pass that to
+        ``return_agents``. An agent that is marked as lost at this very moment is that the next time. It
+        takes no operation id: recorded twice is recorded. Costs one statement, whatever the number.
+        """
+        return await self._db_source.record_heartbeats(agent_ids)
+
+    async def mark_lost_agents(
+        self,
+        scaling_group: ScalingGroupName,
+        longest_silence: timedelta,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentTransitionResult:
+        """Mark the alive and draining agents of a group as LOST that were not heard of for ``longest_silence``.
+
+        An agent that was never heard of counts from its last change of status. A heartbeat that is recorded
+        before the agent's row is locked for the change wins. Sessions on lost agents stay as they are:
+        ``recover_lost_sessions`` follows, and finds them whenever it is called.
+
+        The clock is the database's alone, so nobody is heard of while the database is down: after an outage
+        let agents be heard of again before this is called again, else all of them are lost.
+
+        Raises InvalidInput for a time that is not above 0 or a lease of another group. Costs five
+        statements, six with a lease; time grows with the number of agents.
+        """
+        return await self._db_source.mark_lost_agents(scaling_group, longest_silence, lease, operation_id)
+
+    async def drain_agents(
+        self,
+        agent_ids: Sequence[AgentId],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentTransitionResult:
+        """Have agents take no more kernels, and keep those that they run, until they are resumed.
+
+        That holds over a loss and a return. An agent that is lost or terminated now, or is draining because it
+        has less than what it runs, is ``deferred``: it is draining when that is over. Costs seven statements,
+        eight with a lease.
+        """
+        return await self._db_source.move_agents(AgentStatus.DRAINING, agent_ids, reason, lease, operation_id)
+
+    async def resume_agents(
+        self,
+        agent_ids: Sequence[AgentId],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentTransitionResult:
+        """Have draining agents take kernels again, as many as fit what they last reported.
+
+        An agent that is lost or terminated, or was drained and has less than what it runs, is ``deferred``: it
+        takes kernels when it is back, or when it reports and all fits. One that is draining for no other cause
+        than having less than what it runs is resumed if that fits meanwhile, else rejected (SHRUNK). Costs
+        seven statements, eight with a lease.
+        """
+        return await self._db_source.move_agents(AgentStatus.ALIVE, agent_ids, reason, lease, operation_id)
+
+    async def terminate_agents(
+        self,
+        agent_ids: Sequence[AgentId],
+        reason: Optional[str] = None,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentTransitionResult:
+        """Say that agents are gone for good; they stay on record, and come back only by ``return_agents``.
+
+        An agent on which kernels occupy is rejected (OCCUPIED): drain it and wait for them to end, or recover
+        the sessions of a lost one. Costs seven statements, eight with a lease.
+        """
+        return await self._db_source.move_agents(AgentStatus.TERMINATED, agent_ids, reason, lease, operation_id)
+
+    async def return_agents(
+        self,
+        reports: Sequence[AgentReport],
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentReportResult:
+        """Take what agents report of themselves, when they come back and whenever what they have has changed.
+
+        Who was lost or terminated is back, as what its operators want: ALIVE, or DRAINING if it was drained. A
+        report counts as a heartbeat. Slots that an agent had and does not report count as reported 0, new ones
+        are added. Sessions of a lost agent that were not recovered yet go on; an agent must end the kernels of
+        those that were, for its ledger gives their room to others.
+
+        What is reported is stored in any case, but the ledger follows it only where all that the agent runs
+        fits. An agent with less, in one slot or in containers, keeps what it runs and its ledger's capacity, is
+        put to DRAINING, so that nothing more comes on it, and is answered as ``shrunk``: who calls may end
+        sessions until it fits, nothing is ended here. That is over with the first report in which all fits:
+        capacity follows, and the agent takes kernels again, unless it was drained by ``drain_agents`` too,
+        which only ``resume_agents`` ends. So an agent that lost a GPU for an hour comes back by itself, and one
+        that an operator took out does not. An agent that reports once only is brought back by
+        ``resume_agents``, by that report.
+
+        An agent with an amount that is no whole number from 0 to 2^63 - 1 (INVALID_AMOUNT), a slot that the
+        cluster does not have (UNKNOWN_SLOT) or another architecture while kernels occupy it (OCCUPIED) is
+        rejected whole. Costs nine statements, ten with a lease; time grows with agents and slots.
+        """
+        return await self._db_source.return_agents(reports, lease, operation_id)

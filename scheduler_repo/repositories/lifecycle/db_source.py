@@ -8,7 +8,9 @@ from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
+from scheduler_repo.repositories.lifecycle.recovering import recover_batch
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_lease_group
+from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
@@ -26,6 +28,7 @@ EXPIRED_PENDING_SESSIONS = load_statement("expired_pending_sessions")
 _MARK_SESSIONS = WriteKind("mark_sessions", TransitionResult)
 _SWEEP_PENDING_SESSIONS = WriteKind("sweep_pending_sessions", TransitionResult)
 _MARK_DISPATCHED = WriteKind("mark_dispatched", DispatchResult)
+_RECOVER_LOST_SESSIONS = WriteKind("recover_lost_sessions", RecoveryResult)
 
 _SWEPT = "pending for longer than the scaling group allows"
 
@@ -132,6 +135,28 @@ class LifecycleDBSource:
 
         return await _SWEEP_PENDING_SESSIONS.run(
             self._engine, sweep, request=(scaling_group, limit), operation_id=operation_id, lease=lease
+        )
+
+    async def recover_lost_sessions(
+        self,
+        scaling_group: ScalingGroupName,
+        action: LostSessionAction,
+        limit: int,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> RecoveryResult:
+        """Take up to ``limit`` sessions of a group off lost agents; costs at most 24 statements."""
+        check_lease_group(lease, scaling_group)
+        if not isinstance(action, LostSessionAction):
+            raise InvalidInput(f"action is {action!r:.60}, it must be a LostSessionAction")
+        if type(limit) is not int or not 0 < limit < 2**31:
+            raise InvalidInput(f"limit is {limit!r:.60}, it must be a whole number above 0 of 31 bits")
+        return await _RECOVER_LOST_SESSIONS.run(
+            self._engine,
+            lambda write: recover_batch(write, scaling_group, action, limit),
+            request=(scaling_group, action, limit),
+            operation_id=operation_id,
+            lease=lease,
         )
 
     async def list_undispatched_sessions(

@@ -5,6 +5,7 @@ from typing import Optional
 
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
@@ -18,6 +19,7 @@ from scheduler_repo.scheduling.lifecycle import (
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
 
 DEFAULT_SWEEP_LIMIT = 1_000
+DEFAULT_RECOVERY_LIMIT = 1_000
 
 
 class LifecycleRepository:
@@ -128,6 +130,27 @@ class LifecycleRepository:
         The time counts from the last entry into the queue or the requested start, by the database's clock.
         """
         return await self._db_source.sweep_pending_sessions(scaling_group, limit, lease, operation_id)
+
+    async def recover_lost_sessions(
+        self,
+        scaling_group: ScalingGroupName,
+        action: LostSessionAction,
+        limit: int = DEFAULT_RECOVERY_LIMIT,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> RecoveryResult:
+        """Take up to ``limit`` sessions of a group off its lost agents: back into the queue, or to ERROR.
+
+        A session goes whole, with its kernels on other agents, which are to be told to end them. In the queue
+        it keeps its place, its retry is counted and the lost agents are remembered as failed. One that was
+        told to end becomes ERROR whatever the action: its user may have ended it, so it must not run again,
+        and nobody saw its containers end.
+
+        It goes by the agents' status alone, whenever and by whomever they were marked: call it until nothing is
+        requeued or failed, then none is left on a lost agent. An agent that has returned meanwhile keeps its
+        sessions. Costs at most 24 statements, 25 with a lease; time grows with the batch and the lost agents.
+        """
+        return await self._db_source.recover_lost_sessions(scaling_group, action, limit, lease, operation_id)
 
     async def list_undispatched_sessions(
         self, scaling_group: ScalingGroupName, limit: Optional[int] = None

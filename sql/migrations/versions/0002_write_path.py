@@ -25,6 +25,8 @@ _UPGRADE: Final = (
     """ALTER TABLE agents
     ADD COLUMN returns_as text COLLATE "C" NOT NULL DEFAULT 'ALIVE',
     ADD CONSTRAINT agents_returns_as_check CHECK (returns_as IN ('ALIVE', 'DRAINING'))""",
+    # Who drains now was drained by an operator.
+    "UPDATE agents SET returns_as = 'DRAINING' WHERE status = 'DRAINING'",
     "CREATE INDEX agent_history_changed_at_idx ON agent_history (changed_at)",
     """ALTER TABLE sessions
     ADD COLUMN retry_count integer NOT NULL DEFAULT 0,

@@ -1,0 +1,34 @@
+"""The repository of agents, on a migrated database, in the scheduler's role."""
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.repository import AgentRepository
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from tests.agents.fleet import Fleet
+from tests.databases import DriverConnection
+from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+
+__all__ = ["agents", "db_source", "engine", "fleet", "lifecycle", "load", "owner_connection", "repository"]
+
+
+@pytest.fixture
+def agents(engine: ExtendedAsyncSAEngine) -> AgentRepository:
+    return AgentRepository(AgentDBSource(engine))
+
+
+@pytest.fixture
+def repository(lifecycle: LifecycleDBSource) -> LifecycleRepository:
+    return LifecycleRepository(lifecycle)
+
+
+@pytest.fixture
+def fleet(
+    load: Load,
+    db_source: SchedulerDBSource,
+    owner_connection: DriverConnection,
+) -> Fleet:
+    return Fleet(load, db_source, owner_connection)

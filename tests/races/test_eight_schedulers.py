@@ -1,0 +1,185 @@
+"""Eight processes race over the same sessions, agents and owners: nothing is ever given away twice."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.repositories.audit.db_source import AuditDBSource
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.scheduling.allocation import RejectedAllocation, RejectionCode
+from scheduler_repo.scheduling.feasibility import ContainerShortage, SlotShortage
+from scheduler_repo.scheduling.owner_ledger import OwnerBreach
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.types import AgentStatus, SessionStatus
+from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.races.arena import arena
+from tests.races.racer import Outcome
+
+PROCESSES = 8
+RACE_SECONDS = 60
+# Long enough for a breach where the owners' rows are not locked.
+UNLOCKED_SECONDS = 20
+
+# One statement each, from the kernels alone: what any instant must look like.
+OVERCOMMITTED = """
+SELECT count(*) FROM (
+    SELECT k.agent_id, o.position
+    FROM kernels AS k, unnest(k.occupied_slots) WITH ORDINALITY AS o (amount, position),
+         agent_slots AS s, slot_types AS t
+    WHERE k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+      AND t.slot_index = o.position - 1 AND s.agent_id = k.agent_id AND s.slot_name = t.name
+    GROUP BY k.agent_id, o.position, s.capacity HAVING sum(o.amount) > s.capacity
+    UNION ALL
+    SELECT k.agent_id, 0 FROM kernels AS k JOIN agents AS a ON a.id = k.agent_id
+    WHERE k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+    GROUP BY k.agent_id, a.max_containers HAVING count(*) > a.max_containers
+) AS over
+"""
+BREACHED = """
+SELECT count(*) FROM quotas AS q
+WHERE q.max_concurrent_sessions < (
+        SELECT count(*) FROM sessions AS s
+        WHERE s.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING') AND q.owner_id = CASE q.scope
+              WHEN 'ACCESS_KEY' THEN s.access_key WHEN 'USER' THEN s.user_id::text
+              WHEN 'PROJECT' THEN s.project_id::text ELSE s.domain_name END)
+   OR EXISTS (
+        SELECT FROM kernels AS k, unnest(k.occupied_slots) WITH ORDINALITY AS o (amount, position)
+        WHERE k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING') AND q.owner_id = CASE q.scope
+              WHEN 'ACCESS_KEY' THEN k.access_key WHEN 'USER' THEN k.user_id::text
+              WHEN 'PROJECT' THEN k.project_id::text ELSE k.domain_name END
+        GROUP BY o.position HAVING sum(o.amount) > q.slot_limits[o.position])
+"""
+ALLOCATIONS = """
+SELECT session_id, count(*) FROM session_history
+WHERE from_status = 'PENDING' AND to_status = 'SCHEDULED' GROUP BY session_id
+"""
+# The rows of a session's history must form one chain: an attempt is allocated once.
+BROKEN_CHAINS = """
+SELECT count(*) FROM (
+    SELECT from_status, lag(to_status) OVER (PARTITION BY session_id ORDER BY id) AS before FROM session_history
+) AS rows WHERE from_status IS DISTINCT FROM before
+"""
+
+
+class Samples(msgspec.Struct):
+    """What was seen from another connection meanwhile."""
+
+    taken: int = 0
+    overcommitted: int = 0
+    breached: int = 0
+
+
+class TestEightSchedulers:
+    @pytest.fixture
+    async def engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+        await ClusterRepository(ClusterDBSource(engine)).load_cluster(arena())
+        yield engine
+        await engine.dispose()
+
+    @pytest.fixture
+    async def observer(self, migrated_database: Database) -> AsyncIterator[DriverConnection]:
+        async with migrated_database.driver_as(OWNER) as connection:
+            yield connection
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(240)
+    async def test_nothing_is_given_away_twice(
+        self, migrated_database: Database, engine: ExtendedAsyncSAEngine, observer: DriverConnection
+    ) -> None:
+        # given two groups with shared owners
+        # when eight processes race over them for a minute
+        outcomes, samples = await self.race(migrated_database, observer, RACE_SECONDS)
+        # then at no instant was an agent overcommitted or a quota breached
+        allocated = Counter(session_id for outcome in outcomes for session_id in outcome.allocated)
+        codes = sum((Counter(outcome.codes) for outcome in outcomes), Counter[str]())
+        changes = sum((Counter(outcome.changes) for outcome in outcomes), Counter[str]())
+        print(f"\n{allocated.total()} allocated, {dict(codes)}, {dict(changes)}, {samples}")
+        assert (samples.overcommitted, samples.breached) == (0, 0)
+        # and every session was allocated once per attempt, as the racers were told
+        assert dict(await observer.fetch(ALLOCATIONS)) == allocated
+        assert await observer.fetchval(BROKEN_CHAINS) == 0
+        for outcome in outcomes:
+            for rejected in outcome.rejected:
+                assert await self.is_true(rejected, observer), rejected
+        # and no deadlock was even broken by the server, and all counters are right
+        async with migrated_database.driver_as(ADMIN) as admin:
+            deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+            assert await admin.fetchval(deadlocks) == 0
+        assert (await AuditDBSource(engine).audit()).findings == ()
+        # and the race was one
+        assert min(samples.taken, allocated.total(), codes[RejectionCode.NOT_PENDING]) > 100
+        assert min(codes[RejectionCode.AGENT], codes[RejectionCode.OWNER_LIMIT]) > 100
+        assert all(
+            changes[each] for each in ("running", "terminated", "requeued", "lost", "returned", "recovered")
+        )
+
+    @pytest.mark.slow
+    async def test_it_is_the_owners_locks_that_keep_the_quotas(
+        self, migrated_database: Database, engine: ExtendedAsyncSAEngine, observer: DriverConnection
+    ) -> None:
+        # given the same, without locks on the owners' rows
+        # when
+        _, samples = await self.race(migrated_database, observer, UNLOCKED_SECONDS, "--no-owner-locks")
+        # then quotas are breached, and still no agent is overcommitted
+        print(f"\n{samples}")
+        assert samples.breached > 0
+        assert samples.overcommitted == 0
+
+    async def race(
+        self, database: Database, observer: DriverConnection, seconds: float, *options: str
+    ) -> tuple[list[Outcome], Samples]:
+        racers = [
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.races.racer",
+                database.url_as(SCHEDULER),
+                str(seed),
+                str(seconds),
+                *options,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            for seed in range(PROCESSES)
+        ]
+        ended = asyncio.gather(*(racer.communicate() for racer in racers))
+        samples = Samples()
+        try:
+            while not ended.done():
+                samples.taken += 1
+                samples.overcommitted += await observer.fetchval(OVERCOMMITTED)
+                samples.breached += await observer.fetchval(BREACHED)
+                await asyncio.wait([ended], timeout=0.02)
+        finally:
+            for racer in racers:
+                if racer.returncode is None:
+                    racer.kill()
+        outputs = await ended
+        for racer, (_, errors) in zip(racers, outputs, strict=True):
+            assert racer.returncode == 0, errors.decode()[-3000:]
+        return [msgspec.json.decode(output, type=Outcome) for output, _ in outputs], samples
+
+    async def is_true(self, rejected: RejectedAllocation, observer: DriverConnection) -> bool:
+        """Whether a reason can have been true: by its own figures, or by what the histories tell."""
+        code, detail = rejected.code, rejected.detail
+        if isinstance(detail, SlotShortage):
+            return detail.requested > detail.available
+        if isinstance(detail, ContainerShortage):
+            return detail.used + detail.requested > detail.limit
+        if isinstance(detail, OwnerBreach):
+            return detail.breach.used + detail.breach.requested > detail.breach.limit
+        if code is RejectionCode.NOT_PENDING:
+            assert isinstance(detail, SessionStatus)
+            was = "SELECT count(*) FROM session_history WHERE session_id = $1 AND to_status = $2"
+            return bool(await observer.fetchval(was, rejected.session_id, detail.value))
+        if code is RejectionCode.AGENT_UNAVAILABLE:
+            lost = "SELECT count(*) FROM agent_history WHERE agent_id = $1 AND to_status = $2"
+            return bool(await observer.fetchval(lost, rejected.agent_id, AgentStatus.LOST.value))
+        return False
