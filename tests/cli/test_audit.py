@@ -1,0 +1,237 @@
+"""``scheduler-repo audit``."""
+
+from typing import Optional
+
+import msgspec
+import pytest
+
+from scheduler_repo.scheduling.audit import AuditCheck, AuditReport, RepairReport
+from tests.cli.command import Command, CommandHere, Ended
+from tests.databases import ADMIN, OWNER, READER, SCHEDULER, Database
+
+# The agent that the most kernels are on, and one of these.
+BUSIEST = "(SELECT id FROM agents ORDER BY container_count DESC, id LIMIT 1)"
+ONE_KERNEL = f"(SELECT id FROM kernels WHERE agent_id = {BUSIEST} ORDER BY id LIMIT 1)"
+COUNTER = f"UPDATE agent_slots SET occupied = 0 WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'"
+STATUS = f"UPDATE kernels SET status = 'RUNNING' WHERE id = {ONE_KERNEL}"
+
+
+class Answer(AuditReport, frozen=True, kw_only=True):
+    """What programs rely on."""
+
+    repair: Optional[RepairReport]
+
+
+def answer(ended: Ended) -> Answer:
+    return msgspec.json.decode(ended.output, type=Answer)
+
+
+class OnACluster:
+    @pytest.fixture
+    def arguments(self, command_here: CommandHere, migrated_database: Database) -> tuple[str, ...]:
+        """Those of an audit of a cluster in which some sessions are placed and others wait."""
+        url = migrated_database.url_as(SCHEDULER)
+        demo = ("demo", "--agents", "10", "--sessions", "120", "--database-url", url)
+        assert command_here.run(*demo).code == 0
+        return ("audit", "--database-url", url)
+
+
+class TestAudit(OnACluster):
+    def test_a_clean_database_is_said_to_be_clean(
+        self, command_here: CommandHere, arguments: tuple[str, ...]
+    ) -> None:
+        ended = command_here.run(*arguments)
+        assert (ended.code, ended.errors) == (0, "")
+        (line,) = ended.output.splitlines()
+        assert line.startswith(f"audited {len(AuditCheck)} checks at 20")
+        assert line.endswith("+00:00: nothing differs")
+        assert len(line) <= 80
+
+    async def test_each_difference_is_shown_in_a_pipe(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        # given
+        async with migrated_database.driver_as(OWNER) as connection:
+            kernel = await connection.fetchval(f"SELECT {ONE_KERNEL}")
+            agent = await connection.fetchval(f"SELECT {BUSIEST}")
+            held = await connection.fetchval(
+                f"SELECT occupied FROM agent_slots WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'"
+            )
+            await connection.execute(f"{STATUS}; {COUNTER}")
+        # when
+        ended = command.run(*arguments)
+        # then
+        assert ended.code == 1
+        assert ended.output == (
+            f"agent {agent}: occupied cpu\n"
+            f"  expected: {held}\n"
+            "  found:    0\n"
+            "  check:    agent_slots_occupied\n"
+            f"kernel {kernel}: status\n"
+            "  expected: SCHEDULED\n"
+            "  found:    RUNNING\n"
+            "  check:    kernel_statuses\n"
+        )
+        assert ended.error_line == (
+            "error: 2 findings; mend the agents' counters with --repair, the rest by hand"
+        )
+
+    async def test_on_a_terminal_it_is_the_same(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        await migrated_database.run_as(OWNER, f"{STATUS}; {COUNTER}")
+        shown, piped = command.run_on_terminal(*arguments), command.run(*arguments)
+        assert shown.code == piped.code == 1
+        assert shown.output == piped.output + piped.errors
+        assert max(len(line) for line in shown.output.splitlines()) <= 80
+
+    async def test_a_name_cannot_forge_a_line(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        # given
+        await migrated_database.run_as(
+            OWNER,
+            "INSERT INTO agents (id, scaling_group, address, architecture, container_count)"
+            " VALUES (E'a\\nagent b: \\x1b[2J', 'demo', '', 'x86_64', 1)",
+        )
+        # when
+        ended = command.run(*arguments)
+        # then
+        assert ended.output.splitlines()[0] == r"agent a\nagent b: \x1b[2J: container_count"
+
+
+class TestRepair(OnACluster):
+    async def test_counters_are_mended_and_said(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        # given
+        async with migrated_database.driver_as(OWNER) as connection:
+            agent, containers = await connection.fetchrow(
+                f"SELECT id, container_count FROM agents WHERE id = {BUSIEST}"
+            )
+            await connection.execute(f"UPDATE agents SET container_count = 99 WHERE id = '{agent}'")
+        # when
+        ended, again = (command.run(*arguments, "--repair") for _ in range(2))
+        # then
+        assert (ended.code, ended.errors) == (0, "")
+        *mended, number, clean = ended.output.splitlines()
+        assert mended == [
+            f"agent {agent}: container_count mended",
+            "  before:   99",
+            f"  after:    {containers}",
+        ]
+        assert number == "mended 1 counter"
+        assert "nothing differs" in clean
+        assert again.code == 0
+        assert again.output.splitlines()[0] == "mended 0 counters"
+
+    async def test_what_is_left_is_shown(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        # given a kernel that holds more than its agent has
+        most = 2**50
+        async with migrated_database.driver_as(OWNER) as connection:
+            agent, capacity, occupied = await connection.fetchrow(
+                "SELECT agent_id, capacity, occupied FROM agent_slots"
+                f" WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'"
+            )
+            given = await connection.fetchval(f"SELECT occupied_slots[1] FROM kernels WHERE id = {ONE_KERNEL}")
+            await connection.execute(f"UPDATE kernels SET occupied_slots[1] = {most} WHERE id = {ONE_KERNEL}")
+        # when
+        ended = command.run(*arguments, "--repair")
+        # then
+        held = occupied - given + most
+        assert ended.code == 1
+        assert ended.output.startswith(
+            f"agent {agent}: occupied cpu not mended\n"
+            "  because:  its kernels hold more than its capacity\n"
+            f"  counter:  {occupied}\n"
+            f"  kernels:  {held}\n"
+            f"  limit:    {capacity}\n"
+            "mended 0 counters\n"
+            f"agent {agent}: occupied cpu\n"
+            f"  expected: {held}\n"
+        )
+        assert ended.error_line.startswith("error: 3 findings; mend them by hand; sql/audit has")
+
+    async def test_a_reader_is_told_what_it_lacks(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        await migrated_database.run_as(OWNER, COUNTER)
+        ended = command.run("audit", "--repair", "--database-url", migrated_database.url_as(READER))
+        assert (ended.code, ended.output) == (1, "")
+        assert "the role lacks the privilege; see sql/grants.sql" in ended.error_line
+
+    async def test_a_database_that_only_reads_is_audited_and_not_mended(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        name = migrated_database.name
+        await migrated_database.run_as(ADMIN, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        looked, mended = command.run(*arguments), command.run(*arguments, "--repair")
+        assert looked.code == 0
+        assert mended.code == 1
+        assert "the database only reads" in mended.error_line
+
+
+class TestJson(OnACluster):
+    async def test_it_is_one_object(
+        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    ) -> None:
+        # given
+        clean = command.run(*arguments, "--json")
+        await migrated_database.run_as(OWNER, f"{STATUS}; {COUNTER}")
+        # when
+        found = command.run(*arguments, "--json")
+        mended = command.run(*arguments, "--json", "--repair")
+        # then
+        assert (clean.code, clean.errors) == (0, "")
+        assert answer(clean).findings == ()
+        assert answer(clean).checks_run == len(AuditCheck)
+        assert (found.code, mended.code) == (1, 1)
+        assert answer(found).repair is None
+        checks = [finding.check for finding in answer(found).findings]
+        assert checks == [AuditCheck.AGENT_SLOTS_OCCUPIED, AuditCheck.KERNEL_STATUSES]
+        (left,) = answer(mended).findings
+        assert left.check is AuditCheck.KERNEL_STATUSES
+        repair = answer(mended).repair
+        assert repair is not None
+        assert [(each.slot_name, each.before) for each in repair.repaired] == [("cpu", 0)]
+        assert mended.error_line.startswith("error: 1 finding; mend them by hand")
+
+
+class TestUsage:
+    def test_help_fits_a_terminal(self, command: Command) -> None:
+        ended = command.run("audit", "--help", COLUMNS="200")
+        assert (ended.code, ended.errors) == (0, "")
+        assert max(len(line) for line in ended.output.splitlines()) <= 80
+
+    def test_it_is_listed(self, command: Command) -> None:
+        assert "  audit  " in command.run("--help").output
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["--repiar"], "Did you mean '--repair'?"),
+            (["--jsn"], "'--json'"),
+            (["batch"], "unexpected extra argument"),
+            ([], "give --database-url or set SCHEDULER_REPO_DATABASE_URL"),
+        ],
+    )
+    def test_wrong_usage_is_named(self, command_here: CommandHere, arguments: list[str], expected: str) -> None:
+        ended = command_here.run("audit", *arguments)
+        assert (ended.code, ended.output) == (2, "")
+        assert expected in ended.error_line
+        assert "See 'scheduler-repo audit --help'." in ended.error_line
+
+    def test_the_environment_names_the_database(
+        self, command_here: CommandHere, migrated_database: Database
+    ) -> None:
+        ended = command_here.run("audit", SCHEDULER_REPO_DATABASE_URL=migrated_database.url_as(READER))
+        assert ended.code == 0
+
+    def test_a_schema_that_is_missing_is_named(
+        self, command_here: CommandHere, empty_database: Database
+    ) -> None:
+        ended = command_here.run("audit", "--database-url", empty_database.url_as(SCHEDULER))
+        assert ended.code == 1
+        assert "run: scheduler-repo db upgrade" in ended.error_line
