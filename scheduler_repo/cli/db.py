@@ -9,6 +9,7 @@ import click
 
 from scheduler_repo.cli.invocation import Invocation
 from scheduler_repo.cli.options import database_url_option, debug_option, given_database
+from scheduler_repo.cli.purge import purge
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,11 +24,14 @@ _OWNER: Final = "scheduler_repo_owner"
 @click.group()
 @debug_option
 def db() -> None:
-    """Make, look at and check the schema of a database.
+    """Make, look at and check the schema of a database, and purge what is old.
 
     Run sql/roles.sql once per database as a superuser before the first upgrade, then these commands as the
-    role scheduler_repo_owner.
+    role scheduler_repo_owner; purge as scheduler_repo_scheduler.
     """
+
+
+db.add_command(purge)
 
 
 @db.command()

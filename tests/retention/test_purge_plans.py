@@ -1,0 +1,147 @@
+"""What a purge reads: each old row once, by an index, however many are kept and however long the history is."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.database.statements import Statement
+from scheduler_repo.repositories.retention import db_source
+from scheduler_repo.repositories.retention.repository import RetentionRepository
+from tests.databases import DriverConnection
+from tests.retention.conftest import LIVE
+from tests.retention.old_rows import add_agent_history, add_finished, add_operations
+from tests.scheduler.small_cluster import session_id
+
+MONTH = timedelta(days=30)
+FINISHED = range(1_000, 21_000)
+LARGE_TABLES = {
+    "sessions",
+    "kernels",
+    "session_history",
+    "session_dependencies",
+    "agent_history",
+    "operations",
+}
+CUTOFF = datetime(2100, 1, 1, tzinfo=UTC)
+SESSION_IDS = [str(session_id(number)) for number in FINISHED[:500]]
+
+# What a batch gives each statement.
+PARAMETERS: Mapping[Statement, tuple[object, ...]] = {
+    db_source.PURGE_CANDIDATES: (CUTOFF, None, None, 500),
+    db_source.PURGE_NEEDED_SESSIONS: (SESSION_IDS,),
+    db_source.PURGE_SESSIONS: (SESSION_IDS,),
+    db_source.PURGE_ARCHIVED_SESSIONS: (SESSION_IDS,),
+    db_source.PURGE_ARCHIVED_KERNELS: (SESSION_IDS,),
+    db_source.PURGE_ARCHIVED_HISTORY: (SESSION_IDS,),
+    db_source.PURGE_ARCHIVED_MOUNTS: (SESSION_IDS,),
+    db_source.PURGE_AGENT_HISTORY: (CUTOFF, None, None, 500),
+    db_source.PURGE_OPERATIONS: (CUTOFF, None, 500),
+}
+
+
+def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def literal(value: object) -> str:
+    """A parameter in SQL, without its type."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return "'{" + ", ".join(value) + "}'"
+    return f"'{value}'"
+
+
+class TestReading:
+    @pytest.fixture(params=[0, 3_000])
+    def kept(self, request: pytest.FixtureRequest) -> int:
+        """How many sessions are kept, those that finished first."""
+        kept: int = request.param
+        return kept
+
+    @pytest.fixture
+    async def old(self, engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection, kept: int) -> None:
+        """Much that is old; a live session depends on the first of it, and all the others on the last."""
+        await add_finished(owner_connection, FINISHED)
+        await add_operations(owner_connection, len(FINISHED))
+        for agent_id in ("a1", "a2"):
+            await add_agent_history(owner_connection, agent_id, len(FINISHED) // 2)
+        # a column of so few values that an index on it looks useless, or of many
+        others = f"SELECT id FROM sessions WHERE status = 'TERMINATED' AND id <> '{session_id(FINISHED[-1])}'"
+        await owner_connection.execute(
+            f"""
+            INSERT INTO session_dependencies
+            SELECT '{session_id(LIVE[0])}'::uuid, id FROM sessions
+            WHERE status = 'TERMINATED' ORDER BY status_changed_at LIMIT {kept};
+            INSERT INTO session_dependencies
+            SELECT id, '{session_id(FINISHED[-1])}' FROM ({others}) AS others
+            """
+        )
+        await owner_connection.execute("VACUUM ANALYZE")
+        # else what this connection has read is counted later
+        await owner_connection.execute("SELECT pg_stat_force_next_flush()")
+
+    async def counted(
+        self, engine: ExtendedAsyncSAEngine, connection: DriverConnection, query: str
+    ) -> dict[str, int]:
+        """What the server has counted, with what the engine's connection did last."""
+        async with engine.begin_session() as db_sess:
+            await driver_connection(db_sess).execute("SELECT pg_stat_force_next_flush()")
+        return dict(await connection.fetch(query))
+
+    async def test_each_old_row_once_and_no_table_as_a_whole(
+        self,
+        retention: RetentionRepository,
+        engine: ExtendedAsyncSAEngine,
+        owner_connection: DriverConnection,
+        kept: int,
+        old: None,
+    ) -> None:
+        # given
+        scans = "SELECT relname::text, seq_scan FROM pg_stat_user_tables"
+        reads = "SELECT indexrelname::text, idx_tup_read FROM pg_stat_user_indexes"
+        scans_before = await self.counted(engine, owner_connection, scans)
+        reads_before = await self.counted(engine, owner_connection, reads)
+        # when
+        done = await retention.purge(MONTH)
+        # then
+        assert (done.sessions, done.kept_sessions) == (len(FINISHED) - kept, kept)
+        assert (done.operations, done.agent_history) == (len(FINISHED), len(FINISHED) - 2)
+        scans_after = await self.counted(engine, owner_connection, scans)
+        reads_after = await self.counted(engine, owner_connection, reads)
+        scans_of = {table: scans_after[table] - scans_before[table] for table in LARGE_TABLES}
+        # the batch of the session on which nearly all others depend looks at them all
+        assert scans_of.pop("session_dependencies") <= 1
+        assert not any(scans_of.values())
+        read = {name: reads_after[name] - reads_before[name] for name in reads_after}
+        # and what each batch reads too much of, to see where its end is
+        allowed = len(FINISHED) + done.batches
+        assert len(FINISHED) <= read["sessions_finished_idx"] <= allowed
+        assert len(FINISHED) <= read["operations_created_at_idx"] <= allowed
+        # two agents' rows have the same times
+        assert len(FINISHED) <= read["agent_history_changed_at_idx"] <= allowed + 2 * done.batches
+
+    async def test_plans_read_no_table_as_a_whole(self, engine: ExtendedAsyncSAEngine, old: None) -> None:
+        async with engine.begin_session() as db_sess:
+            driver = driver_connection(db_sess)
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                await driver.execute(f"SET LOCAL plan_cache_mode = {mode}")
+                for statement, values in PARAMETERS.items():
+                    # It is never planned without its parameters: the engine sees to that.
+                    if statement is db_source.PURGE_NEEDED_SESSIONS and mode == "force_generic_plan":
+                        continue
+                    await driver.execute(f"PREPARE planned AS {statement.text}")
+                    given = ", ".join(literal(value) for value in values)
+                    (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned ({given})")
+                    await driver.execute("DEALLOCATE planned")
+                    scanned = {
+                        node["Relation Name"]
+                        for node in nodes(answer["Plan"])
+                        if node["Node Type"] == "Seq Scan"
+                    }
+                    assert not scanned & LARGE_TABLES, f"{statement.name}, {mode}"
