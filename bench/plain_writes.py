@@ -1,7 +1,7 @@
 """The plain way to write: ORM entities, a transaction per session, a handful of statements per kernel.
 
-It is what one writes first, and is right for one scheduler: rows are locked, capacity and the quota of the access
-key are checked, history is kept. The other owners' quotas are left out, to its advantage.
+It is what one writes first, and is right for one scheduler: rows are locked, capacity and the quota of the
+access key are checked, history is kept. The other owners' quotas are left out, to its advantage.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, SessionStatus, 
 
 
 async def place_by_orm(
-    engine: AsyncEngine, batch: Sequence[SessionAllocation], slot_names: Sequence[str]
+    engine: AsyncEngine, batch: Sequence[SessionAllocation], slot_names: Sequence[SlotName]
 ) -> int:
     """Place sessions one after the other; returns how many."""
     placed = 0

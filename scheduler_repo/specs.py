@@ -16,6 +16,7 @@ from scheduler_repo.types import (
     DomainName,
     KernelId,
     OwnerScope,
+    PreemptionScope,
     ProjectId,
     ResourcePolicyName,
     ScalingGroupName,
@@ -43,7 +44,10 @@ _FIELD_KINDS: dict[str, type] = {
     "session_type": SessionType,
     "cluster_mode": ClusterMode,
     "scope": OwnerScope,
+    "preemption_scope": PreemptionScope,
+    "preemption_min_runtime": timedelta,
 }
+_MAY_BE_NONE = frozenset({"preemption_scope"})
 
 
 class _Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +56,7 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in _FIELD_KINDS.keys() & self.__struct_fields__:
             value, kind = getattr(self, name), _FIELD_KINDS[name]
-            if not isinstance(value, kind):
+            if not isinstance(value, kind) and not (value is None and name in _MAY_BE_NONE):
                 raise InvalidInput(
                     f"{type(self).__name__}.{name} is {value!r:.60}, it must be a {kind.__name__}"
                 )
@@ -70,12 +74,16 @@ class ScalingGroupSpec(_Spec, frozen=True, kw_only=True):
     """A pool of agents with one queue.
 
     ``pending_timeout`` is how long a session should wait at the most, None for ever; it is handed to the
-    planner with the group's other options, and nothing here cancels a session for it.
+    planner with the group's other options, and nothing here cancels a session for it. ``preemption_scope`` says
+    whose sessions a pending one may have ended for it (None: nobody's), once they have run for
+    ``preemption_min_runtime``.
     """
 
     name: ScalingGroupName
     is_active: bool = True
     pending_timeout: Optional[timedelta] = None
+    preemption_scope: Optional[PreemptionScope] = None
+    preemption_min_runtime: timedelta = timedelta()
 
 
 class AgentSpec(_Spec, frozen=True, kw_only=True):

@@ -4,8 +4,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from scheduler_repo.cli.audit import audit
 from scheduler_repo.cli.db import db
 from scheduler_repo.cli.demo import demo
+from scheduler_repo.cli.explain import explain
 from scheduler_repo.cli.options import debug_option
 from scheduler_repo.cli.snapshot import snapshot
 
@@ -43,3 +45,5 @@ def command_line() -> None:
 command_line.add_command(demo)
 command_line.add_command(db)
 command_line.add_command(snapshot)
+command_line.add_command(explain)
+command_line.add_command(audit)

@@ -20,6 +20,8 @@ from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.scheduling.feasibility import (
     NodeRequest,
     Wanted,
+    claimed_containers,
+    claimed_slots,
     first_short,
     free_slots,
     wanted_slots,
@@ -153,8 +155,8 @@ class _Search:
 class CapacityIndex:
     """The agents of one snapshot by what they have free, kept up to date as capacity is taken.
 
-    ``empty`` indexes the agents as if nothing ran on them. Cost: a search is a bisection and some blocks of
-    states per class; taking is two bisections.
+    What is reserved is not free. ``empty`` indexes the agents as if nothing ran on them or was reserved. Cost:
+    a search is a bisection and some blocks of states per class; taking is two bisections.
     """
 
     def __init__(self, data: SchedulingData, *, empty: bool = False) -> None:
@@ -210,8 +212,8 @@ class CapacityIndex:
             agent_class = by_kind.get(kind)
             if agent_class is None:
                 agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
-            free = free_slots(agent.capacity, nothing if empty else agent.occupied)
-            state = agent_class.state(free, 0 if empty else agent.container_count, agent.max_containers)
+            free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
+            state = agent_class.state(free, 0 if empty else claimed_containers(agent), agent.max_containers)
             agent_class.agent_count += 1
             agent_class.join(state, position)
             self._class_of.append(agent_class)

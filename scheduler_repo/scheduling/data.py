@@ -17,6 +17,7 @@ from scheduler_repo.types import (
     ClusterMode,
     DomainName,
     KernelId,
+    PreemptionScope,
     ProjectId,
     ResourcePolicyName,
     ScalingGroupName,
@@ -54,11 +55,17 @@ class SlotType(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScalingGroupInfo(msgspec.Struct, frozen=True, gc=False):
-    """The group of one tick and its options."""
+    """The group of one tick and its options.
+
+    ``preemption_scope`` says whose sessions a pending one may have ended for it, None: nobody's; those that run
+    for less than ``preemption_min_runtime`` are left alone.
+    """
 
     name: ScalingGroupName
     is_active: bool
     pending_timeout: Optional[timedelta]
+    preemption_scope: Optional[PreemptionScope]
+    preemption_min_runtime: timedelta
 
 
 class PendingKernel(msgspec.Struct, frozen=True, gc=False):
@@ -121,7 +128,8 @@ class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
     """An agent that takes kernels: alive, not draining, open for scheduling.
 
     ``occupied`` is the ledger that the writes keep; ``occupied_by_kernels`` is the sum over its kernels in the
-    same snapshot. They are equal unless a counter has drifted.
+    same snapshot. They are equal unless a counter has drifted. ``reserved`` and ``reserved_containers`` are
+    what the group's reservations hold on it in all; it may be occupied still.
     """
 
     agent_id: AgentId
@@ -132,6 +140,51 @@ class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
     capacity: SlotVector
     occupied: SlotVector
     occupied_by_kernels: SlotVector
+    reserved: SlotVector
+    reserved_containers: int
+
+
+class ReservedKernel(msgspec.Struct, frozen=True, gc=False):
+    """A kernel of a reservation, and the agent on which all that it requests is held."""
+
+    kernel_id: KernelId
+    agent_id: AgentId
+    requested_slots: SlotVector
+
+
+class Reservation(msgspec.Struct, frozen=True, gc=False):
+    """What is held for one pending session; ``kernels`` are ordered by index.
+
+    Of two that hold on one agent, the one with the lower ``position`` is served first.
+    """
+
+    session_id: SessionId
+    position: int
+    kernels: tuple[ReservedKernel, ...]
+
+
+class AgentGain(msgspec.Struct, frozen=True, gc=False):
+    """What an agent would get back if a session ended."""
+
+    agent_id: AgentId
+    slots: SlotVector
+    container_count: int
+
+
+class PreemptionCandidate(msgspec.Struct, frozen=True, gc=False):
+    """A running session that is less important than some pending one.
+
+    ``gains`` are ordered by agent; an agent may be one that takes no kernels now.
+    """
+
+    session_id: SessionId
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    priority: int
+    running_since: datetime
+    gains: tuple[AgentGain, ...]
 
 
 class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
@@ -155,6 +208,10 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
     are those of the pending sessions. ``observed_at`` is the clock of the database at ``snapshot``.
     ``pending_limit`` is the bound that the read was given: sessions may wait behind it.
+
+    ``reservations`` are the group's, by position, those of sessions behind the bound too.
+    ``preemption_candidates``, where the group has preemption on: lowest priority first, of those the youngest
+    run first, then by id.
     """
 
     database: DatabaseIdentity
@@ -165,6 +222,8 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     slot_types: tuple[SlotType, ...]
     pending_sessions: tuple[PendingSession, ...]
     agents: tuple[SchedulableAgent, ...]
+    reservations: tuple[Reservation, ...]
+    preemption_candidates: tuple[PreemptionCandidate, ...]
     access_keys: tuple[OwnerUsage[AccessKey], ...]
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]

@@ -1,24 +1,27 @@
 """SchedulingData as bytes (msgpack) and back, in chunks that let an event loop turn."""
 
 import hashlib
-from typing import Optional
+from collections.abc import Sequence
+from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
+from scheduler_repo.scheduling.data import PendingSession, PreemptionCandidate, SchedulingData
 from scheduler_repo.scheduling.transforms import CHUNK_ROWS, Steps
 
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
 _decode_sessions = msgspec.msgpack.Decoder(tuple[PendingSession, ...]).decode
+_decode_candidates = msgspec.msgpack.Decoder(tuple[PreemptionCandidate, ...]).decode
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """The outer layer; the sessions stand apart so that each chunk is decoded by itself."""
+    """The outer layer; all sessions stand apart so that each chunk is decoded by itself."""
 
     format_version: str
     lifetime_ms: int
     without_sessions: SchedulingData
     session_chunks: tuple[msgspec.Raw, ...]
+    candidate_chunks: tuple[msgspec.Raw, ...]
 
 
 # Any change of the structs is another format: old bytes are then refused, not misread.
@@ -49,12 +52,12 @@ class Decoded(msgspec.Struct, frozen=True):
 
 def encode_scheduling_data(data: SchedulingData, lifetime_ms: int) -> Steps[bytes]:
     """Encode ``data``; about 0.5 kB a pending session."""
-    chunks = []
-    for start in range(0, len(data.pending_sessions), CHUNK_ROWS):
-        chunks.append(msgspec.Raw(_encoder.encode(data.pending_sessions[start : start + CHUNK_ROWS])))
-        yield
-    without_sessions = msgspec.structs.replace(data, pending_sessions=())
-    return _encoder.encode(_Envelope(FORMAT_VERSION, lifetime_ms, without_sessions, tuple(chunks)))
+    session_chunks = yield from _chunks(data.pending_sessions)
+    candidate_chunks = yield from _chunks(data.preemption_candidates)
+    without_sessions = msgspec.structs.replace(data, pending_sessions=(), preemption_candidates=())
+    return _encoder.encode(
+        _Envelope(FORMAT_VERSION, lifetime_ms, without_sessions, session_chunks, candidate_chunks)
+    )
 
 
 def decode_scheduling_data(encoded: bytes) -> Steps[Optional[Decoded]]:
@@ -69,5 +72,23 @@ def decode_scheduling_data(encoded: bytes) -> Steps[Optional[Decoded]]:
     for chunk in envelope.session_chunks:
         yield
         sessions.extend(_decode_sessions(chunk))
-    data = msgspec.structs.replace(envelope.without_sessions, pending_sessions=tuple(sessions))
+    candidates: list[PreemptionCandidate] = []
+    for chunk in envelope.candidate_chunks:
+        yield
+        candidates.extend(_decode_candidates(chunk))
+    data = msgspec.structs.replace(
+        envelope.without_sessions,
+        pending_sessions=tuple(sessions),
+        preemption_candidates=tuple(candidates),
+    )
     return Decoded(data, envelope.lifetime_ms)
+
+
+def _chunks(
+    sessions: Sequence[Union[PendingSession, PreemptionCandidate]],
+) -> Steps[tuple[msgspec.Raw, ...]]:
+    chunks = []
+    for start in range(0, len(sessions), CHUNK_ROWS):
+        chunks.append(msgspec.Raw(_encoder.encode(sessions[start : start + CHUNK_ROWS])))
+        yield
+    return tuple(chunks)

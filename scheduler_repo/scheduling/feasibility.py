@@ -12,8 +12,8 @@ from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.scheduling.data import PendingKernel, SessionDependency
-from scheduler_repo.types import AgentId, Architecture, ClusterMode, SlotLimits, SlotVector
+from scheduler_repo.scheduling.data import PendingKernel, PendingSession, SchedulableAgent, SessionDependency
+from scheduler_repo.types import AgentId, Architecture, ClusterMode, KernelId, SlotLimits, SlotVector
 
 # (index, amount) of what is asked for. Only amounts above 0, so that a zero request fits wherever it goes:
 # on an agent without the slot, and on one that is over its capacity.
@@ -112,6 +112,23 @@ def total_slots(vectors: Iterable[SlotVector]) -> SlotVector:
     return tuple(map(sum, zip_longest(*vectors, fillvalue=0)))
 
 
+def claimed_slots(agent: SchedulableAgent) -> SlotVector:
+    """Add up what is occupied and what is reserved: taken, for a session that holds nothing on the agent."""
+    if not agent.reserved_containers:
+        return agent.occupied
+    return total_slots((agent.occupied, agent.reserved))
+
+
+def open_slots(agent: SchedulableAgent) -> SlotVector:
+    """Say what is neither occupied nor reserved; below 0 where more is claimed than the agent has."""
+    return free_slots(agent.capacity, claimed_slots(agent))
+
+
+def claimed_containers(agent: SchedulableAgent) -> int:
+    """Count the containers of an agent that run or are reserved."""
+    return agent.container_count + agent.reserved_containers
+
+
 def slot_shortage(requested: SlotVector, free: SlotVector) -> Optional[SlotShortage]:
     """Check a request against free slots; vectors of unequal length are padded by 0."""
     missing = len(requested) - len(free)
@@ -181,6 +198,24 @@ def node_requests(cluster_mode: ClusterMode, kernels: tuple[PendingKernel, ...])
     architectures = {kernel.architecture for kernel in kernels if kernel.architecture is not None}
     slots = total_slots(kernel.requested_slots for kernel in kernels)
     return (NodeRequest(slots, len(kernels), tuple(sorted(architectures))),)
+
+
+def requests_by_agent(
+    session: PendingSession, placed: Iterable[tuple[KernelId, AgentId]]
+) -> dict[AgentId, NodeRequest]:
+    """Say what a session asks of each agent if its kernels go there; each kernel is one of the session's."""
+    kernel_of = {kernel.kernel_id: kernel for kernel in session.kernels}
+    kernels: dict[AgentId, list[PendingKernel]] = {}
+    for kernel_id, agent_id in placed:
+        kernels.setdefault(agent_id, []).append(kernel_of[kernel_id])
+    return {
+        agent_id: NodeRequest(
+            total_slots(kernel.requested_slots for kernel in together),
+            len(together),
+            tuple(sorted({kernel.architecture for kernel in together if kernel.architecture})),
+        )
+        for agent_id, together in kernels.items()
+    }
 
 
 def kernel_limit_breach(kernel_count: int, max_kernels_per_session: Optional[int]) -> Optional[QuotaBreach]:

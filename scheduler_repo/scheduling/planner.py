@@ -1,10 +1,10 @@
 """Decides, for one snapshot, which pending sessions are placed and where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional, Protocol
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.allocation import SessionAllocation
+from scheduler_repo.scheduling.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.scheduling.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.feasibility import (
@@ -13,15 +13,17 @@ from scheduler_repo.scheduling.feasibility import (
     total_slots,
     unmet_dependency,
 )
+from scheduler_repo.scheduling.holds import HeldPlace, held_places
 from scheduler_repo.scheduling.owner_ledger import OwnerLedger
 from scheduler_repo.scheduling.placement import SessionPlacer
+from scheduler_repo.types import SessionId
 
 
 class Planner(Protocol):
     """Turns what one tick knows into placements; the write gate checks them again."""
 
     def plan(self, data: SchedulingData) -> Sequence[SessionAllocation]:
-        """Return the sessions to place, in queue order, each with an agent for every kernel."""
+        """Return the sessions to place, the first to be written first, each with an agent for every kernel."""
         ...
 
 
@@ -31,6 +33,9 @@ class BestFitPlanner:
     A session that cannot be placed is passed over and blocks none behind it. What a plan places counts at once
     against capacity, container limits and the quotas of its owners. With ``max_allocations`` a plan ends after
     so many sessions. Raises InvalidInput if that is negative.
+
+    Sessions with a reservation come before the queue, first reserved, first placed: on the agents that are held
+    for them, as soon as these have it free, and on no others. What is held is free for nobody else.
 
     A MULTI_NODE session whose kernels differ may be passed over although some placement exists: its kernels
     are placed one by one, largest first, without going back on a choice.
@@ -49,20 +54,20 @@ class BestFitPlanner:
         if not data.scaling_group.is_active or self._max_allocations == 0:
             return ()
         ledger = OwnerLedger(data)
+        places = held_places(data)
         placer = SessionPlacer(CapacityIndex(data))
         allocations: list[SessionAllocation] = []
-        for session in data.pending_sessions:
+        for session in in_turn(data, places):
             if not _may_start(session, data):
                 continue
             requested = total_slots(kernel.requested_slots for kernel in session.kernels)
             if ledger.breach(session, requested) is not None:
                 continue
-            requests = node_requests(session.cluster_mode, session.kernels)
-            placement = placer.place(requests, session.designated_agent_ids)
-            if placement.positions is None:
+            place = places.get(session.session_id) if places else None
+            kernels = _placed(session, placer) if place is None else _held(place)
+            if kernels is None:
                 continue
             ledger.charge(session, requested)
-            kernels = placer.allocations(session, placement.positions)
             allocations.append(SessionAllocation(session.session_id, kernels))
             if len(allocations) == self._max_allocations:
                 break
@@ -75,3 +80,23 @@ def _may_start(session: PendingSession, data: SchedulingData) -> bool:
         and start_not_reached(session.requested_start_at, data.observed_at) is None
         and unmet_dependency(session.dependencies) is None
     )
+
+
+def in_turn(data: SchedulingData, places: Mapping[SessionId, HeldPlace]) -> Iterator[PendingSession]:
+    """Go through the pending sessions as a plan does: those with a hold by its position, then the queue."""
+    for place in places.values():
+        yield place.session
+    for session in data.pending_sessions:
+        if not places or session.session_id not in places:
+            yield session
+
+
+def _placed(session: PendingSession, placer: SessionPlacer) -> Optional[tuple[KernelAllocation, ...]]:
+    requests = node_requests(session.cluster_mode, session.kernels)
+    placement = placer.place(requests, session.designated_agent_ids)
+    return None if placement.positions is None else placer.allocations(session, placement.positions)
+
+
+def _held(place: HeldPlace) -> Optional[tuple[KernelAllocation, ...]]:
+    # What it takes was not free for anybody else, so the others find as much as before.
+    return place.kernels if place.obstacle is None else None

@@ -41,6 +41,8 @@ class ScalingGroupRow(NamedTuple):
     name: ScalingGroupName
     is_active: bool
     pending_timeout: Optional[timedelta]
+    preemption_scope: Optional[str]
+    preemption_min_runtime: timedelta
 
 
 class SlotTypeRow(NamedTuple):
@@ -117,6 +119,30 @@ class AgentOccupancyRow(NamedTuple):
     occupied: int
 
 
+class ReservationRow(NamedTuple):
+    """reservations.sql: one row per kernel"""
+
+    session_id: SessionId
+    position: int
+    kernel_id: KernelId
+    agent_id: AgentId
+    requested_slots: list[int]
+
+
+class PreemptionCandidateRow(NamedTuple):
+    """preemption_candidates.sql: one row per occupying kernel; without any, the last two columns are NULL."""
+
+    session_id: SessionId
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    priority: int
+    running_since: datetime
+    agent_id: Optional[AgentId]
+    occupied_slots: Optional[list[int]]
+
+
 class OwnerOccupancyRow(NamedTuple):
     """owner_occupancy.sql: one of the four owner columns is set; amounts from ``first_slot_index`` on."""
 
@@ -175,6 +201,8 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     agents: Sequence[SchedulableAgentRow]
     agent_slots: Sequence[AgentSlotRow]
     agent_occupancy: Sequence[AgentOccupancyRow]
+    reservations: Sequence[ReservationRow]
+    preemption_candidates: Sequence[PreemptionCandidateRow]
     owners: PendingOwners
     owner_occupancy: Sequence[OwnerOccupancyRow]
     owner_session_counts: Sequence[OwnerSessionCountRow]

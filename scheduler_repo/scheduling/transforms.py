@@ -8,17 +8,21 @@ in C, and the columns of each statement stand in the order of the struct's field
 import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from itertools import repeat, zip_longest
+from itertools import groupby, repeat, zip_longest
 from operator import attrgetter, itemgetter
 from typing import Any, Optional, TypeVar
 
 import msgspec
 
 from scheduler_repo.scheduling.data import (
+    AgentGain,
     DatabaseIdentity,
     OwnerUsage,
     PendingKernel,
     PendingSession,
+    PreemptionCandidate,
+    Reservation,
+    ReservedKernel,
     ScalingGroupInfo,
     SchedulableAgent,
     SchedulingData,
@@ -26,19 +30,26 @@ from scheduler_repo.scheduling.data import (
     SlotType,
     SnapshotToken,
 )
+from scheduler_repo.scheduling.feasibility import total_slots
+from scheduler_repo.scheduling.holds import NOTHING_HELD, held_by_agent
 from scheduler_repo.scheduling.raw import (
     OwnerLimitsRow,
     PendingDependencyRow,
     PendingKernelRow,
     PendingOwners,
     PendingSessionRow,
+    PreemptionCandidateRow,
     RawSchedulingData,
+    ReservationRow,
+    ScalingGroupRow,
     SlotTypeRow,
 )
 from scheduler_repo.types import (
     AccessKey,
+    AgentId,
     ClusterMode,
     DomainName,
+    PreemptionScope,
     ProjectId,
     SessionResult,
     SessionStatus,
@@ -101,17 +112,21 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     kernels_of = yield from _kernels_by_session(raw.pending_kernels)
     dependencies_of = yield from _dependencies_by_session(raw.pending_dependencies)
     pending_sessions = yield from _pending_sessions(raw.pending_sessions, kernels_of, dependencies_of)
-    agents = yield from _agents(raw, width)
+    reservations = _reservations(raw.reservations)
+    agents = yield from _agents(raw, reservations, width)
+    candidates = yield from _candidates(raw.preemption_candidates, width)
     usages = yield from _usages(raw, width)
     return SchedulingData(
         database=DatabaseIdentity(*raw.snapshot[2:]),
         snapshot=SnapshotToken(raw.snapshot[1]),
         observed_at=raw.snapshot[0],
         pending_limit=raw.pending_limit,
-        scaling_group=ScalingGroupInfo(*raw.scaling_group),
+        scaling_group=_group(raw.scaling_group),
         slot_types=slot_types,
         pending_sessions=pending_sessions,
         agents=agents,
+        reservations=reservations,
+        preemption_candidates=candidates,
         access_keys=usages.of(_ACCESS_KEY, raw.owners.access_keys),
         users=usages.of(_USER, raw.owners.users),
         projects=usages.of(_PROJECT, raw.owners.projects),
@@ -231,7 +246,43 @@ def _pending_sessions(
     return tuple(sessions)
 
 
-def _agents(raw: RawSchedulingData, width: int) -> Steps[tuple[SchedulableAgent, ...]]:
+def _group(row: ScalingGroupRow) -> ScalingGroupInfo:
+    name, is_active, pending_timeout, scope, min_runtime = row
+    return ScalingGroupInfo(
+        name, is_active, pending_timeout, None if scope is None else PreemptionScope(scope), min_runtime
+    )
+
+
+def _reservations(rows: Sequence[ReservationRow]) -> tuple[Reservation, ...]:
+    """One for the rows of each session, which stand together."""
+    return tuple(
+        Reservation(session_id, position, tuple(ReservedKernel(*row[2:4], tuple(row[4])) for row in kernels))
+        for (session_id, position), kernels in groupby(rows, itemgetter(0, 1))
+    )
+
+
+def _candidates(rows: Sequence[PreemptionCandidateRow], width: int) -> Steps[tuple[PreemptionCandidate, ...]]:
+    candidates: list[PreemptionCandidate] = []
+    # Rows of one session stand together here too.
+    for number, (_, together) in enumerate(groupby(rows, itemgetter(0))):
+        kernels = list(together)
+        held: dict[AgentId, list[SlotVector]] = {}
+        for *_, agent_id, occupied in kernels:
+            if agent_id is not None:
+                held.setdefault(agent_id, []).append(tuple(occupied or ()))
+        gains = tuple(
+            AgentGain(agent_id, _fitted(list(total_slots(vectors)), width), len(vectors))
+            for agent_id, vectors in held.items()
+        )
+        candidates.append(PreemptionCandidate(*kernels[0][:7], gains))
+        if number % CHUNK_ROWS == 0:
+            yield
+    return tuple(candidates)
+
+
+def _agents(
+    raw: RawSchedulingData, reservations: tuple[Reservation, ...], width: int
+) -> Steps[tuple[SchedulableAgent, ...]]:
     empty = [0] * width
     capacity = {row[0]: empty.copy() for row in raw.agents}
     occupied = {row[0]: empty.copy() for row in raw.agents}
@@ -248,10 +299,20 @@ def _agents(raw: RawSchedulingData, width: int) -> Steps[tuple[SchedulableAgent,
                 _widen(amounts, slot_index + 1)
             amounts[slot_index] = amount
         yield
+    nothing = (0,) * width
+    held = held_by_agent(reservations)
+    reserved = {agent_id: _fitted(list(each.slots), width) for agent_id, each in held.items()}
     agents: list[SchedulableAgent] = []
     for chunk in _chunks(raw.agents):
         agents.extend(
-            SchedulableAgent(*row, tuple(capacity[row[0]]), tuple(occupied[row[0]]), tuple(by_kernels[row[0]]))
+            SchedulableAgent(
+                *row,
+                tuple(capacity[row[0]]),
+                tuple(occupied[row[0]]),
+                tuple(by_kernels[row[0]]),
+                reserved.get(row[0], nothing),
+                held.get(row[0], NOTHING_HELD).containers,
+            )
             for row in chunk
         )
         yield

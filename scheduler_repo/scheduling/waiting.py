@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from typing import Optional, Union
 
 import msgspec
@@ -15,14 +16,16 @@ from scheduler_repo.scheduling.feasibility import (
     QuotaKind,
     SlotShortage,
     StartNotReached,
-    free_slots,
+    claimed_containers,
     node_requests,
+    open_slots,
     start_not_reached,
     total_slots,
     unknown_slot,
     unmet_dependency,
     wanted_slots,
 )
+from scheduler_repo.scheduling.holds import HoldNotFree, held_places
 from scheduler_repo.scheduling.owner_ledger import OwnerBreach, OwnerLedger
 from scheduler_repo.scheduling.placement import SessionPlacer, are_alike
 from scheduler_repo.types import (
@@ -48,6 +51,7 @@ class WaitingReason(enum.StrEnum):
     TOO_MANY_KERNELS = "TOO_MANY_KERNELS"
     SESSION_QUOTA = "SESSION_QUOTA"
     SLOT_QUOTA = "SLOT_QUOTA"
+    RESERVED = "RESERVED"
     NO_AGENT = "NO_AGENT"
     DESIGNATED_AGENTS_UNAVAILABLE = "DESIGNATED_AGENTS_UNAVAILABLE"
     NO_AGENT_OF_ARCHITECTURE = "NO_AGENT_OF_ARCHITECTURE"
@@ -129,6 +133,7 @@ WaitingDetail = Union[
     StartNotReached,
     UnmetDependency,
     OwnerBreach,
+    HoldNotFree,
     DesignatedUnavailable,
     ArchitectureUnavailable,
     NodeShortage,
@@ -166,15 +171,24 @@ def waiting_reasons(data: SchedulingData) -> tuple[WaitingSession, ...]:
     """Explain each pending session, in queue order, by this snapshot as it stands.
 
     Each is judged alone, as if nothing before it were placed: PLACEABLE means that a plan would place it if it
-    came to it with the capacity and quotas of the snapshot. Of several kernels the one with the earliest reason
-    in the order of WaitingReason is named. KERNELS_DO_NOT_FIT_TOGETHER says by its ``is_proven`` whether it
-    proves that no placement exists; every other reason does.
+    came to it with the capacity and quotas of the snapshot. A session with a reservation is RESERVED while what
+    is held for it is not free, even if it would fit elsewhere: it is placed nowhere else. Of several kernels
+    the one with the earliest reason in the order of WaitingReason is named. KERNELS_DO_NOT_FIT_TOGETHER says by
+    its ``is_proven`` whether it proves that no placement exists; so does every other reason but RESERVED.
 
     Raises InvalidInput if an owner of a session is missing in ``data``. Cost: as a plan in which nothing is
     placed; sessions that ask for the same are judged once.
     """
     judge = _Judge(data)
     return tuple(judge.explain(session) for session in data.pending_sessions)
+
+
+def waiting_reason(data: SchedulingData, session: PendingSession) -> WaitingSession:
+    """Explain one pending session of ``data``, as ``waiting_reasons`` does and raising what it raises.
+
+    Cost: an index of the agents.
+    """
+    return _Judge(data).explain(session)
 
 
 class _Judge:
@@ -184,6 +198,7 @@ class _Judge:
         self._data = data
         self._known_slots = frozenset(slot_type.slot_index for slot_type in data.slot_types)
         self._ledger = OwnerLedger(data)
+        self._places = held_places(data)
         self._free = CapacityIndex(data)
         self._placer = SessionPlacer(self._free)
         self._shortages = _Shortages(data)
@@ -191,7 +206,9 @@ class _Judge:
         self._verdicts: dict[_Question, _Verdict] = {}
 
     def explain(self, session: PendingSession) -> WaitingSession:
-        reason, position, detail = self._before_capacity(session) or self._by_capacity(session)
+        reason, position, detail = (
+            self._before_capacity(session) or self._by_reservation(session) or self._by_capacity(session)
+        )
         kernel_index = None
         if position is not None and len(session.kernels) > 1:
             kernel_index = session.kernels[position].kernel_index
@@ -220,6 +237,14 @@ class _Judge:
         if breach is not None:
             return _QUOTA_REASONS[breach.breach.kind], None, breach
         return None
+
+    def _by_reservation(self, session: PendingSession) -> Optional[_Verdict]:
+        place = self._places.get(session.session_id) if self._places else None
+        if place is None:
+            return None
+        if place.obstacle is not None:
+            return WaitingReason.RESERVED, None, place.obstacle
+        return WaitingReason.PLACEABLE, None, PossiblePlacement(place.kernels)
 
     def _by_capacity(self, session: PendingSession) -> _Verdict:
         question = node_requests(session.cluster_mode, session.kernels), session.designated_agent_ids
@@ -268,16 +293,17 @@ class _Candidates:
 
     @cached_property
     def free(self) -> tuple[SlotVector, Optional[int]]:
-        vectors = [free_slots(agent.capacity, agent.occupied) for agent in self.agents]
+        vectors = [open_slots(agent) for agent in self.agents]
         rooms = [
-            None if agent.max_containers is None else agent.max_containers - agent.container_count
+            None if agent.max_containers is None else agent.max_containers - claimed_containers(agent)
             for agent in self.agents
         ]
         return self._most(vectors, rooms)
 
     def _most(self, vectors: list[SlotVector], rooms: list[Optional[int]]) -> tuple[SlotVector, Optional[int]]:
-        padding = (0,) * self.width
-        slots = tuple(max(column) for column in zip(*(v + padding[len(v) :] for v in vectors), strict=True))
+        # A vector is longer than the known slots where kernels name others, were it with an amount of 0.
+        slots = tuple(map(max, zip_longest(*vectors, fillvalue=0)))
+        slots += (0,) * (self.width - len(slots))
         limited = [room for room in rooms if room is not None]
         return slots, max(limited) if len(limited) == len(rooms) else None
 

@@ -3,7 +3,16 @@
 from collections.abc import Iterable
 
 from scheduler_repo.scheduling.data import SchedulingData, SlotType
-from scheduler_repo.scheduling.feasibility import QuotaBreach, QuotaKind, SlotShortage, StartNotReached
+from scheduler_repo.scheduling.feasibility import (
+    ArchitectureMismatch,
+    ContainerShortage,
+    NotDesignated,
+    QuotaBreach,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
+from scheduler_repo.scheduling.holds import HoldNotFree
 from scheduler_repo.scheduling.owner_ledger import OwnerBreach
 from scheduler_repo.scheduling.waiting import (
     ArchitectureUnavailable,
@@ -38,6 +47,24 @@ def describe(waiting: WaitingSession, data: SchedulingData) -> str:
     return text if waiting.kernel_index is None else f"kernel {waiting.kernel_index}: {text}"
 
 
+def exact_amount(amount: int, slot_type: SlotType) -> str:
+    """Write smallest units as whole units, to the last digit; bytes in the largest unit that divides them."""
+    if slot_type.display_unit == "B" and slot_type.units_per_whole == 1:
+        # Exact, as the reason may lie in the last byte.
+        for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+            if amount and amount % 2**power == 0:
+                return f"{amount // 2**power} {unit}"
+    text = format_quantity(amount, slot_type.units_per_whole)
+    return f"{text} {slot_type.display_unit}" if slot_type.display_unit else text
+
+
+def a_few(names: Iterable[str]) -> str:
+    """List a few names, and how many more there are, so that the text stays one line."""
+    listed = list(names)
+    rest = len(listed) - _NAMED_AGENTS
+    return ", ".join(listed[:_NAMED_AGENTS]) + (f" and {rest} more" if rest > 0 else "")
+
+
 class _Wording:
     def __init__(self, data: SchedulingData) -> None:
         self._slot_types = {slot_type.slot_index: slot_type for slot_type in data.slot_types}
@@ -57,12 +84,14 @@ class _Wording:
                 return _unmet(detail, reason)
             case OwnerBreach():
                 return self._breach(detail)
+            case HoldNotFree():
+                return self._hold(detail)
             case DesignatedUnavailable():
-                return f"none of the designated agents takes kernels: {_some(detail.designated_agent_ids)}"
+                return f"none of the designated agents takes kernels: {a_few(detail.designated_agent_ids)}"
             case ArchitectureUnavailable():
                 return (
                     f"asks for {' and '.join(detail.requested)} on one agent; the agents in question are "
-                    f"{_some(detail.available)}"
+                    f"{a_few(detail.available)}"
                 )
             case NodeShortage():
                 return self._node_shortage(detail, reason)
@@ -78,7 +107,7 @@ class _Wording:
                 )
             case PossiblePlacement():
                 agents = dict.fromkeys(kernel.agent_id for kernel in detail.kernels)
-                return f"fits now on {_some(agents)}; a plan that comes to it will place it"
+                return f"fits now on {a_few(agents)}; a plan that comes to it will place it"
 
     def _breach(self, detail: OwnerBreach) -> str:
         breach: QuotaBreach = detail.breach
@@ -97,6 +126,22 @@ class _Wording:
             f"{owner} occupies {used} of {self._name(breach.slot_index)}; "
             f"{requested} more would pass its limit of {limit}"
         )
+
+    def _hold(self, detail: HoldNotFree) -> str:
+        subject = f"its reservation on agent {detail.agent_id} waits"
+        match detail.obstacle:
+            case None:
+                return f"{subject}: the agent takes no kernels now"
+            case SlotShortage(slot_index=index):
+                requested = self._amount(index, detail.obstacle.requested)
+                available = self._amount(index, detail.obstacle.available)
+                return f"{subject} for {self._name(index)} {requested} (free for it now: {available})"
+            case ContainerShortage(requested=count, used=used, limit=limit):
+                return f"{subject} for containers {count} (free for it now: {limit - used})"
+            case ArchitectureMismatch(requested=architecture, available=found):
+                return f"{subject}: it asks for {architecture}, the agent is {found} now"
+            case NotDesignated():
+                return f"{subject}: the agent is none of the designated ones"
 
     def _node_shortage(self, detail: NodeShortage, reason: WaitingReason) -> str:
         is_whole = reason is WaitingReason.LARGER_THAN_ANY_AGENT
@@ -118,17 +163,7 @@ class _Wording:
 
     def _amount(self, slot_index: int, amount: int) -> str:
         slot_type = self._slot_types.get(slot_index)
-        return str(amount) if slot_type is None else _decimal(amount, slot_type)
-
-
-def _decimal(amount: int, slot_type: SlotType) -> str:
-    if slot_type.display_unit == "B" and slot_type.units_per_whole == 1:
-        # Exact, as the reason may lie in the last byte.
-        for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
-            if amount and amount % 2**power == 0:
-                return f"{amount // 2**power} {unit}"
-    text = format_quantity(amount, slot_type.units_per_whole)
-    return f"{text} {slot_type.display_unit}" if slot_type.display_unit else text
+        return str(amount) if slot_type is None else exact_amount(amount, slot_type)
 
 
 def _unmet(detail: UnmetDependency, reason: WaitingReason) -> str:
@@ -139,10 +174,3 @@ def _unmet(detail: UnmetDependency, reason: WaitingReason) -> str:
         result = "" if detail.result is None else f" with {detail.result.value}"
         return f"{subject}, which ended as {detail.status.value}{result}: this can never be met"
     return f"{subject}, which is {detail.status.value}"
-
-
-def _some(names: Iterable[str]) -> str:
-    """List a few names, and how many more there are, so that the text stays one line."""
-    listed = list(names)
-    rest = len(listed) - _NAMED_AGENTS
-    return ", ".join(listed[:_NAMED_AGENTS]) + (f" and {rest} more" if rest > 0 else "")

@@ -5,7 +5,7 @@ SELECT s.id AS session_id
 FROM sessions AS s
 JOIN scaling_groups AS g ON g.name = s.scaling_group
 WHERE s.scaling_group = $1 AND s.status = 'PENDING'
-  AND greatest(s.status_changed_at, s.requested_start_at) < statement_timestamp() - g.pending_timeout
+  AND statement_timestamp() - greatest(s.status_changed_at, s.requested_start_at) > g.pending_timeout
 ORDER BY s.id
 LIMIT $2
 FOR NO KEY UPDATE OF s

@@ -2,7 +2,7 @@
 -- Parameters: $1 sessions. Index: sessions_pkey.
 SELECT id AS session_id, name, access_key, user_id, project_id, domain_name, priority, session_type,
        cluster_mode, created_at, requested_start_at, designated_agent_ids, retry_count, failed_agent_ids,
-       scaling_group, status
+       scaling_group, status, status_changed_at
 FROM sessions
 WHERE id = ANY ($1::uuid[])
 ORDER BY id

@@ -38,7 +38,7 @@ _WRITES: Mapping[str, tuple[str, str, str]] = {
     "session_dependencies": ("INSERT", "", ""),
     "session_vfolder_mounts": ("INSERT", "", ""),
     "session_history": ("DELETE", "session_id kernel_id from_status to_status reason changed_at", ""),
-    "reservations": ("INSERT DELETE", "", ""),
+    "reservations": ("DELETE", "session_id scaling_group reserved_at", ""),
     "kernel_reservations": ("INSERT DELETE", "", ""),
     "operations": ("INSERT DELETE", "", "result"),
     "scheduler_leases": ("INSERT", "", "holder epoch acquired_at expires_at"),

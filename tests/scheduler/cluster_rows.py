@@ -24,6 +24,8 @@ TABLES: Final = (
     "sessions",
     "kernels",
     "session_dependencies",
+    "reservations",
+    "kernel_reservations",
 )
 
 

@@ -12,6 +12,7 @@ from scheduler_repo.types import (
     OCCUPYING_STATUSES,
     AgentStatus,
     ClusterMode,
+    PreemptionScope,
     SessionResult,
     SessionStatus,
     SessionType,
@@ -62,6 +63,12 @@ def clusters(draw: st.DrawFn) -> ClusterRows:
     session_ids = draw(_some([UUID(int=value << shift) for value in range(1, 13) for shift in (0, 120)], 0, 9))
     policies = draw(_some(_NAMES, 0, 2))
     sessions = [draw(_session(session_id, access_keys, domains)) for session_id in session_ids]
+    kernels = [
+        kernel
+        for number, session in enumerate(sessions)
+        for kernel in draw(_kernels(number, session, agent_ids))
+    ]
+    reservations = draw(_reservations(sessions))
     return {
         "slot_types": [
             {"name": name, "slot_index": index, "units_per_whole": 10**index, "display_unit": f"unit {index}"}
@@ -81,19 +88,24 @@ def clusters(draw: st.DrawFn) -> ClusterRows:
             for slot_name in draw(_some(slot_names, 0, 4))
         ],
         "sessions": sessions,
-        "kernels": [
-            kernel
-            for number, session in enumerate(sessions)
-            for kernel in draw(_kernels(number, session, agent_ids))
-        ],
+        "kernels": kernels,
         "session_dependencies": draw(_dependencies(session_ids)),
+        "reservations": reservations,
+        "kernel_reservations": draw(_kernel_reservations(reservations, kernels, agent_ids)),
     }
 
 
 @st.composite
 def _scaling_group(draw: st.DrawFn, name: str) -> Row:
     timeouts = st.none() | st.sampled_from([timedelta(microseconds=1), timedelta(days=40, seconds=3)])
-    return {"name": name, "is_active": draw(st.booleans()), "pending_timeout": draw(timeouts)}
+    scopes = st.sampled_from([None, *(scope.value for scope in PreemptionScope)])
+    return {
+        "name": name,
+        "is_active": draw(st.booleans()),
+        "pending_timeout": draw(timeouts),
+        "preemption_scope": draw(scopes),
+        "preemption_min_runtime": draw(st.sampled_from([timedelta(), timedelta(days=1, microseconds=1)])),
+    }
 
 
 @st.composite
@@ -151,7 +163,8 @@ def _agent_slot(draw: st.DrawFn, agent_id: str, slot_name: str) -> Row:
 
 @st.composite
 def _session(draw: st.DrawFn, session_id: UUID, access_keys: list[str], domains: list[str]) -> Row:
-    status = draw(st.sampled_from([SessionStatus.PENDING] * 9 + list(SessionStatus)))
+    likely = [SessionStatus.PENDING] * 9 + [SessionStatus.RUNNING] * 4
+    status = draw(st.sampled_from(likely + list(SessionStatus)))
     results = st.sampled_from([None, *(result.value for result in SessionResult)])
     owners = st.integers(0, _OWNERS - 1)
     return {
@@ -170,6 +183,7 @@ def _session(draw: st.DrawFn, session_id: UUID, access_keys: list[str], domains:
         # Of agents that are there or not, in any order.
         "designated_agent_ids": draw(_some(_NAMES, 0, 3)),
         "created_at": draw(_times),
+        "status_changed_at": draw(_times),
         "requested_start_at": draw(st.none() | _times),
     }
 
@@ -203,6 +217,36 @@ def _kernels(draw: st.DrawFn, number: int, session: Row, agent_ids: list[str]) -
             }
         )
     return kernels
+
+
+@st.composite
+def _reservations(draw: st.DrawFn, sessions: list[Row]) -> list[Row]:
+    """Of some sessions, now and then of one that does not wait any more."""
+    waiting = [session for session in sessions if session["status"] == SessionStatus.PENDING]
+    among = draw(st.sampled_from([waiting, waiting, sessions]))
+    reserved = draw(_some(range(len(among)), 0, 3))
+    return [
+        {"session_id": among[place]["id"], "scaling_group": among[place]["scaling_group"]} for place in reserved
+    ]
+
+
+@st.composite
+def _kernel_reservations(
+    draw: st.DrawFn, reservations: list[Row], kernels: list[Row], agent_ids: list[str]
+) -> list[Row]:
+    """Mostly all kernels of a reserved session, on agents of any group; now and then fewer."""
+    if not agent_ids:
+        return []
+    reserved = {reservation["session_id"] for reservation in reservations}
+    return [
+        {
+            "kernel_id": kernel["id"],
+            "session_id": kernel["session_id"],
+            "agent_id": draw(st.sampled_from(agent_ids)),
+        }
+        for kernel in kernels
+        if kernel["session_id"] in reserved and draw(st.integers(0, 9)) > 0
+    ]
 
 
 @st.composite

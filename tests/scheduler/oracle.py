@@ -11,10 +11,14 @@ import asyncpg
 import msgspec
 
 from scheduler_repo.scheduling.data import (
+    AgentGain,
     DatabaseIdentity,
     OwnerUsage,
     PendingKernel,
     PendingSession,
+    PreemptionCandidate,
+    Reservation,
+    ReservedKernel,
     ScalingGroupInfo,
     SchedulableAgent,
     SchedulingData,
@@ -26,6 +30,7 @@ from scheduler_repo.types import (
     AccessKey,
     ClusterMode,
     DomainName,
+    PreemptionScope,
     ProjectId,
     ResourcePolicyName,
     SessionId,
@@ -75,6 +80,8 @@ class _Oracle:
         self.quotas = await self.each("quotas")
         self.policies = {row["name"]: row for row in await self.each("resource_policies")}
         self.dependencies = await self.each("session_dependencies")
+        self.reservations = await self.each("reservations")
+        self.kernel_reservations = await self.each("kernel_reservations")
         self.slots = self.slot_types(await self.each("slot_types"))
 
     async def answer(self, group: str, pending_limit: Optional[int]) -> Optional[SchedulingData]:
@@ -82,6 +89,7 @@ class _Oracle:
         if not groups:
             return None
         pending = [row for row in self.sessions if (row["scaling_group"], row["status"]) == (group, "PENDING")]
+        highest = max([row["priority"] for row in pending], default=None)
         pending.sort(key=lambda row: (-row["priority"], row["created_at"], row["id"].bytes))
         pending = pending if pending_limit is None else pending[:pending_limit]
         agents = [
@@ -90,17 +98,24 @@ class _Oracle:
             if row["scaling_group"] == group and row["status"] == "ALIVE" and row["is_schedulable"]
         ]
         agents.sort(key=lambda row: row["id"].encode())
+        reservations = self.reservations_of(group)
         return SchedulingData(
             database=await self.database(),
             snapshot=SnapshotToken(""),
             observed_at=await self.connection.fetchval("SELECT now()"),
             pending_limit=pending_limit,
             scaling_group=ScalingGroupInfo(
-                groups[0]["name"], groups[0]["is_active"], groups[0]["pending_timeout"]
+                groups[0]["name"],
+                groups[0]["is_active"],
+                groups[0]["pending_timeout"],
+                scope_of(groups[0]),
+                groups[0]["preemption_min_runtime"],
             ),
             slot_types=self.slots,
             pending_sessions=tuple([self.session(row) for row in pending]),
-            agents=tuple([self.agent(row) for row in agents]),
+            agents=tuple([self.agent(row, reservations) for row in agents]),
+            reservations=reservations,
+            preemption_candidates=self.candidates(groups[0], highest),
             access_keys=self.owners("ACCESS_KEY", "access_key", [row["access_key"] for row in pending]),
             users=self.owners("USER", "user_id", [row["user_id"] for row in pending]),
             projects=self.owners("PROJECT", "project_id", [row["project_id"] for row in pending]),
@@ -172,13 +187,72 @@ class _Oracle:
                 return SessionDependency(row["id"], SessionStatus(row["status"]), result)
         return SessionDependency(session_id, None, None)
 
-    def agent(self, row: Row) -> SchedulableAgent:
+    def reservations_of(self, group: str) -> tuple[Reservation, ...]:
+        """Those of the group that hold anything, by position."""
+        rows = [row for row in self.reservations if row["scaling_group"] == group]
+        rows.sort(key=lambda row: row["position"])
+        reservations = []
+        for row in rows:
+            held = []
+            for kernel in sorted(self.kernels, key=lambda kernel: (kernel["kernel_index"], kernel["id"].bytes)):
+                for place in self.kernel_reservations:
+                    if (place["kernel_id"], place["session_id"]) == (kernel["id"], row["session_id"]):
+                        slots = tuple(kernel["requested_slots"])
+                        held.append(ReservedKernel(kernel["id"], place["agent_id"], slots))
+            if held:
+                reservations.append(Reservation(row["session_id"], row["position"], tuple(held)))
+        return tuple(reservations)
+
+    def candidates(self, group: Row, highest: Optional[int]) -> tuple[PreemptionCandidate, ...]:
+        """Who runs and is less important than the most important that waits."""
+        if group["preemption_scope"] is None or highest is None:
+            return ()
+        running = [
+            row
+            for row in self.sessions
+            if (row["scaling_group"], row["status"]) == (group["name"], "RUNNING") and row["priority"] < highest
+        ]
+        # By the last criterion first: sorting keeps the order of equals.
+        running.sort(key=lambda row: row["id"].bytes)
+        running.sort(key=lambda row: row["status_changed_at"], reverse=True)
+        running.sort(key=lambda row: row["priority"])
+        return tuple([self.candidate(row) for row in running])
+
+    def candidate(self, row: Row) -> PreemptionCandidate:
+        kernels = [
+            kernel
+            for kernel in self.kernels
+            if kernel["session_id"] == row["id"] and kernel["status"] in _HOLDING
+        ]
+        agent_ids = sorted({kernel["agent_id"] for kernel in kernels}, key=str.encode)
+        gains = []
+        for agent_id in agent_ids:
+            there = [kernel["occupied_slots"] for kernel in kernels if kernel["agent_id"] == agent_id]
+            gains.append(AgentGain(agent_id, self.summed(there), len(there)))
+        return PreemptionCandidate(
+            session_id=row["id"],
+            access_key=row["access_key"],
+            user_id=row["user_id"],
+            project_id=row["project_id"],
+            domain_name=row["domain_name"],
+            priority=row["priority"],
+            running_since=row["status_changed_at"],
+            gains=tuple(gains),
+        )
+
+    def agent(self, row: Row, reservations: Sequence[Reservation]) -> SchedulableAgent:
         capacity, occupied = [0] * len(self.slots), [0] * len(self.slots)
         for slot in self.agent_slots:
             for slot_type in self.slots:
                 if slot["agent_id"] == row["id"] and slot["slot_name"] == slot_type.name:
                     capacity[slot_type.slot_index] = slot["capacity"]
                     occupied[slot_type.slot_index] = slot["occupied"]
+        reserved = [
+            kernel
+            for reservation in reservations
+            for kernel in reservation.kernels
+            if kernel.agent_id == row["id"]
+        ]
         return SchedulableAgent(
             agent_id=row["id"],
             address=row["address"],
@@ -188,15 +262,26 @@ class _Oracle:
             capacity=tuple(capacity),
             occupied=tuple(occupied),
             occupied_by_kernels=self.held_where("agent_id", row["id"]),
+            reserved=self.summed([kernel.requested_slots for kernel in reserved]),
+            reserved_containers=len(reserved),
         )
 
     def held_where(self, column: str, value: object) -> tuple[int, ...]:
-        """What kernels hold, summed; as long as the slot types, and longer only for an amount beyond them."""
+        """What kernels hold, summed."""
+        return self.summed(
+            [
+                kernel["occupied_slots"]
+                for kernel in self.kernels
+                if kernel[column] == value and kernel["status"] in _HOLDING
+            ]
+        )
+
+    def summed(self, vectors: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """A sum as long as the slot types, and longer only for an amount beyond them."""
         held = [0] * 64
-        for kernel in self.kernels:
-            if kernel[column] == value and kernel["status"] in _HOLDING:
-                for index, amount in enumerate(kernel["occupied_slots"]):
-                    held[index] += amount
+        for vector in vectors:
+            for index, amount in enumerate(vector):
+                held[index] += amount
         while len(held) > len(self.slots) and held[-1] == 0:
             held.pop()
         return tuple(held)
@@ -230,6 +315,11 @@ class _Oracle:
             max_concurrent_sessions=_least([row["max_concurrent_sessions"] for row in rows]),
             max_kernels_per_session=None if policy is None else policy["max_kernels_per_session"],
         )
+
+
+def scope_of(group: Row) -> Optional[PreemptionScope]:
+    scope = group["preemption_scope"]
+    return None if scope is None else PreemptionScope(scope)
 
 
 def _least(limits: Sequence[Optional[int]]) -> Optional[int]:

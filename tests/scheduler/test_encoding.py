@@ -24,6 +24,7 @@ from tests.scheduling.strategies import (
     ACCESS_KEYS,
     X86,
     make_agent,
+    make_candidate,
     make_data,
     make_session,
     make_usage,
@@ -84,9 +85,13 @@ class TestRoundTrip:
         assert (decoded.data, decoded.lifetime_ms) == (data, lifetime_ms)
 
     @pytest.mark.parametrize("sessions", [0, 1, CHUNK_ROWS, CHUNK_ROWS + 1])
-    def test_queues_of_one_chunk_and_of_more(self, sessions: int) -> None:
+    def test_sessions_of_one_chunk_and_of_more(self, sessions: int) -> None:
         # given
-        data = make_data((), tuple(make_session(number, (1,)) for number in range(sessions)))
+        data = make_data(
+            (),
+            tuple(make_session(number, (1,)) for number in range(sessions)),
+            preemption_candidates=tuple(make_candidate(number) for number in range(sessions)),
+        )
         # when
         decoded = finish(decode_scheduling_data(finish(encode_scheduling_data(data, 1))))
         # then
@@ -132,7 +137,7 @@ class TestBrokenBytes:
         # given
         version = msgspec.msgpack.encode(FORMAT_VERSION)
         # when / then
-        look_at(b"\x94" + version + nesting * 200_000)
+        look_at(b"\x95" + version + nesting * 200_000)
 
     def test_other_format_version_is_none(self) -> None:
         # given

@@ -46,6 +46,9 @@ class TestAgainstTheOracle:
             assert data == as_naive(data, naive)
             event(f"pending sessions: {min(len(data.pending_sessions), 3)}")
             event(f"agents: {min(len(data.agents), 2)}")
+            event(f"reservations: {min(len(data.reservations), 2)}")
+            event(f"reserved on agents: {any(agent.reserved_containers for agent in data.agents)}")
+            event(f"preemption candidates: {min(len(data.preemption_candidates), 2)}")
 
     @on_one_database
     @given(cluster=clusters())

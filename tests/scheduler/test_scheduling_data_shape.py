@@ -23,6 +23,7 @@ from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster, synthetic_queue
 from tests.databases import DriverConnection
+from tests.scheduler.past_and_present import run_sessions
 
 QUERY_FILES = sorted((SQL_ROOT / "queries").glob("*.sql"))
 ROW_TYPES: dict[Statement, type[NamedTuple]] = {
@@ -35,6 +36,8 @@ ROW_TYPES: dict[Statement, type[NamedTuple]] = {
     reading.SCHEDULABLE_AGENTS: raw.SchedulableAgentRow,
     reading.SCHEDULABLE_AGENT_SLOTS: raw.AgentSlotRow,
     reading.AGENT_OCCUPANCY: raw.AgentOccupancyRow,
+    reading.RESERVATIONS: raw.ReservationRow,
+    reading.PREEMPTION_CANDIDATES: raw.PreemptionCandidateRow,
     reading.OWNER_OCCUPANCY: raw.OwnerOccupancyRow,
     reading.OWNER_SESSION_COUNTS: raw.OwnerSessionCountRow,
     reading.OWNER_LIMITS: raw.OwnerLimitsRow,
@@ -45,6 +48,17 @@ LOCKED_ROW_TYPES: dict[str, type[NamedTuple]] = {
     "lock_agents": raw.SchedulableAgentRow,
     "lock_agent_slots": raw.AgentSlotRow,
 }
+TURN_PREEMPTION_ON = """
+UPDATE scaling_groups SET preemption_scope = 'GROUP';
+UPDATE sessions SET priority = -1 WHERE status = 'RUNNING';
+"""
+RESERVE_FOR_ONE = """
+INSERT INTO reservations (session_id, scaling_group)
+SELECT id, scaling_group FROM sessions WHERE status = 'PENDING' ORDER BY id LIMIT 1;
+INSERT INTO kernel_reservations (kernel_id, session_id, agent_id)
+SELECT k.id, r.session_id, (SELECT min(id) FROM agents)
+FROM reservations AS r JOIN kernels AS k ON k.session_id = r.session_id;
+"""
 SCALARS = (bool, int, str, UUID, datetime, timedelta, type(None))
 
 
@@ -73,9 +87,17 @@ async def queries_of(engine: ExtendedAsyncSAEngine) -> AsyncIterator[list[str]]:
 
 class TestImmutability:
     @pytest.fixture
-    async def data(self, engine: ExtendedAsyncSAEngine, db_source: SchedulerDBSource) -> SchedulingData:
-        """A queue with every feature, partly placed, so that nothing in the answer is empty."""
+    async def data(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        db_source: SchedulerDBSource,
+        owner_connection: DriverConnection,
+    ) -> SchedulingData:
+        """A queue with every feature, partly running and reserved, so that nothing in the answer is empty."""
         await ClusterRepository(ClusterDBSource(engine)).load_cluster(synthetic_cluster(20, 400, seed=3))
+        await run_sessions(owner_connection, 50)
+        await owner_connection.execute(TURN_PREEMPTION_ON)
+        await owner_connection.execute(RESERVE_FOR_ONE)
         return (await db_source.get_scheduling_data(DEFAULT_SCALING_GROUP)).data
 
     async def test_only_frozen_structs_tuples_and_scalars(self, data: SchedulingData) -> None:
@@ -96,7 +118,7 @@ class TestImmutability:
     async def test_nothing_can_be_written_through(self, data: SchedulingData) -> None:
         # given
         structs = {type(value): value for value in walk(data) if isinstance(value, msgspec.Struct)}
-        assert len(structs) == 9
+        assert len(structs) == 13
         for value in structs.values():
             for field in msgspec.structs.fields(value):
                 # when / then

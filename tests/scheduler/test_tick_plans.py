@@ -18,6 +18,19 @@ from tests.scheduler.past_and_present import finish_sessions, run_sessions
 FINISHED = 20_000
 PENDING = 300
 RUNNING = 300
+# A third of what runs may be preempted; a few of those that wait hold their place.
+LESS_IMPORTANT = """
+UPDATE scaling_groups SET preemption_scope = 'GROUP';
+UPDATE sessions SET priority = -(abs(hashtext(id::text)) % 3) + 100 WHERE status = 'RUNNING';
+UPDATE sessions SET priority = 99 WHERE status = 'PENDING';
+"""
+RESERVATIONS = """
+INSERT INTO reservations (session_id, scaling_group)
+SELECT id, scaling_group FROM sessions WHERE status = 'PENDING' ORDER BY id LIMIT 10;
+INSERT INTO kernel_reservations (kernel_id, session_id, agent_id)
+SELECT k.id, r.session_id, (SELECT min(id) FROM agents)
+FROM reservations AS r JOIN kernels AS k ON k.session_id = r.session_id;
+"""
 LARGE_TABLES = {"sessions", "kernels", "session_dependencies", "session_history"}
 
 
@@ -48,6 +61,8 @@ class TestPlans:
         cluster = synthetic_cluster(40, PENDING + RUNNING, seed=5)
         await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster)
         await run_sessions(owner_connection, RUNNING)
+        await owner_connection.execute(LESS_IMPORTANT)
+        await owner_connection.execute(RESERVATIONS)
         await finish_sessions(owner_connection, FINISHED)
         await owner_connection.execute("ANALYZE")
         return engine
@@ -75,20 +90,29 @@ class TestPlans:
             reading.SCHEDULABLE_AGENTS: (group,),
             reading.SCHEDULABLE_AGENT_SLOTS: (group,),
             reading.AGENT_OCCUPANCY: (group,),
+            reading.RESERVATIONS: (group,),
+            reading.PREEMPTION_CANDIDATES: (group,),
             reading.OWNER_OCCUPANCY: owners,
             reading.OWNER_SESSION_COUNTS: owners,
             reading.OWNER_LIMITS: owners,
         }
 
+    async def plan(
+        self, driver: DriverConnection, statement: Statement, values: tuple[object, ...], options: str = ""
+    ) -> Mapping[str, Any]:
+        """The plan of a statement with these parameters."""
+        await driver.execute(f"PREPARE planned AS {statement.text}")
+        given = f" ({', '.join(literal(value) for value in values)})" if values else ""
+        (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON{options}) EXECUTE planned{given}")
+        await driver.execute("DEALLOCATE planned")
+        plan: Mapping[str, Any] = answer["Plan"]
+        return plan
+
     async def scans(
         self, driver: DriverConnection, statement: Statement, values: tuple[object, ...]
     ) -> set[str]:
         """What the statement reads from end to end, with these parameters."""
-        await driver.execute(f"PREPARE planned AS {statement.text}")
-        given = f" ({', '.join(literal(value) for value in values)})" if values else ""
-        (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned{given}")
-        await driver.execute("DEALLOCATE planned")
-        return sequential_scans(answer["Plan"])
+        return sequential_scans(await self.plan(driver, statement, values))
 
     async def test_no_sequential_scan_of_what_grows_with_history(
         self,
@@ -110,6 +134,36 @@ class TestPlans:
                     scans = await self.scans(driver, statement, values)
                     # then
                     assert not scans & LARGE_TABLES, f"{statement.name}, {mode}"
+
+    async def test_candidates_are_found_by_the_indexes_of_what_runs_and_waits(
+        self, engine_with_history: ExtendedAsyncSAEngine
+    ) -> None:
+        async with engine_with_history.begin_readonly_session() as db_sess:
+            driver = driver_connection(db_sess)
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                await driver.execute(f"SET LOCAL plan_cache_mode = {mode}")
+                # when
+                plan = await self.plan(
+                    driver, reading.PREEMPTION_CANDIDATES, (DEFAULT_SCALING_GROUP,), ", ANALYZE"
+                )
+                # then
+                assert plan["Actual Rows"] > RUNNING // 10
+                indexes = {node.get("Index Name") for node in nodes(plan)}
+                assert {"sessions_running_idx", "sessions_pending_idx"} <= indexes, mode
+
+    async def test_no_running_session_is_looked_at_where_preemption_is_off(
+        self, engine_with_history: ExtendedAsyncSAEngine, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await owner_connection.execute("UPDATE scaling_groups SET preemption_scope = NULL")
+        async with engine_with_history.begin_readonly_session() as db_sess:
+            # when
+            plan = await self.plan(
+                driver_connection(db_sess), reading.PREEMPTION_CANDIDATES, (DEFAULT_SCALING_GROUP,), ", ANALYZE"
+            )
+        # then
+        executed = {node.get("Relation Name") for node in nodes(plan) if node["Actual Loops"]} - {None}
+        assert executed == {"scaling_groups"}
 
     async def test_a_plan_that_scans_is_seen(self, engine_with_history: ExtendedAsyncSAEngine) -> None:
         # given

@@ -1,17 +1,23 @@
 """Small random snapshots, in which every reason for waiting is likely."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Optional
 from uuid import UUID
 
+import msgspec
 from hypothesis import strategies as st
 
 from scheduler_repo.scheduling.data import (
+    AgentGain,
     DatabaseIdentity,
     OwnerT,
     OwnerUsage,
     PendingKernel,
     PendingSession,
+    PreemptionCandidate,
+    Reservation,
+    ReservedKernel,
     ScalingGroupInfo,
     SchedulableAgent,
     SchedulingData,
@@ -26,6 +32,7 @@ from scheduler_repo.types import (
     ClusterMode,
     DomainName,
     KernelId,
+    PreemptionScope,
     ProjectId,
     ScalingGroupName,
     SessionId,
@@ -67,7 +74,16 @@ def make_agent(
     max_containers: Optional[int] = None,
 ) -> SchedulableAgent:
     return SchedulableAgent(
-        AgentId(agent_id), "10.0.0.1:6001", architecture, running, max_containers, capacity, occupied, occupied
+        AgentId(agent_id),
+        "10.0.0.1:6001",
+        architecture,
+        running,
+        max_containers,
+        capacity,
+        occupied,
+        occupied,
+        (0, 0, 0),
+        0,
     )
 
 
@@ -124,6 +140,10 @@ def make_data(
     sessions: tuple[PendingSession, ...] = (),
     *,
     is_active: bool = True,
+    reservations: tuple[Reservation, ...] = (),
+    preemption_scope: Optional[PreemptionScope] = None,
+    preemption_min_runtime: timedelta = timedelta(),
+    preemption_candidates: tuple[PreemptionCandidate, ...] = (),
     access_keys: Optional[tuple[OwnerUsage[AccessKey], ...]] = None,
     users: Optional[tuple[OwnerUsage[UserId], ...]] = None,
     projects: Optional[tuple[OwnerUsage[ProjectId], ...]] = None,
@@ -134,15 +154,63 @@ def make_data(
         SnapshotToken("1:1:"),
         OBSERVED_AT,
         None,
-        ScalingGroupInfo(ScalingGroupName("gpu-pool"), is_active, None),
+        ScalingGroupInfo(
+            ScalingGroupName("gpu-pool"), is_active, None, preemption_scope, preemption_min_runtime
+        ),
         SLOT_TYPES,
         sessions,
-        agents,
+        tuple(_with_reserved(agent, reservations) for agent in agents),
+        reservations,
+        preemption_candidates,
         access_keys or tuple(make_usage(owner) for owner in ACCESS_KEYS),
         users or tuple(make_usage(owner) for owner in USERS),
         projects or tuple(make_usage(owner) for owner in PROJECTS),
         domains or tuple(make_usage(owner) for owner in DOMAINS),
     )
+
+
+def make_reservation(session: PendingSession, position: int, *agent_ids: str) -> Reservation:
+    """Hold the session's kernels, by index, on these agents."""
+    return Reservation(
+        session.session_id,
+        position,
+        tuple(
+            ReservedKernel(kernel.kernel_id, AgentId(agent_id), kernel.requested_slots)
+            for kernel, agent_id in zip(session.kernels, agent_ids, strict=True)
+        ),
+    )
+
+
+def make_candidate(
+    number: int,
+    owners: tuple[int, int, int, int] = (0, 0, 0, 0),
+    priority: int = 1,
+    running_since: datetime = OBSERVED_AT,
+) -> PreemptionCandidate:
+    return PreemptionCandidate(
+        SessionId(UUID(int=number)),
+        ACCESS_KEYS[owners[0]],
+        USERS[owners[1]],
+        PROJECTS[owners[2]],
+        DOMAINS[owners[3]],
+        priority,
+        running_since,
+        (AgentGain(AGENT_IDS[0], (1, 1, 0), 1),),
+    )
+
+
+def _with_reserved(agent: SchedulableAgent, reservations: tuple[Reservation, ...]) -> SchedulableAgent:
+    kernels = [
+        kernel
+        for reservation in reservations
+        for kernel in reservation.kernels
+        if kernel.agent_id == agent.agent_id
+    ]
+    if not kernels:
+        return agent
+    vectors = [kernel.requested_slots for kernel in kernels]
+    reserved = tuple(sum(amounts) for amounts in zip_longest((0, 0, 0), *vectors, fillvalue=0))
+    return msgspec.structs.replace(agent, reserved=reserved, reserved_containers=len(kernels))
 
 
 @st.composite
@@ -220,3 +288,26 @@ def scheduling_data(draw: st.DrawFn) -> SchedulingData:
         projects=tuple(draw(usages(owner)) for owner in PROJECTS),
         domains=tuple(draw(usages(owner)) for owner in DOMAINS),
     )
+
+
+@st.composite
+def reserved_scheduling_data(draw: st.DrawFn) -> SchedulingData:
+    """A snapshot in which some sessions, of the queue or behind it, hold places on agents there or gone."""
+    data = draw(scheduling_data())
+    waiting = [*data.pending_sessions, draw(pending_sessions(90))]
+    holders = draw(st.lists(st.sampled_from(waiting), max_size=4, unique_by=lambda each: each.session_id))
+    # Mostly agents that are there; now and then one that is not, or kernels that are not all of the session's.
+    known = [agent.agent_id for agent in data.agents] * 3
+    agent_ids = st.sampled_from([*known, AGENT_IDS[5]])
+    reservations = []
+    for position, session in enumerate(holders, start=3):
+        one = draw(agent_ids)
+        spread = session.cluster_mode is ClusterMode.MULTI_NODE and draw(st.booleans())
+        held = [draw(agent_ids) if spread else one for _ in session.kernels]
+        reservation = make_reservation(session, position, *held)
+        if draw(st.integers(0, 9)) == 0:
+            reservation = msgspec.structs.replace(reservation, kernels=reservation.kernels[1:])
+        if reservation.kernels:
+            reservations.append(reservation)
+    agents_with = tuple(_with_reserved(agent, tuple(reservations)) for agent in data.agents)
+    return msgspec.structs.replace(data, agents=agents_with, reservations=tuple(reservations))

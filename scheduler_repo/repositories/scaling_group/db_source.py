@@ -59,8 +59,18 @@ class ScalingGroupDBSource:
 
 async def insert_scaling_groups(db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:
     """Add groups in the session's transaction."""
-    rows = [(group.name, group.is_active, group.pending_timeout) for group in groups]
-    await copy_rows(db_sess, "scaling_groups", ("name", "is_active", "pending_timeout"), rows)
+    columns = ("name", "is_active", "pending_timeout", "preemption_scope", "preemption_min_runtime")
+    rows = [
+        (
+            group.name,
+            group.is_active,
+            group.pending_timeout,
+            group.preemption_scope,
+            group.preemption_min_runtime,
+        )
+        for group in groups
+    ]
+    await copy_rows(db_sess, "scaling_groups", columns, rows)
 
 
 async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:

@@ -3,9 +3,14 @@
 Locks are taken in one order by every writer: sessions by id, owners' quota rows, agents, agent slots. What is
 judged is read after the locks, by later statements: at READ COMMITTED these see what the last holder of a
 lock committed.
+
+Reservations are made only under the locks of the agents that they hold on, so those of a batch's agents are all
+seen, and none is added meanwhile. They end without these locks, with their session's change or release: that
+only frees, so a batch that still saw one is at worst refused what it might have had.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
@@ -19,9 +24,17 @@ from scheduler_repo.repositories.scheduler.ledger import (
 from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.scheduling.gate import Decisions, LockedSession, LockedState, decide
-from scheduler_repo.scheduling.raw import PendingSessionRow, RawSchedulingData, SchedulableAgentRow
+from scheduler_repo.scheduling.raw import (
+    PendingSessionRow,
+    PreemptionCandidateRow,
+    RawSchedulingData,
+    SchedulableAgentRow,
+)
 from scheduler_repo.scheduling.transforms import build_scheduling_data, finish, pending_owners
-from scheduler_repo.types import AgentStatus, ScalingGroupName, SessionStatus
+from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus
+
+if TYPE_CHECKING:
+    from asyncpg import Record
 
 LOCK_SESSIONS = load_statement("lock_sessions")
 LOCK_QUOTAS = load_statement("lock_quotas")
@@ -35,8 +48,11 @@ _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 async def allocate_batch(
     write: OpenWrite, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
 ) -> AllocationResult:
-    """Place what still holds of a batch; costs 16 statements, whatever its size."""
-    decisions = decide(allocations, await _locked_state(write.db_sess, scaling_group, allocations))
+    """Place what still holds of a batch; costs 17 statements, whatever its size."""
+    session_ids = sorted({allocation.session_id for allocation in allocations})
+    agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
+    sessions = await fetch_rows(write.db_sess, LOCK_SESSIONS, session_ids)
+    decisions = decide(allocations, await locked_state(write.db_sess, scaling_group, sessions, agent_ids))
     if decisions.accepted:
         await _write(write.db_sess, decisions)
     return AllocationResult(
@@ -46,12 +62,19 @@ async def allocate_batch(
     )
 
 
-async def _locked_state(
-    db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+async def locked_state(
+    db_sess: SASession,
+    scaling_group: ScalingGroupName,
+    sessions: "Sequence[Record]",
+    agent_ids: Sequence[AgentId],
+    running: Sequence[PreemptionCandidateRow] = (),
 ) -> LockedState:
-    session_ids = sorted({allocation.session_id for allocation in allocations})
-    agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
-    sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
+    """Lock the owners and the agents of a batch and read what it is judged by.
+
+    ``sessions`` are the batch's rows of lock_sessions.sql, ``agent_ids`` is ordered; ``running`` are the
+    kernels of those that it would have ended. Raises ScalingGroupNotFound. Costs 12 statements.
+    """
+    session_ids = [row["session_id"] for row in sessions]
     pending = [
         row[:_SESSION_WIDTH]
         for row in sessions
@@ -87,6 +110,8 @@ async def _locked_state(
         agents=open_agents,
         agent_slots=[row for row in agent_slots if row[0] in open_ids],
         agent_occupancy=(),
+        reservations=await fetch_rows(db_sess, reading.RESERVATIONS, scaling_group),
+        preemption_candidates=running,
         owners=owners,
         owner_occupancy=await fetch_rows(db_sess, reading.OWNER_OCCUPANCY, *owner_ids),
         owner_session_counts=await fetch_rows(db_sess, reading.OWNER_SESSION_COUNTS, *owner_ids),

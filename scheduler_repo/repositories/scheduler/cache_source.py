@@ -22,7 +22,7 @@ from scheduler_repo.scheduling.encoding import (
 )
 from scheduler_repo.scheduling.transforms import finish_in_slices
 from scheduler_repo.settings import CacheSettings
-from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.types import ScalingGroupName, TransactionId
 
 _logger = logging.getLogger(__name__)
 _KEY_PREFIX = "scheduler_repo:scheduling_data:"
@@ -98,9 +98,14 @@ class SchedulerCacheSource:
         self.outcomes: Counter[CacheOutcome] = Counter()
 
     async def get_scheduling_data(
-        self, scaling_group: ScalingGroupName, max_staleness: float = 0
+        self,
+        scaling_group: ScalingGroupName,
+        max_staleness: float = 0,
+        after: Optional[TransactionId] = None,
     ) -> TimedSchedulingData:
         """Return the group's state, at most ``max_staleness`` seconds old; 0 always asks the database.
+
+        An entry that has not seen the write ``after``, where one is given, is too old.
 
         The database's answer is stored in the background, so a slow Redis costs the caller nothing then.
         Raises InvalidInput for a negative or unordered ``max_staleness`` and what the database source raises.
@@ -109,6 +114,8 @@ class SchedulerCacheSource:
         check_staleness(max_staleness)
         if max_staleness > 0:
             outcome, data = await self._look_up(scaling_group, max_staleness)
+            if data is not None and after is not None and not data.has_seen(after):
+                outcome, data = CacheOutcome.TOO_OLD, None
             self.outcomes[outcome] += 1
             if data is not None:
                 return TimedSchedulingData(data, 0.0, 0.0)

@@ -13,7 +13,7 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scheduler.allocating import allocate_batch
 from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, fetch_raw_scheduling_data
-from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group
+from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group, check_text
 from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.scheduling.data import DatabaseIdentity, SchedulingData
 from scheduler_repo.scheduling.lease import Lease
@@ -48,7 +48,7 @@ class SchedulerDBSource:
         """Read what one tick of a group needs, true of one instant.
 
         Raises ScalingGroupNotFound, InvalidInput for a ``pending_limit`` below 1, and the errors of the
-        database layer. Costs 12 statements in one transaction, whatever the size; time grows with the group's
+        database layer. Costs 14 statements in one transaction, whatever the size; time grows with the group's
         pending kernels and agents and with the cluster's occupying kernels, not with what has finished.
         """
         if pending_limit is not None and (
@@ -88,12 +88,15 @@ class SchedulerDBSource:
 
         Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease of another
         group or an id that is none, and the errors of the database layer; then nothing was written, save after
-        OutcomeUnknown. Costs 18 statements in one transaction, one more with a lease; time grows with the batch
+        OutcomeUnknown. Costs 19 statements in one transaction, one more with a lease; time grows with the batch
         and with the cluster's occupying kernels.
         """
         check_lease_group(lease, scaling_group)
         check_ids("session", [allocation.session_id for allocation in allocations])
         check_ids("kernel", [kernel.kernel_id for allocation in allocations for kernel in allocation.kernels])
+        for allocation in allocations:
+            for kernel in allocation.kernels:
+                check_text(kernel.agent_id, "agent id")
         if not allocations:
             return AllocationResult((), ())
         return await _ALLOCATE_SESSIONS.run(

@@ -1,0 +1,30 @@
+"""The repository of reservations on a migrated database, in the scheduler's role."""
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
+from scheduler_repo.repositories.reservation.repository import ReservationRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from tests.databases import DriverConnection
+from tests.reservation.contest import Contest
+from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+
+__all__ = ["contest", "db_source", "engine", "lifecycle", "load", "owner_connection", "reservations"]
+
+
+@pytest.fixture
+def reservations(engine: ExtendedAsyncSAEngine) -> ReservationRepository:
+    return ReservationRepository(ReservationDBSource(engine))
+
+
+@pytest.fixture
+def contest(
+    load: Load,
+    db_source: SchedulerDBSource,
+    lifecycle: LifecycleDBSource,
+    reservations: ReservationRepository,
+    owner_connection: DriverConnection,
+) -> Contest:
+    return Contest(load, db_source, lifecycle, reservations, owner_connection)
