@@ -10,16 +10,27 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "create_engine",
     ),
     "scheduler_repo.errors": ("SchedulerRepoError",),
+    "scheduler_repo.leadership": ("LeaseKeeper",),
     "scheduler_repo.loop": (
         "SchedulerLoop",
         "Tick",
     ),
     "scheduler_repo.repositories.agent.db_source": ("AgentDBSource",),
     "scheduler_repo.repositories.agent.repository": ("AgentRepository",),
+    "scheduler_repo.repositories.audit.db_source": ("AuditDBSource",),
+    "scheduler_repo.repositories.audit.repository": ("AuditRepository",),
     "scheduler_repo.repositories.cluster.db_source": ("ClusterDBSource",),
     "scheduler_repo.repositories.cluster.repository": ("ClusterRepository",),
+    "scheduler_repo.repositories.lease.db_source": ("LeaseDBSource",),
+    "scheduler_repo.repositories.lease.repository": ("LeaseRepository",),
+    "scheduler_repo.repositories.lifecycle.db_source": ("LifecycleDBSource",),
+    "scheduler_repo.repositories.lifecycle.repository": ("LifecycleRepository",),
     "scheduler_repo.repositories.owner.db_source": ("OwnerDBSource",),
     "scheduler_repo.repositories.owner.repository": ("OwnerRepository",),
+    "scheduler_repo.repositories.reservation.db_source": ("ReservationDBSource",),
+    "scheduler_repo.repositories.reservation.repository": ("ReservationRepository",),
+    "scheduler_repo.repositories.retention.db_source": ("RetentionDBSource",),
+    "scheduler_repo.repositories.retention.repository": ("RetentionRepository",),
     "scheduler_repo.repositories.scaling_group.db_source": ("ScalingGroupDBSource",),
     "scheduler_repo.repositories.scaling_group.repository": ("ScalingGroupRepository",),
     "scheduler_repo.repositories.scheduler.cache_source": (
@@ -30,6 +41,17 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "scheduler_repo.repositories.scheduler.repository": ("SchedulerRepository",),
     "scheduler_repo.repositories.session.db_source": ("SessionDBSource",),
     "scheduler_repo.repositories.session.repository": ("SessionRepository",),
+    "scheduler_repo.scheduling.agent_life": (
+        "AgentRejectionCode",
+        "AgentReport",
+        "AgentReportResult",
+        "AgentTransitionResult",
+        "HeartbeatResult",
+        "LostSessionAction",
+        "RecoveryResult",
+        "RejectedAgentTransition",
+        "ShrunkAgent",
+    ),
     "scheduler_repo.scheduling.allocation": (
         "AllocationResult",
         "KernelAllocation",
@@ -37,14 +59,44 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "RejectionCode",
         "SessionAllocation",
     ),
+    "scheduler_repo.scheduling.audit": (
+        "AuditReport",
+        "RepairReport",
+    ),
     "scheduler_repo.scheduling.data": ("SchedulingData",),
+    "scheduler_repo.scheduling.explanation": (
+        "SessionExplanation",
+        "explain_session",
+    ),
+    "scheduler_repo.scheduling.lease": ("Lease",),
+    "scheduler_repo.scheduling.lifecycle": (
+        "DispatchResult",
+        "RejectedTransition",
+        "SessionDispatch",
+        "SessionEnd",
+        "SessionRetry",
+        "SessionStart",
+        "TransitionRejectionCode",
+        "TransitionResult",
+        "UndispatchedSession",
+    ),
     "scheduler_repo.scheduling.planner": (
         "BestFitPlanner",
         "Planner",
     ),
+    "scheduler_repo.scheduling.preemption": (
+        "may_preempt",
+        "preemptible",
+    ),
+    "scheduler_repo.scheduling.reservation": (
+        "ReservationResult",
+        "SessionReservation",
+    ),
+    "scheduler_repo.scheduling.retention": ("PurgeResult",),
     "scheduler_repo.scheduling.waiting": (
         "WaitingReason",
         "WaitingSession",
+        "waiting_reason",
         "waiting_reasons",
     ),
     "scheduler_repo.scheduling.waiting_text": ("describe",),
@@ -75,14 +127,27 @@ if TYPE_CHECKING:
     from scheduler_repo.database.engine import ExtendedAsyncSAEngine as ExtendedAsyncSAEngine
     from scheduler_repo.database.engine import create_engine as create_engine
     from scheduler_repo.errors import SchedulerRepoError as SchedulerRepoError
+    from scheduler_repo.leadership import LeaseKeeper as LeaseKeeper
     from scheduler_repo.loop import SchedulerLoop as SchedulerLoop
     from scheduler_repo.loop import Tick as Tick
     from scheduler_repo.repositories.agent.db_source import AgentDBSource as AgentDBSource
     from scheduler_repo.repositories.agent.repository import AgentRepository as AgentRepository
+    from scheduler_repo.repositories.audit.db_source import AuditDBSource as AuditDBSource
+    from scheduler_repo.repositories.audit.repository import AuditRepository as AuditRepository
     from scheduler_repo.repositories.cluster.db_source import ClusterDBSource as ClusterDBSource
     from scheduler_repo.repositories.cluster.repository import ClusterRepository as ClusterRepository
+    from scheduler_repo.repositories.lease.db_source import LeaseDBSource as LeaseDBSource
+    from scheduler_repo.repositories.lease.repository import LeaseRepository as LeaseRepository
+    from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource as LifecycleDBSource
+    from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository as LifecycleRepository
     from scheduler_repo.repositories.owner.db_source import OwnerDBSource as OwnerDBSource
     from scheduler_repo.repositories.owner.repository import OwnerRepository as OwnerRepository
+    from scheduler_repo.repositories.reservation.db_source import ReservationDBSource as ReservationDBSource
+    from scheduler_repo.repositories.reservation.repository import (
+        ReservationRepository as ReservationRepository,
+    )
+    from scheduler_repo.repositories.retention.db_source import RetentionDBSource as RetentionDBSource
+    from scheduler_repo.repositories.retention.repository import RetentionRepository as RetentionRepository
     from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource as ScalingGroupDBSource
     from scheduler_repo.repositories.scaling_group.repository import (
         ScalingGroupRepository as ScalingGroupRepository,
@@ -93,16 +158,45 @@ if TYPE_CHECKING:
     from scheduler_repo.repositories.scheduler.repository import SchedulerRepository as SchedulerRepository
     from scheduler_repo.repositories.session.db_source import SessionDBSource as SessionDBSource
     from scheduler_repo.repositories.session.repository import SessionRepository as SessionRepository
+    from scheduler_repo.scheduling.agent_life import AgentRejectionCode as AgentRejectionCode
+    from scheduler_repo.scheduling.agent_life import AgentReport as AgentReport
+    from scheduler_repo.scheduling.agent_life import AgentReportResult as AgentReportResult
+    from scheduler_repo.scheduling.agent_life import AgentTransitionResult as AgentTransitionResult
+    from scheduler_repo.scheduling.agent_life import HeartbeatResult as HeartbeatResult
+    from scheduler_repo.scheduling.agent_life import LostSessionAction as LostSessionAction
+    from scheduler_repo.scheduling.agent_life import RecoveryResult as RecoveryResult
+    from scheduler_repo.scheduling.agent_life import RejectedAgentTransition as RejectedAgentTransition
+    from scheduler_repo.scheduling.agent_life import ShrunkAgent as ShrunkAgent
     from scheduler_repo.scheduling.allocation import AllocationResult as AllocationResult
     from scheduler_repo.scheduling.allocation import KernelAllocation as KernelAllocation
     from scheduler_repo.scheduling.allocation import RejectedAllocation as RejectedAllocation
     from scheduler_repo.scheduling.allocation import RejectionCode as RejectionCode
     from scheduler_repo.scheduling.allocation import SessionAllocation as SessionAllocation
+    from scheduler_repo.scheduling.audit import AuditReport as AuditReport
+    from scheduler_repo.scheduling.audit import RepairReport as RepairReport
     from scheduler_repo.scheduling.data import SchedulingData as SchedulingData
+    from scheduler_repo.scheduling.explanation import SessionExplanation as SessionExplanation
+    from scheduler_repo.scheduling.explanation import explain_session as explain_session
+    from scheduler_repo.scheduling.lease import Lease as Lease
+    from scheduler_repo.scheduling.lifecycle import DispatchResult as DispatchResult
+    from scheduler_repo.scheduling.lifecycle import RejectedTransition as RejectedTransition
+    from scheduler_repo.scheduling.lifecycle import SessionDispatch as SessionDispatch
+    from scheduler_repo.scheduling.lifecycle import SessionEnd as SessionEnd
+    from scheduler_repo.scheduling.lifecycle import SessionRetry as SessionRetry
+    from scheduler_repo.scheduling.lifecycle import SessionStart as SessionStart
+    from scheduler_repo.scheduling.lifecycle import TransitionRejectionCode as TransitionRejectionCode
+    from scheduler_repo.scheduling.lifecycle import TransitionResult as TransitionResult
+    from scheduler_repo.scheduling.lifecycle import UndispatchedSession as UndispatchedSession
     from scheduler_repo.scheduling.planner import BestFitPlanner as BestFitPlanner
     from scheduler_repo.scheduling.planner import Planner as Planner
+    from scheduler_repo.scheduling.preemption import may_preempt as may_preempt
+    from scheduler_repo.scheduling.preemption import preemptible as preemptible
+    from scheduler_repo.scheduling.reservation import ReservationResult as ReservationResult
+    from scheduler_repo.scheduling.reservation import SessionReservation as SessionReservation
+    from scheduler_repo.scheduling.retention import PurgeResult as PurgeResult
     from scheduler_repo.scheduling.waiting import WaitingReason as WaitingReason
     from scheduler_repo.scheduling.waiting import WaitingSession as WaitingSession
+    from scheduler_repo.scheduling.waiting import waiting_reason as waiting_reason
     from scheduler_repo.scheduling.waiting import waiting_reasons as waiting_reasons
     from scheduler_repo.scheduling.waiting_text import describe as describe
     from scheduler_repo.settings import CacheSettings as CacheSettings

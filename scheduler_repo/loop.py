@@ -8,14 +8,20 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.leadership import LeaseKeeper
+from scheduler_repo.metrics import show_audit
+from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.allocation import RejectedAllocation, SessionAllocation
+from scheduler_repo.scheduling.audit import AuditReport
 from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.planner import Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
 
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.
 DEFAULT_BATCH_SIZE = 1_000
+DEFAULT_AUDIT_EVERY = 100
 
 
 class TickTimes(msgspec.Struct, frozen=True):
@@ -28,13 +34,14 @@ class TickTimes(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """What one tick saw and did."""
+    """What one tick saw and did; ``audit`` is set where one was due."""
 
     number: int
     data: SchedulingData
     allocated: tuple[SessionId, ...]
     rejected: tuple[RejectedAllocation, ...]
     times: TickTimes
+    audit: Optional[AuditReport] = None
 
 
 class BatchProgress(msgspec.Struct, frozen=True):
@@ -58,27 +65,41 @@ class SchedulerLoop:
         *,
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_batch: Optional[Callable[[BatchProgress], None]] = None,
+        lease_keeper: Optional[LeaseKeeper] = None,
+        audit: Optional[AuditRepository] = None,
+        audit_every: int = DEFAULT_AUDIT_EVERY,
     ) -> None:
         """Take what to read, decide and write with; ``batch_size`` sessions are written per transaction.
 
-        ``on_batch`` is called after each batch. Raises InvalidInput for a ``batch_size`` below 1.
+        ``on_batch`` is called after each batch. With ``lease_keeper``, inside whose block the loop then runs,
+        every write names its lease. With ``audit``, every ``audit_every`` ticks the database is audited and
+        what differs exported as the metric scheduler_repo_audit_findings. Raises InvalidInput for a number
+        below 1.
         """
         if batch_size < 1:
             raise InvalidInput(f"batch_size {batch_size} places nothing; give 1 or more")
+        if audit_every < 1:
+            raise InvalidInput(f"audit_every {audit_every} is no number of ticks; give 1 or more")
         self._repository = repository
         self._planner = planner
         self._scaling_group = scaling_group
         self._batch_size = batch_size
         self._on_batch = on_batch
+        self._lease_keeper = lease_keeper
+        self._audit = audit
+        self._audit_every = audit_every
         self._ticks = 0
 
     async def tick(self) -> Tick:
         """Read, plan and write once.
 
-        The plan runs in a thread, so that the event loop goes on. Raises ScalingGroupNotFound and the errors of
-        the database layer; batches that were written before one stay written. Costs 12 statements to read, and
-        16 per batch to write.
+        The plan runs in a thread, so that the event loop goes on. Raises ScalingGroupNotFound, StaleLeaseError
+        if another took the lease over meanwhile (``reacquire()`` it, and tick anew), and the errors of the
+        database layer; batches that were written before one stay written. Costs a read, a write per batch, and
+        the audit's statements where one is due.
         """
+        # The lease that is named is the one held before the read: what is decided on it is fenced by it.
+        lease = None if self._lease_keeper is None else self._lease_keeper.lease
         timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
         self._ticks += 1
         started = perf_counter()
@@ -91,14 +112,14 @@ class SchedulerLoop:
                 "function that returns a sequence of SessionAllocation"
             )
         planned = perf_counter()
-        allocated, rejected = await self._write(timed.data, plan)
+        allocated, rejected = await self._write(timed.data, plan, lease)
         times = TickTimes(
             read=timed.read_seconds,
             transform=timed.transform_seconds,
             plan=planned - started,
             write=perf_counter() - planned,
         )
-        return Tick(self._ticks, timed.data, allocated, rejected, times)
+        return Tick(self._ticks, timed.data, allocated, rejected, times, await self._audited())
 
     async def run_until_settled(self) -> tuple[Tick, ...]:
         """Tick until a tick places nothing; the last one's data says what still waits.
@@ -113,14 +134,21 @@ class SchedulerLoop:
             ticks.append(await self.tick())
         return tuple(ticks)
 
+    async def _audited(self) -> Optional[AuditReport]:
+        if self._audit is None or self._ticks % self._audit_every:
+            return None
+        report = await self._audit.audit()
+        show_audit(report)
+        return report
+
     async def _write(
-        self, data: SchedulingData, plan: Sequence[SessionAllocation]
+        self, data: SchedulingData, plan: Sequence[SessionAllocation], lease: Optional[Lease]
     ) -> tuple[tuple[SessionId, ...], tuple[RejectedAllocation, ...]]:
         allocated: list[SessionId] = []
         rejected: list[RejectedAllocation] = []
         for start in range(0, len(plan), self._batch_size):
             batch = plan[start : start + self._batch_size]
-            result = await self._repository.allocate_sessions(self._scaling_group, batch)
+            result = await self._repository.allocate_sessions(self._scaling_group, batch, lease)
             allocated.extend(result.allocated)
             rejected.extend(result.rejected)
             if self._on_batch is not None:

@@ -12,6 +12,7 @@ from scheduler_repo.database.engine import create_engine
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.scheduling.lifecycle import UndispatchedSession
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.workload.synthetic import synthetic_queue
@@ -60,6 +61,27 @@ class TestReadme:
         placed = await _as_module(_example("own scheduler")).schedule(url, "batch")
         # Then its one session is placed
         assert placed == 1
+
+    async def test_the_hand_off_of_the_readme_takes_sessions_to_their_end(
+        self, migrated_database: Database
+    ) -> None:
+        # Given the README's cluster, its session placed
+        url = migrated_database.url_as(SCHEDULER)
+        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
+        await _as_module(_example("fill")).fill(engine)
+        await _as_module(_example("own scheduler")).schedule(url, "batch")
+        told: list[UndispatchedSession] = []
+
+        async def tell(session: UndispatchedSession) -> None:
+            told.append(session)
+
+        # When it is handed to its agent
+        hand_off = _as_module(_example("hand-off")).hand_off
+        ended = [await hand_off(engine, "batch", tell) for _ in range(2)]
+        await engine.dispose()
+        # Then its agent was told once, and it has ended
+        assert ended == [1, 0]
+        assert [kernel.agent_address for session in told for kernel in session.kernels] == ["10.0.0.1:6001"]
 
     async def test_the_cache_of_the_readme_answers(self, migrated_database: Database) -> None:
         engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))

@@ -7,7 +7,6 @@ was lost is never guessed at: the write is asked for again under its id.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from time import monotonic
 from typing import Generic, Optional, TypeVar
 from uuid import UUID, uuid4
 
@@ -16,8 +15,7 @@ import msgspec
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import (
-    DatabaseTimeout,
-    DatabaseUnavailable,
+    DatabaseError,
     InvalidInput,
     OperationMismatch,
     OutcomeUnknown,
@@ -76,11 +74,12 @@ class WriteKind(Generic[ResultT]):
         check_ids("operation", (chosen,))
         digest = _digest(self.name, request)
 
-        async def attempt() -> ResultT:
+        async def attempt(settled: Callable[[], None]) -> ResultT:
             async with engine.begin_session() as db_sess:
                 claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
                 if not claimed:
                     return await self._stored(db_sess, chosen, digest)
+                settled()
                 if lease is not None:
                     await _check(db_sess, lease)
                 result = await work(OpenWrite(db_sess, TransactionId(claimed[0][0])))
@@ -88,7 +87,7 @@ class WriteKind(Generic[ResultT]):
                 return result
 
         try:
-            return await attempt()
+            return await attempt(lambda: None)
         except OutcomeUnknown as lost:
             return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
 
@@ -106,23 +105,33 @@ class WriteKind(Generic[ResultT]):
 
 
 async def _asked_again(
-    attempt: Callable[[], Awaitable[ResultT]],
+    attempt: Callable[[Callable[[], None]], Awaitable[ResultT]],
     lost: OutcomeUnknown,
     operation_id: OperationId,
     resolve_timeout: float,
 ) -> ResultT:
-    deadline = monotonic() + resolve_timeout
-    while monotonic() < deadline:
-        await asyncio.sleep(_ASK_AGAIN_SECONDS)
-        try:
-            return await attempt()
-        except (DatabaseUnavailable, DatabaseTimeout) as error:
-            # The server is not back, or the lost connection's transaction still holds the id.
-            lost.add_note(f"asked again: {error}")
-    raise OutcomeUnknown(
-        f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer in "
-        f"{resolve_timeout:g} s: all was written, or nothing; ask again under this operation id"
-    ) from lost
+    deadline = asyncio.get_running_loop().time() + resolve_timeout
+    found: Optional[DatabaseError] = None
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline) as waiting:
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+                try:
+                    # Who has the id knows that the lost try does not stand: from there on it is a first try.
+                    return await attempt(lambda: waiting.reschedule(None))
+                except TransactionConflict:
+                    raise
+                except DatabaseError as error:
+                    if waiting.when() is None and not isinstance(error, OutcomeUnknown):
+                        raise
+                    # The server is not back, only reads for now, or the lost transaction still holds the id.
+                    found = error
+    except TimeoutError:
+        last = "" if found is None else f" (the last time: {found})"
+        raise OutcomeUnknown(
+            f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer "
+            f"in {resolve_timeout:g} s{last}: all was written, or nothing; ask again under this operation id"
+        ) from lost
 
 
 async def _check(db_sess: SASession, lease: Lease) -> None:
@@ -162,13 +171,35 @@ def check_ids(entity: str, ids: Iterable[object]) -> None:
             raise InvalidInput(f"{entity} id {given!r:.60} is a {type(given).__name__}, it must be a UUID")
 
 
+def check_text(value: object, subject: str) -> None:
+    """Raise InvalidInput for what is no text, or holds a NUL or a lone surrogate; ``subject`` is named."""
+    if not isinstance(value, str) or "\x00" in value or printable(value) != value:
+        raise InvalidInput(
+            f"{subject} {value!a:.60} is no text that can be stored; leave out NUL and surrogates"
+        )
+
+
+def printable(text: str) -> str:
+    """Write lone surrogates as escapes: they cannot be stored."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _digest(name: str, request: object) -> bytes:
     try:
         encoded = _request_encoder.encode((name, request))
     except (OverflowError, TypeError, ValueError, msgspec.MsgspecError):
         # What cannot be encoded is refused later, by a check that names it.
-        encoded = repr((name, request)).encode()
+        encoded = _text_of((name, request)).encode()
     return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+def _text_of(request: object) -> str:
+    try:
+        return repr(request)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{error}; no number so large can be stored, none of the batch was written"
+        ) from error
 
 
 def _plain(value: object) -> object:

@@ -1,10 +1,12 @@
 """Leases in PostgreSQL; time is the database's clock only."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.errors import InvalidInput, LeaseHeld
+from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown
 from scheduler_repo.repositories.writing import FIND_LEASE, stale_lease
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
@@ -29,12 +31,12 @@ class LeaseDBSource:
         """Take the lease of a group for ``ttl``, with a higher epoch than any before.
 
         The same holder may take it again at once, which fences what it was before a restart. Raises LeaseHeld,
-        ScalingGroupNotFound, InvalidInput, and DatabaseTimeout while a holder that was stopped inside a
-        transaction still locks it. Costs one statement, two if it is held.
+        ScalingGroupNotFound, InvalidInput, OutcomeUnknown, and DatabaseTimeout while a holder that was stopped
+        inside a transaction still locks it. Costs one statement, two if it is held.
         """
         self._check_ttl(ttl)
         _check_holder(holder)
-        async with self._engine.begin_session() as db_sess:
+        async with self._begin("acquire it again, which the same holder may at once") as db_sess:
             rows = await fetch_rows(db_sess, ACQUIRE_LEASE, scaling_group, holder, ttl)
             if not rows:
                 (found,) = await fetch_rows(db_sess, FIND_LEASE, scaling_group)
@@ -51,7 +53,7 @@ class LeaseDBSource:
         the lease to end. Costs one statement.
         """
         self._check_ttl(ttl)
-        async with self._engine.begin_session() as db_sess:
+        async with self._begin("renew it again") as db_sess:
             rows = await fetch_rows(db_sess, RENEW_LEASE, lease.scaling_group, lease.holder, lease.epoch, ttl)
             if not rows:
                 raise await stale_lease(db_sess, lease)
@@ -62,9 +64,20 @@ class LeaseDBSource:
 
         Costs one statement.
         """
-        async with self._engine.begin_session() as db_sess:
+        async with self._begin("release it again, and take StaleLeaseError for done") as db_sess:
             if not await fetch_rows(db_sess, RELEASE_LEASE, lease.scaling_group, lease.holder, lease.epoch):
                 raise await stale_lease(db_sess, lease)
+
+    @asynccontextmanager
+    async def _begin(self, advice: str) -> AsyncIterator[SASession]:
+        # A lease has no operation id, and needs none: asking again does no harm.
+        try:
+            async with self._engine.begin_session() as db_sess:
+                yield db_sess
+        except OutcomeUnknown as lost:
+            raise OutcomeUnknown(
+                f"the connection was lost at the COMMIT of a lease: it was written, or not; {advice}"
+            ) from lost
 
     def _check_ttl(self, ttl: object) -> None:
         least = timedelta(seconds=self._engine.idle_in_transaction_timeout)

@@ -17,7 +17,7 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
 from scheduler_repo.repositories.scheduler.ledger import GivenBack, change_agents, expect_rows, locked_ledger
 from scheduler_repo.repositories.scheduler.reading import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, check_ids
+from scheduler_repo.repositories.writing import OpenWrite, check_ids, check_text, printable
 from scheduler_repo.scheduling.feasibility import free_slots, slot_shortage
 from scheduler_repo.scheduling.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
 from scheduler_repo.scheduling.transforms import slot_types_by_index
@@ -103,7 +103,7 @@ def _check_words(move: Move, changes: Sequence[SessionChange]) -> None:
     # Left to the database, these would fail the batch without a word on whose they are; a kernel id that is no
     # UUID would be stored in the result, and not be read from there again.
     if move.reason is not None:
-        _check_text(move.reason, "the reason")
+        check_text(move.reason, "the reason")
     for change in changes:
         subject = f"session {change.session_id}"
         check_ids(f"{subject}: kernel", chain(change.exit_codes, change.occupied_slots))
@@ -114,21 +114,9 @@ def _check_words(move: Move, changes: Sequence[SessionChange]) -> None:
         if not isinstance(change.failed_agent_ids, tuple):
             raise InvalidInput(f"{subject}: failed_agent_ids is {change.failed_agent_ids!r:.60}; give a tuple")
         for agent_id in change.failed_agent_ids:
-            _check_text(agent_id, f"{subject}: agent id")
+            check_text(agent_id, f"{subject}: agent id")
             if not agent_id:
                 raise InvalidInput(f"{subject}: agent id '' is empty; give the ids of the agents that failed")
-
-
-def _check_text(value: object, subject: str) -> None:
-    if not isinstance(value, str) or "\x00" in value or _printable(value) != value:
-        raise InvalidInput(
-            f"{subject} {value!a:.60} is no text that can be stored; leave out NUL and surrogates"
-        )
-
-
-def _printable(text: str) -> str:
-    """Write lone surrogates as escapes: they cannot be stored."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 async def _slot_names(db_sess: SASession, move: Move) -> Sequence[SlotName]:
@@ -252,7 +240,7 @@ class _Batch:
             if kernel.kernel_id in change.occupied_slots:
                 occupied = slot_vector(change.occupied_slots[kernel.kernel_id], self._slot_names, subject)
         except InvalidInput as error:
-            return rejected(TransitionRejectionCode.INVALID_AMOUNT, _printable(str(error)))
+            return rejected(TransitionRejectionCode.INVALID_AMOUNT, printable(str(error)))
         if occupied is not None:
             excess = slot_shortage(occupied, tuple(kernel.requested_slots))
             if excess is not None:

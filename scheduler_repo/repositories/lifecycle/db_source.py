@@ -124,9 +124,11 @@ class LifecycleDBSource:
     ) -> TransitionResult:
         """Cancel up to ``limit`` sessions of a group that have been pending for longer than it allows.
 
-        Costs eleven statements in one transaction; time grows with the group's queue.
+        Raises InvalidInput for a ``limit`` below 1. Costs eleven statements in one transaction; time grows with
+        the group's queue.
         """
         check_lease_group(lease, scaling_group)
+        _check_limit(limit)
 
         async def sweep(write: OpenWrite) -> TransitionResult:
             rows = await fetch_rows(write.db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
@@ -166,6 +168,8 @@ class LifecycleDBSource:
 
         Costs one statement; time grows with the answer.
         """
+        if limit is not None:
+            _check_limit(limit)
         async with self._engine.begin_readonly_session() as db_sess:
             return await fetch_undispatched(db_sess, scaling_group, limit)
 
@@ -186,3 +190,8 @@ class LifecycleDBSource:
             operation_id=operation_id,
             lease=lease,
         )
+
+
+def _check_limit(limit: object) -> None:
+    if type(limit) is not int or not 1 <= limit < 2**63:
+        raise InvalidInput(f"limit is {limit!r:.60}; give a whole number of sessions, at least 1")

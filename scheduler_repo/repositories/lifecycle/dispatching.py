@@ -41,7 +41,11 @@ async def dispatch_batch(
         for row in await fetch_rows(write.db_sess, LOCK_SESSIONS, session_ids)
         if scaling_group in (None, row["scaling_group"])
     }
-    attempts = [dispatch for dispatch in dispatches if dispatch.session_id in locked]
+    attempts = [
+        dispatch
+        for dispatch in dispatches
+        if dispatch.session_id in locked and _may_be_an_attempt(dispatch.retry_count)
+    ]
     rows = await fetch_rows(
         write.db_sess,
         DISPATCH_SESSIONS,
@@ -55,3 +59,8 @@ async def dispatch_batch(
         tuple(session_id for session_id in wanted if session_id not in marked),
         write.transaction_id,
     )
+
+
+def _may_be_an_attempt(retry_count: object) -> bool:
+    # The driver would take 0.5 for 0, and True for 1.
+    return type(retry_count) is int and 0 <= retry_count < 2**31

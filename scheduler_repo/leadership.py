@@ -1,0 +1,94 @@
+"""Holding a lease for as long as a scheduler runs: waiting for it, renewing it, giving it back."""
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from types import TracebackType
+from typing import Optional, Self
+
+from scheduler_repo.errors import DatabaseError, InvalidInput, LeaseHeld, StaleLeaseError
+from scheduler_repo.repositories.lease.repository import LeaseRepository
+from scheduler_repo.scheduling.lease import Lease
+from scheduler_repo.types import LeaseHolder, ScalingGroupName
+
+_logger = logging.getLogger(__name__)
+
+# A third: two renewals may fail before the lease does.
+_RENEWALS_PER_TTL = 3
+
+
+class LeaseKeeper:
+    """Leads one scaling group while its ``async with`` block runs; several processes may wait for the same one.
+
+    ``holder`` names this process and no other. Whether the lease still holds is decided by the database at each
+    write, never by this object: a process that was stopped too long finds its writes refused.
+    """
+
+    def __init__(
+        self,
+        repository: LeaseRepository,
+        scaling_group: ScalingGroupName,
+        holder: LeaseHolder,
+        ttl: timedelta = timedelta(seconds=30),
+    ) -> None:
+        """Take what to lead and for how long a lease lives without renewal."""
+        self._repository = repository
+        self._scaling_group = scaling_group
+        self._holder = holder
+        self._ttl = ttl
+        self._lease: Optional[Lease] = None
+        self._renewal: Optional[asyncio.Task[None]] = None
+
+    @property
+    def lease(self) -> Lease:
+        """The lease as it was last acquired or renewed; raises InvalidInput outside the block."""
+        if self._lease is None:
+            raise InvalidInput("the lease is not held; use it inside: async with LeaseKeeper(...)")
+        return self._lease
+
+    async def reacquire(self) -> Lease:
+        """Wait for the lease and take it with a new epoch, as after StaleLeaseError; decide on a new read then.
+
+        Raises ScalingGroupNotFound and InvalidInput. Costs two statements per try, some three tries per ttl.
+        """
+        pause = self._ttl.total_seconds() / _RENEWALS_PER_TTL
+        while True:
+            try:
+                self._lease = await self._repository.acquire_lease(self._scaling_group, self._holder, self._ttl)
+            except (LeaseHeld, DatabaseError) as error:
+                _logger.info("waiting for the lease of %s: %s", self._scaling_group, error)
+                await asyncio.sleep(pause)
+            else:
+                return self._lease
+
+    async def __aenter__(self) -> Self:
+        await self.reacquire()
+        self._renewal = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+        with contextlib.suppress(StaleLeaseError, DatabaseError):
+            await self._repository.release_lease(self.lease)
+        self._lease = None
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl.total_seconds() / _RENEWALS_PER_TTL)
+            lease = self.lease
+            try:
+                renewed = await self._repository.renew_lease(lease, self._ttl)
+            except (StaleLeaseError, DatabaseError) as error:
+                # The next write says so too; the user of the lease decides what to do.
+                _logger.warning("the lease of %s was not renewed: %s", self._scaling_group, error)
+                continue
+            if self._lease is lease:
+                self._lease = renewed
