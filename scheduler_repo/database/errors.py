@@ -43,11 +43,15 @@ _BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
     "sessions_pkey": (errors.SessionAlreadyExists, "a session of this id exists already"),
     "kernels_pkey": (errors.SessionAlreadyExists, "a kernel of this id exists already"),
     "sessions_scaling_group_fkey": (errors.ScalingGroupNotFound, "the session's scaling group does not exist"),
-    "sessions_access_key_fkey": (errors.OwnerNotFound, "the session's access key does not exist"),
-    "sessions_user_id_fkey": (errors.OwnerNotFound, "the session's user does not exist"),
-    "sessions_project_id_fkey": (errors.OwnerNotFound, "the session's project does not exist"),
+    "sessions_access_key_user_id_fkey": (
+        errors.OwnerNotFound,
+        "the session's access key does not exist, or is not its user's",
+    ),
+    "sessions_project_id_domain_name_fkey": (
+        errors.OwnerNotFound,
+        "the session's project does not exist, or not in its domain",
+    ),
     "scheduler_leases_scaling_group_fkey": (errors.ScalingGroupNotFound, "the scaling group does not exist"),
-    "sessions_domain_name_fkey": (errors.OwnerNotFound, "the session's domain does not exist"),
 }
 
 

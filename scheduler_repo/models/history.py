@@ -40,7 +40,7 @@ class SessionHistoryRow(Base):
     )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
-    session_id: Mapped[SessionId] = mapped_column(sa.ForeignKey("sessions.id", ondelete="CASCADE"))
+    session_id: Mapped[SessionId]
     kernel_id: Mapped[Optional[KernelId]]
     from_status: Mapped[Optional[str]] = mapped_column(ORDERED_TEXT)
     to_status: Mapped[str] = mapped_column(ORDERED_TEXT)

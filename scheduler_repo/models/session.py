@@ -38,6 +38,8 @@ class SessionRow(Base):
 
     __tablename__ = "sessions"
     __table_args__ = (
+        sa.ForeignKeyConstraint(["access_key", "user_id"], ["keypairs.access_key", "keypairs.user_id"]),
+        sa.ForeignKeyConstraint(["project_id", "domain_name"], ["projects.id", "projects.domain_name"]),
         sa.CheckConstraint(is_one_of("session_type", SessionType), name="session_type"),
         sa.CheckConstraint(is_one_of("cluster_mode", ClusterMode), name="cluster_mode"),
         sa.CheckConstraint(is_one_of("status", SessionStatus), name="status"),
@@ -92,10 +94,10 @@ class SessionRow(Base):
     id: Mapped[SessionId] = mapped_column(primary_key=True)
     name: Mapped[str]
     scaling_group: Mapped[ScalingGroupName] = mapped_column(sa.ForeignKey("scaling_groups.name"))
-    access_key: Mapped[AccessKey] = mapped_column(sa.ForeignKey("keypairs.access_key"))
-    user_id: Mapped[UserId] = mapped_column(sa.ForeignKey("users.id"))
-    project_id: Mapped[ProjectId] = mapped_column(sa.ForeignKey("projects.id"))
-    domain_name: Mapped[DomainName] = mapped_column(sa.ForeignKey("domains.name"))
+    access_key: Mapped[AccessKey]
+    user_id: Mapped[UserId]
+    project_id: Mapped[ProjectId]
+    domain_name: Mapped[DomainName]
     session_type: Mapped[str] = mapped_column(ORDERED_TEXT)
     cluster_mode: Mapped[str] = mapped_column(ORDERED_TEXT)
     priority: Mapped[int] = mapped_column(sa.Integer, server_default=sa.text("10"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -201,7 +202,27 @@ class TestDependencies:
         with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
             await insert(scheduler, "sessions", second_row("sessions", {"access_key": "NOBODY"}))
 
-        assert caught.value.constraint_name == "sessions_access_key_fkey"
+        assert caught.value.constraint_name == "sessions_access_key_user_id_fkey"
+
+    @pytest.mark.parametrize(
+        ("table", "column", "constraint"),
+        [
+            ("users", "user_id", "sessions_access_key_user_id_fkey"),
+            ("projects", "project_id", "sessions_project_id_domain_name_fkey"),
+        ],
+    )
+    async def test_owners_that_do_not_belong_together_are_refused(
+        self, scheduler: DriverConnection, table: str, column: str, constraint: str
+    ) -> None:
+        # given another user, and another project, of another domain
+        await insert(scheduler, "domains", {"name": "elsewhere"})
+        other = second_row(table, {"id": UUID(int=77), "domain_name": "elsewhere"})
+        await insert(scheduler, table, other)
+        # when a session names it beside the others' key and domain
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
+            await insert(scheduler, "sessions", second_row("sessions", {column: other["id"]}))
+        # then
+        assert caught.value.constraint_name == constraint
 
 
 class TestDispatch:

@@ -143,7 +143,6 @@ class TestScheduler:
             "kernels",
             "session_dependencies",
             "session_vfolder_mounts",
-            "session_history",
             "reservations",
             "kernel_reservations",
         ):

@@ -24,9 +24,9 @@ CREATE OR REPLACE FUNCTION session_dependencies_mark_sessions() RETURNS trigger 
 AS 'BEGIN RETURN NULL; END'
 """
 _VALIDATION_LOST = """
-ALTER TABLE sessions DROP CONSTRAINT sessions_access_key_fkey;
-ALTER TABLE sessions ADD CONSTRAINT sessions_access_key_fkey FOREIGN KEY (access_key)
-    REFERENCES keypairs NOT VALID
+ALTER TABLE sessions DROP CONSTRAINT sessions_access_key_user_id_fkey;
+ALTER TABLE sessions ADD CONSTRAINT sessions_access_key_user_id_fkey FOREIGN KEY (access_key, user_id)
+    REFERENCES keypairs (access_key, user_id) NOT VALID
 """
 _ACTION_CHANGED = """
 ALTER TABLE kernels DROP CONSTRAINT kernels_session_id_fkey;
@@ -65,7 +65,7 @@ _DRIFTS: tuple[tuple[str, str, str, Optional[str]], ...] = (
     (_LEDGER_WEAKENED, "constraint", "agent_slots.agent_slots_occupied_check", "CHECK (occupied >= 0)"),
     ("ALTER TABLE quotas DROP CONSTRAINT quotas_scope_check", "constraint", "quotas.quotas_scope_check", None),
     ("ALTER TABLE agents ADD CONSTRAINT x CHECK (true) NOT VALID", "constraint", "agents.x", "NOT VALID"),
-    (_VALIDATION_LOST, "constraint", "sessions.sessions_access_key_fkey", "NOT VALID"),
+    (_VALIDATION_LOST, "constraint", "sessions.sessions_access_key_user_id_fkey", "NOT VALID"),
     (_ACTION_CHANGED, "constraint", "kernels.kernels_session_id_fkey", "REFERENCES sessions(id)"),
     ("DROP INDEX sessions_pending_idx", "index", "sessions.sessions_pending_idx", None),
     ("CREATE INDEX extra ON kernels (image)", "index", "kernels.extra", "USING btree (image)"),

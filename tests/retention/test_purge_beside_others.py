@@ -50,7 +50,6 @@ class TestLocks:
         [
             "SELECT FROM sessions WHERE id = '{id}' FOR UPDATE",
             "SELECT FROM sessions WHERE id = '{id}' FOR NO KEY UPDATE",
-            "INSERT INTO session_history (session_id, to_status) VALUES ('{id}', 'TERMINATED')",
             "UPDATE sessions SET status = 'PENDING' WHERE id = '{id}'",
         ],
     )

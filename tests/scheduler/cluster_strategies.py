@@ -62,7 +62,9 @@ def clusters(draw: st.DrawFn) -> ClusterRows:
     agent_ids = draw(_some(_NAMES, 0, 5))
     session_ids = draw(_some([UUID(int=value << shift) for value in range(1, 13) for shift in (0, 120)], 0, 9))
     policies = draw(_some(_NAMES, 0, 2))
-    sessions = [draw(_session(session_id, access_keys, domains)) for session_id in session_ids]
+    user_of = {key: draw(st.sampled_from(_USERS)) for key in access_keys}
+    domain_of = {project: draw(st.sampled_from(domains)) for project in _PROJECTS}
+    sessions = [draw(_session(session_id, user_of, domain_of)) for session_id in session_ids]
     kernels = [
         kernel
         for number, session in enumerate(sessions)
@@ -76,9 +78,9 @@ def clusters(draw: st.DrawFn) -> ClusterRows:
         ],
         "resource_policies": [draw(_policy(name)) for name in policies],
         "domains": [{"name": name} for name in domains],
-        "projects": [{"id": owner, "name": str(owner), "domain_name": domains[0]} for owner in _PROJECTS],
+        "projects": [{"id": owner, "name": str(owner), "domain_name": domain_of[owner]} for owner in _PROJECTS],
         "users": [{"id": owner, "name": str(owner), "domain_name": domains[0]} for owner in _USERS],
-        "keypairs": [{"access_key": key, "user_id": _USERS[0]} for key in access_keys],
+        "keypairs": [{"access_key": key, "user_id": user_of[key]} for key in access_keys],
         "quotas": draw(_quotas(access_keys, domains, policies)),
         "scaling_groups": [draw(_scaling_group(name)) for name in GROUPS],
         "agents": [draw(_agent(agent_id)) for agent_id in agent_ids],
@@ -162,19 +164,19 @@ def _agent_slot(draw: st.DrawFn, agent_id: str, slot_name: str) -> Row:
 
 
 @st.composite
-def _session(draw: st.DrawFn, session_id: UUID, access_keys: list[str], domains: list[str]) -> Row:
+def _session(draw: st.DrawFn, session_id: UUID, user_of: dict[str, UUID], domain_of: dict[UUID, str]) -> Row:
     likely = [SessionStatus.PENDING] * 9 + [SessionStatus.RUNNING] * 4
     status = draw(st.sampled_from(likely + list(SessionStatus)))
     results = st.sampled_from([None, *(result.value for result in SessionResult)])
-    owners = st.integers(0, _OWNERS - 1)
+    access_key, project = draw(st.sampled_from(list(user_of))), draw(st.sampled_from(list(domain_of)))
     return {
         "id": session_id,
         "name": draw(st.sampled_from(_NAMES)),
         "scaling_group": draw(_groups),
-        "access_key": access_keys[draw(owners)],
-        "user_id": _USERS[draw(owners)],
-        "project_id": _PROJECTS[draw(owners)],
-        "domain_name": domains[draw(owners)],
+        "access_key": access_key,
+        "user_id": user_of[access_key],
+        "project_id": project,
+        "domain_name": domain_of[project],
         "session_type": draw(st.sampled_from(SessionType)).value,
         "cluster_mode": draw(st.sampled_from(ClusterMode)).value,
         "priority": draw(st.sampled_from([-1, 10, 10, 2**31 - 1])),

@@ -28,6 +28,9 @@ _UPGRADE: Final = (
     # Who drains now was drained by an operator.
     "UPDATE agents SET returns_as = 'DRAINING' WHERE status = 'DRAINING'",
     "CREATE INDEX agent_history_changed_at_idx ON agent_history (changed_at)",
+    "ALTER TABLE keypairs ADD CONSTRAINT keypairs_access_key_user_id_key UNIQUE (access_key, user_id)",
+    "ALTER TABLE projects ADD CONSTRAINT projects_id_domain_name_key UNIQUE (id, domain_name)",
+    "ALTER TABLE session_history DROP CONSTRAINT session_history_session_id_fkey",
     """ALTER TABLE sessions
     ADD COLUMN retry_count integer NOT NULL DEFAULT 0,
     ADD COLUMN failed_agent_ids text[] COLLATE "C" NOT NULL DEFAULT '{}',
@@ -35,7 +38,15 @@ _UPGRADE: Final = (
     ADD CONSTRAINT sessions_retry_count_check CHECK (retry_count >= 0),
     ADD CONSTRAINT sessions_failed_agent_ids_check CHECK (
         ('' <> ALL (failed_agent_ids)) IS TRUE AND coalesce(array_ndims(failed_agent_ids), 1) = 1),
-    ADD CONSTRAINT sessions_dispatched_at_check CHECK (dispatched_at IS NULL OR status <> 'PENDING')""",
+    ADD CONSTRAINT sessions_dispatched_at_check CHECK (dispatched_at IS NULL OR status <> 'PENDING'),
+    DROP CONSTRAINT sessions_access_key_fkey,
+    DROP CONSTRAINT sessions_user_id_fkey,
+    DROP CONSTRAINT sessions_project_id_fkey,
+    DROP CONSTRAINT sessions_domain_name_fkey,
+    ADD CONSTRAINT sessions_access_key_user_id_fkey
+        FOREIGN KEY (access_key, user_id) REFERENCES keypairs (access_key, user_id),
+    ADD CONSTRAINT sessions_project_id_domain_name_fkey
+        FOREIGN KEY (project_id, domain_name) REFERENCES projects (id, domain_name)""",
     """CREATE INDEX sessions_undispatched_idx ON sessions (scaling_group, status_changed_at, id)
     WHERE status = 'SCHEDULED' AND dispatched_at IS NULL""",
     """CREATE INDEX sessions_running_idx ON sessions (scaling_group, priority, id)
@@ -98,7 +109,22 @@ _DOWNGRADE: Final = (
     "DROP INDEX sessions_finished_idx",
     "DROP INDEX sessions_running_idx",
     "DROP INDEX sessions_undispatched_idx",
-    "ALTER TABLE sessions DROP COLUMN dispatched_at, DROP COLUMN failed_agent_ids, DROP COLUMN retry_count",
+    """ALTER TABLE sessions
+    DROP COLUMN dispatched_at,
+    DROP COLUMN failed_agent_ids,
+    DROP COLUMN retry_count,
+    DROP CONSTRAINT sessions_access_key_user_id_fkey,
+    DROP CONSTRAINT sessions_project_id_domain_name_fkey,
+    ADD CONSTRAINT sessions_access_key_fkey FOREIGN KEY (access_key) REFERENCES keypairs (access_key),
+    ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id),
+    ADD CONSTRAINT sessions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id),
+    ADD CONSTRAINT sessions_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name)""",
+    "DELETE FROM session_history WHERE session_id NOT IN (SELECT id FROM sessions)",
+    """ALTER TABLE session_history
+    ADD CONSTRAINT session_history_session_id_fkey
+        FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE""",
+    "ALTER TABLE projects DROP CONSTRAINT projects_id_domain_name_key",
+    "ALTER TABLE keypairs DROP CONSTRAINT keypairs_access_key_user_id_key",
     "DROP INDEX agent_history_changed_at_idx",
     "ALTER TABLE agents DROP COLUMN returns_as",
     "ALTER TABLE scaling_groups DROP COLUMN preemption_min_runtime, DROP COLUMN preemption_scope",
