@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
-from scheduler_repo.errors import DatabaseTimeout, SchedulerRepoError
+from scheduler_repo.errors import DatabaseTimeout, OutcomeUnknown, SchedulerRepoError
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 from tests.faults.wire_proxy import MARK, Hold, Point, Side, WireProxy, proxied
@@ -186,9 +186,11 @@ async def _is_ended(call: "asyncio.Task[None]", how: Interruption, scope: asynci
             await asyncio.sleep(0)
         call.cancel()
     (outcome,) = await asyncio.gather(call, return_exceptions=True)
+    if how.way is Way.DRIVER_TIMEOUT:
+        is_lost_commit = how.place is Place.COMMIT and how.writes
+        return isinstance(outcome, OutcomeUnknown if is_lost_commit else DatabaseTimeout)
     # A second cancel may come before the timeout does, or after the clean-up.
-    expected = DatabaseTimeout if how.way is Way.DRIVER_TIMEOUT else (asyncio.CancelledError, TimeoutError)
-    return isinstance(outcome, expected)
+    return isinstance(outcome, (asyncio.CancelledError, TimeoutError))
 
 
 def _decide(hold: Hold, how: Interruption) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Optional
+from typing import Final, Optional, TypeVar
 
 import sqlalchemy as sa
 
@@ -22,9 +22,11 @@ _REACH_SECONDS: Final = 20.0
 
 MARK: Final = "/* watched */"
 
+ResultT = TypeVar("ResultT")
+
 
 class Point(enum.Enum):
-    """Where in a call; PREPARE and FETCH are those of a statement whose text has MARK in it."""
+    """Where in a call; PREPARE and FETCH are those of a statement whose text has the hold's mark in it."""
 
     CONNECT = "connect"
     BEGIN = "begin"
@@ -32,6 +34,9 @@ class Point(enum.Enum):
     FETCH = "fetch"
     COMMIT = "commit"
     ROLLBACK = "rollback"
+
+
+_OF_A_STATEMENT: Final = (Point.PREPARE, Point.FETCH)
 
 
 class Side(enum.Enum):
@@ -44,10 +49,12 @@ class Side(enum.Enum):
 class Hold:
     """One place where the next connection that comes by is stopped, until it is released or dropped."""
 
-    def __init__(self, point: Point, side: Side) -> None:
+    def __init__(self, point: Point, side: Side, mark: str) -> None:
         """Made by ``WireProxy.hold``."""
         self.point = point
         self.side = side
+        self._mark = mark.encode()
+        self._to_client: Optional[asyncio.StreamWriter] = None
         self._reached = asyncio.Event()
         self._decided = asyncio.Event()
         self._dropped = False
@@ -57,7 +64,11 @@ class Hold:
         """Whether it was released or dropped."""
         return self._decided.is_set()
 
-    async def reached(self, call: "asyncio.Task[None]") -> None:
+    def fits(self, points: set[Point], text: bytes) -> bool:
+        """Whether a message at these points, of a statement with this text, is to be stopped here."""
+        return self.point in points and (self.point not in _OF_A_STATEMENT or self._mark in text)
+
+    async def reached(self, call: "asyncio.Task[ResultT]") -> None:
         """Wait until a connection is stopped here, or the call ends; raises TimeoutError if neither comes."""
         call.add_done_callback(lambda _: self._reached.set())
         async with asyncio.timeout(_REACH_SECONDS):
@@ -72,8 +83,14 @@ class Hold:
         self._dropped = True
         self._decided.set()
 
-    async def stop(self) -> bool:
+    def cut_client(self) -> None:
+        """Reset the client's end alone: the server's stays open, and still gets what is released."""
+        if self._to_client is not None:
+            self._to_client.transport.abort()
+
+    async def stop(self, to_client: asyncio.StreamWriter) -> bool:
         """Stop the connection here; return whether it lives on."""
+        self._to_client = to_client
         self._reached.set()
         await self._decided.wait()
         return not self._dropped
@@ -90,6 +107,7 @@ class WireProxy:
         self._holds: list[Hold] = []
         self._links: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._made: list[Hold] = []
+        self.refuses = False  # whether new connections are reset at once
         self.connections = 0
         self.statements = 0
         self.cancel_requests = 0
@@ -101,17 +119,17 @@ class WireProxy:
         url = self._target.set(host=None, port=None, query=query)
         return url.render_as_string(hide_password=False)
 
-    def hold(self, point: Point, side: Side) -> Hold:
+    def hold(self, point: Point, side: Side, mark: str = MARK) -> Hold:
         """Stop the next connection that comes to this point, once."""
-        hold = Hold(point, side)
+        hold = Hold(point, side, mark)
         self._holds.append(hold)
         self._made.append(hold)
         return hold
 
-    def take_hold(self, points: set[Point]) -> Optional[Hold]:
-        """Return the hold that one of the points runs into, which is then used up."""
+    def take_hold(self, points: set[Point], text: bytes, *sides: Side) -> Optional[Hold]:
+        """Return the hold that one of the points runs into, on one of the sides, which is then used up."""
         for hold in self._holds:
-            if hold.point in points and not hold.is_decided:
+            if hold.fits(points, text) and hold.side in sides and not hold.is_decided:
                 self._holds.remove(hold)
                 return hold
         return None
@@ -164,6 +182,9 @@ class _Link:
 
     async def run(self) -> None:
         """Pass bytes both ways until either end is gone or a hold drops them."""
+        if self._proxy.refuses:
+            self._to_client.transport.abort()
+            return
         try:
             from_server, to_server = await self._proxy.connect_server()
         except OSError:
@@ -196,20 +217,24 @@ class _Link:
                 self._to_client.write(b"N")
                 continue
             self._proxy.connections += 1
-            if not await self._forward(to_server, packet, {Point.CONNECT}):
+            if not await self._forward(to_server, packet, {Point.CONNECT}, b""):
                 return
             break
         while True:
             head = await self._from_client.readexactly(5)
             body = await self._from_client.readexactly(int.from_bytes(head[1:]) - 4)
-            if not await self._forward(to_server, head + body, self._points(head[:1], body)):
+            if not await self._forward(to_server, head + body, *self._points(head[:1], body)):
                 return
 
-    async def _forward(self, to_server: asyncio.StreamWriter, packet: bytes, points: set[Point]) -> bool:
-        hold = self._proxy.take_hold(points) if points else None
-        if hold is not None and hold.side is Side.REQUEST and not await hold.stop():
-            return False
-        if hold is not None and hold.side is Side.ANSWER:
+    async def _forward(
+        self, to_server: asyncio.StreamWriter, packet: bytes, points: set[Point], text: bytes
+    ) -> bool:
+        hold = self._proxy.take_hold(points, text, *Side)
+        if hold is not None and hold.side is Side.REQUEST:
+            if not await hold.stop(self._to_client):
+                return False
+            hold = self._proxy.take_hold(points, text, Side.ANSWER)
+        if hold is not None:
             self._answer_hold = hold
         to_server.write(packet)
         await to_server.drain()
@@ -219,7 +244,7 @@ class _Link:
         try:
             while data := await from_server.read(65536):
                 hold, self._answer_hold = self._answer_hold, None
-                if hold is not None and not await hold.stop():
+                if hold is not None and not await hold.stop(self._to_client):
                     break
                 self._to_client.write(data)
                 await self._to_client.drain()
@@ -227,27 +252,26 @@ class _Link:
             pass
         self._to_client.transport.abort()
 
-    def _points(self, kind: bytes, body: bytes) -> set[Point]:
+    def _points(self, kind: bytes, body: bytes) -> tuple[set[Point], bytes]:
+        """Where a message stands in a call, and the text of its statement."""
         self._proxy.statements += kind in (b"Q", b"B")
         if kind == b"Q":
             # Not the BEGIN by which SQLAlchemy looks at a server that it sees for the first time.
             if body.startswith(b"BEGIN ISOLATION"):
-                return {Point.BEGIN}
+                return {Point.BEGIN}, body
             if body.startswith(b"COMMIT"):
-                return {Point.COMMIT}
+                return {Point.COMMIT}, body
             if body == b"ROLLBACK\0":
-                return {Point.ROLLBACK}
+                return {Point.ROLLBACK}, body
         elif kind == b"P":
             name, text, _ = body.split(b"\0", 2)
             self._statements[name] = text
-            if MARK.encode() in text:
-                return {Point.PREPARE}
+            return {Point.PREPARE}, text
         elif kind == b"B":
             _, name, _ = body.split(b"\0", 2)
-            if MARK.encode() in self._statements.get(name, b""):
-                # A statement that is known already is not prepared again.
-                return {Point.PREPARE, Point.FETCH}
-        return set()
+            # A statement that is known already is not prepared again.
+            return {Point.PREPARE, Point.FETCH}, self._statements.get(name, b"")
+        return set(), b""
 
 
 @asynccontextmanager

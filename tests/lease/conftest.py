@@ -1,0 +1,55 @@
+"""Leases of a small cluster, with short bounds."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.types import LeaseHolder
+from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.scheduler.small_cluster import agent, cluster, session
+
+AGENT: Final = "agent"
+ADA: Final = LeaseHolder("ada")
+BOB: Final = LeaseHolder("bob")
+TTL: Final = timedelta(seconds=60)
+SESSIONS: Final = 6
+
+
+@pytest.fixture
+async def database(migrated_database: Database) -> Database:
+    """A database with one agent and six sessions that fit it together."""
+    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+    await ClusterRepository(ClusterDBSource(engine)).load_cluster(
+        cluster([agent(AGENT)], [session(number, 1) for number in range(SESSIONS)])
+    )
+    await engine.dispose()
+    return migrated_database
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+    """The engine of a scheduler; one that is stopped keeps its transaction for a second."""
+    settings = DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER)), idle_in_transaction_timeout=1.0)
+    engine = create_engine(settings)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def leases(engine: ExtendedAsyncSAEngine) -> LeaseRepository:
+    return LeaseRepository(LeaseDBSource(engine))
+
+
+@pytest.fixture
+async def owner_connection(database: Database) -> AsyncIterator[DriverConnection]:
+    """A connection of the tables' owner."""
+    async with database.driver_as(OWNER) as connection:
+        yield connection

@@ -1,0 +1,79 @@
+"""A cluster of three sessions, written to by way of a proxy."""
+
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.faults.wire_proxy import WireProxy, proxied
+from tests.scheduler.small_cluster import agent, cluster, session
+
+AGENT = "agent"
+
+MakeEngine = Callable[..., ExtendedAsyncSAEngine]
+
+
+@pytest.fixture
+async def database(migrated_database: Database) -> Database:
+    """A database with one agent and three sessions that fit it."""
+    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+    await ClusterRepository(ClusterDBSource(engine)).load_cluster(
+        cluster([agent(AGENT)], [session(number, 2) for number in range(3)])
+    )
+    await engine.dispose()
+    return migrated_database
+
+
+@pytest.fixture
+async def proxy(database: Database) -> AsyncIterator[WireProxy]:
+    """A proxy before it."""
+    async with proxied(database.url_as(SCHEDULER)) as running:
+        yield running
+
+
+@pytest.fixture
+async def make_engine(proxy: WireProxy) -> AsyncIterator[MakeEngine]:
+    """Makes engines by way of the proxy, with bounds (seconds) as the test wants them."""
+    made: list[ExtendedAsyncSAEngine] = []
+
+    def make(**bounds: float) -> ExtendedAsyncSAEngine:
+        settings = DatabaseSettings(url=SecretUrl(proxy.url))
+        made.append(create_engine(msgspec.structs.replace(settings, **bounds)))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        await engine.dispose()
+
+
+@pytest.fixture
+def scheduler(make_engine: MakeEngine) -> SchedulerDBSource:
+    """By way of the proxy."""
+    return SchedulerDBSource(make_engine())
+
+
+@pytest.fixture
+def lifecycle(make_engine: MakeEngine) -> LifecycleDBSource:
+    """By way of the proxy."""
+    return LifecycleDBSource(make_engine())
+
+
+@pytest.fixture
+async def owner_connection(database: Database) -> AsyncIterator[DriverConnection]:
+    """A connection of the tables' owner, not by way of the proxy."""
+    async with database.driver_as(OWNER) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def admin_connection(database: Database) -> AsyncIterator[DriverConnection]:
+    """A superuser's connection, which sees what the others wait for."""
+    async with database.driver_as(ADMIN) as connection:
+        yield connection
