@@ -60,8 +60,12 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "SessionAllocation",
     ),
     "scheduler_repo.scheduling.audit": (
+        "AuditCheck",
+        "AuditFinding",
         "AuditReport",
         "RepairReport",
+        "RepairedCounter",
+        "UnrepairableCounter",
     ),
     "scheduler_repo.scheduling.data": ("SchedulingData",),
     "scheduler_repo.scheduling.explanation": (
@@ -92,7 +96,10 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "ReservationResult",
         "SessionReservation",
     ),
-    "scheduler_repo.scheduling.retention": ("PurgeResult",),
+    "scheduler_repo.scheduling.retention": (
+        "ArchivedSession",
+        "PurgeResult",
+    ),
     "scheduler_repo.scheduling.waiting": (
         "WaitingReason",
         "WaitingSession",
@@ -172,8 +179,12 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.allocation import RejectedAllocation as RejectedAllocation
     from scheduler_repo.scheduling.allocation import RejectionCode as RejectionCode
     from scheduler_repo.scheduling.allocation import SessionAllocation as SessionAllocation
+    from scheduler_repo.scheduling.audit import AuditCheck as AuditCheck
+    from scheduler_repo.scheduling.audit import AuditFinding as AuditFinding
     from scheduler_repo.scheduling.audit import AuditReport as AuditReport
+    from scheduler_repo.scheduling.audit import RepairedCounter as RepairedCounter
     from scheduler_repo.scheduling.audit import RepairReport as RepairReport
+    from scheduler_repo.scheduling.audit import UnrepairableCounter as UnrepairableCounter
     from scheduler_repo.scheduling.data import SchedulingData as SchedulingData
     from scheduler_repo.scheduling.explanation import SessionExplanation as SessionExplanation
     from scheduler_repo.scheduling.explanation import explain_session as explain_session
@@ -193,6 +204,7 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.preemption import preemptible as preemptible
     from scheduler_repo.scheduling.reservation import ReservationResult as ReservationResult
     from scheduler_repo.scheduling.reservation import SessionReservation as SessionReservation
+    from scheduler_repo.scheduling.retention import ArchivedSession as ArchivedSession
     from scheduler_repo.scheduling.retention import PurgeResult as PurgeResult
     from scheduler_repo.scheduling.waiting import WaitingReason as WaitingReason
     from scheduler_repo.scheduling.waiting import WaitingSession as WaitingSession

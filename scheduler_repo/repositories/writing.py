@@ -94,7 +94,10 @@ class WriteKind(Generic[ResultT]):
     async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> ResultT:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
         if not rows:
-            raise TransactionConflict(f"operation {operation_id} was purged at this moment; try again")
+            raise DatabaseError(
+                f"operation {operation_id} was done before, and its result was purged at this moment; nothing "
+                "was written now"
+            )
         kind, stored_digest, result = rows[0]
         if (kind, stored_digest) != (self.name, digest):
             raise OperationMismatch(

@@ -20,18 +20,20 @@ from tests.scheduler.cluster_rows import ClusterRows, Row, fill
 GROUP: Final = ScalingGroupName("gpu")
 AGENTS: Final = tuple(AgentId(f"agent-{number}") for number in range(6))
 _CAPACITY: Final = 10_000
-_OWNERS: Final = 3
+_OWNERS: Final = 3  # users, and domains
+_SHARED: Final = 6  # keys, two of each user, and projects, two of each domain
 _PER_WRITER: Final = 4
 _WRITERS: Final = 3  # of each kind
 
 
 def _owners(number: int) -> Row:
+    key, project = number % _SHARED, number // _OWNERS % _SHARED
     return {
         "scaling_group": GROUP,
-        "access_key": f"key-{number % _OWNERS}",
-        "user_id": UUID(int=100 + number // _OWNERS % _OWNERS),
-        "project_id": UUID(int=200 + number % 2),
-        "domain_name": f"domain-{number % _OWNERS}",
+        "access_key": f"key-{key}",
+        "user_id": UUID(int=100 + key % _OWNERS),
+        "project_id": UUID(int=200 + project),
+        "domain_name": f"domain-{project % _OWNERS}",
     }
 
 
@@ -50,7 +52,7 @@ def _is_running(number: int) -> bool:
 
 def busy_cluster() -> ClusterRows:
     """Six agents; every session has one kernel; every owner has a session that keeps waiting."""
-    numbers = range(2 * _WRITERS * _PER_WRITER + _OWNERS**2)
+    numbers = range(2 * _WRITERS * _PER_WRITER + _OWNERS * _SHARED)
     running = [number for number in numbers if _is_running(number)]
     agent_of = {number: AGENTS[number % len(AGENTS)] for number in running}
     amounts_of = {number: [10 + number, 500 - number] for number in numbers}
@@ -62,14 +64,21 @@ def busy_cluster() -> ClusterRows:
         "slot_types": [{"name": "cpu", "slot_index": 0}, {"name": "mem", "slot_index": 1}],
         "domains": [{"name": f"domain-{number}"} for number in range(_OWNERS)],
         "projects": [
-            {"id": UUID(int=200 + number), "name": f"project-{number}", "domain_name": "domain-0"}
-            for number in range(2)
+            {
+                "id": UUID(int=200 + number),
+                "name": f"project-{number}",
+                "domain_name": f"domain-{number % _OWNERS}",
+            }
+            for number in range(_SHARED)
         ],
         "users": [
             {"id": UUID(int=100 + number), "name": f"user-{number}", "domain_name": "domain-0"}
             for number in range(_OWNERS)
         ],
-        "keypairs": [{"access_key": f"key-{number}", "user_id": UUID(int=100)} for number in range(_OWNERS)],
+        "keypairs": [
+            {"access_key": f"key-{number}", "user_id": UUID(int=100 + number % _OWNERS)}
+            for number in range(_SHARED)
+        ],
         "scaling_groups": [{"name": GROUP}],
         "agents": [
             {

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from scheduler_repo.errors import ScalingGroupNotFound
+from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.allocation import (
     AllocationResult,
@@ -171,9 +171,14 @@ class TestRejections:
             (rejected(2, RejectionCode.KERNELS_DIFFER),),
         )
 
-    async def test_session_without_kernels(self, load: Load, db_source: SchedulerDBSource) -> None:
-        # given
-        await load(cluster([agent(A1)], [session(1, 1), session(2)]))
+    async def test_session_without_kernels(
+        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+    ) -> None:
+        # given one that cannot be enqueued like that
+        with pytest.raises(InvalidInput, match="has no kernels"):
+            await load(cluster([agent(A1)], [session(1, 1), session(2)]))
+        await load(cluster([agent(A1)], [session(1, 1), session(2, 1)]))
+        await owner_connection.execute("DELETE FROM kernels WHERE session_id = $1", session_id(2))
         # when
         result = await db_source.allocate_sessions(GROUP, [place(2), place(1, A1)])
         # then

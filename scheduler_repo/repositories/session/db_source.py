@@ -81,6 +81,8 @@ async def insert_sessions(
     dependency_rows: list[tuple[object, ...]] = []
     for position, session in enumerate(sessions):
         subject = f"session {session.name} ({session.session_id})"
+        if not session.kernels:
+            raise InvalidInput(f"{subject} has no kernels, and would never be placed; give it one or more")
         if session.session_id in session.depends_on or len(set(session.depends_on)) < len(session.depends_on):
             raise InvalidInput(
                 f"{subject} depends on itself, or on one session twice; name each other one once"
