@@ -9,11 +9,21 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "ExtendedAsyncSAEngine",
         "create_engine",
     ),
-    "scheduler_repo.errors": ("SchedulerRepoError",),
+    "scheduler_repo.errors": (
+        "InvalidInput",
+        "LeaseHeld",
+        "OperationMismatch",
+        "OutcomeUnknown",
+        "ScalingGroupNotFound",
+        "SchedulerRepoError",
+        "StaleLeaseError",
+    ),
     "scheduler_repo.leadership": ("LeaseKeeper",),
     "scheduler_repo.loop": (
+        "BatchProgress",
         "SchedulerLoop",
         "Tick",
+        "TickTimes",
     ),
     "scheduler_repo.repositories.agent.db_source": ("AgentDBSource",),
     "scheduler_repo.repositories.agent.repository": ("AgentRepository",),
@@ -67,7 +77,12 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "RepairedCounter",
         "UnrepairableCounter",
     ),
-    "scheduler_repo.scheduling.data": ("SchedulingData",),
+    "scheduler_repo.scheduling.data": (
+        "PendingSession",
+        "PreemptionCandidate",
+        "SchedulableAgent",
+        "SchedulingData",
+    ),
     "scheduler_repo.scheduling.explanation": (
         "SessionExplanation",
         "explain_session",
@@ -82,6 +97,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "SessionStart",
         "TransitionRejectionCode",
         "TransitionResult",
+        "UndispatchedKernel",
         "UndispatchedSession",
     ),
     "scheduler_repo.scheduling.planner": (
@@ -93,6 +109,8 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "preemptible",
     ),
     "scheduler_repo.scheduling.reservation": (
+        "RejectedReservation",
+        "ReservationRejectionCode",
         "ReservationResult",
         "SessionReservation",
     ),
@@ -111,6 +129,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "CacheSettings",
         "DatabaseSettings",
         "SecretUrl",
+        "Settings",
         "load_settings",
     ),
     "scheduler_repo.specs": (
@@ -133,10 +152,18 @@ _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 if TYPE_CHECKING:
     from scheduler_repo.database.engine import ExtendedAsyncSAEngine as ExtendedAsyncSAEngine
     from scheduler_repo.database.engine import create_engine as create_engine
+    from scheduler_repo.errors import InvalidInput as InvalidInput
+    from scheduler_repo.errors import LeaseHeld as LeaseHeld
+    from scheduler_repo.errors import OperationMismatch as OperationMismatch
+    from scheduler_repo.errors import OutcomeUnknown as OutcomeUnknown
+    from scheduler_repo.errors import ScalingGroupNotFound as ScalingGroupNotFound
     from scheduler_repo.errors import SchedulerRepoError as SchedulerRepoError
+    from scheduler_repo.errors import StaleLeaseError as StaleLeaseError
     from scheduler_repo.leadership import LeaseKeeper as LeaseKeeper
+    from scheduler_repo.loop import BatchProgress as BatchProgress
     from scheduler_repo.loop import SchedulerLoop as SchedulerLoop
     from scheduler_repo.loop import Tick as Tick
+    from scheduler_repo.loop import TickTimes as TickTimes
     from scheduler_repo.repositories.agent.db_source import AgentDBSource as AgentDBSource
     from scheduler_repo.repositories.agent.repository import AgentRepository as AgentRepository
     from scheduler_repo.repositories.audit.db_source import AuditDBSource as AuditDBSource
@@ -185,6 +212,9 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.audit import RepairedCounter as RepairedCounter
     from scheduler_repo.scheduling.audit import RepairReport as RepairReport
     from scheduler_repo.scheduling.audit import UnrepairableCounter as UnrepairableCounter
+    from scheduler_repo.scheduling.data import PendingSession as PendingSession
+    from scheduler_repo.scheduling.data import PreemptionCandidate as PreemptionCandidate
+    from scheduler_repo.scheduling.data import SchedulableAgent as SchedulableAgent
     from scheduler_repo.scheduling.data import SchedulingData as SchedulingData
     from scheduler_repo.scheduling.explanation import SessionExplanation as SessionExplanation
     from scheduler_repo.scheduling.explanation import explain_session as explain_session
@@ -197,11 +227,14 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.lifecycle import SessionStart as SessionStart
     from scheduler_repo.scheduling.lifecycle import TransitionRejectionCode as TransitionRejectionCode
     from scheduler_repo.scheduling.lifecycle import TransitionResult as TransitionResult
+    from scheduler_repo.scheduling.lifecycle import UndispatchedKernel as UndispatchedKernel
     from scheduler_repo.scheduling.lifecycle import UndispatchedSession as UndispatchedSession
     from scheduler_repo.scheduling.planner import BestFitPlanner as BestFitPlanner
     from scheduler_repo.scheduling.planner import Planner as Planner
     from scheduler_repo.scheduling.preemption import may_preempt as may_preempt
     from scheduler_repo.scheduling.preemption import preemptible as preemptible
+    from scheduler_repo.scheduling.reservation import RejectedReservation as RejectedReservation
+    from scheduler_repo.scheduling.reservation import ReservationRejectionCode as ReservationRejectionCode
     from scheduler_repo.scheduling.reservation import ReservationResult as ReservationResult
     from scheduler_repo.scheduling.reservation import SessionReservation as SessionReservation
     from scheduler_repo.scheduling.retention import ArchivedSession as ArchivedSession
@@ -214,6 +247,7 @@ if TYPE_CHECKING:
     from scheduler_repo.settings import CacheSettings as CacheSettings
     from scheduler_repo.settings import DatabaseSettings as DatabaseSettings
     from scheduler_repo.settings import SecretUrl as SecretUrl
+    from scheduler_repo.settings import Settings as Settings
     from scheduler_repo.settings import load_settings as load_settings
     from scheduler_repo.specs import AgentSpec as AgentSpec
     from scheduler_repo.specs import ClusterSpec as ClusterSpec

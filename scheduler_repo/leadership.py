@@ -7,7 +7,14 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Optional, Self
 
-from scheduler_repo.errors import DatabaseError, InvalidInput, LeaseHeld, StaleLeaseError
+from scheduler_repo.errors import (
+    DatabaseError,
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    InvalidInput,
+    LeaseHeld,
+    StaleLeaseError,
+)
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
@@ -50,17 +57,25 @@ class LeaseKeeper:
     async def reacquire(self) -> Lease:
         """Wait for the lease and take it with a new epoch, as after StaleLeaseError; decide on a new read then.
 
-        Raises ScalingGroupNotFound and InvalidInput. Costs two statements per try, some three tries per ttl.
+        Waits for another holder, and, once it has led, for a database that is away. Raises
+        ScalingGroupNotFound, InvalidInput and what the database layer says that waiting does not mend. Costs
+        two statements per try, some three tries per ttl.
         """
+        has_led = self._lease is not None
         pause = self._ttl.total_seconds() / _RENEWALS_PER_TTL
         while True:
             try:
                 self._lease = await self._repository.acquire_lease(self._scaling_group, self._holder, self._ttl)
-            except (LeaseHeld, DatabaseError) as error:
+            except (LeaseHeld, DatabaseTimeout) as error:
+                # A timeout: who holds it was stopped inside a write.
                 _logger.info("waiting for the lease of %s: %s", self._scaling_group, error)
-                await asyncio.sleep(pause)
+            except DatabaseUnavailable as error:
+                if not has_led:
+                    raise
+                _logger.warning("waiting for the lease of %s: %s", self._scaling_group, error)
             else:
                 return self._lease
+            await asyncio.sleep(pause)
 
     async def __aenter__(self) -> Self:
         await self.reacquire()

@@ -94,9 +94,9 @@ class SchedulerLoop:
         """Read, plan and write once.
 
         The plan runs in a thread, so that the event loop goes on. Raises ScalingGroupNotFound, StaleLeaseError
-        if another took the lease over meanwhile (``reacquire()`` it, and tick anew), and the errors of the
-        database layer; batches that were written before one stay written. Costs a read, a write per batch, and
-        the audit's statements where one is due.
+        if there is something to write and another has taken the lease over (``reacquire()`` it, and tick anew),
+        and the errors of the database layer; batches that were written before one stay written. Costs a read, a
+        write per batch, and the audit's statements where one is due.
         """
         # The lease that is named is the one held before the read: what is decided on it is fenced by it.
         lease = None if self._lease_keeper is None else self._lease_keeper.lease

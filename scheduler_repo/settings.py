@@ -123,20 +123,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_settings(
-    environment: Mapping[str, str] = os.environ,
+    environment: Optional[Mapping[str, str]] = None,
     database_url: Optional[str] = None,
     redis_url: Optional[str] = None,
 ) -> Settings:
     """Read ``SCHEDULER_REPO_DATABASE_URL``, ``SCHEDULER_REPO_REDIS_URL`` and one variable per other field.
 
     The fields of DatabaseSettings are called as they are (``SCHEDULER_REPO_POOL_SIZE``), those of CacheSettings
-    with REDIS before (``SCHEDULER_REPO_REDIS_TIMEOUT``). An argument goes before its variable. Raises
-    InvalidSettings, which names the variable, for a value that is not of the field's type, and for a variable
-    with the prefix that is no setting.
+    with REDIS before (``SCHEDULER_REPO_REDIS_TIMEOUT``). ``environment`` is the process's own unless given. An
+    argument goes before its variable. Raises InvalidSettings, which names the variable, for a value that is not
+    of the field's type, and for a variable with the prefix that is no setting.
     """
     given = {
         name.removeprefix(ENVIRONMENT_PREFIX): value
-        for name, value in environment.items()
+        for name, value in (os.environ if environment is None else environment).items()
         if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(_TEST_PREFIX)
     }
     database = _section(DatabaseSettings, given, "DATABASE_URL", "", database_url)

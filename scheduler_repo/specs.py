@@ -73,10 +73,9 @@ class SlotTypeSpec(_Spec, frozen=True, kw_only=True):
 class ScalingGroupSpec(_Spec, frozen=True, kw_only=True):
     """A pool of agents with one queue.
 
-    ``pending_timeout`` is how long a session should wait at the most, None for ever; it is handed to the
-    planner with the group's other options, and nothing here cancels a session for it. ``preemption_scope`` says
-    whose sessions a pending one may have ended for it (None: nobody's), once they have run for
-    ``preemption_min_runtime``.
+    ``pending_timeout`` is how long a session may wait, None for ever: ``sweep_pending_sessions`` cancels those
+    that wait for longer, whenever it is called. ``preemption_scope`` says whose sessions a pending one may have
+    ended for it (None: nobody's), once they have run for ``preemption_min_runtime``.
     """
 
     name: ScalingGroupName

@@ -32,7 +32,8 @@ def checked_session_id(context: click.Context, parameter: click.Parameter, text:
     if _UUID.fullmatch(text) is None:
         given = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
         raise click.BadParameter(
-            f"{given!r} is no session id; give a UUID, such as 6f1ed002-ab59-4c3c-8d2b-0a7c3b7a4a11"
+            f"{given!r} is no session id; give a UUID, such as "
+            "6f1ed002-ab59-4c3c-8d2b-0a7c3b7a4a11 (those that wait: scheduler-repo snapshot GROUP --json)"
         )
     return SessionId(UUID(text))
 

@@ -8,6 +8,7 @@ import logging
 import secrets
 from typing import Final, Optional
 
+import asyncpg
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -175,5 +176,7 @@ async def _set_privileges(connection: AsyncConnection) -> None:
             driver.remove_log_listener(_pass_on_notice)
 
 
-def _pass_on_notice(_connection: object, notice: object) -> None:
-    _logger.warning("%s", notice)
+def _pass_on_notice(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+    # The file's own words are notices; a warning per privilege tells a role that may not do this nothing.
+    if message.severity_en == "NOTICE":
+        _logger.warning("%s", message)

@@ -167,6 +167,14 @@ def check_lease_group(lease: Optional[Lease], scaling_group: ScalingGroupName) -
         )
 
 
+def check_items(items: Iterable[object], kind: type) -> None:
+    """Raise InvalidInput for the first item that is not of the kind that the method takes."""
+    for item in items:
+        if not isinstance(item, kind):
+            found = type(item).__name__
+            raise InvalidInput(f"{item!r:.60} is a {found}; give a {kind.__name__} for each session")
+
+
 def check_ids(entity: str, ids: Iterable[object]) -> None:
     """Raise InvalidInput for the first id that is no UUID; ``entity`` says whose it is to be."""
     for given in ids:

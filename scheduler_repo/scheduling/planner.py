@@ -64,7 +64,7 @@ class BestFitPlanner:
             if ledger.breach(session, requested) is not None:
                 continue
             place = places.get(session.session_id) if places else None
-            kernels = _placed(session, placer) if place is None else _held(place)
+            kernels = _placed(session, data, placer) if place is None else _held(place)
             if kernels is None:
                 continue
             ledger.charge(session, requested)
@@ -91,10 +91,26 @@ def in_turn(data: SchedulingData, places: Mapping[SessionId, HeldPlace]) -> Iter
             yield session
 
 
-def _placed(session: PendingSession, placer: SessionPlacer) -> Optional[tuple[KernelAllocation, ...]]:
+def _placed(
+    session: PendingSession, data: SchedulingData, placer: SessionPlacer
+) -> Optional[tuple[KernelAllocation, ...]]:
     requests = node_requests(session.cluster_mode, session.kernels)
     placement = placer.place(requests, session.designated_agent_ids)
-    return None if placement.positions is None else placer.allocations(session, placement.positions)
+    if placement.positions is None:
+        return None
+    kernels = placer.allocations(session, placement.positions)
+    failed = session.failed_agent_ids
+    if not failed or not any(kernel.agent_id in failed for kernel in kernels):
+        return kernels
+    # Elsewhere if that is possible, else where it failed once more.
+    placer.take_back(placement)
+    agent_ids = session.designated_agent_ids or tuple(agent.agent_id for agent in data.agents)
+    others = tuple(agent_id for agent_id in agent_ids if agent_id not in failed)
+    elsewhere = placer.place(requests, others) if others else None
+    if elsewhere is not None and elsewhere.positions is not None:
+        return placer.allocations(session, elsewhere.positions)
+    placer.place(requests, session.designated_agent_ids)
+    return kernels
 
 
 def _held(place: HeldPlace) -> Optional[tuple[KernelAllocation, ...]]:

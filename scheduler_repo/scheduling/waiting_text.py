@@ -154,7 +154,9 @@ class _Wording:
         ]
         if detail.container_room is not None:
             parts.append(f"containers {detail.container_count} (most on one agent: {detail.container_room})")
-        subject = "no agent, even empty, is large enough for" if is_whole else "no agent has free at once"
+        subject = (
+            "no agent in question, even empty, is large enough for" if is_whole else "no agent has free at once"
+        )
         return f"{subject} {', '.join(parts)}"
 
     def _name(self, slot_index: int) -> str:

@@ -15,21 +15,27 @@ from tests.scheduler.small_cluster import agent, session, session_id
 
 GROUPS = ("gpu", "other")
 AGENTS = ("a", "B", "ä", "_")
-DOMAINS = ("lab", "Lab")
+PROJECTS = {"lab": UUID(int=2), "Lab": UUID(int=3)}
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def random_cluster(seed: int) -> ClusterRows:
     """Much that runs, at few times and priorities, so that each criterion of the order decides somewhere."""
     rng = Random(seed)  # noqa: S311 - a workload, not a secret
-    owners = {"access_key": "key", "user_id": UUID(int=1), "project_id": UUID(int=2)}
+    owners = {"access_key": "key", "user_id": UUID(int=1)}
     sessions: list[Row] = []
     kernels: list[Row] = []
     for number in range(60):
         status = rng.choice(["RUNNING"] * 6 + ["PENDING", "TERMINATING", "PREPARING", "TERMINATED"])
         status = "PENDING" if number < len(GROUPS) else status
         priority = rng.randint(3, 6) if status == "PENDING" else rng.randint(1, 6)
-        copied = {**owners, "scaling_group": GROUPS[number % 2], "domain_name": rng.choice(DOMAINS)}
+        domain, project = rng.choice(list(PROJECTS.items()))
+        copied = {
+            **owners,
+            "scaling_group": GROUPS[number % 2],
+            "domain_name": domain,
+            "project_id": project,
+        }
         identity = UUID(int=rng.getrandbits(128))
         sessions.append(
             {
@@ -60,8 +66,10 @@ def random_cluster(seed: int) -> ClusterRows:
             )
     return {
         "slot_types": [{"name": "cpu", "slot_index": 0}, {"name": "mem", "slot_index": 1}],
-        "domains": [{"name": name} for name in DOMAINS],
-        "projects": [{"id": UUID(int=2), "name": "vision", "domain_name": "lab"}],
+        "domains": [{"name": name} for name in PROJECTS],
+        "projects": [
+            {"id": project, "name": "vision", "domain_name": domain} for domain, project in PROJECTS.items()
+        ],
         "users": [{"id": UUID(int=1), "name": "ada", "domain_name": "lab"}],
         "keypairs": [{"access_key": "key", "user_id": UUID(int=1)}],
         "scaling_groups": [

@@ -290,17 +290,36 @@ def scheduling_data(draw: st.DrawFn) -> SchedulingData:
     )
 
 
+def _without_obstacles(data: SchedulingData) -> SchedulingData:
+    """The same queue on larger agents: little but what is reserved and taken keeps a session back."""
+    return make_data(
+        tuple(
+            msgspec.structs.replace(agent, capacity=tuple(amount + 6 for amount in agent.capacity))
+            for agent in data.agents
+        ),
+        tuple(
+            msgspec.structs.replace(session, requested_start_at=None, dependencies=(), designated_agent_ids=())
+            for session in data.pending_sessions
+        ),
+    )
+
+
 @st.composite
 def reserved_scheduling_data(draw: st.DrawFn) -> SchedulingData:
     """A snapshot in which some sessions, of the queue or behind it, hold places on agents there or gone."""
     data = draw(scheduling_data())
+    if draw(st.integers(0, 3)) > 0:
+        data = _without_obstacles(data)
     waiting = [*data.pending_sessions, draw(pending_sessions(90))]
-    holders = draw(st.lists(st.sampled_from(waiting), max_size=4, unique_by=lambda each: each.session_id))
-    # Mostly agents that are there; now and then one that is not, or kernels that are not all of the session's.
-    known = [agent.agent_id for agent in data.agents] * 3
-    agent_ids = st.sampled_from([*known, AGENT_IDS[5]])
+    holders = draw(st.permutations(waiting))[: draw(st.integers(0, 4))]
     reservations = []
     for position, session in enumerate(holders, start=3):
+        # Mostly agents of its architecture; now and then another or none, or not all of the session's kernels.
+        architectures = {kernel.architecture for kernel in session.kernels} - {None}
+        fitting = [agent.agent_id for agent in data.agents if {agent.architecture} >= architectures]
+        agent_ids = st.sampled_from(fitting or AGENT_IDS)
+        if draw(st.integers(0, 9)) == 0:
+            agent_ids = st.sampled_from(AGENT_IDS)
         one = draw(agent_ids)
         spread = session.cluster_mode is ClusterMode.MULTI_NODE and draw(st.booleans())
         held = [draw(agent_ids) if spread else one for _ in session.kernels]

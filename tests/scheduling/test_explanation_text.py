@@ -162,7 +162,7 @@ class TestText:
         reason, *agents = reason_facts(*self.explained(data, 1))
         assert reason.label == "why it waits"
         assert reason.text.startswith(
-            "LARGER_THAN_ANY_AGENT: no agent, even empty, is large enough for cpu 5 core"
+            "LARGER_THAN_ANY_AGENT: no agent in question, even empty, is large enough for cpu 5 core"
         )
         assert agents == [
             Fact("designated agent", "a: takes kernels"),

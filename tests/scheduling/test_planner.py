@@ -1,12 +1,13 @@
 """What a plan may and must do, checked against a naive replay of the queue."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.allocation import SessionAllocation
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
+from scheduler_repo.scheduling.data import PendingSession, SchedulableAgent, SchedulingData
 from scheduler_repo.scheduling.planner import BestFitPlanner, Planner
 from scheduler_repo.types import AgentId, ClusterMode, SessionId
 from tests.scheduling.naive_cluster import NaiveCluster, are_alike, groups_of
@@ -220,3 +221,26 @@ class TestArguments:
         )
         with pytest.raises(InvalidInput, match="ACCESS_KEY key-a is not in the scheduling data"):
             BestFitPlanner().plan(data)
+
+
+class TestFailedAgents:
+    def test_another_agent_is_tried_first_and_the_same_again_if_there_is_none(self) -> None:
+        # given a session that failed on the agent where it fits best
+        best, other = make_agent("a1", (4, 4, 4)), make_agent("a2", (8, 8, 8))
+        session = make_session(1, (2, 0, 0))
+        retried = msgspec.structs.replace(session, retry_count=1, failed_agent_ids=(best.agent_id,))
+
+        def placed(pending: PendingSession, *agents: SchedulableAgent) -> list[AgentId]:
+            (allocation,) = BestFitPlanner().plan(make_data(agents, (pending,)))
+            return [kernel.agent_id for kernel in allocation.kernels]
+
+        # when it is planned, then it goes elsewhere
+        assert placed(session, best, other) == [best.agent_id]
+        assert placed(retried, best, other) == [other.agent_id]
+        # and back to the same one if nothing else takes it
+        assert placed(retried, best) == [best.agent_id]
+        full = msgspec.structs.replace(other, occupied=other.capacity)
+        assert placed(retried, best, full) == [best.agent_id]
+        # nor beyond the agents that it designates
+        designated = msgspec.structs.replace(retried, designated_agent_ids=(best.agent_id,))
+        assert placed(designated, best, other) == [best.agent_id]

@@ -338,7 +338,7 @@ class TestText:
     def test_larger_than_any_agent(self) -> None:
         assert self.of(make_session(1, (4000, 1, 2500))) == (
             WaitingReason.LARGER_THAN_ANY_AGENT,
-            "no agent, even empty, is large enough for cuda.shares 2.5 (most on one agent: 2)",
+            "no agent in question, even empty, is large enough for cuda.shares 2.5 (most on one agent: 2)",
         )
 
     @pytest.mark.parametrize(
@@ -352,14 +352,15 @@ class TestText:
         )
         reason, words = self.text(msgspec.structs.replace(data, slot_types=in_bytes))
         assert reason is WaitingReason.LARGER_THAN_ANY_AGENT
-        assert words == f"no agent, even empty, is large enough for mem {text} (most on one agent: 4 B)"
+        subject = "no agent in question, even empty, is large enough for"
+        assert words == f"{subject} mem {text} (most on one agent: 4 B)"
 
     def test_a_combination_that_no_agent_has(self) -> None:
         agents = (make_agent("a", (9000, 1, 0)), make_agent("b", (1000, 9, 0)))
         data = make_data(agents, (make_session(1, (2000, 5)),))
         assert self.text(data) == (
             WaitingReason.LARGER_THAN_ANY_AGENT,
-            "no agent, even empty, is large enough for cpu 2 core (most on one agent: 9 core), "
+            "no agent in question, even empty, is large enough for cpu 2 core (most on one agent: 9 core), "
             "mem 5 (most on one agent: 9)",
         )
 

@@ -22,6 +22,7 @@ from scheduler_repo.repositories.agent.locking import (
     write_capacity,
     write_statuses,
 )
+from scheduler_repo.repositories.scheduler.reading import require_group
 from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.scheduling.agent_life import (
     AgentRejectionCode,
@@ -50,6 +51,8 @@ async def lose_batch(
     """Mark the silent agents of a group as lost; costs three statements, whatever their number."""
     db_sess, to_status = write.db_sess, AgentStatus.LOST
     locked = await fetch_rows(db_sess, SILENT_AGENTS, scaling_group, longest_silence)
+    if not locked:
+        await require_group(db_sess, scaling_group)
     rows = await fetch_rows(db_sess, STILL_SILENT_AGENTS, [row["agent_id"] for row in locked], longest_silence)
     silent = {row["agent_id"] for row in rows}
     reason = f"not heard of for longer than {longest_silence}"

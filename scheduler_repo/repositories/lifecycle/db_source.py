@@ -9,7 +9,8 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
 from scheduler_repo.repositories.lifecycle.recovering import recover_batch
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_lease_group
+from scheduler_repo.repositories.scheduler.reading import require_group
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_items, check_lease_group
 from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
@@ -88,6 +89,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to RUNNING; what kernels do not occupy is given back."""
+        check_items(starts, SessionStart)
         changes = [SessionChange(start.session_id, occupied_slots=start.occupied_slots) for start in starts]
         return await self.mark_sessions(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
@@ -99,6 +101,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to TERMINATED; all that they occupied is given back."""
+        check_items(ends, SessionEnd)
         changes = [SessionChange(end.session_id, end.result, end.exit_codes) for end in ends]
         return await self.mark_sessions(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
 
@@ -110,6 +113,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to PENDING; retries are counted, and the agents that failed remembered."""
+        check_items(retries, SessionRetry)
         changes = [
             SessionChange(retry.session_id, failed_agent_ids=retry.failed_agent_ids) for retry in retries
         ]
@@ -132,6 +136,8 @@ class LifecycleDBSource:
 
         async def sweep(write: OpenWrite) -> TransitionResult:
             rows = await fetch_rows(write.db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
+            if not rows:
+                await require_group(write.db_sess, scaling_group)
             move = Move(SessionStatus.CANCELLED, _SWEPT, only_from=SessionStatus.PENDING)
             return await change_batch(write, move, [SessionChange(row[0]) for row in rows])
 
@@ -171,7 +177,10 @@ class LifecycleDBSource:
         if limit is not None:
             _check_limit(limit)
         async with self._engine.begin_readonly_session() as db_sess:
-            return await fetch_undispatched(db_sess, scaling_group, limit)
+            sessions = await fetch_undispatched(db_sess, scaling_group, limit)
+            if not sessions:
+                await require_group(db_sess, scaling_group)
+        return sessions
 
     async def mark_dispatched(
         self,
@@ -180,6 +189,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> DispatchResult:
         """Mark attempts as dispatched, each once whoever asks; costs four statements, five with a lease."""
+        check_items(dispatches, SessionDispatch)
         check_ids("session", [dispatch.session_id for dispatch in dispatches])
         if not dispatches:
             return DispatchResult((), ())

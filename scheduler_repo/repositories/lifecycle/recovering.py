@@ -9,6 +9,7 @@ from scheduler_repo.repositories.lifecycle.changing import (
 )
 from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
 from scheduler_repo.repositories.scheduler.ledger import LOCK_AGENT_SLOTS, LOCK_AGENTS
+from scheduler_repo.repositories.scheduler.reading import require_group
 from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lifecycle import RejectedTransition
@@ -61,6 +62,8 @@ async def _locked_changes(
     """
     db_sess = write.db_sess
     found = [row[0] for row in await fetch_rows(db_sess, SESSIONS_ON_LOST_AGENTS, scaling_group, limit)]
+    if not found:
+        await require_group(db_sess, scaling_group)
     sessions = await fetch_rows(db_sess, LOCK_SESSIONS, found)
     agents_of: dict[SessionId, set[AgentId]] = {}
     for kernel in await fetch_rows(db_sess, SESSION_KERNELS, found):

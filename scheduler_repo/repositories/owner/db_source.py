@@ -1,17 +1,23 @@
 """Owners (domains, projects, users, keypairs), their policies and quotas, in PostgreSQL."""
 
+import re
 from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.bulk import array_text, insert_missing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
 from scheduler_repo.specs import OwnersSpec, QuotaSpec, ResourcePolicySpec
-from scheduler_repo.types import OperationId, SlotName
+from scheduler_repo.types import OperationId, OwnerScope, SlotName
+
+# As PostgreSQL writes it, and the table's CHECK wants it.
+_UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SCOPES_BY_ID = (OwnerScope.USER, OwnerScope.PROJECT)
 
 _REGISTER_OWNERS = WriteKind("register_owners", type(None))
 
@@ -80,6 +86,8 @@ def _policy_row(policy: ResourcePolicySpec, slot_names: Sequence[SlotName]) -> t
 
 def _quota_row(quota: QuotaSpec, slot_names: Sequence[SlotName]) -> tuple[object, ...]:
     subject = f"quota of {quota.scope} {quota.owner_id}"
+    if quota.scope in _SCOPES_BY_ID and not _UUID_TEXT.fullmatch(quota.owner_id):
+        raise InvalidInput(f"{subject}: the owner_id of a user or project is its UUID in lower case, as text")
     return (
         quota.scope.value,
         quota.owner_id,

@@ -49,6 +49,12 @@ def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
     )
 
 
+async def require_group(db_sess: SASession, scaling_group: ScalingGroupName) -> None:
+    """Raise ScalingGroupNotFound if there is no such group: nothing found there would hide a mistyped name."""
+    if not await fetch_rows(db_sess, SCALING_GROUP, scaling_group):
+        raise no_such_group(scaling_group)
+
+
 async def fetch_raw_scheduling_data(
     db_sess: SASession, scaling_group: ScalingGroupName, pending_limit: Optional[int]
 ) -> RawSchedulingData:
