@@ -91,7 +91,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "scheduler_repo.scheduling.lifecycle": (
         "DispatchResult",
         "RejectedTransition",
-        "SessionDispatch",
+        "SessionAttempt",
         "SessionEnd",
         "SessionRetry",
         "SessionStart",
@@ -221,7 +221,7 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.lease import Lease as Lease
     from scheduler_repo.scheduling.lifecycle import DispatchResult as DispatchResult
     from scheduler_repo.scheduling.lifecycle import RejectedTransition as RejectedTransition
-    from scheduler_repo.scheduling.lifecycle import SessionDispatch as SessionDispatch
+    from scheduler_repo.scheduling.lifecycle import SessionAttempt as SessionAttempt
     from scheduler_repo.scheduling.lifecycle import SessionEnd as SessionEnd
     from scheduler_repo.scheduling.lifecycle import SessionRetry as SessionRetry
     from scheduler_repo.scheduling.lifecycle import SessionStart as SessionStart

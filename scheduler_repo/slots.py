@@ -72,9 +72,12 @@ def slot_vector(amounts: Mapping[SlotName, int], slot_names: Sequence[SlotName],
     Raises InvalidQuantity for an amount that cannot be stored and UnknownSlotType for a name that is not in
     ``slot_names``; both name ``subject``.
     """
+    given: object = amounts
+    if not isinstance(given, Mapping):
+        raise InvalidQuantity(f"{subject}: {given!r:.60} is no mapping of slot names to amounts")
     for name, amount in amounts.items():
         checked_quantity(amount, f"{subject}, slot {name}")
-    unknown = sorted(set(amounts).difference(slot_names))
+    unknown = sorted(map(str, set(amounts).difference(slot_names)))
     if unknown:
         raise UnknownSlotType(
             f"{subject}: unknown slot {', '.join(unknown)}; the cluster has {', '.join(slot_names) or 'none'}"

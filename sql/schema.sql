@@ -248,7 +248,7 @@ CREATE INDEX sessions_occupying_idx ON sessions (access_key, user_id, project_id
     WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING');
 -- Whose agents are still to be told to start them, the longest waiting first.
 CREATE INDEX sessions_undispatched_idx ON sessions (scaling_group, status_changed_at, id)
-    WHERE status = 'SCHEDULED' AND dispatched_at IS NULL;
+    WHERE status IN ('SCHEDULED', 'PREPARING') AND dispatched_at IS NULL;
 -- Which may be preempted, the least important first.
 CREATE INDEX sessions_running_idx ON sessions (scaling_group, priority, id) WHERE status = 'RUNNING';
 CREATE INDEX sessions_finished_idx ON sessions (status_changed_at, id)

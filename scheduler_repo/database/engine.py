@@ -143,6 +143,8 @@ def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
                 "statement_timeout": _milliseconds(settings.statement_timeout),
                 "lock_timeout": _milliseconds(settings.lock_timeout),
                 "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
+                # In a zone with summer time a day is not always 24 hours long.
+                "TimeZone": "UTC",
                 # A statement whose caller is gone must end, not hold its locks until the statement timeout.
                 "client_connection_check_interval": _milliseconds(_CLIENT_CHECK_SECONDS),
                 **PLANNER_SETTINGS,

@@ -50,3 +50,5 @@ IS_RUNNING: Final = f"status = '{SessionStatus.RUNNING.value}'"
 IS_OCCUPYING: Final = is_one_of("status", OCCUPYING_STATUSES)
 IS_NOT_OCCUPYING: Final = is_none_of("status", OCCUPYING_STATUSES)
 IS_FINISHED: Final = is_one_of("status", FINISHED_STATUSES)
+# With dispatched_at still NULL: not every agent of the session may have been told.
+IS_UNDISPATCHED: Final = is_one_of("status", (SessionStatus.SCHEDULED, SessionStatus.PREPARING))

@@ -13,6 +13,7 @@ from scheduler_repo.models.checks import (
     IS_OCCUPYING,
     IS_PENDING,
     IS_RUNNING,
+    IS_UNDISPATCHED,
     is_agent_ids,
     is_finite,
     is_one_of,
@@ -83,7 +84,7 @@ class SessionRow(Base):
             "scaling_group",
             "status_changed_at",
             "id",
-            postgresql_where=sa.text(f"status = '{SessionStatus.SCHEDULED.value}' AND dispatched_at IS NULL"),
+            postgresql_where=sa.text(f"{IS_UNDISPATCHED} AND dispatched_at IS NULL"),
         ),
         sa.Index(
             "sessions_running_idx", "scaling_group", "priority", "id", postgresql_where=sa.text(IS_RUNNING)

@@ -35,6 +35,7 @@ FIND_LEASE = load_statement("find_lease")
 STATEMENTS_PER_WRITE = 2
 
 _ASK_AGAIN_SECONDS = 0.1
+_CONFLICT_TRIES = 3
 
 ResultT = TypeVar("ResultT")
 
@@ -53,7 +54,7 @@ class WriteKind(Generic[ResultT]):
         """Take the kind's name, which is stored, and what its result is decoded as."""
         self.name = name
         self._decoder = msgspec.msgpack.Decoder(result_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain)
 
     async def run(
         self,
@@ -86,10 +87,16 @@ class WriteKind(Generic[ResultT]):
                 await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(result))
                 return result
 
-        try:
-            return await attempt(lambda: None)
-        except OutcomeUnknown as lost:
-            return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
+        for tries_left in reversed(range(_CONFLICT_TRIES)):
+            try:
+                return await attempt(lambda: None)
+            except OutcomeUnknown as lost:
+                return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
+            except TransactionConflict:
+                # Nothing was written, and what the write met has moved on.
+                if not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> ResultT:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
@@ -216,7 +223,10 @@ def _text_of(request: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, str):  # of a class of its own, such as a name from numpy
+        return str.__str__(value)
     raise TypeError(f"{type(value).__name__} has no encoding")
 
 
-_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain)
+# Equal mappings are equal requests, whatever the order of their keys.
+_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain, order="deterministic")

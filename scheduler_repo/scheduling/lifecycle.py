@@ -17,8 +17,15 @@ from scheduler_repo.types import (
 )
 
 
+class SessionAttempt(msgspec.Struct, frozen=True):
+    """One attempt of a session: what agents report of another one is not true of this."""
+
+    session_id: SessionId
+    retry_count: int
+
+
 class SessionStart(msgspec.Struct, frozen=True):
-    """A session whose kernels run.
+    """A session whose kernels run, in the attempt ``retry_count`` if it is given.
 
     ``occupied_slots`` says, for kernels that took less than they requested, what they really occupy, per slot
     and in its smallest unit; the rest is given back. Kernels left out occupy what they requested.
@@ -26,10 +33,11 @@ class SessionStart(msgspec.Struct, frozen=True):
 
     session_id: SessionId
     occupied_slots: Mapping[KernelId, Mapping[SlotName, int]] = {}
+    retry_count: Optional[int] = None
 
 
 class SessionEnd(msgspec.Struct, frozen=True):
-    """A session whose kernels have ended.
+    """A session whose kernels have ended, in the attempt ``retry_count`` if it is given.
 
     Sessions that depend on it may start only after SessionResult.SUCCESS; None is not known, and holds them
     back for good. ``exit_codes`` are its containers', where known.
@@ -38,13 +46,18 @@ class SessionEnd(msgspec.Struct, frozen=True):
     session_id: SessionId
     result: Optional[SessionResult] = None
     exit_codes: Mapping[KernelId, int] = {}
+    retry_count: Optional[int] = None
 
 
 class SessionRetry(msgspec.Struct, frozen=True):
-    """A session that goes back to the queue, and the agents on which this attempt failed."""
+    """A session that goes back to the queue, and the agents on which its attempt failed.
+
+    ``retry_count`` is the attempt's, if it is given.
+    """
 
     session_id: SessionId
     failed_agent_ids: tuple[AgentId, ...] = ()
+    retry_count: Optional[int] = None
 
 
 class TransitionRejectionCode(enum.StrEnum):
@@ -53,6 +66,7 @@ class TransitionRejectionCode(enum.StrEnum):
     DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
     SESSION_UNKNOWN = "SESSION_UNKNOWN"
     OTHER_GROUP = "OTHER_GROUP"  # than the lease's
+    OTHER_ATTEMPT = "OTHER_ATTEMPT"  # than the one that was named; the report is of an earlier one
     NOT_ALLOWED = "NOT_ALLOWED"  # from its status, by the table of transitions
     KERNEL_UNKNOWN = "KERNEL_UNKNOWN"  # or of another session
     INVALID_AMOUNT = "INVALID_AMOUNT"
@@ -105,13 +119,6 @@ class UndispatchedSession(msgspec.Struct, frozen=True):
     session_id: SessionId
     retry_count: int
     kernels: tuple[UndispatchedKernel, ...]
-
-
-class SessionDispatch(msgspec.Struct, frozen=True):
-    """One attempt of a session, as it was listed."""
-
-    session_id: SessionId
-    retry_count: int
 
 
 class DispatchResult(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Final
 
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lifecycle import SessionDispatch, SessionEnd, SessionStart
+from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionStart
 from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import AgentId, ClusterMode, SessionResult
 from tests.databases import DriverConnection
@@ -77,7 +77,7 @@ async def fill_mixed(
     ]
     placed = await db_source.allocate_sessions(GROUP, placements)
     assert len(placed.allocated) == len(placements)
-    await lifecycle.mark_dispatched([SessionDispatch(session_id(DESIGNATED), 0)])
+    await lifecycle.mark_dispatched([SessionAttempt(session_id(DESIGNATED), 0)])
     await lifecycle.mark_preparing([session_id(number) for number in (SINGLE, ENDED, DESIGNATED, FRUGAL)])
     used = {kernel_id(FRUGAL): {CPU: 1, MEM: 1}}
     running = await lifecycle.mark_running(

@@ -11,7 +11,7 @@ from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.allocation import AllocationResult
-from scheduler_repo.scheduling.lifecycle import DispatchResult, SessionDispatch, UndispatchedSession
+from scheduler_repo.scheduling.lifecycle import DispatchResult, SessionAttempt, UndispatchedSession
 from scheduler_repo.types import AgentId, KernelId, SessionId
 from tests.scheduler.small_cluster import GROUP, place
 
@@ -55,7 +55,7 @@ class Dispatcher:
     def __init__(self, engine: ExtendedAsyncSAEngine, agents: Agents) -> None:
         """Take an engine, which others may share, and the agents."""
         self.lifecycle = LifecycleRepository(LifecycleDBSource(engine))
-        self.marked: Counter[SessionDispatch] = Counter()
+        self.marked: Counter[SessionAttempt] = Counter()
         self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
         self._agents = agents
 
@@ -76,7 +76,7 @@ class Dispatcher:
 
     async def mark(self, listed: Sequence[UndispatchedSession]) -> DispatchResult:
         """Mark the attempts as they were listed."""
-        attempts = {each.session_id: SessionDispatch(each.session_id, each.retry_count) for each in listed}
+        attempts = {each.session_id: SessionAttempt(each.session_id, each.retry_count) for each in listed}
         result = await self.lifecycle.mark_dispatched(list(attempts.values()))
         self.marked.update(attempts[session_id] for session_id in result.dispatched)
         return result

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.scheduling.lifecycle import SessionDispatch, SessionRetry
+from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionRetry
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import SessionStatus
 from tests.databases import SCHEDULER, Database, DriverConnection
@@ -30,7 +30,7 @@ async def dispatchers(database: Database, agents: Agents) -> AsyncIterator[list[
         await engine.dispose()
 
 
-def all_marks(dispatchers: list[Dispatcher]) -> Counter[SessionDispatch]:
+def all_marks(dispatchers: list[Dispatcher]) -> Counter[SessionAttempt]:
     """How often each attempt was marked, whoever did."""
     return sum((dispatcher.marked for dispatcher in dispatchers), Counter())
 
@@ -99,9 +99,9 @@ class TestRace:
         marks = all_marks(dispatchers)
         assert set(marks.values()) == {1}
         newest = await owner_connection.fetch("SELECT id, retry_count, dispatched_at FROM sessions")
-        assert all(SessionDispatch(row["id"], row["retry_count"]) in marks for row in newest)
+        assert all(SessionAttempt(row["id"], row["retry_count"]) in marks for row in newest)
         assert all(row["dispatched_at"] for row in newest)
-        told = {SessionDispatch(start.session_id, start.retry_count) for start in agents.started}
+        told = {SessionAttempt(start.session_id, start.retry_count) for start in agents.started}
         assert told >= marks.keys()
         # That attempts were lost on the way at all, or the race was none:
         assert sum(row["retry_count"] + 1 for row in newest) > len(marks) > SESSIONS
@@ -148,7 +148,7 @@ class TestNextAttempt:
         # then
         assert [each.retry_count for each in await dispatcher.list()] == [1]
         assert (await dispatcher.dispatch()).dispatched == (session_id(0),)
-        assert set(dispatcher.marked) == {SessionDispatch(session_id(0), attempt) for attempt in (0, 1)}
+        assert set(dispatcher.marked) == {SessionAttempt(session_id(0), attempt) for attempt in (0, 1)}
 
     async def test_one_that_ended_needs_no_dispatch(self, dispatcher: Dispatcher) -> None:
         # given

@@ -20,7 +20,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.agent_life import AgentReport, LostSessionAction
 from scheduler_repo.scheduling.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.lifecycle import SessionDispatch, SessionEnd, SessionRetry, SessionStart
+from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionRetry, SessionStart
 from scheduler_repo.scheduling.reservation import SessionReservation
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId
 from tests.databases import DriverConnection
@@ -37,7 +37,7 @@ ARGUMENTS: Final[dict[object, object]] = {
     Sequence[SessionStart]: [SessionStart(session_id(0))],
     Sequence[SessionEnd]: [SessionEnd(session_id(0))],
     Sequence[SessionRetry]: [SessionRetry(session_id(0))],
-    Sequence[SessionDispatch]: [SessionDispatch(session_id(0), 0)],
+    Sequence[SessionAttempt]: [SessionAttempt(session_id(0), 0)],
     Sequence[SessionReservation]: [
         SessionReservation(session_id(1), (KernelAllocation(kernel_id(1), AgentId(AGENT)),))
     ],

@@ -11,7 +11,7 @@ import pytest
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.lifecycle import (
     RejectedTransition,
-    SessionDispatch,
+    SessionAttempt,
     SessionEnd,
     SessionRetry,
     SessionStart,
@@ -166,7 +166,7 @@ class TestNumbersOfMoreDigitsThanCanBeWritten:
         with pytest.raises(InvalidInput, match="digits"):
             await lives.repository.mark_terminated([SessionEnd(session_id(0), None, {kernel_id(0): 10**5000})])
         with pytest.raises(InvalidInput, match="digits"):
-            await lives.repository.mark_dispatched([SessionDispatch(session_id(0), 10**5000)])
+            await lives.repository.mark_dispatched([SessionAttempt(session_id(0), 10**5000)])
         assert await status_of(owner_connection, 0) == ("PREPARING", {"PREPARING"})
 
 

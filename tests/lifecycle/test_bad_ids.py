@@ -9,7 +9,7 @@ import pytest
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
-    SessionDispatch,
+    SessionAttempt,
     TransitionRejectionCode,
     TransitionResult,
 )
@@ -123,7 +123,7 @@ class TestDispatching:
         strange = [SessionId(each) for each in OTHER_IDS]
         batch = [*strange[:2], session_id(0), *strange[2:], session_id(1)]
         # when
-        result = await lives.repository.mark_dispatched([SessionDispatch(each, 0) for each in batch])
+        result = await lives.repository.mark_dispatched([SessionAttempt(each, 0) for each in batch])
         # then
         assert (result.dispatched, result.rejected) == ((session_id(0), session_id(1)), tuple(strange))
 
@@ -131,10 +131,10 @@ class TestDispatching:
         # given
         await lives.given(SessionStatus.SCHEDULED)
         for given_id in NO_IDS:
-            bad = SessionDispatch(given_id, 0)  # type: ignore[arg-type] # it is what is tested
+            bad = SessionAttempt(given_id, 0)  # type: ignore[arg-type] # it is what is tested
             # when
             with pytest.raises(InvalidInput) as refusal:
-                await lives.repository.mark_dispatched([SessionDispatch(session_id(0), 0), bad])
+                await lives.repository.mark_dispatched([SessionAttempt(session_id(0), 0), bad])
             # then
             assert f"session id {given_id!r:.60} is a {type(given_id).__name__}" in str(refusal.value)
         assert len(await lives.repository.list_undispatched_sessions(GROUP)) == 1
@@ -151,12 +151,12 @@ class TestDispatching:
     ) -> None:
         # given
         attempts = [
-            SessionDispatch(session_id(number), count)  # type: ignore[arg-type] # it is what is tested
+            SessionAttempt(session_id(number), count)  # type: ignore[arg-type] # it is what is tested
             for number, count in enumerate(NO_ATTEMPTS)
         ]
         real = [
-            SessionDispatch(session_id(len(NO_ATTEMPTS)), 0),
-            SessionDispatch(session_id(len(NO_ATTEMPTS) + 1), 0),
+            SessionAttempt(session_id(len(NO_ATTEMPTS)), 0),
+            SessionAttempt(session_id(len(NO_ATTEMPTS) + 1), 0),
         ]
         await lives.given(*[SessionStatus.SCHEDULED] * (len(NO_ATTEMPTS) + 2))
         # when

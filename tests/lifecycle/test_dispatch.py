@@ -7,8 +7,11 @@ import pytest
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
-    SessionDispatch,
+    SessionAttempt,
+    SessionEnd,
     SessionRetry,
+    SessionStart,
+    TransitionRejectionCode,
     UndispatchedKernel,
     UndispatchedSession,
 )
@@ -18,14 +21,14 @@ from tests.lifecycle.lives import A1, A2, Lives
 from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, kernel_id, place, session_id
 
 
-def attempts(*numbers: int, retry_count: int = 0) -> list[SessionDispatch]:
-    return [SessionDispatch(session_id(number), retry_count) for number in numbers]
+def attempts(*numbers: int, retry_count: int = 0) -> list[SessionAttempt]:
+    return [SessionAttempt(session_id(number), retry_count) for number in numbers]
 
 
 class TestList:
     async def test_names_kernels_and_agents(self, lives: Lives) -> None:
         # given
-        await lives.given(SessionStatus.SCHEDULED, SessionStatus.PENDING, SessionStatus.PREPARING)
+        await lives.given(SessionStatus.SCHEDULED, SessionStatus.PENDING, SessionStatus.RUNNING)
         # when
         listed = await lives.repository.list_undispatched_sessions(GROUP)
         # then
@@ -85,18 +88,54 @@ class TestDispatch:
         dispatched = [each for result in results for each in result.dispatched]
         assert sorted(dispatched) == [session_id(number) for number in range(5)]
 
-    async def test_only_in_scheduled(self, lives: Lives) -> None:
-        # given
+    async def test_only_before_it_runs(self, lives: Lives) -> None:
+        # given one of each status; one that prepares may have been told to some of its agents only
         statuses = list(SessionStatus)
         await lives.given(*statuses)
         # when
         result = await lives.repository.mark_dispatched(attempts(*range(len(statuses))))
         # then
-        scheduled = session_id(statuses.index(SessionStatus.SCHEDULED))
-        assert result.dispatched == (scheduled,)
-        assert result.rejected == tuple(
-            session_id(number) for number in range(len(statuses)) if session_id(number) != scheduled
+        waiting = tuple(
+            session_id(statuses.index(each)) for each in (SessionStatus.SCHEDULED, SessionStatus.PREPARING)
         )
+        assert result.dispatched == waiting
+        assert result.rejected == tuple(
+            session_id(number) for number in range(len(statuses)) if session_id(number) not in waiting
+        )
+
+    async def test_a_session_that_prepares_is_listed_until_it_is_marked(self, lives: Lives) -> None:
+        # given a loop that was killed between two agents, and the report of the one that it had told
+        await lives.given(SessionStatus.SCHEDULED)
+        await lives.repository.mark_preparing([session_id(0)])
+        # when / then the other is told by the next loop
+        (listed,) = await lives.repository.list_undispatched_sessions(GROUP)
+        assert {kernel.agent_id for kernel in listed.kernels} == {A1, A2}
+        assert (await lives.repository.mark_dispatched(attempts(0))).dispatched == (session_id(0),)
+        assert await lives.repository.list_undispatched_sessions(GROUP) == ()
+
+    async def test_a_report_of_an_earlier_attempt_changes_nothing(self, lives: Lives) -> None:
+        # given a session on its second attempt
+        await lives.given(SessionStatus.SCHEDULED)
+        await lives.repository.requeue_sessions([SessionRetry(session_id(0), retry_count=0)])
+        await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
+        repository, late = lives.repository, SessionAttempt(session_id(0), 0)
+        # when the first one's reports come late
+        results = [
+            await repository.mark_preparing([late]),
+            await repository.mark_error([late]),
+            await repository.mark_terminated([SessionEnd(session_id(0), retry_count=0)]),
+            await repository.requeue_sessions([SessionRetry(session_id(0), retry_count=0)]),
+        ]
+        # then none of them is taken for the second
+        assert [each.code for result in results for each in result.rejected] == [
+            TransitionRejectionCode.OTHER_ATTEMPT
+        ] * 4
+        assert not any(result.changed for result in results)
+        # and what is of the second goes through
+        assert (await repository.mark_preparing([SessionAttempt(session_id(0), 1)])).changed
+        started = await repository.mark_running([SessionStart(session_id(0), retry_count=0)])
+        assert [each.code for each in started.rejected] == [TransitionRejectionCode.OTHER_ATTEMPT]
+        assert (await repository.mark_running([SessionStart(session_id(0), retry_count=1)])).changed
 
     async def test_another_attempt_is_not_meant(self, lives: Lives) -> None:
         # given a session on its second attempt

@@ -8,7 +8,7 @@ import pytest
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.allocation import KernelAllocation, RejectionCode, SessionAllocation
-from scheduler_repo.scheduling.lifecycle import SessionDispatch, SessionStart, TransitionRejectionCode
+from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionStart, TransitionRejectionCode
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
 from tests.databases import DriverConnection
 from tests.lifecycle.lives import leaks
@@ -63,7 +63,7 @@ class TestLargeBatches:
         assert {each.code for each in placed.rejected} == {RejectionCode.SESSION_UNKNOWN}
         assert await leaks(owner_connection) == []
         # when
-        dispatched = await repository.mark_dispatched([SessionDispatch(each, 0) for each in MIXED])
+        dispatched = await repository.mark_dispatched([SessionAttempt(each, 0) for each in MIXED])
         # then
         assert (dispatched.dispatched, dispatched.rejected) == (tuple(REAL_IDS), tuple(STRANGERS))
         # when / then

@@ -9,7 +9,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.scheduling.lifecycle import (
     RejectedTransition,
-    SessionDispatch,
+    SessionAttempt,
     SessionEnd,
     SessionRetry,
     SessionStart,
@@ -203,7 +203,7 @@ class TestRequeue:
         # given a session that was dispatched, and goes back to the queue
         await lives.given(SessionStatus.SCHEDULED)
         (attempt,) = await lives.repository.list_undispatched_sessions(GROUP)
-        await lives.repository.mark_dispatched([SessionDispatch(attempt.session_id, attempt.retry_count)])
+        await lives.repository.mark_dispatched([SessionAttempt(attempt.session_id, attempt.retry_count)])
         await lives.repository.requeue_sessions([FAILED_ON_A1])
         assert await lives.repository.list_undispatched_sessions(GROUP) == ()
         # when it is placed once more

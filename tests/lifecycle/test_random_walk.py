@@ -18,7 +18,7 @@ from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.allocation import AllocationResult
 from scheduler_repo.scheduling.lifecycle import (
-    SessionDispatch,
+    SessionAttempt,
     SessionEnd,
     SessionRetry,
     SessionStart,
@@ -221,7 +221,7 @@ class LifeMachine(RuleBasedStateMachine):
         chosen = self.choose(SessionStatus.PREPARING, [number for number, _ in attempts])
         attempts = [(number, retry_count) for number, (_, retry_count) in zip(chosen, attempts, strict=True)]
         expected = self.model.dispatch(attempts)
-        dispatches = [SessionDispatch(session_id(number), retry_count) for number, retry_count in attempts]
+        dispatches = [SessionAttempt(session_id(number), retry_count) for number, retry_count in attempts]
         answer = self.world.runner.run(self.world.repository.mark_dispatched(dispatches))
         assert answer.dispatched == tuple(session_id(number) for number in expected.changed)
         assert answer.rejected == tuple(session_id(number) for number, _ in expected.rejected)

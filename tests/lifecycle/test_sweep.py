@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput
+from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.scheduling.lifecycle import SessionRetry, TransitionResult
 from scheduler_repo.types import ScalingGroupName, SessionId, SessionStatus
 from tests.databases import DriverConnection
@@ -173,11 +173,12 @@ class TestSweep:
         # then
         assert result.changed == ()
 
-    async def test_a_group_that_does_not_exist_has_none(self, lives: Lives) -> None:
-        # when
-        result = await lives.repository.sweep_pending_sessions(ScalingGroupName("nowhere"))
-        # then
-        assert (result.changed, result.rejected) == ((), ())
+    async def test_a_group_that_does_not_exist_is_named(self, lives: Lives) -> None:
+        # when / then
+        with pytest.raises(ScalingGroupNotFound, match="nowhere"):
+            await lives.repository.sweep_pending_sessions(ScalingGroupName("nowhere"))
+        with pytest.raises(ScalingGroupNotFound, match="nowhere"):
+            await lives.repository.list_undispatched_sessions(ScalingGroupName("nowhere"))
 
     async def test_limit_that_is_none_is_refused(
         self, hour: None, lives: Lives, owner_connection: DriverConnection

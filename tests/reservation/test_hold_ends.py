@@ -7,6 +7,7 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound, StaleLeaseError
+from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.scheduling.allocation import KernelAllocation
@@ -75,6 +76,23 @@ class TestSessionLeavesTheQueue:
         # then
         assert requeued.changed == (session_id(10),)
         await nothing_is_held(held)
+
+
+class TestAgentIsLost:
+    async def test_what_was_held_on_it_is_held_no_more(
+        self, held: Contest, engine: ExtendedAsyncSAEngine
+    ) -> None:
+        # given an agent that is never heard of again
+        await held.connection.execute(
+            "UPDATE agents SET created_at = now() - interval '1 hour',"
+            " status_changed_at = now() - interval '1 hour'"
+        )
+        # when
+        lost = await AgentDBSource(engine).mark_lost_agents(GROUP, timedelta(minutes=1))
+        # then the session that waited for it may go elsewhere
+        assert lost.changed == (A1,)
+        assert await held.connection.fetchval("SELECT count(*) FROM reservations") == 0
+        assert (await held.read()).reservations == ()
 
 
 class TestRelease:

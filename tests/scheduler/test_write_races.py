@@ -11,7 +11,7 @@ from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler import allocating
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import SessionAllocation
+from scheduler_repo.scheduling.allocation import RejectionCode, SessionAllocation
 from scheduler_repo.scheduling.lifecycle import SessionEnd
 from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import OwnerScope
@@ -98,6 +98,38 @@ async def run_rounds(
         assert sum(len(release.changed) for release in releases) == len(placed)
         await queue_again(connection)
     return seen
+
+
+class TestNewQuota:
+    async def test_a_quota_that_is_made_while_a_batch_waits_is_kept(
+        self,
+        load: Load,
+        migrated_database: Database,
+        db_source: SchedulerDBSource,
+        owner_connection: DriverConnection,
+    ) -> None:
+        # given two batches that wait for the same agent, when nobody has a quota
+        await load(cluster([agent("a1", cpu=20)], [session(1, 8), session(2, 8)]))
+        async with migrated_database.driver_as(OWNER) as holder:
+            async with holder.transaction():
+                await holder.execute("SELECT FROM agents WHERE id = 'a1' FOR NO KEY UPDATE")
+                batches = [
+                    asyncio.create_task(db_source.allocate_sessions(GROUP, [place(number, "a1")]))
+                    for number in (1, 2)
+                ]
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                while await owner_connection.fetchval(waiting) < 2:
+                    await asyncio.wait(batches, timeout=0.01)
+                # when a quota is made that lets one of them in
+                await owner_connection.execute(
+                    "INSERT INTO quotas (scope, owner_id, slot_limits) VALUES ('USER', $1, '{8}')",
+                    OWNER_IDS[OwnerScope.USER],
+                )
+            results = await asyncio.gather(*batches)
+        # then one is, and the other is told why not
+        assert sorted(len(result.allocated) for result in results) == [0, 1]
+        assert [each.code for result in results for each in result.rejected] == [RejectionCode.OWNER_LIMIT]
+        assert await owner_connection.fetchval(HELD) == 8
 
 
 class TestCapacity:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import Optional
 
 from scheduler_repo.database.bulk import copy_rows
@@ -149,6 +150,8 @@ async def insert_agents(
     slot_rows: list[tuple[object, ...]] = []
     for agent in agents:
         subject = f"agent {agent.agent_id}"
+        if not agent.agent_id:
+            raise InvalidInput("an agent's id is empty; give it one")
         slot_vector(agent.capacity, slot_names, subject)
         if agent.max_containers is not None:
             checked_int32(agent.max_containers, f"{subject}, max_containers")
@@ -156,6 +159,8 @@ async def insert_agents(
             (agent.agent_id, agent.scaling_group, agent.address, agent.architecture, agent.max_containers)
         )
         slot_rows.extend((agent.agent_id, slot, amount, amount) for slot, amount in agent.capacity.items())
+    # Of two callers with the same agents one waits and finds them; in unlike orders they would deadlock.
+    agent_rows.sort(key=itemgetter(0))
     await copy_rows(
         db_sess, "agents", ("id", "scaling_group", "address", "architecture", "max_containers"), agent_rows
     )

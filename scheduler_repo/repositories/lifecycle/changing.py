@@ -49,6 +49,7 @@ class SessionChange(msgspec.Struct, frozen=True):
     exit_codes: Mapping[KernelId, int] = {}
     occupied_slots: Mapping[KernelId, Mapping[SlotName, int]] = {}
     failed_agent_ids: tuple[AgentId, ...] = ()
+    retry_count: Optional[int] = None
 
 
 class _Kernel(NamedTuple):
@@ -106,6 +107,9 @@ def _check_words(move: Move, changes: Sequence[SessionChange]) -> None:
         check_text(move.reason, "the reason")
     for change in changes:
         subject = f"session {change.session_id}"
+        for name, given in (("exit_codes", change.exit_codes), ("occupied_slots", change.occupied_slots)):
+            if not isinstance(given, Mapping):
+                raise InvalidInput(f"{subject}: {name} is {given!r:.60}; give a mapping by kernel id")
         check_ids(f"{subject}: kernel", chain(change.exit_codes, change.occupied_slots))
         if change.result not in (None, *SessionResult):
             raise InvalidInput(
@@ -140,6 +144,7 @@ class _Batch:
         rows = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
         self._statuses = {row["session_id"]: SessionStatus(row["status"]) for row in rows}
         self._groups = {row["session_id"]: row["scaling_group"] for row in rows}
+        self._retry_counts = {row["session_id"]: row["retry_count"] for row in rows}
         movable = [each for each in session_ids if self._status_rejection(each) is None]
         self._kernels: dict[SessionId, list[_Kernel]] = {}
         for row in await fetch_rows(db_sess, SESSION_KERNELS, movable):
@@ -165,7 +170,9 @@ class _Batch:
                 session_id, TransitionRejectionCode.DUPLICATE
             )
         else:
-            rejection = self._status_rejection(session_id) or self._take(change)
+            rejection = (
+                self._status_rejection(session_id) or self._attempt_rejection(change) or self._take(change)
+            )
         self._seen.add(session_id)
         if rejection is not None:
             self.rejected.append(rejection)
@@ -191,6 +198,17 @@ class _Batch:
                 detail=f"from {status} to {move.to_status}",
             )
         return None
+
+    def _attempt_rejection(self, change: SessionChange) -> Optional[RejectedTransition]:
+        now = self._retry_counts[change.session_id]
+        if change.retry_count is None or (type(change.retry_count) is int and change.retry_count == now):
+            return None
+        return RejectedTransition(
+            change.session_id,
+            TransitionRejectionCode.OTHER_ATTEMPT,
+            self._statuses[change.session_id],
+            detail=f"attempt {change.retry_count!r:.60} was named, this is {now}",
+        )
 
     def _take(self, change: SessionChange) -> Optional[RejectedTransition]:
         session_id, status = change.session_id, self._statuses[change.session_id]

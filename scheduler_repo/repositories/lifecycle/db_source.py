@@ -1,7 +1,7 @@
 """The life of sessions after placement, in PostgreSQL."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
@@ -15,7 +15,7 @@ from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResu
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
-    SessionDispatch,
+    SessionAttempt,
     SessionEnd,
     SessionRetry,
     SessionStart,
@@ -74,12 +74,12 @@ class LifecycleDBSource:
 
     async def mark_preparing(
         self,
-        session_ids: Sequence[SessionId],
+        sessions: Sequence[Union[SessionId, SessionAttempt]],
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to PREPARING."""
-        changes = [SessionChange(session_id) for session_id in session_ids]
+        changes = changes_of(sessions)
         return await self.mark_sessions(SessionStatus.PREPARING, changes, None, lease, operation_id)
 
     async def mark_running(
@@ -90,7 +90,10 @@ class LifecycleDBSource:
     ) -> TransitionResult:
         """Do ``mark_sessions`` to RUNNING; what kernels do not occupy is given back."""
         check_items(starts, SessionStart)
-        changes = [SessionChange(start.session_id, occupied_slots=start.occupied_slots) for start in starts]
+        changes = [
+            SessionChange(start.session_id, occupied_slots=start.occupied_slots, retry_count=start.retry_count)
+            for start in starts
+        ]
         return await self.mark_sessions(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
     async def mark_terminated(
@@ -102,7 +105,10 @@ class LifecycleDBSource:
     ) -> TransitionResult:
         """Do ``mark_sessions`` to TERMINATED; all that they occupied is given back."""
         check_items(ends, SessionEnd)
-        changes = [SessionChange(end.session_id, end.result, end.exit_codes) for end in ends]
+        changes = [
+            SessionChange(end.session_id, end.result, end.exit_codes, retry_count=end.retry_count)
+            for end in ends
+        ]
         return await self.mark_sessions(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
 
     async def requeue_sessions(
@@ -115,7 +121,10 @@ class LifecycleDBSource:
         """Do ``mark_sessions`` to PENDING; retries are counted, and the agents that failed remembered."""
         check_items(retries, SessionRetry)
         changes = [
-            SessionChange(retry.session_id, failed_agent_ids=retry.failed_agent_ids) for retry in retries
+            SessionChange(
+                retry.session_id, failed_agent_ids=retry.failed_agent_ids, retry_count=retry.retry_count
+            )
+            for retry in retries
         ]
         return await self.mark_sessions(SessionStatus.PENDING, changes, reason, lease, operation_id)
 
@@ -184,12 +193,12 @@ class LifecycleDBSource:
 
     async def mark_dispatched(
         self,
-        dispatches: Sequence[SessionDispatch],
+        dispatches: Sequence[SessionAttempt],
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> DispatchResult:
         """Mark attempts as dispatched, each once whoever asks; costs four statements, five with a lease."""
-        check_items(dispatches, SessionDispatch)
+        check_items(dispatches, SessionAttempt)
         check_ids("session", [dispatch.session_id for dispatch in dispatches])
         if not dispatches:
             return DispatchResult((), ())
@@ -205,3 +214,13 @@ class LifecycleDBSource:
 def _check_limit(limit: object) -> None:
     if type(limit) is not int or not 1 <= limit < 2**63:
         raise InvalidInput(f"limit is {limit!r:.60}; give a whole number of sessions, at least 1")
+
+
+def changes_of(sessions: Sequence[Union[SessionId, SessionAttempt]]) -> list[SessionChange]:
+    """Name sessions, or one attempt of each, for a change of status alone."""
+    return [
+        SessionChange(each.session_id, retry_count=each.retry_count)
+        if isinstance(each, SessionAttempt)
+        else SessionChange(each)
+        for each in sessions
+    ]

@@ -9,7 +9,7 @@ from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
 from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
-    SessionDispatch,
+    SessionAttempt,
     UndispatchedKernel,
     UndispatchedSession,
 )
@@ -32,7 +32,7 @@ async def fetch_undispatched(
 
 
 async def dispatch_batch(
-    write: OpenWrite, dispatches: Sequence[SessionDispatch], scaling_group: Optional[ScalingGroupName]
+    write: OpenWrite, dispatches: Sequence[SessionAttempt], scaling_group: Optional[ScalingGroupName]
 ) -> DispatchResult:
     """Mark what is not marked yet, of one group if it is given; costs two statements, whatever the number."""
     session_ids = sorted({dispatch.session_id for dispatch in dispatches})

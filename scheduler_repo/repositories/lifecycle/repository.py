@@ -1,15 +1,15 @@
 """The life of sessions after placement: from allocated to dispatched, running, ended, or back to the queue."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, changes_of
 from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
     DispatchResult,
-    SessionDispatch,
+    SessionAttempt,
     SessionEnd,
     SessionRetry,
     SessionStart,
@@ -26,11 +26,12 @@ class LifecycleRepository:
     """Moves sessions, with their kernels, from status to status.
 
     Every method takes a batch and answers session by session: what the table of transitions does not allow is
-    rejected, the rest goes through. Each change leaves a history row. With a lease, sessions of other groups
-    are rejected too. Asking again under the same ``operation_id`` answers the same and writes nothing twice.
-    All raise InvalidInput for an id that is none, StaleLeaseError, OperationMismatch, OutcomeUnknown and the
-    errors of the database layer; then, save after OutcomeUnknown, nothing was written. Each costs ten to twelve
-    statements in one transaction, whatever the size of the batch.
+    rejected, the rest goes through. What agents report should name the attempt (``retry_count``): a report of
+    an earlier one is then rejected, not taken for this one. Each change leaves a history row. With a lease,
+    sessions of other groups are rejected too. Asking again under the same ``operation_id`` answers the same and
+    writes nothing twice. All raise InvalidInput for an id that is none, StaleLeaseError, OperationMismatch,
+    OutcomeUnknown and the errors of the database layer; then, save after OutcomeUnknown, nothing was written.
+    Each costs ten to twelve statements in one transaction, whatever the size of the batch.
     """
 
     def __init__(self, db_source: LifecycleDBSource) -> None:
@@ -39,12 +40,15 @@ class LifecycleRepository:
 
     async def mark_preparing(
         self,
-        session_ids: Sequence[SessionId],
+        sessions: Sequence[Union[SessionId, SessionAttempt]],
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that agents prepare the kernels of sessions (pull images, make containers)."""
-        return await self._db_source.mark_preparing(session_ids, lease, operation_id)
+        """Say that agents prepare the kernels of sessions (pull images, make containers).
+
+        By an attempt, a report that comes late, of an earlier attempt, is rejected.
+        """
+        return await self._db_source.mark_preparing(sessions, lease, operation_id)
 
     async def mark_running(
         self,
@@ -96,13 +100,13 @@ class LifecycleRepository:
 
     async def mark_error(
         self,
-        session_ids: Sequence[SessionId],
+        sessions: Sequence[Union[SessionId, SessionAttempt]],
         reason: Optional[str] = None,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that sessions failed by no fault of theirs; what they held is given back."""
-        changes = [SessionChange(session_id) for session_id in session_ids]
+        """Say that sessions, or an attempt of each, failed by no fault of theirs; what they held is free."""
+        changes = changes_of(sessions)
         return await self._db_source.mark_sessions(SessionStatus.ERROR, changes, reason, lease, operation_id)
 
     async def requeue_sessions(
@@ -164,7 +168,7 @@ class LifecycleRepository:
 
     async def mark_dispatched(
         self,
-        dispatches: Sequence[SessionDispatch],
+        dispatches: Sequence[SessionAttempt],
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> DispatchResult:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.errors import TransactionConflict
 from scheduler_repo.repositories.scheduler import reading
 from scheduler_repo.repositories.scheduler.ledger import (
     LOCK_AGENT_SLOTS,
@@ -82,7 +83,7 @@ async def locked_state(
     ]
     owners = finish(pending_owners(pending))
     owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
-    await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
+    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
     open_agents = [
@@ -117,6 +118,11 @@ async def locked_state(
         owner_session_counts=await fetch_rows(db_sess, reading.OWNER_SESSION_COUNTS, *owner_ids),
         owner_limits=await fetch_rows(db_sess, reading.OWNER_LIMITS, *owner_ids),
     )
+    if len(raw.owner_limits) != len(quotas):
+        # Of two that judge by a row which neither has locked, both would take the last of it.
+        raise TransactionConflict(
+            "a quota of the batch's owners was made while it waited for its locks; nothing was written"
+        )
     return LockedState(
         data=finish(build_scheduling_data(raw)),
         sessions={

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Optional
 
 from scheduler_repo.database.bulk import copy_rows
@@ -10,11 +11,12 @@ from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_items
+from scheduler_repo.scheduling.feasibility import total_slots
 from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.slots import checked_int32, slot_vector
+from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
 from scheduler_repo.specs import SessionCreationSpec
-from scheduler_repo.types import OperationId, SessionId, SessionStatus, SlotName
+from scheduler_repo.types import OperationId, SessionId, SessionStatus, SlotName, SlotVector
 
 _ENQUEUE_SESSIONS = WriteKind("enqueue_sessions", tuple[SessionId, ...])
 
@@ -59,6 +61,7 @@ class SessionDBSource:
         Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, UnknownSlotType, InvalidQuantity,
         InvalidInput, OperationMismatch and OutcomeUnknown. Costs eight statements, whatever the number.
         """
+        check_items(sessions, SessionCreationSpec)
         if not sessions:
             return ()
 
@@ -110,8 +113,10 @@ async def insert_sessions(
             )
         )
         dependency_rows.extend((session.session_id, other) for other in session.depends_on)
+        requests: list[SlotVector] = []
         for index, kernel in enumerate(session.kernels):
             requested = slot_vector(kernel.requested_slots, slot_names, f"{subject}, kernel {index}")
+            requests.append(requested)
             kernel_rows.append(
                 (
                     kernel.kernel_id,
@@ -124,6 +129,11 @@ async def insert_sessions(
                     requested,
                 )
             )
+        if len(requests) > 1:
+            for slot_name, amount in zip(slot_names, total_slots(requests), strict=True):
+                checked_quantity(amount, f"{subject}, all kernels together, slot {slot_name}")
+    # Of two callers with the same sessions one waits and finds them; in unlike orders they would deadlock.
+    session_rows.sort(key=itemgetter(0))
     await copy_rows(db_sess, "sessions", _SESSION_COLUMNS, session_rows)
     await copy_rows(db_sess, "kernels", _KERNEL_COLUMNS, kernel_rows)
     await copy_rows(db_sess, "session_dependencies", ("session_id", "depends_on"), dependency_rows)

@@ -48,7 +48,7 @@ _UPGRADE: Final = (
     ADD CONSTRAINT sessions_project_id_domain_name_fkey
         FOREIGN KEY (project_id, domain_name) REFERENCES projects (id, domain_name)""",
     """CREATE INDEX sessions_undispatched_idx ON sessions (scaling_group, status_changed_at, id)
-    WHERE status = 'SCHEDULED' AND dispatched_at IS NULL""",
+    WHERE status IN ('SCHEDULED', 'PREPARING') AND dispatched_at IS NULL""",
     """CREATE INDEX sessions_running_idx ON sessions (scaling_group, priority, id)
     WHERE status = 'RUNNING'""",
     """CREATE INDEX sessions_finished_idx ON sessions (status_changed_at, id)
