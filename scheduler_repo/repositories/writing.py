@@ -228,5 +228,4 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no encoding")
 
 
-# Equal mappings are equal requests, whatever the order of their keys.
-_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain, order="deterministic")
+_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain)

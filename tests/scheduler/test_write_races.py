@@ -108,13 +108,13 @@ class TestNewQuota:
         db_source: SchedulerDBSource,
         owner_connection: DriverConnection,
     ) -> None:
-        # given two batches that wait for the same agent, when nobody has a quota
-        await load(cluster([agent("a1", cpu=20)], [session(1, 8), session(2, 8)]))
+        # given two batches that wait, each for an agent of its own, when nobody has a quota
+        await load(cluster([agent("a1"), agent("a2")], [session(1, 8), session(2, 8)]))
         async with migrated_database.driver_as(OWNER) as holder:
             async with holder.transaction():
-                await holder.execute("SELECT FROM agents WHERE id = 'a1' FOR NO KEY UPDATE")
+                await holder.execute("SELECT FROM agents FOR NO KEY UPDATE")
                 batches = [
-                    asyncio.create_task(db_source.allocate_sessions(GROUP, [place(number, "a1")]))
+                    asyncio.create_task(db_source.allocate_sessions(GROUP, [place(number, f"a{number}")]))
                     for number in (1, 2)
                 ]
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
