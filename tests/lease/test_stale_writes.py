@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Final, NamedTuple, get_type_hints
+from typing import Final, NamedTuple, Union, get_type_hints
 
 import msgspec
 import pytest
@@ -33,6 +33,7 @@ from tests.scheduler.small_cluster import CPU, GROUP, MEM, OTHER_GROUP, kernel_i
 ARGUMENTS: Final[dict[object, object]] = {
     ScalingGroupName: GROUP,
     Sequence[SessionId]: [session_id(0)],
+    Sequence[Union[SessionId, SessionAttempt]]: [SessionAttempt(session_id(0), 0)],
     Sequence[SessionAllocation]: [place(1, AGENT)],
     Sequence[SessionStart]: [SessionStart(session_id(0))],
     Sequence[SessionEnd]: [SessionEnd(session_id(0))],
