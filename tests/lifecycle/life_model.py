@@ -15,6 +15,10 @@ Amounts = tuple[int, int]
 Rejections = list[tuple[int, str]]
 
 
+# Of a session that prepares, not every agent may have been told.
+_UNDISPATCHED = (SessionStatus.SCHEDULED, SessionStatus.PREPARING)
+
+
 class Outcome(msgspec.Struct):
     """What a batch must answer: session numbers, in the order given."""
 
@@ -150,7 +154,7 @@ class LifeModel:
         for number, retry_count in attempts:
             if self._is_known(number):
                 session = self.sessions[number]
-                waits = session.status is SessionStatus.SCHEDULED and not session.is_dispatched
+                waits = session.status in _UNDISPATCHED and not session.is_dispatched
                 if waits and session.retry_count == retry_count:
                     session.is_dispatched = True
                     outcome.changed.append(number)
