@@ -78,8 +78,11 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "UnrepairableCounter",
     ),
     "scheduler_repo.scheduling.data": (
+        "AgentGain",
         "PendingSession",
         "PreemptionCandidate",
+        "Reservation",
+        "ReservedKernel",
         "SchedulableAgent",
         "SchedulingData",
     ),
@@ -109,7 +112,9 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "preemptible",
     ),
     "scheduler_repo.scheduling.reservation": (
+        "ProtectedVictim",
         "RejectedReservation",
+        "ReleaseResult",
         "ReservationRejectionCode",
         "ReservationResult",
         "SessionReservation",
@@ -212,8 +217,11 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.audit import RepairedCounter as RepairedCounter
     from scheduler_repo.scheduling.audit import RepairReport as RepairReport
     from scheduler_repo.scheduling.audit import UnrepairableCounter as UnrepairableCounter
+    from scheduler_repo.scheduling.data import AgentGain as AgentGain
     from scheduler_repo.scheduling.data import PendingSession as PendingSession
     from scheduler_repo.scheduling.data import PreemptionCandidate as PreemptionCandidate
+    from scheduler_repo.scheduling.data import Reservation as Reservation
+    from scheduler_repo.scheduling.data import ReservedKernel as ReservedKernel
     from scheduler_repo.scheduling.data import SchedulableAgent as SchedulableAgent
     from scheduler_repo.scheduling.data import SchedulingData as SchedulingData
     from scheduler_repo.scheduling.explanation import SessionExplanation as SessionExplanation
@@ -233,7 +241,9 @@ if TYPE_CHECKING:
     from scheduler_repo.scheduling.planner import Planner as Planner
     from scheduler_repo.scheduling.preemption import may_preempt as may_preempt
     from scheduler_repo.scheduling.preemption import preemptible as preemptible
+    from scheduler_repo.scheduling.reservation import ProtectedVictim as ProtectedVictim
     from scheduler_repo.scheduling.reservation import RejectedReservation as RejectedReservation
+    from scheduler_repo.scheduling.reservation import ReleaseResult as ReleaseResult
     from scheduler_repo.scheduling.reservation import ReservationRejectionCode as ReservationRejectionCode
     from scheduler_repo.scheduling.reservation import ReservationResult as ReservationResult
     from scheduler_repo.scheduling.reservation import SessionReservation as SessionReservation
