@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from random import Random
-from time import monotonic
+from time import monotonic, time
 
 import msgspec
 
@@ -29,8 +29,8 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionResult
 from tests.races.arena import AGENTS, CAPACITY, GROUPS, new_session
 
-# An agent that misses some heartbeats is lost; the racers leave some out on purpose.
 AGENT_TIMEOUT = timedelta(seconds=1)
+SILENT_SECONDS = 3
 
 
 class Outcome(msgspec.Struct):
@@ -122,7 +122,10 @@ class Racer:
 
     async def _beat(self, _group: ScalingGroupName) -> None:
         agents = [agent_id for group in GROUPS for agent_id in AGENTS[group]]
-        heard = self._rng.sample(agents, self._rng.randint(30, len(agents)))
+        # A tenth of them, the same for all racers, is silent for some seconds, then another.
+        silent = int(time() / SILENT_SECONDS) % 10
+        speaking = [agent_id for number, agent_id in enumerate(agents) if number % 10 != silent]
+        heard = self._rng.sample(speaking, self._rng.randint(30, len(speaking)))
         result = await self._agents.record_heartbeats(heard)
         back = [AgentReport(agent_id, CAPACITY, max_containers=10) for agent_id in result.returning]
         returned = await self._agents.return_agents(back)
