@@ -31,9 +31,6 @@ FINISH_OPERATION = load_statement("finish_operation")
 CHECK_LEASE = load_statement("check_lease")
 FIND_LEASE = load_statement("find_lease")
 
-# The statements that every write has besides its own; one more where it names a lease.
-STATEMENTS_PER_WRITE = 2
-
 _ASK_AGAIN_SECONDS = 0.1
 _CONFLICT_TRIES = 3
 

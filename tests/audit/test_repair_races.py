@@ -13,9 +13,9 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.audit import AuditCheck
 from scheduler_repo.scheduling.lifecycle import SessionRetry
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.audit.conftest import Load
 from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.scheduler.busy_cluster import writers_at_work
+from tests.scheduler.conftest import Load
 from tests.scheduler.small_cluster import (
     GROUP,
     Ledger,

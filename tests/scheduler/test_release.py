@@ -131,7 +131,7 @@ class TestRelease:
 
 
 class TestStatements:
-    async def test_number_is_the_same_for_one_and_for_five_hundred(
+    async def test_number_is_the_same_for_one_and_for_a_thousand(
         self,
         load: Load,
         engine: ExtendedAsyncSAEngine,
@@ -140,8 +140,8 @@ class TestStatements:
     ) -> None:
         # given
         agents = [agent(f"a{number}", cpu=20) for number in range(100)]
-        await load(cluster(agents, [session(number, 1) for number in range(502)]))
-        batches = [[501], [500], list(range(500))]
+        await load(cluster(agents, [session(number, 1) for number in range(1_002)]))
+        batches = [[1_001], [1_000], list(range(1_000))]
         counts: list[tuple[int, int]] = []
         for numbers in batches:
             queries: list[str] = []

@@ -181,7 +181,7 @@ class LifecycleDBSource:
     ) -> tuple[UndispatchedSession, ...]:
         """List the allocated sessions whose agents were not told yet, the longest allocated first.
 
-        Costs one statement; time grows with the answer.
+        Costs one statement, two if there are none; time grows with the answer.
         """
         if limit is not None:
             _check_limit(limit)

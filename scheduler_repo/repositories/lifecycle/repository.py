@@ -151,8 +151,10 @@ class LifecycleRepository:
         and nobody saw its containers end.
 
         It goes by the agents' status alone, whenever and by whomever they were marked: call it until nothing is
-        requeued or failed, then none is left on a lost agent. An agent that has returned meanwhile keeps its
-        sessions. Costs at most 24 statements, 25 with a lease; time grows with the batch and the lost agents.
+        requeued or failed, then none is left on a lost agent but what was rejected. Where as many are rejected
+        as ``limit``, those behind them are not reached: mend the counters first. An agent that has returned
+        meanwhile keeps its sessions. Costs at most 24 statements, 25 with a lease; time grows with the batch
+        and the lost agents.
         """
         return await self._db_source.recover_lost_sessions(scaling_group, action, limit, lease, operation_id)
 
@@ -162,7 +164,8 @@ class LifecycleRepository:
         """List the allocated sessions whose agents were not told yet, the longest allocated first.
 
         Tell the agents first, naming the attempt, then ``mark_dispatched``: who is killed between the two finds
-        the session here again, and an agent that was told before knows the attempt. Costs one statement.
+        the session here again, and an agent that was told before knows the attempt. Costs one statement, two
+        if there are none.
         """
         return await self._db_source.list_undispatched_sessions(scaling_group, limit)
 
