@@ -30,6 +30,24 @@ class UnknownSlotType(InvalidInput):
     error_code = "unknown_slot_type"
 
 
+class InvalidLimit(InvalidInput):
+    """A limit on the number of answers is no whole number, or out of its range."""
+
+    error_code = "invalid_limit"
+
+
+class InvalidCursor(InvalidInput):
+    """A cursor is not one of this package, was changed, or is of another question than it is given to."""
+
+    error_code = "invalid_cursor"
+
+
+class InvalidFilter(InvalidInput):
+    """A search names a field, order or status that does not exist, or a value that its field cannot have."""
+
+    error_code = "invalid_filter"
+
+
 class InvalidTrace(InvalidInput):
     """A trace file cannot be read as a cluster; the message names file and line."""
 
@@ -63,6 +81,36 @@ class SessionNotFound(NotFound):
     error_code = "session_not_found"
 
 
+class AgentNotFound(NotFound):
+    """No agent has this id."""
+
+    error_code = "agent_not_found"
+
+
+class KernelNotFound(NotFound):
+    """No kernel has this id."""
+
+    error_code = "kernel_not_found"
+
+
+class VFolderNotFound(NotFound):
+    """No vfolder has this id."""
+
+    error_code = "vfolder_not_found"
+
+
+class ResourcePolicyNotFound(NotFound):
+    """No resource policy has this name."""
+
+    error_code = "resource_policy_not_found"
+
+
+class QuotaNotFound(NotFound):
+    """The owner has no quota of its own: it is not limited."""
+
+    error_code = "quota_not_found"
+
+
 class AlreadyExists(SchedulerRepoError):
     """What was to be created exists already."""
 
@@ -87,10 +135,28 @@ class SessionAlreadyExists(AlreadyExists):
     error_code = "session_already_exists"
 
 
+class VFolderAlreadyExists(AlreadyExists):
+    """A vfolder of this id exists already."""
+
+    error_code = "vfolder_already_exists"
+
+
 class OwnerNotFound(NotFound):
     """A session names a keypair, user, project or domain that does not exist."""
 
     error_code = "owner_not_found"
+
+
+class InvalidTransition(SchedulerRepoError):
+    """The table of transitions does not allow the change from the status found; nothing was written."""
+
+    error_code = "invalid_transition"
+
+
+class QuotaExceeded(SchedulerRepoError):
+    """The owner would use more than its quota allows; nothing was written."""
+
+    error_code = "quota_exceeded"
 
 
 class ConstraintViolated(SchedulerRepoError):
@@ -147,6 +213,12 @@ class DatabaseTimeout(DatabaseError):
     error_code = "database_timeout"
 
 
+class DeadlineExceeded(DatabaseTimeout):
+    """A call took longer than its deadline, retries included; of a write, all was written or nothing."""
+
+    error_code = "deadline_exceeded"
+
+
 class DatabaseReadOnly(DatabaseError):
     """A write was sent to a database, or inside a transaction, that only reads."""
 
@@ -169,6 +241,12 @@ class SchemaMismatch(DatabaseError):
     """The database's schema is missing, older or newer than this package needs."""
 
     error_code = "schema_mismatch"
+
+
+class PoolerInTheWay(DatabaseError):
+    """A connection pooler stands before the server and the settings do not say so; nothing was written."""
+
+    error_code = "pooler_in_the_way"
 
 
 class CacheUnavailable(SchedulerRepoError):

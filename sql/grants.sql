@@ -10,7 +10,7 @@ REVOKE ALL ON
     slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
     agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
     session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-    scheduler_repo_schema_version
+    scaling_group_grants, scheduler_repo_schema_version
 FROM PUBLIC;
 
 REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq FROM PUBLIC;
@@ -35,14 +35,14 @@ BEGIN
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scheduler_repo_schema_version
+        scaling_group_grants, scheduler_repo_schema_version
     FROM scheduler_repo_reader;
 
     GRANT SELECT ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scheduler_repo_schema_version
+        scaling_group_grants, scheduler_repo_schema_version
     TO scheduler_repo_reader;
 END
 $reader$;
@@ -65,14 +65,14 @@ BEGIN
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scheduler_repo_schema_version
+        scaling_group_grants, scheduler_repo_schema_version
     FROM scheduler_repo_scheduler;
 
     GRANT SELECT ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scheduler_repo_schema_version
+        scaling_group_grants, scheduler_repo_schema_version
     TO scheduler_repo_scheduler;
 
     -- What there is, and who may use it. Amounts stored under a slot type would change their meaning with its
@@ -86,8 +86,9 @@ BEGIN
     GRANT INSERT ON vfolders TO scheduler_repo_scheduler;
 
     -- The pools and their agents. An agent that is gone stays, as TERMINATED.
-    GRANT INSERT, UPDATE (is_active, pending_timeout, preemption_scope, preemption_min_runtime)
+    GRANT INSERT, UPDATE (is_active, pending_timeout, preemption_scope, preemption_min_runtime, is_public)
         ON scaling_groups TO scheduler_repo_scheduler;
+    GRANT INSERT, DELETE ON scaling_group_grants TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (scaling_group, status, is_schedulable, address, architecture, container_count,
             max_containers, status_changed_at, returns_as)
         ON agents TO scheduler_repo_scheduler;

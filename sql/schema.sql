@@ -120,12 +120,28 @@ CREATE TABLE scaling_groups (
     created_at             timestamptz NOT NULL DEFAULT now(),
     preemption_scope       text COLLATE "C",                -- whose sessions may be preempted; NULL: none
     preemption_min_runtime interval NOT NULL DEFAULT '0',   -- a session that ran shorter is left alone
+    is_public              boolean NOT NULL DEFAULT true,   -- false: only owners with a grant may use it
     CONSTRAINT scaling_groups_pkey PRIMARY KEY (name),
     CONSTRAINT scaling_groups_pending_timeout_check CHECK (pending_timeout > interval '0'),
     CONSTRAINT scaling_groups_preemption_scope_check
         CHECK (preemption_scope IN ('USER', 'PROJECT', 'DOMAIN', 'GROUP')),
     CONSTRAINT scaling_groups_preemption_min_runtime_check CHECK (preemption_min_runtime >= interval '0')
 );
+
+-- Which owners may use a group that is not public.
+CREATE TABLE scaling_group_grants (
+    scope         text COLLATE "C" NOT NULL,
+    owner_id      text COLLATE "C" NOT NULL,        -- access key, user id, project id or domain name
+    scaling_group text COLLATE "C" NOT NULL,
+    CONSTRAINT scaling_group_grants_pkey PRIMARY KEY (scope, owner_id, scaling_group),
+    CONSTRAINT scaling_group_grants_scaling_group_fkey
+        FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
+    CONSTRAINT scaling_group_grants_scope_check CHECK (scope IN ('ACCESS_KEY', 'USER', 'PROJECT', 'DOMAIN')),
+    CONSTRAINT scaling_group_grants_owner_id_check CHECK (
+        scope IN ('ACCESS_KEY', 'DOMAIN')
+        OR owner_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')
+);
+CREATE INDEX scaling_group_grants_scaling_group_idx ON scaling_group_grants (scaling_group);
 
 CREATE TABLE agents (
     id                text COLLATE "C" NOT NULL,
@@ -147,6 +163,7 @@ CREATE TABLE agents (
     CONSTRAINT agents_returns_as_check CHECK (returns_as IN ('ALIVE', 'DRAINING'))
 );
 CREATE INDEX agents_schedulable_idx ON agents (scaling_group, id) WHERE status = 'ALIVE' AND is_schedulable;
+CREATE INDEX agents_scaling_group_idx ON agents (scaling_group, id);
 
 -- The ledger. capacity is what may be given away; reported_capacity is what the agent last said of itself: an
 -- agent that shrinks under load changes only the latter.
@@ -239,7 +256,7 @@ CREATE TABLE sessions (
         ('' <> ALL (failed_agent_ids)) IS TRUE AND coalesce(array_ndims(failed_agent_ids), 1) = 1),
     CONSTRAINT sessions_dispatched_at_check CHECK (dispatched_at IS NULL OR status <> 'PENDING')
 );
--- The queue of a group, in its order. Finished sessions are in the last index alone, for their purge.
+-- The queue of a group, in its order. Of the partial ones finished sessions are in the last alone, for their purge.
 CREATE INDEX sessions_pending_idx ON sessions (scaling_group, priority DESC, created_at, id)
     WHERE status = 'PENDING';
 CREATE INDEX sessions_pending_dependent_idx ON sessions (scaling_group, id)
@@ -253,6 +270,11 @@ CREATE INDEX sessions_undispatched_idx ON sessions (scaling_group, status_change
 CREATE INDEX sessions_running_idx ON sessions (scaling_group, priority, id) WHERE status = 'RUNNING';
 CREATE INDEX sessions_finished_idx ON sessions (status_changed_at, id)
     WHERE status IN ('TERMINATED', 'CANCELLED', 'ERROR');
+-- Searches, page by page: of all, of one access key, one project, one group.
+CREATE INDEX sessions_created_at_idx ON sessions (created_at, id);
+CREATE INDEX sessions_access_key_idx ON sessions (access_key, created_at, id);
+CREATE INDEX sessions_project_id_idx ON sessions (project_id, created_at, id);
+CREATE INDEX sessions_scaling_group_idx ON sessions (scaling_group, created_at, id);
 
 -- The owner columns are the session's, copied so that usage is summed without a join.
 CREATE TABLE kernels (

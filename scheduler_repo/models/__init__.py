@@ -9,7 +9,7 @@ from scheduler_repo.models.operation import OperationRow
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.models.quota import QuotaRow, ResourcePolicyRow
 from scheduler_repo.models.reservation import KernelReservationRow, ReservationRow
-from scheduler_repo.models.scaling_group import ScalingGroupRow
+from scheduler_repo.models.scaling_group import ScalingGroupGrantRow, ScalingGroupRow
 from scheduler_repo.models.session import SessionDependencyRow, SessionRow
 from scheduler_repo.models.slot_type import SlotTypeRow
 from scheduler_repo.models.vfolder import SessionVFolderMountRow, VFolderRow
@@ -25,6 +25,7 @@ __all__ = [
     "QuotaRow",
     "VFolderRow",
     "ScalingGroupRow",
+    "ScalingGroupGrantRow",
     "AgentRow",
     "AgentSlotRow",
     "AgentHeartbeatRow",

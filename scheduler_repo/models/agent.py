@@ -31,6 +31,7 @@ class AgentRow(Base):
             "id",
             postgresql_where=sa.text(f"status = '{AgentStatus.ALIVE.value}' AND is_schedulable"),
         ),
+        sa.Index("agents_scaling_group_idx", "scaling_group", "id"),
     )
 
     id: Mapped[AgentId] = mapped_column(primary_key=True)

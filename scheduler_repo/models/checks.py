@@ -4,7 +4,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final
 
-from scheduler_repo.types import FINISHED_STATUSES, OCCUPYING_STATUSES, SessionStatus
+from scheduler_repo.types import FINISHED_STATUSES, OCCUPYING_STATUSES, OwnerScope, SessionStatus
 
 
 def is_one_of(column: str, words: Iterable[enum.StrEnum]) -> str:
@@ -45,6 +45,11 @@ def _quoted(words: Iterable[enum.StrEnum]) -> str:
     return ", ".join(f"'{word.value}'" for word in words)
 
 
+_UUID_PATTERN: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+# Users and projects are named by their ids, access keys and domains by themselves.
+IS_OWNER_ID: Final = (
+    f"{is_one_of('scope', (OwnerScope.ACCESS_KEY, OwnerScope.DOMAIN))} OR owner_id ~ '{_UUID_PATTERN}'"
+)
 IS_PENDING: Final = f"status = '{SessionStatus.PENDING.value}'"
 IS_RUNNING: Final = f"status = '{SessionStatus.RUNNING.value}'"
 IS_OCCUPYING: Final = is_one_of("status", OCCUPYING_STATUSES)

@@ -7,11 +7,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
-from scheduler_repo.models.checks import is_limits, is_one_of
+from scheduler_repo.models.checks import IS_OWNER_ID, is_limits, is_one_of
 from scheduler_repo.types import OwnerScope, ResourcePolicyName
-
-_UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-_NAMED_SCOPES = (OwnerScope.ACCESS_KEY, OwnerScope.DOMAIN)
 
 
 class ResourcePolicyRow(Base):
@@ -36,9 +33,7 @@ class QuotaRow(Base):
     __tablename__ = "quotas"
     __table_args__ = (
         sa.CheckConstraint(is_one_of("scope", OwnerScope), name="scope"),
-        sa.CheckConstraint(
-            f"{is_one_of('scope', _NAMED_SCOPES)} OR owner_id ~ '{_UUID_PATTERN}'", name="owner_id"
-        ),
+        sa.CheckConstraint(IS_OWNER_ID, name="owner_id"),
         sa.CheckConstraint(is_limits("slot_limits"), name="slot_limits"),
         sa.CheckConstraint("max_concurrent_sessions >= 0", name="max_concurrent_sessions"),
     )

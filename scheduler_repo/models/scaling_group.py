@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
-from scheduler_repo.models.checks import is_one_of
-from scheduler_repo.types import PreemptionScope, ScalingGroupName
+from scheduler_repo.models.checks import IS_OWNER_ID, is_one_of
+from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName
 
 
 class ScalingGroupRow(Base):
@@ -27,3 +27,20 @@ class ScalingGroupRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     preemption_scope: Mapped[Optional[str]] = mapped_column(ORDERED_TEXT)
     preemption_min_runtime: Mapped[timedelta] = mapped_column(server_default="0")
+    is_public: Mapped[bool] = mapped_column(server_default=sa.true())
+
+
+class ScalingGroupGrantRow(Base):
+    """That an owner may use a group that is not public."""
+
+    __tablename__ = "scaling_group_grants"
+    __table_args__ = (
+        sa.CheckConstraint(is_one_of("scope", OwnerScope), name="scope"),
+        sa.CheckConstraint(IS_OWNER_ID, name="owner_id"),
+    )
+
+    scope: Mapped[str] = mapped_column(ORDERED_TEXT, primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ORDERED_TEXT, primary_key=True)
+    scaling_group: Mapped[ScalingGroupName] = mapped_column(
+        sa.ForeignKey("scaling_groups.name"), primary_key=True, index=True
+    )

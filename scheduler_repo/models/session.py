@@ -90,6 +90,10 @@ class SessionRow(Base):
             "sessions_running_idx", "scaling_group", "priority", "id", postgresql_where=sa.text(IS_RUNNING)
         ),
         sa.Index("sessions_finished_idx", "status_changed_at", "id", postgresql_where=sa.text(IS_FINISHED)),
+        sa.Index("sessions_created_at_idx", "created_at", "id"),
+        sa.Index("sessions_access_key_idx", "access_key", "created_at", "id"),
+        sa.Index("sessions_project_id_idx", "project_id", "created_at", "id"),
+        sa.Index("sessions_scaling_group_idx", "scaling_group", "created_at", "id"),
     )
 
     id: Mapped[SessionId] = mapped_column(primary_key=True)

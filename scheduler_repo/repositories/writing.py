@@ -20,8 +20,8 @@ from scheduler_repo.errors import (
     OperationMismatch,
     OutcomeUnknown,
     StaleLeaseError,
-    TransactionConflict,
 )
+from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
 
@@ -32,7 +32,6 @@ CHECK_LEASE = load_statement("check_lease")
 FIND_LEASE = load_statement("find_lease")
 
 _ASK_AGAIN_SECONDS = 0.1
-_CONFLICT_TRIES = 3
 
 ResultT = TypeVar("ResultT")
 
@@ -64,12 +63,12 @@ class WriteKind(Generic[ResultT]):
     ) -> ResultT:
         """Do ``work`` in one transaction, once for each ``operation_id``, and return its result.
 
-        Without an id of the caller's, one is made for this call. Raises StaleLeaseError, OperationMismatch if
-        the id was another request's, OutcomeUnknown if the server could not be asked in time whether a lost
-        COMMIT stands, and the errors of ``work``. Costs two statements besides, three with a lease.
+        Without an id of the caller's, one is made for the call, its retries included. Raises StaleLeaseError,
+        OperationMismatch if the id was another request's, OutcomeUnknown if the server could not be asked in
+        time whether a lost COMMIT stands, and the errors of ``work``. Costs two statements besides, three with
+        a lease.
         """
-        chosen = OperationId(uuid4()) if operation_id is None else operation_id
-        check_ids("operation", (chosen,))
+        chosen = _chosen_id(operation_id)
         digest = _digest(self.name, request)
 
         async def attempt(settled: Callable[[], None]) -> ResultT:
@@ -84,16 +83,10 @@ class WriteKind(Generic[ResultT]):
                 await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(result))
                 return result
 
-        for tries_left in reversed(range(_CONFLICT_TRIES)):
-            try:
-                return await attempt(lambda: None)
-            except OutcomeUnknown as lost:
-                return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
-            except TransactionConflict:
-                # Nothing was written, and what the write met has moved on.
-                if not tries_left:
-                    raise
-        raise AssertionError("the last try returns or raises")
+        try:
+            return await attempt(lambda: None)
+        except OutcomeUnknown as lost:
+            return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
 
     async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> ResultT:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
@@ -111,6 +104,18 @@ class WriteKind(Generic[ResultT]):
         return self._decoder.decode(result)
 
 
+def _chosen_id(given: Optional[OperationId]) -> OperationId:
+    """The id to write under; a policy that makes the call again finds the one of its first try."""
+    if given is not None:
+        check_ids("operation", (given,))
+    operation = current_operation()
+    if operation is None:
+        return OperationId(uuid4()) if given is None else given
+    chosen = given or operation.operation_id or OperationId(uuid4())
+    operation.writes_under(chosen)
+    return chosen
+
+
 async def _asked_again(
     attempt: Callable[[Callable[[], None]], Awaitable[ResultT]],
     lost: OutcomeUnknown,
@@ -126,8 +131,6 @@ async def _asked_again(
                 try:
                     # Who has the id knows that the lost try does not stand: from there on it is a first try.
                     return await attempt(lambda: waiting.reschedule(None))
-                except TransactionConflict:
-                    raise
                 except DatabaseError as error:
                     if waiting.when() is None and not isinstance(error, OutcomeUnknown):
                         raise

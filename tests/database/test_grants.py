@@ -19,7 +19,12 @@ _WRITES: Mapping[str, tuple[str, str, str]] = {
     "keypairs": ("INSERT", "", "is_active"),
     "quotas": ("INSERT", "", "resource_policy slot_limits max_concurrent_sessions"),
     "vfolders": ("INSERT", "", ""),
-    "scaling_groups": ("INSERT", "", "is_active pending_timeout preemption_scope preemption_min_runtime"),
+    "scaling_groups": (
+        "INSERT",
+        "",
+        "is_active pending_timeout preemption_scope preemption_min_runtime is_public",
+    ),
+    "scaling_group_grants": ("INSERT DELETE", "", ""),
     "agents": (
         "INSERT",
         "",

@@ -14,6 +14,8 @@ from scheduler_repo.repositories.agent.locking import check_agent_ids, storable_
 from scheduler_repo.repositories.agent.reporting import RECORD_HEARTBEATS, report_batch
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_lease_group
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.agent_life import (
     AgentReport,
     AgentReportResult,
@@ -34,6 +36,9 @@ _RETURN_AGENTS = WriteKind("return_agents", AgentReportResult)
 _GONE = (AgentStatus.LOST, AgentStatus.TERMINATED)
 
 
+_resilience = db_source_resilience(LayerType.AGENT_DB_SOURCE)
+
+
 class AgentDBSource:
     """Registers agents and takes them through their life: heard of, lost, returned, drained, terminated.
 
@@ -45,6 +50,7 @@ class AgentDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
         self, agents: Sequence[AgentSpec], operation_id: Optional[OperationId] = None
     ) -> None:
@@ -62,6 +68,7 @@ class AgentDBSource:
 
         await _REGISTER_AGENTS.run(self._engine, register, request=agents, operation_id=operation_id)
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def record_heartbeats(self, agent_ids: Sequence[AgentId]) -> HeartbeatResult:
         """Record that agents were heard of now, by the database's clock; costs one statement."""
         check_agent_ids(agent_ids)
@@ -77,6 +84,7 @@ class AgentDBSource:
             tuple(agent_id for agent_id in wanted if statuses.get(agent_id) in _GONE),
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_lost_agents(
         self,
         scaling_group: ScalingGroupName,
@@ -95,6 +103,7 @@ class AgentDBSource:
             lease=lease,
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def move_agents(
         self,
         to_status: AgentStatus,
@@ -118,6 +127,7 @@ class AgentDBSource:
             lease=lease,
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def return_agents(
         self,
         reports: Sequence[AgentReport],

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Optional
 
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.agent_life import (
     AgentReport,
     AgentReportResult,
@@ -14,6 +16,8 @@ from scheduler_repo.scheduling.agent_life import (
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.specs import AgentSpec
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
+
+_resilience = repository_resilience(LayerType.AGENT_REPOSITORY)
 
 
 class AgentRepository:
@@ -31,6 +35,7 @@ class AgentRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
         self, agents: Sequence[AgentSpec], operation_id: Optional[OperationId] = None
     ) -> None:
@@ -41,6 +46,7 @@ class AgentRepository:
         """
         await self._db_source.register_agents(agents, operation_id)
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def record_heartbeats(self, agent_ids: Sequence[AgentId]) -> HeartbeatResult:
         """Record that agents were heard of now, by the database's clock, which never goes back for an agent.
 
@@ -50,6 +56,7 @@ class AgentRepository:
         """
         return await self._db_source.record_heartbeats(agent_ids)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_lost_agents(
         self,
         scaling_group: ScalingGroupName,
@@ -71,6 +78,7 @@ class AgentRepository:
         """
         return await self._db_source.mark_lost_agents(scaling_group, longest_silence, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def drain_agents(
         self,
         agent_ids: Sequence[AgentId],
@@ -86,6 +94,7 @@ class AgentRepository:
         """
         return await self._db_source.move_agents(AgentStatus.DRAINING, agent_ids, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def resume_agents(
         self,
         agent_ids: Sequence[AgentId],
@@ -102,6 +111,7 @@ class AgentRepository:
         """
         return await self._db_source.move_agents(AgentStatus.ALIVE, agent_ids, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def terminate_agents(
         self,
         agent_ids: Sequence[AgentId],
@@ -116,6 +126,7 @@ class AgentRepository:
         """
         return await self._db_source.move_agents(AgentStatus.TERMINATED, agent_ids, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def return_agents(
         self,
         reports: Sequence[AgentReport],

@@ -8,6 +8,8 @@ from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, fetch_rows
 from scheduler_repo.repositories.scheduler.ledger import LOCK_AGENT_SLOTS, LOCK_AGENTS, expect_rows
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.audit import (
     AuditCheck,
     AuditFinding,
@@ -32,6 +34,9 @@ MEND_AGENT_SLOTS = _load("mend_agent_slots")
 MEND_AGENT_CONTAINERS = _load("mend_agent_containers")
 
 
+_resilience = db_source_resilience(LayerType.AUDIT_DB_SOURCE)
+
+
 class AuditDBSource:
     """Audits a database and mends the agents' counters."""
 
@@ -39,6 +44,7 @@ class AuditDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.READ)
     async def audit(self) -> AuditReport:
         """Run all checks in one snapshot; any role that may read will do.
 
@@ -53,6 +59,7 @@ class AuditDBSource:
         findings = tuple(AuditFinding(check, *row) for check, found in rows.items() for row in found)
         return AuditReport(snapshot["observed_at"], len(CHECKS), findings)
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def repair_counters(self) -> RepairReport:
         """Set what agents have given away, and their container counts, to what their kernels hold.
 

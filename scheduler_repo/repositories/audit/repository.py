@@ -1,7 +1,11 @@
 """The audit's repository: does the database say the same of itself everywhere?"""
 
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.audit import AuditReport, RepairReport
+
+_resilience = repository_resilience(LayerType.AUDIT_REPOSITORY)
 
 
 class AuditRepository:
@@ -11,6 +15,7 @@ class AuditRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.READ)
     async def audit(self) -> AuditReport:
         """Run all checks in one snapshot; any role that may read will do.
 
@@ -20,6 +25,7 @@ class AuditRepository:
         """
         return await self._db_source.audit()
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def repair_counters(self) -> RepairReport:
         """Set what agents have given away, and their container counts, to what their kernels hold.
 

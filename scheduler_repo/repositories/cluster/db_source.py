@@ -9,6 +9,8 @@ from scheduler_repo.repositories.owner.db_source import insert_owners
 from scheduler_repo.repositories.scaling_group.db_source import ensure_slot_types, insert_scaling_groups
 from scheduler_repo.repositories.session.db_source import insert_sessions
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind
+from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import OperationId
 
@@ -19,6 +21,9 @@ _LOAD_CLUSTER = WriteKind("load_cluster", type(None))
 _CHUNK = 2_000
 
 
+_resilience = db_source_resilience(LayerType.CLUSTER_DB_SOURCE, BULK_DEADLINE)
+
+
 class ClusterDBSource:
     """Loads clusters."""
 
@@ -26,6 +31,7 @@ class ClusterDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def load_cluster(
         self, cluster: ClusterSpec, on_progress: Progress, operation_id: Optional[OperationId] = None
     ) -> None:

@@ -3,12 +3,17 @@
 from typing import Optional
 
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
+from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import OperationId
 
 
 def _silent(agents: int, sessions: int) -> None:
     """Tell nobody."""
+
+
+_resilience = repository_resilience(LayerType.CLUSTER_REPOSITORY, BULK_DEADLINE)
 
 
 class ClusterRepository:
@@ -18,6 +23,7 @@ class ClusterRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def load_cluster(
         self,
         cluster: ClusterSpec,

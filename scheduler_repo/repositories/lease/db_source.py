@@ -8,6 +8,8 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown
 from scheduler_repo.repositories.writing import FIND_LEASE, stale_lease
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 
@@ -18,6 +20,9 @@ RELEASE_LEASE = load_statement("release_lease")
 _LONGEST = timedelta(days=1)
 
 
+_resilience = db_source_resilience(LayerType.LEASE_DB_SOURCE)
+
+
 class LeaseDBSource:
     """Acquires, renews and releases leases."""
 
@@ -25,6 +30,7 @@ class LeaseDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def acquire_lease(
         self, scaling_group: ScalingGroupName, holder: LeaseHolder, ttl: timedelta
     ) -> Lease:
@@ -46,6 +52,7 @@ class LeaseDBSource:
                 )
         return Lease(*rows[0])
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def renew_lease(self, lease: Lease, ttl: timedelta) -> Lease:
         """Extend a lease that still holds to ``ttl`` from now, its epoch unchanged.
 
@@ -59,6 +66,7 @@ class LeaseDBSource:
                 raise await stale_lease(db_sess, lease)
         return Lease(*rows[0])
 
+    @_resilience.apply(OperationKind.WRITE)
     async def release_lease(self, lease: Lease) -> None:
         """End a lease, so that another need not wait for its expiry; raises StaleLeaseError if it ended before.
 

@@ -3,8 +3,12 @@
 from datetime import timedelta
 
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
+
+_resilience = repository_resilience(LayerType.LEASE_REPOSITORY)
 
 
 class LeaseRepository:
@@ -14,6 +18,7 @@ class LeaseRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def acquire_lease(
         self, scaling_group: ScalingGroupName, holder: LeaseHolder, ttl: timedelta
     ) -> Lease:
@@ -26,6 +31,7 @@ class LeaseRepository:
         """
         return await self._db_source.acquire_lease(scaling_group, holder, ttl)
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def renew_lease(self, lease: Lease, ttl: timedelta) -> Lease:
         """Extend a lease that still holds to ``ttl`` from now, its epoch unchanged.
 
@@ -34,6 +40,7 @@ class LeaseRepository:
         """
         return await self._db_source.renew_lease(lease, ttl)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def release_lease(self, lease: Lease) -> None:
         """End a lease, so that another need not wait for its expiry; raises StaleLeaseError if it ended before.
 

@@ -11,6 +11,8 @@ from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fe
 from scheduler_repo.repositories.lifecycle.recovering import recover_batch
 from scheduler_repo.repositories.scheduler.reading import require_group
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_items, check_lease_group
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
@@ -34,6 +36,9 @@ _RECOVER_LOST_SESSIONS = WriteKind("recover_lost_sessions", RecoveryResult)
 _SWEPT = "pending for longer than the scaling group allows"
 
 
+_resilience = db_source_resilience(LayerType.LIFECYCLE_DB_SOURCE)
+
+
 class LifecycleDBSource:
     """Moves sessions, with their kernels, from status to status in batches, and lists what is to be dispatched.
 
@@ -44,6 +49,7 @@ class LifecycleDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_sessions(
         self,
         to_status: SessionStatus,
@@ -72,6 +78,7 @@ class LifecycleDBSource:
             lease=lease,
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_preparing(
         self,
         sessions: Sequence[Union[SessionId, SessionAttempt]],
@@ -82,6 +89,7 @@ class LifecycleDBSource:
         changes = changes_of(sessions)
         return await self.mark_sessions(SessionStatus.PREPARING, changes, None, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_running(
         self,
         starts: Sequence[SessionStart],
@@ -96,6 +104,7 @@ class LifecycleDBSource:
         ]
         return await self.mark_sessions(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_terminated(
         self,
         ends: Sequence[SessionEnd],
@@ -111,6 +120,7 @@ class LifecycleDBSource:
         ]
         return await self.mark_sessions(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def requeue_sessions(
         self,
         retries: Sequence[SessionRetry],
@@ -128,6 +138,7 @@ class LifecycleDBSource:
         ]
         return await self.mark_sessions(SessionStatus.PENDING, changes, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def sweep_pending_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -154,6 +165,7 @@ class LifecycleDBSource:
             self._engine, sweep, request=(scaling_group, limit), operation_id=operation_id, lease=lease
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def recover_lost_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -176,6 +188,7 @@ class LifecycleDBSource:
             lease=lease,
         )
 
+    @_resilience.apply(OperationKind.READ)
     async def list_undispatched_sessions(
         self, scaling_group: ScalingGroupName, limit: Optional[int] = None
     ) -> tuple[UndispatchedSession, ...]:
@@ -191,6 +204,7 @@ class LifecycleDBSource:
                 await require_group(db_sess, scaling_group)
         return sessions
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_dispatched(
         self,
         dispatches: Sequence[SessionAttempt],

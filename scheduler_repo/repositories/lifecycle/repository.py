@@ -5,6 +5,8 @@ from typing import Optional, Union
 
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, changes_of
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import (
@@ -20,6 +22,9 @@ from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, Sessi
 
 DEFAULT_SWEEP_LIMIT = 1_000
 DEFAULT_RECOVERY_LIMIT = 1_000
+
+
+_resilience = repository_resilience(LayerType.LIFECYCLE_REPOSITORY)
 
 
 class LifecycleRepository:
@@ -38,6 +43,7 @@ class LifecycleRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_preparing(
         self,
         sessions: Sequence[Union[SessionId, SessionAttempt]],
@@ -50,6 +56,7 @@ class LifecycleRepository:
         """
         return await self._db_source.mark_preparing(sessions, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_running(
         self,
         starts: Sequence[SessionStart],
@@ -62,6 +69,7 @@ class LifecycleRepository:
         """
         return await self._db_source.mark_running(starts, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_terminating(
         self,
         session_ids: Sequence[SessionId],
@@ -75,6 +83,7 @@ class LifecycleRepository:
             SessionStatus.TERMINATING, changes, reason, lease, operation_id
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_terminated(
         self,
         ends: Sequence[SessionEnd],
@@ -85,6 +94,7 @@ class LifecycleRepository:
         """Say that sessions have ended, with result and exit codes; all that they occupied is given back."""
         return await self._db_source.mark_terminated(ends, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_cancelled(
         self,
         session_ids: Sequence[SessionId],
@@ -98,6 +108,7 @@ class LifecycleRepository:
             SessionStatus.CANCELLED, changes, reason, lease, operation_id
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_error(
         self,
         sessions: Sequence[Union[SessionId, SessionAttempt]],
@@ -109,6 +120,7 @@ class LifecycleRepository:
         changes = changes_of(sessions)
         return await self._db_source.mark_sessions(SessionStatus.ERROR, changes, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def requeue_sessions(
         self,
         retries: Sequence[SessionRetry],
@@ -122,6 +134,7 @@ class LifecycleRepository:
         """
         return await self._db_source.requeue_sessions(retries, reason, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def sweep_pending_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -135,6 +148,7 @@ class LifecycleRepository:
         """
         return await self._db_source.sweep_pending_sessions(scaling_group, limit, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def recover_lost_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -158,6 +172,7 @@ class LifecycleRepository:
         """
         return await self._db_source.recover_lost_sessions(scaling_group, action, limit, lease, operation_id)
 
+    @_resilience.apply(OperationKind.READ)
     async def list_undispatched_sessions(
         self, scaling_group: ScalingGroupName, limit: Optional[int] = None
     ) -> tuple[UndispatchedSession, ...]:
@@ -169,6 +184,7 @@ class LifecycleRepository:
         """
         return await self._db_source.list_undispatched_sessions(scaling_group, limit)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def mark_dispatched(
         self,
         dispatches: Sequence[SessionAttempt],

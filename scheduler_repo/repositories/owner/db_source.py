@@ -10,6 +10,8 @@ from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
 from scheduler_repo.specs import OwnersSpec, QuotaSpec, ResourcePolicySpec
@@ -36,6 +38,9 @@ _QUOTA_COLUMNS = (
 )
 
 
+_resilience = db_source_resilience(LayerType.OWNER_DB_SOURCE)
+
+
 class OwnerDBSource:
     """Registers owners."""
 
@@ -43,6 +48,7 @@ class OwnerDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 

@@ -3,8 +3,12 @@
 from typing import Optional
 
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.specs import OwnersSpec
 from scheduler_repo.types import OperationId
+
+_resilience = repository_resilience(LayerType.OWNER_REPOSITORY)
 
 
 class OwnerRepository:
@@ -14,6 +18,7 @@ class OwnerRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 

@@ -7,12 +7,17 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.agent.locking import check_agent_ids
 from scheduler_repo.repositories.reservation.reserving import release_batch, reserve_batch
 from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
 
 _RESERVE_SESSIONS = WriteKind("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = WriteKind("release_reservations", ReleaseResult)
+
+
+_resilience = db_source_resilience(LayerType.RESERVATION_DB_SOURCE)
 
 
 class ReservationDBSource:
@@ -22,6 +27,7 @@ class ReservationDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def reserve_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -51,6 +57,7 @@ class ReservationDBSource:
             lease=lease,
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def release_reservations(
         self,
         session_ids: Sequence[SessionId],

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
+
+_resilience = repository_resilience(LayerType.RESERVATION_REPOSITORY)
 
 
 class ReservationRepository:
@@ -20,6 +24,7 @@ class ReservationRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def reserve_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -43,6 +48,7 @@ class ReservationRepository:
         """
         return await self._db_source.reserve_sessions(scaling_group, reservations, lease, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def release_reservations(
         self,
         session_ids: Sequence[SessionId],

@@ -13,6 +13,13 @@ import msgspec
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.errors import OutcomeUnknown
+from scheduler_repo.resilience.layers import (
+    BULK_DEADLINE,
+    LayerType,
+    db_source_resilience,
+    repository_resilience,
+)
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.retention import (
     ArchivedSession,
     PurgeResult,
@@ -45,6 +52,11 @@ OnBatch = Callable[[PurgeResult], None]
 _KEEP_PLANS: Final = "SET LOCAL plan_cache_mode = auto"
 
 
+_resilience = db_source_resilience(LayerType.RETENTION_DB_SOURCE, BULK_DEADLINE)
+# A purge that failed in the middle is gone on with by whoever asked for it.
+_unretried = repository_resilience(LayerType.RETENTION_DB_SOURCE, BULK_DEADLINE)
+
+
 class RetentionDBSource:
     """Purges finished sessions, agents' history and operations when they are old."""
 
@@ -52,6 +64,7 @@ class RetentionDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_unretried.apply(OperationKind.WRITE)
     async def purge(
         self,
         older_than: timedelta,
@@ -105,6 +118,7 @@ class RetentionDBSource:
                 ) from lost
         return done
 
+    @_resilience.apply(OperationKind.READ)
     async def count_purgeable(self, older_than: timedelta) -> PurgeResult:
         """Count what ``purge`` would delete now, and the sessions that it would keep; deletes nothing.
 

@@ -9,7 +9,11 @@ from scheduler_repo.repositories.retention.db_source import (
     OnBatch,
     RetentionDBSource,
 )
+from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.retention import PurgeResult
+
+_resilience = repository_resilience(LayerType.RETENTION_REPOSITORY, BULK_DEADLINE)
 
 
 class RetentionRepository:
@@ -19,6 +23,7 @@ class RetentionRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def purge(
         self,
         older_than: timedelta,
@@ -41,6 +46,7 @@ class RetentionRepository:
         """
         return await self._db_source.purge(older_than, batch_size, on_batch, archive)
 
+    @_resilience.apply(OperationKind.READ)
     async def count_purgeable(self, older_than: timedelta) -> PurgeResult:
         """Count what ``purge`` would delete now, and the sessions that it would keep; deletes nothing.
 

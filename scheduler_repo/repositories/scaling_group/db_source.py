@@ -8,6 +8,8 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, dri
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.writing import WriteKind
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.data import SlotType
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_quantity
@@ -20,6 +22,9 @@ _REGISTER_SLOT_TYPES = WriteKind("register_slot_types", tuple[SlotType, ...])
 SLOT_TYPES = load_statement("slot_types")
 
 
+_resilience = db_source_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
+
+
 class ScalingGroupDBSource:
     """Creates scaling groups."""
 
@@ -27,6 +32,7 @@ class ScalingGroupDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def create_scaling_groups(
         self, groups: Sequence[ScalingGroupSpec], operation_id: Optional[OperationId] = None
     ) -> None:
@@ -41,6 +47,7 @@ class ScalingGroupDBSource:
             operation_id=operation_id,
         )
 
+    @_resilience.apply(OperationKind.WRITE)
     async def register_slot_types(
         self, slot_types: Sequence[SlotTypeSpec], operation_id: Optional[OperationId] = None
     ) -> tuple[SlotType, ...]:

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.data import SlotType
 from scheduler_repo.specs import ScalingGroupSpec, SlotTypeSpec
 from scheduler_repo.types import OperationId
+
+_resilience = repository_resilience(LayerType.SCALING_GROUP_REPOSITORY)
 
 
 class ScalingGroupRepository:
@@ -16,6 +20,7 @@ class ScalingGroupRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def create_scaling_groups(
         self, groups: Sequence[ScalingGroupSpec], operation_id: Optional[OperationId] = None
     ) -> None:
@@ -25,6 +30,7 @@ class ScalingGroupRepository:
         """
         await self._db_source.create_scaling_groups(groups, operation_id)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def register_slot_types(
         self, slot_types: Sequence[SlotTypeSpec], operation_id: Optional[OperationId] = None
     ) -> tuple[SlotType, ...]:

@@ -13,6 +13,8 @@ import redis.exceptions
 
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.scheduling.encoding import (
     UNREADABLE,
@@ -72,6 +74,9 @@ def check_staleness(max_staleness: float) -> None:
         raise InvalidInput(f"max_staleness {max_staleness} is no number of seconds; give 0 or more")
 
 
+_resilience = repository_resilience(LayerType.SCHEDULE_CACHE_SOURCE)
+
+
 class SchedulerCacheSource:
     """Answers from Redis while an entry is young enough, else from the database, and keeps entries fresh.
 
@@ -97,6 +102,7 @@ class SchedulerCacheSource:
         self._storing: dict[ScalingGroupName, asyncio.Task[None]] = {}
         self.outcomes: Counter[CacheOutcome] = Counter()
 
+    @_resilience.apply(OperationKind.READ)
     async def get_scheduling_data(
         self,
         scaling_group: ScalingGroupName,

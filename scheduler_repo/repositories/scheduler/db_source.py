@@ -14,6 +14,8 @@ from scheduler_repo.repositories.scheduler.allocating import allocate_batch
 from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, fetch_raw_scheduling_data
 from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group, check_text
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.scheduling.data import DatabaseIdentity, SchedulingData
 from scheduler_repo.scheduling.lease import Lease
@@ -33,6 +35,9 @@ class TimedSchedulingData(msgspec.Struct, frozen=True):
     transform_seconds: float
 
 
+_resilience = db_source_resilience(LayerType.SCHEDULER_DB_SOURCE)
+
+
 class SchedulerDBSource:
     """Reads the state of one scaling group in one snapshot, and writes a tick's decisions."""
 
@@ -42,6 +47,7 @@ class SchedulerDBSource:
         self._relax_collector = relax_collector
         self._identity: Optional[DatabaseIdentity] = None
 
+    @_resilience.apply(OperationKind.READ)
     async def get_scheduling_data(
         self, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
     ) -> TimedSchedulingData:
@@ -69,6 +75,7 @@ class SchedulerDBSource:
         self._identity = data.database
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
 
+    @_resilience.apply(OperationKind.READ)
     async def get_database_identity(self) -> DatabaseIdentity:
         """Return which database this is, as last read; costs one statement the first time."""
         if self._identity is None:
@@ -77,6 +84,7 @@ class SchedulerDBSource:
             self._identity = DatabaseIdentity(*row[2:])
         return self._identity
 
+    @_resilience.apply(OperationKind.WRITE)
     async def allocate_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -107,6 +115,7 @@ class SchedulerDBSource:
             lease=lease,
         )
 
+    @_resilience.apply(OperationKind.READ)
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
         """Count the agents of a group whose kernels together occupy more than the agent has.
 

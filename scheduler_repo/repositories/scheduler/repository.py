@@ -5,10 +5,14 @@ from typing import Optional
 
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, check_staleness
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
+
+_resilience = repository_resilience(LayerType.SCHEDULER_REPOSITORY)
 
 
 class SchedulerRepository:
@@ -21,6 +25,7 @@ class SchedulerRepository:
         self._db_source = db_source
         self._cache_source = cache_source
 
+    @_resilience.apply(OperationKind.READ)
     async def get_scheduling_data(
         self,
         scaling_group: ScalingGroupName,
@@ -39,6 +44,7 @@ class SchedulerRepository:
         timed = await self.get_timed_scheduling_data(scaling_group, max_staleness, pending_limit, after)
         return timed.data
 
+    @_resilience.apply(OperationKind.READ)
     async def get_timed_scheduling_data(
         self,
         scaling_group: ScalingGroupName,
@@ -52,6 +58,7 @@ class SchedulerRepository:
             return await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)
         return await self._db_source.get_scheduling_data(scaling_group, pending_limit)
 
+    @_resilience.apply(OperationKind.WRITE)
     async def allocate_sessions(
         self,
         scaling_group: ScalingGroupName,
@@ -70,6 +77,7 @@ class SchedulerRepository:
         """
         return await self._db_source.allocate_sessions(scaling_group, allocations, lease, operation_id)
 
+    @_resilience.apply(OperationKind.READ)
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
         """Count the agents of a group whose kernels together occupy more than the agent has.
 

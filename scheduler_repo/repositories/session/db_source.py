@@ -12,6 +12,8 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_items
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.feasibility import total_slots
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
@@ -46,6 +48,9 @@ _KERNEL_COLUMNS = (
 )
 
 
+_resilience = db_source_resilience(LayerType.SESSION_DB_SOURCE)
+
+
 class SessionDBSource:
     """Enqueues sessions."""
 
@@ -53,6 +58,7 @@ class SessionDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.WRITE)
     async def enqueue_sessions(
         self, sessions: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
     ) -> tuple[SessionId, ...]:

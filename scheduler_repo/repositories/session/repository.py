@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.specs import SessionCreationSpec
 from scheduler_repo.types import OperationId, SessionId
+
+_resilience = repository_resilience(LayerType.SESSION_REPOSITORY)
 
 
 class SessionRepository:
@@ -15,6 +19,7 @@ class SessionRepository:
         """Take the database source."""
         self._db_source = db_source
 
+    @_resilience.apply(OperationKind.WRITE)
     async def enqueue_sessions(
         self, sessions: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
     ) -> tuple[SessionId, ...]:

@@ -1,0 +1,73 @@
+"""The resilience of each layer of this package: metrics, one deadline, and retries where the database is."""
+
+import enum
+
+from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
+from scheduler_repo.resilience.policies.retry import RetryArgs, RetryPolicy
+from scheduler_repo.resilience.policies.timeout import DEFAULT_DEADLINE, TimeoutArgs, TimeoutPolicy
+from scheduler_repo.resilience.resilience import Resilience
+
+# Loading or purging a whole cluster.
+BULK_DEADLINE = 3600.0
+
+
+class LayerType(enum.StrEnum):
+    """The layers of this package, as the metrics name them."""
+
+    AGENT_REPOSITORY = "agent_repository"
+    AGENT_DB_SOURCE = "agent_db_source"
+    AUDIT_REPOSITORY = "audit_repository"
+    AUDIT_DB_SOURCE = "audit_db_source"
+    CLUSTER_REPOSITORY = "cluster_repository"
+    CLUSTER_DB_SOURCE = "cluster_db_source"
+    HISTORY_REPOSITORY = "history_repository"
+    HISTORY_DB_SOURCE = "history_db_source"
+    KERNEL_REPOSITORY = "kernel_repository"
+    KERNEL_DB_SOURCE = "kernel_db_source"
+    LEASE_REPOSITORY = "lease_repository"
+    LEASE_DB_SOURCE = "lease_db_source"
+    LIFECYCLE_REPOSITORY = "lifecycle_repository"
+    LIFECYCLE_DB_SOURCE = "lifecycle_db_source"
+    OWNER_REPOSITORY = "owner_repository"
+    OWNER_DB_SOURCE = "owner_db_source"
+    QUOTA_REPOSITORY = "quota_repository"
+    QUOTA_DB_SOURCE = "quota_db_source"
+    RESERVATION_REPOSITORY = "reservation_repository"
+    RESERVATION_DB_SOURCE = "reservation_db_source"
+    RESOURCE_POLICY_REPOSITORY = "resource_policy_repository"
+    RESOURCE_POLICY_DB_SOURCE = "resource_policy_db_source"
+    RETENTION_REPOSITORY = "retention_repository"
+    RETENTION_DB_SOURCE = "retention_db_source"
+    SCALING_GROUP_REPOSITORY = "scaling_group_repository"
+    SCALING_GROUP_DB_SOURCE = "scaling_group_db_source"
+    SCALING_GROUP_CACHE_SOURCE = "scaling_group_cache_source"
+    SCHEDULER_REPOSITORY = "scheduler_repository"
+    SCHEDULER_DB_SOURCE = "scheduler_db_source"
+    SCHEDULE_CACHE_SOURCE = "schedule_cache_source"
+    SESSION_REPOSITORY = "session_repository"
+    SESSION_DB_SOURCE = "session_db_source"
+    SESSION_CACHE_SOURCE = "session_cache_source"
+    VFOLDER_REPOSITORY = "vfolder_repository"
+    VFOLDER_DB_SOURCE = "vfolder_db_source"
+    VALKEY_CLIENT = "valkey_client"
+
+
+def repository_resilience(layer: LayerType, deadline: float = DEFAULT_DEADLINE) -> Resilience:
+    """Make what surrounds the methods of a repository or cache source; they ask sources that retry."""
+    return Resilience(
+        policies=[
+            MetricPolicy(MetricArgs(domain=DomainType.REPOSITORY, layer=layer)),
+            TimeoutPolicy(TimeoutArgs(deadline=deadline)),
+        ]
+    )
+
+
+def db_source_resilience(layer: LayerType, deadline: float = DEFAULT_DEADLINE) -> Resilience:
+    """Make what surrounds the methods of a database source; what fails for a passing reason is retried."""
+    return Resilience(
+        policies=[
+            MetricPolicy(MetricArgs(domain=DomainType.REPOSITORY, layer=layer)),
+            TimeoutPolicy(TimeoutArgs(deadline=deadline)),
+            RetryPolicy(RetryArgs()),
+        ]
+    )

@@ -1,0 +1,69 @@
+"""Policies around a call, as a decorator that keeps the call's type."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial, wraps
+from typing import Final, Optional, ParamSpec, TypeVar
+
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.resilience.operation import OperationKind, entered
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MARK: Final = "__resilience__"
+
+
+class Policy(ABC):
+    """Something that surrounds calls: a bound on time, retries, metrics, or what a user writes."""
+
+    @abstractmethod
+    async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Make ``call``, as often as it takes, and return its result or raise.
+
+        ``current_operation()`` says which call it is. A cancel must be let through.
+        """
+
+
+class Resilience:
+    """A chain of policies, the first outermost; one per layer, made once."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        """Take the policies; raises InvalidInput for what is none."""
+        for policy in policies:
+            if not isinstance(policy, Policy):
+                raise InvalidInput(
+                    f"{policy!r:.60} is a {type(policy).__name__}; give objects of a class derived from Policy"
+                )
+        self.policies = tuple(policies)
+
+    def apply(
+        self, kind: OperationKind = OperationKind.WRITE
+    ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[None, None, R]]]:
+        """Return a decorator for async functions and methods; ``kind`` says what doing one again means.
+
+        The decorated function's own name is the operation's. Costs a few microseconds a call and policy.
+        """
+        innermost_first = self.policies[::-1]
+
+        def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[None, None, R]]:
+            name = function.__name__
+
+            @wraps(function)
+            async def surrounded(*args: P.args, **kwargs: P.kwargs) -> R:
+                call: Callable[[], Awaitable[R]] = partial(function, *args, **kwargs)
+                for policy in innermost_first:
+                    call = partial(policy.execute, call)
+                with entered(name, kind):
+                    return await call()
+
+            setattr(surrounded, _MARK, self)
+            return surrounded
+
+        return decorate
+
+
+def resilience_of(function: object) -> Optional[Resilience]:
+    """Return the Resilience that a function or method was decorated with; None if it was not."""
+    found: object = getattr(function, _MARK, None)
+    return found if isinstance(found, Resilience) else None

@@ -1,0 +1,51 @@
+"""Which failures pass by themselves: an allowlist by SQLSTATE and by class, never by text."""
+
+from collections.abc import Iterator
+from typing import Final, Optional
+
+import asyncpg
+
+from scheduler_repo.errors import DatabaseUnavailable, OutcomeUnknown, SchedulerRepoError, TransactionConflict
+from scheduler_repo.resilience.operation import OperationKind
+
+# The server says that the transaction did nothing, or did not begin: 40001 a serialisation failure, 40P01 a
+# deadlock, 53300 too many connections, 57P03 it is starting, 08001 and 08004 no connection was made.
+_UNDONE: Final = frozenset({"40001", "40P01", "53300", "57P03", "08001", "08004"})
+# The connection was lost (08P01, a violation of the protocol, does not pass), the server was stopped (57P01,
+# 57P02), or it ended an idle session or transaction (57P05, 25P03).
+_LOST: Final = frozenset({"08000", "08003", "08006", "08007", "57P01", "57P02", "57P05", "25P03"})
+_LOST_CLASSES: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# What a wrong address or certificate looks like, and a bound that was used up already.
+_LASTING_CLASSES: Final = (FileNotFoundError, PermissionError, TimeoutError, asyncpg.ClientConfigurationError)
+
+
+def is_transient(error: BaseException, kind: OperationKind) -> bool:
+    """Whether a call that failed with ``error`` may be made again, given what that means for its kind.
+
+    An error of this package that is not OutcomeUnknown came before COMMIT, or with its rollback: what was lost
+    then was surely not written. A bare one of the driver may be from anywhere. SQLSTATEs:
+    https://www.postgresql.org/docs/current/errcodes-appendix.html
+    """
+    if isinstance(error, OutcomeUnknown):
+        return kind is not OperationKind.WRITE
+    causes = tuple(_chain(error))
+    states = {cause.sqlstate for cause in causes if isinstance(cause, asyncpg.PostgresError)}
+    if states & _UNDONE or any(
+        isinstance(cause, (TransactionConflict, ConnectionRefusedError)) for cause in causes
+    ):
+        return True
+    ours = isinstance(error, SchedulerRepoError)
+    if (ours and not isinstance(error, DatabaseUnavailable)) or (not ours and kind is OperationKind.WRITE):
+        return False
+    if states:
+        return bool(states & _LOST)
+    return any(isinstance(cause, _LOST_CLASSES) and not isinstance(cause, _LASTING_CLASSES) for cause in causes)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from; SQLAlchemy keeps the driver's error in ``orig``."""
+    cause: Optional[BaseException] = error
+    while cause is not None:
+        yield cause
+        original = getattr(cause, "orig", None)
+        cause = original if isinstance(original, BaseException) else cause.__cause__
