@@ -110,6 +110,7 @@ class WireProxy:
         self.refuses = False  # whether new connections are reset at once
         self.connections = 0
         self.statements = 0
+        self.transactions = 0
         self.cancel_requests = 0
 
     @property
@@ -258,6 +259,7 @@ class _Link:
         if kind == b"Q":
             # Not the BEGIN by which SQLAlchemy looks at a server that it sees for the first time.
             if body.startswith(b"BEGIN ISOLATION"):
+                self._proxy.transactions += 1
                 return {Point.BEGIN}, body
             if body.startswith(b"COMMIT"):
                 return {Point.COMMIT}, body

@@ -43,7 +43,8 @@ class AgentDBSource:
     """Registers agents and takes them through their life: heard of, lost, returned, drained, terminated.
 
     Save for registering, every batch answers agent by agent: what may not be done is rejected, the rest goes
-    through.
+    through. All raise InvalidInput for an id that is no text, and the errors of the database layer; writes but
+    heartbeats StaleLeaseError, OperationMismatch and OutcomeUnknown too.
     """
 
     def __init__(self, engine: ExtendedAsyncSAEngine) -> None:

@@ -42,7 +42,9 @@ _resilience = db_source_resilience(LayerType.LIFECYCLE_DB_SOURCE)
 class LifecycleDBSource:
     """Moves sessions, with their kernels, from status to status in batches, and lists what is to be dispatched.
 
-    Every batch answers session by session; what may not be moved is rejected, the rest goes through.
+    Every batch answers session by session; what may not be moved is rejected, the rest goes through. All raise
+    InvalidInput for an id that is none, and the errors of the database layer; writes StaleLeaseError,
+    OperationMismatch and OutcomeUnknown too.
     """
 
     def __init__(self, engine: ExtendedAsyncSAEngine) -> None:

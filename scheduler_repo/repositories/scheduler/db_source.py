@@ -77,7 +77,10 @@ class SchedulerDBSource:
 
     @_resilience.apply(OperationKind.READ)
     async def get_database_identity(self) -> DatabaseIdentity:
-        """Return which database this is, as last read; costs one statement the first time."""
+        """Return which database this is, as last read; raises the errors of the database layer.
+
+        Costs one statement the first time.
+        """
         if self._identity is None:
             async with self._engine.begin_readonly_session() as db_sess:
                 (row,) = await fetch_rows(db_sess, SNAPSHOT)

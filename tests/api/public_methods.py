@@ -1,0 +1,55 @@
+"""The public methods of every repository and source, found by walking the package."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Final, TypeAlias
+
+import msgspec
+
+from scheduler_repo import repositories
+
+AsyncMethod: TypeAlias = Callable[..., Coroutine[object, object, object]]
+
+_SUFFIXES: Final = ("Repository", "DBSource", "CacheSource")
+# What ends a cache source, not a question to it.
+_LIFE_OF_A_SOURCE: Final = frozenset({"drain", "aclose"})
+
+
+class PublicMethod(msgspec.Struct, frozen=True):
+    """One async method that a user of the layer may call."""
+
+    owner: type
+    name: str
+    function: AsyncMethod
+
+    @property
+    def label(self) -> str:
+        """As ``SessionRepository.get_session_by_id``."""
+        return f"{self.owner.__name__}.{self.name}"
+
+    @property
+    def is_of_repository(self) -> bool:
+        """Whether it is a repository's, not a source's."""
+        return self.owner.__name__.endswith("Repository")
+
+
+def public_classes() -> Iterator[type]:
+    """Every repository and source of the package."""
+    for module in pkgutil.walk_packages(repositories.__path__, f"{repositories.__name__}."):
+        for name, found in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(found) and found.__module__ == module.name and name.endswith(_SUFFIXES):
+                yield found
+
+
+def methods_of(owner: type) -> tuple[PublicMethod, ...]:
+    """The public async methods of one class, inherited ones too."""
+    return tuple(
+        PublicMethod(owner, name, function)
+        for name, function in inspect.getmembers(owner, inspect.iscoroutinefunction)
+        if not name.startswith("_") and name not in _LIFE_OF_A_SOURCE
+    )
+
+
+PUBLIC_METHODS: Final = tuple(method for owner in public_classes() for method in methods_of(owner))

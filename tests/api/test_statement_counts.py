@@ -1,0 +1,63 @@
+"""No method sends a statement per entity: the number is the same for 1 and for 100, and stands in a table."""
+
+import importlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from scheduler_repo.database.engine import create_engine
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from tests.api.public_methods import PUBLIC_METHODS
+from tests.api.statement_table import CASES, Case
+from tests.api.world import World
+from tests.databases import OWNER, Database
+from tests.faults.wire_proxy import WireProxy, proxied
+
+for table in ("costs_of_reads", "costs_of_writes", "costs_of_clusters"):
+    importlib.import_module(f"tests.api.{table}")
+
+FEW, MANY = 1, 100
+# A purge goes in batches, a transaction each: tests/retention counts its statements.
+IN_BATCHES = {"RetentionRepository.purge"}
+
+
+class TestStatementCounts:
+    @pytest.fixture
+    async def proxy(self, migrated_database: Database) -> AsyncIterator[WireProxy]:
+        """Sees every statement on its way, those too of which the driver tells nobody, as COPY."""
+        async with proxied(migrated_database.url_as(OWNER)) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    async def world(self, proxy: WireProxy) -> AsyncIterator[World]:
+        # One connection, so that the driver asks for each type once.
+        engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url), pool_size=1))
+        world = World(engine)
+        await world.settle()
+        yield world
+        await engine.dispose()
+
+    async def cost(self, case: Case, world: World, proxy: WireProxy, size: int) -> tuple[int, int]:
+        """The statements of one call, and the transactions."""
+        call = await case.prepare(world, size)
+        statements, transactions = proxy.statements, proxy.transactions
+        await call
+        return proxy.statements - statements, proxy.transactions - transactions
+
+    @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.label)
+    async def test_is_the_same_for_one_and_for_a_hundred(
+        self, case: Case, world: World, proxy: WireProxy
+    ) -> None:
+        # given what the driver asks the server for the first time it meets a type
+        await self.cost(case, world, proxy, FEW)
+        # when
+        few = await self.cost(case, world, proxy, FEW)
+        many = await self.cost(case, world, proxy, MANY)
+        # then
+        assert few == many == (case.statements, 1)
+
+    def test_every_public_method_of_a_repository_is_counted(self) -> None:
+        # given
+        methods = {method.label for method in PUBLIC_METHODS if method.is_of_repository}
+        # then
+        assert set(CASES) | IN_BATCHES == methods
