@@ -141,8 +141,14 @@ class VFolderAlreadyExists(AlreadyExists):
     error_code = "vfolder_already_exists"
 
 
+class OwnerAlreadyExists(AlreadyExists):
+    """A keypair, user or project of this id exists already, of another user, name or domain."""
+
+    error_code = "owner_already_exists"
+
+
 class OwnerNotFound(NotFound):
-    """A session names a keypair, user, project or domain that does not exist."""
+    """No keypair, user, project or domain has this id or name."""
 
     error_code = "owner_not_found"
 
@@ -151,6 +157,12 @@ class InvalidTransition(SchedulerRepoError):
     """The table of transitions does not allow the change from the status found; nothing was written."""
 
     error_code = "invalid_transition"
+
+
+class AllocationRefused(SchedulerRepoError):
+    """A session cannot be placed there, or not now; nothing was written."""
+
+    error_code = "allocation_refused"
 
 
 class QuotaExceeded(SchedulerRepoError):
@@ -253,3 +265,21 @@ class CacheUnavailable(SchedulerRepoError):
     """Redis or Valkey cannot be reached; reads are answered by the database instead."""
 
     error_code = "cache_unavailable"
+
+
+class BreakerOpen(CacheUnavailable):
+    """Redis or Valkey failed a moment ago and is not asked until it answers a probe."""
+
+    error_code = "breaker_open"
+
+
+class CacheBusy(CacheUnavailable):
+    """All connections to Redis or Valkey were taken for as long as a command may take."""
+
+    error_code = "cache_busy"
+
+
+class CacheRefused(CacheUnavailable):
+    """Redis or Valkey answered a command with an error, as one that is out of memory or only reads does."""
+
+    error_code = "cache_refused"

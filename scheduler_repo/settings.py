@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Optional, TypeVar
+from typing import Annotated, Literal, Optional, TypeVar, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -44,6 +44,7 @@ class SecretUrl(msgspec.Struct, frozen=True):
 
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Pooler = Literal["session", "transaction"]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +52,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``resolve_timeout`` bounds how long a write whose COMMIT was lost is asked after; longer than
     ``idle_in_transaction_timeout``, after which the server ends what a lost client left open.
+    ``pooler`` says for how long a connection pooler before the server, such as PgBouncer, keeps a server
+    connection for one client; None is a server without one, which is checked when a connection is made.
     """
 
     url: SecretUrl
@@ -62,6 +65,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_in_transaction_timeout: Seconds = 10.0
     resolve_timeout: Seconds = 30.0
     application_name: str = "scheduler-repo"
+    pooler: Optional[Pooler] = None
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -84,6 +88,11 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidSettings(
                 f"the database URL has the option {unknown[0]}, which the driver does not know; "
                 f"leave it out ({', '.join(sorted(_URL_OPTIONS))} are known)"
+            )
+        if self.pooler == "transaction" and "target_session_attrs" in url.query:
+            raise InvalidSettings(
+                "the database URL has target_session_attrs, which cannot be asked for through a pooler in "
+                "transaction mode; leave it out, and have the pooler connect to the primary"
             )
         query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
         return url.set(drivername=_DRIVERNAME, query=query)
@@ -109,7 +118,14 @@ def _check_fields(settings: msgspec.Struct) -> None:
         try:
             msgspec.convert(value, field.type)
         except msgspec.ValidationError as error:
-            raise InvalidSettings(f"{type(settings).__name__}.{field.name}: {error}") from None
+            raise InvalidSettings(
+                f"{type(settings).__name__}.{field.name}: {error}{_choices(field.type)}"
+            ) from None
+
+
+def _choices(field_type: object) -> str:
+    """What may be given, for a field of a few words; else nothing, as the error says it."""
+    return f"; it may be {' or '.join(get_args(Pooler))}" if field_type == Optional[Pooler] else ""
 
 
 SectionT = TypeVar("SectionT", DatabaseSettings, CacheSettings)
@@ -160,6 +176,8 @@ def _section(
             try:
                 values[field.name] = msgspec.convert(given.pop(name), field.type, strict=False)
             except msgspec.ValidationError as error:
-                raise InvalidSettings(f"{ENVIRONMENT_PREFIX}{name} cannot be used: {error}") from None
+                raise InvalidSettings(
+                    f"{ENVIRONMENT_PREFIX}{name} cannot be used: {error}{_choices(field.type)}"
+                ) from None
     url = url or url_given
     return msgspec.structs.replace(kind(url=SecretUrl(url)), **values) if url else None

@@ -18,12 +18,15 @@ class TestLoadSettings:
                 "SCHEDULER_REPO_DATABASE_URL": URL,
                 "SCHEDULER_REPO_POOL_SIZE": "9",
                 "SCHEDULER_REPO_LOCK_TIMEOUT": "1.5",
+                "SCHEDULER_REPO_POOLER": "transaction",
                 "SCHEDULER_REPO_REDIS_URL": "redis://cache.example",
                 "SCHEDULER_REPO_REDIS_LIFETIME": "7",
                 "PATH": "/bin",
             }
         )
-        assert settings.database == DatabaseSettings(url=SecretUrl(URL), pool_size=9, lock_timeout=1.5)
+        assert settings.database == DatabaseSettings(
+            url=SecretUrl(URL), pool_size=9, lock_timeout=1.5, pooler="transaction"
+        )
         assert settings.cache == CacheSettings(url=SecretUrl("redis://cache.example"), lifetime=7)
 
     def test_an_argument_goes_before_its_variable(self) -> None:
@@ -39,11 +42,18 @@ class TestLoadSettings:
             ("LOCK_TIMEOUT", "-1"),
             ("REDIS_TIMEOUT", "nan"),
             ("POOL_SIZ", "5"),
+            ("POOLER", "pgbouncer"),
         ],
     )
     def test_a_bad_value_or_name_is_named(self, name: str, value: str) -> None:
         with pytest.raises(InvalidSettings, match=f"SCHEDULER_REPO_{name}"):
             load_settings({f"SCHEDULER_REPO_{name}": value})
+
+    def test_another_kind_of_pooler_is_told_which_there_are(self) -> None:
+        with pytest.raises(InvalidSettings, match=r"SCHEDULER_REPO_POOLER.*session or transaction"):
+            load_settings({"SCHEDULER_REPO_POOLER": "statement"})
+        with pytest.raises(InvalidSettings, match=r"DatabaseSettings\.pooler.*session or transaction"):
+            DatabaseSettings(url=SecretUrl(URL), pooler="statement")  # type: ignore[arg-type]
 
     def test_settings_are_frozen(self) -> None:
         settings = DatabaseSettings(url=SecretUrl(URL))

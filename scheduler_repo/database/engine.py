@@ -11,7 +11,7 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from scheduler_repo.database.errors import outcome_is_known, translated
-from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
+from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown, PoolerInTheWay
 
 __all__ = ["ExtendedAsyncSAEngine", "SASession", "create_engine", "driver_connection"]
 
@@ -28,6 +28,15 @@ _CLIENT_CHECK_SECONDS = 1.0
 # The hot rows are in memory: read them in index order, do not sort, do not compile. A plan made without the
 # parameters searches an array of ids for every row: a batch in a long queue took three times as long.
 PLANNER_SETTINGS = {"random_page_cost": "1.1", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+# A named statement may be another client's on the server connection that the next transaction gets. An unnamed
+# one is parsed and run within one transaction, so no version and no setting of the pooler matters.
+_UNNAMED_STATEMENTS = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+    # Else the driver may ask, outside any transaction, what server this is.
+    "target_session_attrs": "any",
+}
 
 
 class SASession(AsyncSession):
@@ -58,6 +67,30 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     # How long a lost COMMIT is asked after, and how long a stopped client keeps its transaction; seconds.
     resolve_timeout: float = 30.0
     idle_in_transaction_timeout: float = 10.0
+    _bounds: str = ""
+    _callers_waiting: int = 0
+
+    @property
+    def pool_size(self) -> int:
+        """How many connections the pool may have at most."""
+        return self._queue_pool.size()
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections are out of the pool now, those included that are just being made."""
+        return self._queue_pool.checkedout()
+
+    @property
+    def callers_waiting(self) -> int:
+        """How many callers wait for a connection now; one that was cancelled or gave up does not count."""
+        return self._callers_waiting
+
+    @property
+    def _queue_pool(self) -> sa.QueuePool:
+        pool = self.pool
+        if not isinstance(pool, sa.QueuePool):
+            raise TypeError(f"the engine needs a pool of bounded size, this is a {type(pool).__name__}")
+        return pool
 
     @asynccontextmanager
     async def begin_readonly_session(self) -> AsyncIterator[SASession]:
@@ -86,7 +119,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
             connection = await self._check_out()
             try:
                 driver = await _driver_of(connection)
-                await driver.execute(begin)
+                # The bounds ride in BEGIN's own message, and end with the transaction.
+                await driver.execute(f"{begin};{self._bounds}")
                 db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
                 yield db_sess
                 await db_sess.flush()
@@ -112,11 +146,14 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     async def _check_out(self) -> AsyncConnection:
         # Cancelling a caller must not tear a connection that is just being made: it is finished, and kept.
         checkout = asyncio.ensure_future(self._autocommit_connection())
+        self._callers_waiting += 1
         try:
             return await asyncio.shield(checkout)
         except asyncio.CancelledError:
             checkout.add_done_callback(_give_back_unused)
             raise
+        finally:
+            self._callers_waiting -= 1
 
     async def _autocommit_connection(self) -> AsyncConnection:
         # SQLAlchemy must not begin a transaction of its own inside the driver's.
@@ -127,8 +164,21 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
     """Make an engine with its pool; connects to nothing yet.
 
-    Every wait has a bound: pool checkout, connect, statement, lock, idle in transaction (all in seconds).
+    Every wait has a bound: pool checkout, connect, statement, lock, idle in transaction (all in seconds). The
+    server's bounds are set in each transaction and not at start-up: a pooler may refuse them there, drop them
+    without a word, or give them to another client. That costs about 10 µs a transaction, and no round trip.
     """
+    bounds = {
+        "statement_timeout": _milliseconds(settings.statement_timeout),
+        "lock_timeout": _milliseconds(settings.lock_timeout),
+        "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
+        # In a zone with summer time a day is not always 24 hours long.
+        "TimeZone": "UTC",
+        # A statement whose caller is gone must end, not hold its locks until the statement timeout.
+        "client_connection_check_interval": _milliseconds(_CLIENT_CHECK_SECONDS),
+        **PLANNER_SETTINGS,
+    }
+    set_bounds = [f"SET LOCAL {name} = '{value}'" for name, value in bounds.items()]
     engine = create_async_engine(
         settings.sqlalchemy_url(),
         pool_size=settings.pool_size,
@@ -138,25 +188,50 @@ def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
         connect_args={
             "timeout": settings.connect_timeout,
             "command_timeout": settings.statement_timeout,
-            "server_settings": {
-                "application_name": settings.application_name,
-                "statement_timeout": _milliseconds(settings.statement_timeout),
-                "lock_timeout": _milliseconds(settings.lock_timeout),
-                "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
-                # In a zone with summer time a day is not always 24 hours long.
-                "TimeZone": "UTC",
-                # A statement whose caller is gone must end, not hold its locks until the statement timeout.
-                "client_connection_check_interval": _milliseconds(_CLIENT_CHECK_SECONDS),
-                **PLANNER_SETTINGS,
-            },
+            "server_settings": {"application_name": settings.application_name},
+            **(_UNNAMED_STATEMENTS if settings.pooler == "transaction" else {}),
         },
     )
+    if settings.pooler is None:
+        # Before SQLAlchemy's own look at the server, which a pooler could already fail.
+        sa.event.listen(
+            engine.sync_engine,
+            "connect",
+            lambda adapted, _record: _refuse_pooler(adapted, settings.connect_timeout),
+            insert=True,
+        )
     sa.event.listen(engine.sync_engine, "checkout", _refuse_closed)
     sa.event.listen(engine.sync_engine, "invalidate", _terminate)
+
+    def bound_foreign_transaction(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            for set_bound in set_bounds:
+                connection.exec_driver_sql(set_bound)
+
+    # The transactions that SQLAlchemy itself begins, as for work on the schema.
+    sa.event.listen(engine.sync_engine, "begin", bound_foreign_transaction)
     extended = ExtendedAsyncSAEngine(engine.sync_engine)
     extended.resolve_timeout = settings.resolve_timeout
     extended.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
+    extended._bounds = ";".join(set_bounds)
     return extended
+
+
+def _refuse_pooler(adapted: AdaptedConnection, timeout: float) -> None:
+    """Raise PoolerInTheWay if the process that answers is not the one that the connection was made to.
+
+    One round trip, by a simple query: a prepared one might meet a statement of another client.
+    """
+    driver: asyncpg.Connection[asyncpg.Record] = adapted.driver_connection
+    statement = f"SELECT WHERE pg_backend_pid() = {driver.get_server_pid()}"
+    if adapted.run_async(lambda _: driver.execute(statement, timeout=timeout)) == "SELECT 1":
+        return
+    driver.terminate()
+    raise PoolerInTheWay(
+        "the server process that answers is not the one that was connected to: a connection pooler stands "
+        "between, and the settings name none; set SCHEDULER_REPO_POOLER (DatabaseSettings.pooler) to "
+        "'transaction', or to 'session' if the pooler keeps one server connection for each client"
+    )
 
 
 def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) -> None:

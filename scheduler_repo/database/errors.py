@@ -8,6 +8,10 @@ import sqlalchemy as sa
 from scheduler_repo import errors
 from scheduler_repo.errors import SchedulerRepoError
 
+_POOLED_STATEMENT = (
+    "a prepared statement went to another server connection; a pooler in transaction mode stands between, set "
+    "SCHEDULER_REPO_POOLER (DatabaseSettings.pooler) to 'transaction'"
+)
 # By SQLSTATE, the longest prefix first: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("25006", errors.DatabaseReadOnly, "the database, or this transaction, only reads; write to the primary"),
@@ -26,6 +30,8 @@ _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("3D000", errors.DatabaseUnavailable, "there is no such database; create it or correct the URL"),
     ("54000", errors.InvalidInput, "a value is too long to be stored; shorten it"),
     ("53300", errors.DatabaseUnavailable, "the server has no connection left"),
+    ("26000", errors.PoolerInTheWay, _POOLED_STATEMENT),
+    ("42P05", errors.PoolerInTheWay, _POOLED_STATEMENT),
     ("57P", errors.DatabaseUnavailable, "the server is starting or stopping; try again"),
     ("08", errors.DatabaseUnavailable, "the connection to the server failed"),
     ("22003", errors.DatabaseError, "an amount, or a sum of amounts, is above 63 bits"),
@@ -51,6 +57,10 @@ _BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
         errors.OwnerNotFound,
         "the session's project does not exist, or not in its domain",
     ),
+    "session_vfolder_mounts_vfolder_id_fkey": (errors.VFolderNotFound, "a vfolder to mount does not exist"),
+    "vfolders_pkey": (errors.VFolderAlreadyExists, "a vfolder of this id exists already"),
+    "vfolders_user_id_fkey": (errors.OwnerNotFound, "the vfolder's user does not exist"),
+    "vfolders_project_id_fkey": (errors.OwnerNotFound, "the vfolder's project does not exist"),
     "scheduler_leases_scaling_group_fkey": (errors.ScalingGroupNotFound, "the scaling group does not exist"),
 }
 

@@ -89,6 +89,11 @@ class World:
         async with self.engine.begin_session() as db_sess:
             await driver_connection(db_sess).execute(statement, *parameters)
 
+    async def recover(self) -> None:
+        """Undo what a call before did to all: the large agent takes kernels, sessions may wait for ever."""
+        await self._execute("UPDATE agents SET status = 'ALIVE' WHERE id = $1", LARGE)
+        await self._execute("UPDATE scaling_groups SET pending_timeout = NULL")
+
     async def drift(self, agent_ids: Sequence[AgentId]) -> None:
         """Have agents' counters say that something occupies them."""
         await self._execute("UPDATE agent_slots SET occupied = 1 WHERE agent_id = ANY($1)", list(agent_ids))

@@ -38,6 +38,12 @@ _BREACHES: Mapping[str, tuple[Row, ...]] = {
     "agents.returns_as": ({"returns_as": "LOST"}, {"returns_as": "alive"}),
     "scaling_groups.preemption_scope": ({"preemption_scope": "ACCESS_KEY"}, {"preemption_scope": "user"}),
     "scaling_groups.preemption_min_runtime": ({"preemption_min_runtime": timedelta(microseconds=-1)},),
+    "scaling_group_grants.scope": ({"scope": "GROUP"}, {"scope": "user"}),
+    "scaling_group_grants.owner_id": (
+        {"owner_id": "ada"},
+        {"owner_id": str(USER).replace("0", "A")},
+        {"scope": "PROJECT", "owner_id": ""},
+    ),
     "agent_slots.capacity": ({"capacity": -1, "occupied": -2},),
     "agent_slots.occupied": ({"occupied": 4001}, {"occupied": -1}, {"occupied": _HUGE}),
     "agent_slots.reported_capacity": ({"reported_capacity": -1},),
@@ -283,6 +289,24 @@ class TestReservations:
             )
 
         assert caught.value.constraint_name == "kernel_reservations_session_id_fkey"
+
+
+class TestGrants:
+    async def test_owner_is_granted_a_group_once(self, scheduler: DriverConnection) -> None:
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await insert(scheduler, "scaling_group_grants", ROWS["scaling_group_grants"])
+
+        assert caught.value.constraint_name == "scaling_group_grants_pkey"
+
+    async def test_group_that_does_not_exist_is_refused(self, scheduler: DriverConnection) -> None:
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
+            await insert(
+                scheduler,
+                "scaling_group_grants",
+                second_row("scaling_group_grants", {"scaling_group": "nowhere"}),
+            )
+
+        assert caught.value.constraint_name == "scaling_group_grants_scaling_group_fkey"
 
 
 class TestOperations:

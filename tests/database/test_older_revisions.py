@@ -1,6 +1,7 @@
 """A database at an older revision, with rows in it, is brought to the newest one and back."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 
@@ -22,12 +23,19 @@ from tests.database.rows import OTHER_SESSION, ROWS, insert, insert_all
 from tests.databases import OWNER, READER, SCHEDULER, Database
 
 _TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
-_ADDED_COLUMNS: Mapping[str, Mapping[str, object]] = {
-    "scaling_groups": {"preemption_scope": None, "preemption_min_runtime": "00:00:00"},
-    "agents": {"returns_as": "ALIVE"},
-    "sessions": {"retry_count": 0, "failed_agent_ids": "{}", "dispatched_at": None},
+# What each revision added: columns with what they say by default of rows that were there, and tables.
+_ADDED_COLUMNS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "0002": {
+        "scaling_groups": {"preemption_scope": None, "preemption_min_runtime": "00:00:00"},
+        "agents": {"returns_as": "ALIVE"},
+        "sessions": {"retry_count": 0, "failed_agent_ids": "{}", "dispatched_at": None},
+    },
+    "0003": {"scaling_groups": {"is_public": "true"}},
 }
-_ADDED_TABLES = ("reservations", "kernel_reservations", "operations", "scheduler_leases")
+_ADDED_TABLES: Mapping[str, tuple[str, ...]] = {
+    "0002": ("reservations", "kernel_reservations", "operations", "scheduler_leases"),
+    "0003": ("scaling_group_grants",),
+}
 
 # Each table's rows as texts, without the columns that came later.
 Rows = Mapping[str, list[tuple[object, ...]]]
@@ -44,27 +52,44 @@ async def _catalog(database: Database) -> Catalog:
         return await read_catalog(connection, "public", tables)
 
 
-async def _rows(database: Database) -> Rows:
+def _columns_added_since(revision: str) -> Mapping[str, Mapping[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    for later, tables in _ADDED_COLUMNS.items():
+        for table, columns in tables.items() if later > revision else ():
+            found.setdefault(table, {}).update(columns)
+    return found
+
+
+def _tables_added_since(revision: str) -> list[str]:
+    return [table for later, tables in _ADDED_TABLES.items() if later > revision for table in tables]
+
+
+async def _rows(database: Database, revision: str) -> Rows:
+    """The rows of the tables that the revision has, by its columns."""
     found: dict[str, list[tuple[object, ...]]] = {}
     async with database.driver_as(OWNER) as driver:
-        for table in await _tables(database):
-            if table in _ADDED_TABLES:
-                continue
-            added = _ADDED_COLUMNS.get(table, {})
+        for table in sorted(set(await _tables(database)).difference(_tables_added_since(revision))):
+            added = _columns_added_since(revision).get(table, {})
             rows = await driver.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")
             found[table] = [tuple(value for name, value in row.items() if name not in added) for row in rows]
     return found
 
 
-class TestRevision0001:
+class OlderRevision:
+    """What holds at each revision before the newest."""
+
+    revision: ClassVar[str]
+    # A table of the next revision.
+    table_in_the_way: ClassVar[str]
+
     @pytest.fixture
     async def older_database(self, empty_database: Database) -> Database:
-        """A database as the first revision made it, with a row in each table and one that has ended."""
+        """A database as the revision made it, with a row in each table and a session that has ended."""
         async with empty_database.connect_as(OWNER) as connection, connection.begin():
-            await connection.run_sync(migrate_up, "0001")
+            await connection.run_sync(migrate_up, self.revision)
         async with empty_database.driver_as(OWNER) as driver:
             for table, row in ROWS.items():
-                if table not in _ADDED_TABLES:
+                if table not in _tables_added_since(self.revision):
                     await insert(driver, table, row)
             await insert(
                 driver,
@@ -74,25 +99,26 @@ class TestRevision0001:
         return empty_database
 
     async def test_is_refused_until_it_is_upgraded(self, older_database: Database) -> None:
+        message = rf"revision {self.revision}, older than {head_revision()}"
         async with older_database.connect_as(OWNER) as connection:
-            with pytest.raises(errors.SchemaMismatch, match=rf"revision 0001, older than {head_revision()}"):
+            with pytest.raises(errors.SchemaMismatch, match=message):
                 await require_schema(connection)
 
     async def test_is_upgraded_with_its_rows(self, older_database: Database) -> None:
         # given
-        before = await _rows(older_database)
+        before = await _rows(older_database, self.revision)
         assert all(before.values())
 
         # when
         async with older_database.connect_as(OWNER) as connection:
-            assert await upgrade_schema(connection) == SchemaUpgrade("0001", head_revision())
+            assert await upgrade_schema(connection) == SchemaUpgrade(self.revision, head_revision())
 
         # then all is as in a new database, and every row is there, with what the new columns say by default
         async with older_database.connect_as(OWNER) as connection:
             assert await check_schema(connection) == ()
-        assert await _rows(older_database) == before
+        assert await _rows(older_database, self.revision) == before
         async with older_database.driver_as(OWNER) as driver:
-            for table, added in _ADDED_COLUMNS.items():
+            for table, added in _columns_added_since(self.revision).items():
                 for column, value in added.items():
                     rows = await driver.fetch(f"SELECT DISTINCT {column}::text AS value FROM {table}")
                     assert [row["value"] for row in rows] == [None if value is None else str(value)], column
@@ -105,20 +131,21 @@ class TestRevision0001:
             async with older_database.connect_as(role) as connection:
                 await require_schema(connection)
         async with older_database.driver_as(SCHEDULER) as driver:
-            for table in _ADDED_TABLES:
+            for table in _tables_added_since(self.revision):
                 await insert(driver, table, ROWS[table])
 
     async def test_a_table_of_others_in_the_way_undoes_the_upgrade(self, older_database: Database) -> None:
-        await older_database.run_as(OWNER, "CREATE TABLE scheduler_leases (login text)")
-        expected, before = await _catalog(older_database), await _rows(older_database)
+        await older_database.run_as(OWNER, f"CREATE TABLE {self.table_in_the_way} (login text)")
+        expected = await _catalog(older_database)
+        before = await _rows(older_database, self.revision)
 
         async with older_database.connect_as(OWNER) as connection:
-            with pytest.raises(errors.SchedulerRepoError, match='"scheduler_leases" already exists'):
+            with pytest.raises(errors.SchedulerRepoError, match=f'"{self.table_in_the_way}" already exists'):
                 await upgrade_schema(connection)
 
-            assert await current_revision(connection) == "0001"
+            assert await current_revision(connection) == self.revision
         assert await _catalog(older_database) == expected
-        assert await _rows(older_database) == before
+        assert await _rows(older_database, self.revision) == before
 
     async def test_is_what_a_downgrade_leaves(
         self, older_database: Database, migrated_database: Database
@@ -126,29 +153,39 @@ class TestRevision0001:
         # given a database at the newest revision, with a row in each table
         expected = await _catalog(older_database)
         await insert_all(migrated_database)
-        before = await _rows(migrated_database)
+        before = await _rows(migrated_database, self.revision)
 
         # when
         async with migrated_database.connect_as(OWNER) as connection:
-            await downgrade_schema(connection, "0001")
+            await downgrade_schema(connection, self.revision)
 
             # then
-            assert await current_revision(connection) == "0001"
+            assert await current_revision(connection) == self.revision
         assert await _catalog(migrated_database) == expected
-        assert await _rows(migrated_database) == before
+        assert await _rows(migrated_database, self.revision) == before
 
     async def test_can_be_upgraded_after_a_downgrade(self, migrated_database: Database) -> None:
         expected = await _catalog(migrated_database)
         await insert_all(migrated_database)
-        before = await _rows(migrated_database)
+        before = await _rows(migrated_database, self.revision)
 
         async with migrated_database.connect_as(OWNER) as connection:
             for _ in range(2):
-                await downgrade_schema(connection, "0001")
-                assert await upgrade_schema(connection) == SchemaUpgrade("0001", head_revision())
+                await downgrade_schema(connection, self.revision)
+                assert await upgrade_schema(connection) == SchemaUpgrade(self.revision, head_revision())
 
         assert await _catalog(migrated_database) == expected
-        assert await _rows(migrated_database) == before
+        assert await _rows(migrated_database, self.revision) == before
+
+
+class TestRevision0001(OlderRevision):
+    revision = "0001"
+    table_in_the_way = "scheduler_leases"
+
+
+class TestRevision0002(OlderRevision):
+    revision = "0002"
+    table_in_the_way = "scaling_group_grants"
 
 
 class TestEveryRevision:

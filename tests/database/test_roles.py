@@ -47,6 +47,8 @@ _REFUSED_TO_SCHEDULER = (
     "UPDATE sessions SET designated_agent_ids = '{}'",
     "UPDATE reservations SET position = DEFAULT",
     "UPDATE kernel_reservations SET agent_id = agent_id",
+    "UPDATE scaling_groups SET name = name",
+    "UPDATE scaling_group_grants SET scaling_group = scaling_group",
     "UPDATE operations SET request_digest = ''",
     "UPDATE operations SET created_at = now()",
     "UPDATE scheduler_leases SET scaling_group = scaling_group",
@@ -63,6 +65,7 @@ _REFUSED_TO_SCHEDULER = (
     "DELETE FROM agent_heartbeats",
     "DELETE FROM kernels",
     "DELETE FROM quotas",
+    "DELETE FROM scaling_groups",
     # an epoch must not start again
     "DELETE FROM scheduler_leases",
     "DELETE FROM slot_types",
@@ -199,6 +202,12 @@ class TestScheduler:
             "UPDATE scaling_groups SET preemption_scope = 'GROUP', preemption_min_runtime = interval '1 hour'"
         )
         await scheduler.execute("UPDATE agents SET status = 'LOST', returns_as = 'DRAINING'")
+
+    async def test_opens_and_closes_a_group(self, scheduler: DriverConnection) -> None:
+        await scheduler.execute("UPDATE scaling_groups SET is_public = false")
+        await insert(scheduler, "scaling_group_grants", second_row("scaling_group_grants", {}))
+
+        assert await scheduler.execute("DELETE FROM scaling_group_grants") == "DELETE 2"
 
     async def test_purges_history(self, scheduler: DriverConnection) -> None:
         assert await scheduler.execute("DELETE FROM session_history WHERE changed_at <= now()") == "DELETE 1"

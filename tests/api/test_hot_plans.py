@@ -1,0 +1,101 @@
+"""No statement of the layer reads sessions, kernels or history from end to end, as the methods really send it.
+
+Every method of the statement table is called on a database with a long past; each statement that the driver
+sends is then explained with the parameters that it was sent with.
+"""
+
+import importlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+from asyncpg.connection import LoggedQuery
+
+from scheduler_repo.database.engine import create_engine, driver_connection
+from scheduler_repo.database.sql_files import SQL_ROOT
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from tests.api.statement_table import CASES
+from tests.api.world import World
+from tests.databases import OWNER, Database, DriverConnection
+from tests.scheduler.past_and_present import finish_sessions
+from tests.scheduler.test_tick_plans import sequential_scans
+
+for table in ("costs_of_reads", "costs_of_writes", "costs_of_clusters"):
+    importlib.import_module(f"tests.api.{table}")
+
+FINISHED: Final = 20_000
+PENDING: Final = 200
+RUNNING: Final = 200
+BATCH: Final = 5
+LARGE_TABLES: Final = {"sessions", "kernels", "session_dependencies", "session_history", "agent_history"}
+EXPLAINED: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+# A purge reads what is old, which may be most of what there is: tests/retention holds its plans.
+ELSEWHERE: Final = {file.stem for file in (SQL_ROOT / "queries").glob("purge_*.sql")}
+
+Sent = dict[str, tuple[object, ...]]
+
+
+def words(text: str) -> str:
+    """A statement without its comments, its first word in capitals."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    return "\n".join(lines).strip()
+
+
+class TestHotPlans:
+    @pytest.fixture
+    async def world(self, migrated_database: Database) -> AsyncIterator[World]:
+        """A cluster with a long past, as the planner knows."""
+        url = SecretUrl(migrated_database.url_as(OWNER))
+        engine = create_engine(DatabaseSettings(url=url, pool_size=1))
+        world = World(engine)
+        await world.settle()
+        await world.pending(PENDING)
+        await world.running(RUNNING)
+        async with migrated_database.driver_as(OWNER) as owner:
+            await finish_sessions(owner, FINISHED)
+            await owner.execute(
+                "INSERT INTO agent_history (agent_id, to_status) "
+                f"SELECT 'agent-0', 'ALIVE' FROM generate_series(1, {FINISHED})"
+            )
+            await owner.execute("ANALYZE")
+        yield world
+        await engine.dispose()
+
+    async def sent_by_all(self, world: World) -> Sent:
+        """What every method of the table sends, with the parameters of the last time."""
+        sent: Sent = {}
+        async with world.engine.begin_readonly_session() as db_sess:
+            driver = driver_connection(db_sess)
+
+        def note(query: LoggedQuery) -> None:
+            sent[query.query] = tuple(query.args or ())
+
+        for case in CASES.values():
+            await world.recover()
+            call = await case.prepare(world, BATCH)
+            with driver.query_logger(note):
+                await call
+        return sent
+
+    async def plan(self, driver: DriverConnection, text: str, values: tuple[object, ...]) -> dict[str, Any]:
+        """The plan of a statement with these parameters."""
+        (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON) {text}", *values)
+        plan: dict[str, Any] = answer["Plan"]
+        return plan
+
+    async def test_no_statement_reads_what_grows_from_end_to_end(self, world: World) -> None:
+        # given
+        sent = await self.sent_by_all(world)
+        names = {file.read_text(encoding="utf-8"): file.stem for file in (SQL_ROOT / "queries").glob("*.sql")}
+        # when
+        scans: dict[str, set[str]] = {}
+        async with world.engine.begin_session() as db_sess:
+            driver = driver_connection(db_sess)
+            for text, values in sent.items():
+                if words(text).upper().startswith(EXPLAINED):
+                    found = sequential_scans(await self.plan(driver, text, values)) & LARGE_TABLES
+                    scans[names.get(text, text)] = found
+        # then
+        assert {name: found for name, found in scans.items() if found and name not in ELSEWHERE} == {}
+        # and every hot statement was among them
+        assert set(names.values()) - scans.keys() - ELSEWHERE == set()
