@@ -9,7 +9,8 @@ import msgspec
 
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.leadership import LeaseKeeper
-from scheduler_repo.metrics import show_audit
+from scheduler_repo.metrics.audit import show_audit
+from scheduler_repo.metrics.ticks import count_batch, counted_tick, observe_phase, show_pending
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.allocation import RejectedAllocation, SessionAllocation
@@ -96,12 +97,18 @@ class SchedulerLoop:
         The plan runs in a thread, so that the event loop goes on. Raises ScalingGroupNotFound, StaleLeaseError
         if there is something to write and another has taken the lease over (``reacquire()`` it, and tick anew),
         and the errors of the database layer; batches that were written before one stay written. Costs a read, a
-        write per batch, and the audit's statements where one is due.
+        write per batch, and the audit's statements where one is due. Exports what the tick saw and did, and
+        its phases, as metrics scheduler_repo_*.
         """
+        with counted_tick(self._scaling_group):
+            return await self._tick()
+
+    async def _tick(self) -> Tick:
         # The lease that is named is the one held before the read: what is decided on it is fenced by it.
         lease = None if self._lease_keeper is None else self._lease_keeper.lease
         timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
         self._ticks += 1
+        show_pending(self._scaling_group, len(timed.data.pending_sessions))
         started = perf_counter()
         plan: object = await asyncio.to_thread(self._planner.plan, timed.data)
         if not isinstance(plan, Sequence):
@@ -119,6 +126,8 @@ class SchedulerLoop:
             plan=planned - started,
             write=perf_counter() - planned,
         )
+        for phase in times.__struct_fields__:
+            observe_phase(self._scaling_group, phase, getattr(times, phase))
         return Tick(self._ticks, timed.data, allocated, rejected, times, await self._audited())
 
     async def run_until_settled(self) -> tuple[Tick, ...]:
@@ -149,6 +158,7 @@ class SchedulerLoop:
         for start in range(0, len(plan), self._batch_size):
             batch = plan[start : start + self._batch_size]
             result = await self._repository.allocate_sessions(self._scaling_group, batch, lease)
+            count_batch(self._scaling_group, len(result.allocated), result.rejected)
             allocated.extend(result.allocated)
             rejected.extend(result.rejected)
             if self._on_batch is not None:

@@ -8,6 +8,7 @@ from scheduler_repo.cli.audit import audit
 from scheduler_repo.cli.db import db
 from scheduler_repo.cli.demo import demo
 from scheduler_repo.cli.explain import explain
+from scheduler_repo.cli.metrics import metrics
 from scheduler_repo.cli.options import debug_option
 from scheduler_repo.cli.snapshot import snapshot
 
@@ -47,3 +48,4 @@ command_line.add_command(db)
 command_line.add_command(snapshot)
 command_line.add_command(explain)
 command_line.add_command(audit)
+command_line.add_command(metrics)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Optional
 import click
 
 from scheduler_repo.cli.invocation import Invocation
+from scheduler_repo.cli.metrics_options import metrics_options, serving_metrics
 from scheduler_repo.cli.options import (
     DATABASE_URL_OPTION,
     WholeNumber,
@@ -77,6 +78,7 @@ _DEFAULT_SEED: Final = 1
 )
 @click.option("--keep", is_flag=True, help="Leave the embedded servers running at the end of a good run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; all else goes to stderr.")
+@metrics_options
 @debug_option
 @click.pass_obj
 def demo(
@@ -92,6 +94,8 @@ def demo(
     port: Optional[int],
     keep: bool,
     as_json: bool,
+    metrics_port: Optional[int],
+    metrics_host: Optional[str],
 ) -> int:
     """Load a cluster and a queue, place all that fits, and say what waits and why.
 
@@ -118,7 +122,9 @@ def demo(
         keep=keep,
         as_json=as_json,
     )
-    return DemoRun(request, CommandConsole(stderr=as_json), invocation).execute(read_cluster)
+    console = CommandConsole(stderr=as_json)
+    with serving_metrics(metrics_port, metrics_host, console.say):
+        return DemoRun(request, console, invocation).execute(read_cluster)
 
 
 def _cluster_reader(

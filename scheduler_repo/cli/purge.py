@@ -14,6 +14,7 @@ import msgspec
 
 from scheduler_repo.cli.amounts import count_text
 from scheduler_repo.cli.invocation import Invocation
+from scheduler_repo.cli.metrics_options import metrics_options, serving_metrics
 from scheduler_repo.cli.options import WholeNumber, database_url_option, debug_option, given_database
 from scheduler_repo.scheduling.retention import MAX_BATCH_SIZE, ArchivedSession, PurgeResult, check_retention
 
@@ -62,6 +63,7 @@ def checked_duration(context: click.Context, parameter: click.Parameter, text: s
     help="Append each session, with its kernels and history, as a line of JSON before it goes.",
 )
 @database_url_option
+@metrics_options
 @debug_option
 @click.pass_obj
 def purge(
@@ -71,6 +73,8 @@ def purge(
     dry_run: bool,
     archive_path: Optional[Path],
     database_url: Optional[str],
+    metrics_port: Optional[int],
+    metrics_host: Optional[str],
 ) -> None:
     """Delete finished sessions, agents' history and operations that are old.
 
@@ -101,7 +105,8 @@ def purge(
             with _opened(archive_path) as archive, _telling_how_far(invocation) as on_batch:
                 return await repository.purge(older_than, batch_size, on_batch, archive)
 
-    done = invocation.run(work)
+    with serving_metrics(metrics_port, metrics_host, lambda line: click.echo(line, err=True)):
+        done = invocation.run(work)
     if dry_run:
         click.echo(f"would purge {_gone(done)}; nothing was changed")
     else:

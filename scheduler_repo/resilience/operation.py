@@ -2,8 +2,7 @@
 
 import enum
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Optional
 
 from scheduler_repo.types import OperationId
@@ -41,10 +40,13 @@ class Operation:
         """Have ``observer`` called at each retry of this call from now on."""
         self._retry_observer = observer
 
-    def retrying(self, error: Exception) -> None:
-        """Say that this call is made again because of ``error``."""
+    def retried(self) -> None:
+        """Say that this call is made again now."""
         if self._retry_observer is not None:
             self._retry_observer()
+
+    def failed_with(self, error: Exception) -> None:
+        """Say what a try failed with that is to be followed by another."""
         for operation in self._and_outer():
             operation.last_error = error
 
@@ -68,11 +70,11 @@ def current_operation() -> Optional[Operation]:
     return _current.get()
 
 
-@contextmanager
-def entered(name: str, kind: OperationKind) -> Iterator[None]:
-    """Make a call the current one inside the block."""
-    token = _current.set(Operation(name, kind, _current.get()))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def enter(name: str, kind: OperationKind) -> Token[Optional[Operation]]:
+    """Make a call the current one; give ``leave`` the token that is returned."""
+    return _current.set(Operation(name, kind, _current.get()))
+
+
+def leave(token: Token[Optional[Operation]]) -> None:
+    """Make the call around it the current one again."""
+    _current.reset(token)

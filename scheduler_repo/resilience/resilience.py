@@ -6,7 +6,7 @@ from functools import partial, wraps
 from typing import Final, Optional, ParamSpec, TypeVar
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.resilience.operation import OperationKind, entered
+from scheduler_repo.resilience.operation import OperationKind, enter, leave
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,8 +54,12 @@ class Resilience:
                 call: Callable[[], Awaitable[R]] = partial(function, *args, **kwargs)
                 for policy in innermost_first:
                     call = partial(policy.execute, call)
-                with entered(name, kind):
+                # No block of a context manager: a generator would cost as much as a policy does.
+                token = enter(name, kind)
+                try:
                     return await call()
+                finally:
+                    leave(token)
 
             setattr(surrounded, _MARK, self)
             return surrounded

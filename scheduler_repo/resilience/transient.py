@@ -1,5 +1,6 @@
 """Which failures pass by themselves: an allowlist by SQLSTATE and by class, never by text."""
 
+import ssl
 from collections.abc import Iterator
 from typing import Final, Optional
 
@@ -15,8 +16,17 @@ _UNDONE: Final = frozenset({"40001", "40P01", "53300", "57P03", "08001", "08004"
 # 57P02), or it ended an idle session or transaction (57P05, 25P03).
 _LOST: Final = frozenset({"08000", "08003", "08006", "08007", "57P01", "57P02", "57P05", "25P03"})
 _LOST_CLASSES: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-# What a wrong address or certificate looks like, and a bound that was used up already.
-_LASTING_CLASSES: Final = (FileNotFoundError, PermissionError, TimeoutError, asyncpg.ClientConfigurationError)
+# A bound that was used up already, and what wrong settings look like. A server that restarts looks like a wrong
+# address for a moment, and is asked again: its port refuses, its socket's file is not there.
+_LASTING_CLASSES: Final = (
+    TimeoutError,
+    PermissionError,
+    ssl.SSLCertVerificationError,
+    ValueError,  # of the driver's: a setting or a value that it cannot use
+    asyncpg.UnsupportedClientFeatureError,
+    asyncpg.UnsupportedServerFeatureError,
+)
+_LONGEST_CHAIN: Final = 16
 
 
 def is_transient(error: BaseException, kind: OperationKind) -> bool:
@@ -28,14 +38,16 @@ def is_transient(error: BaseException, kind: OperationKind) -> bool:
     """
     if isinstance(error, OutcomeUnknown):
         return kind is not OperationKind.WRITE
+    if isinstance(error, TransactionConflict):
+        return True
+    ours = isinstance(error, DatabaseUnavailable)
+    if isinstance(error, SchedulerRepoError) and not ours:
+        return False
     causes = tuple(_chain(error))
     states = {cause.sqlstate for cause in causes if isinstance(cause, asyncpg.PostgresError)}
-    if states & _UNDONE or any(
-        isinstance(cause, (TransactionConflict, ConnectionRefusedError)) for cause in causes
-    ):
+    if states & _UNDONE or any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return True
-    ours = isinstance(error, SchedulerRepoError)
-    if (ours and not isinstance(error, DatabaseUnavailable)) or (not ours and kind is OperationKind.WRITE):
+    if not ours and kind is OperationKind.WRITE:
         return False
     if states:
         return bool(states & _LOST)
@@ -45,7 +57,9 @@ def is_transient(error: BaseException, kind: OperationKind) -> bool:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what it was raised from; SQLAlchemy keeps the driver's error in ``orig``."""
     cause: Optional[BaseException] = error
-    while cause is not None:
+    for _ in range(_LONGEST_CHAIN):  # one that was raised from itself would go on for ever
+        if cause is None:
+            return
         yield cause
         original = getattr(cause, "orig", None)
         cause = original if isinstance(original, BaseException) else cause.__cause__

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Optional
 
 import pytest
@@ -246,7 +247,7 @@ class TestClock:
 
 
 class TestLostCommit:
-    """A lease needs no operation id: asking again does no harm, and the message says so."""
+    """A lease needs no operation id: asking again does no harm, so that is done."""
 
     @pytest.mark.parametrize("side", Side)
     async def test_asked_again(
@@ -256,25 +257,53 @@ class TestLostCommit:
             engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url)))
             leases = LeaseRepository(LeaseDBSource(engine))
 
-            async def lost(call: "asyncio.Task[Lease]", advice: str) -> None:
+            async def lost(call: "asyncio.Task[Lease]") -> Lease:
                 hold = proxy.hold(Point.COMMIT, side)
                 await hold.reached(call)
                 hold.drop()
-                with pytest.raises(OutcomeUnknown, match=advice):
-                    await call
+                return await call
 
-            # given
-            await lost(asyncio.ensure_future(leases.acquire_lease(GROUP, ADA, TTL)), "acquire it again")
             # when
-            lease = await leases.acquire_lease(GROUP, ADA, TTL)
+            lease = await lost(asyncio.ensure_future(leases.acquire_lease(GROUP, ADA, TTL)))
             # then
             assert lease.epoch == (2 if side is Side.ANSWER else 1)
-            # given
-            await lost(asyncio.ensure_future(leases.renew_lease(lease, TTL * 2)), "renew it again")
+            assert lease == await lease_row(owner_connection)
             # when
-            renewed = await leases.renew_lease(lease, TTL * 3)
+            renewed = await lost(asyncio.ensure_future(leases.renew_lease(lease, TTL * 2)))
             # then
             assert renewed == await lease_row(owner_connection)
+            assert renewed.expires_at > lease.expires_at
+            await engine.dispose()
+
+    @pytest.mark.parametrize("side", Side)
+    async def test_server_that_cannot_be_asked(
+        self, database: Database, leases: LeaseRepository, owner_connection: DriverConnection, side: Side
+    ) -> None:
+        """That later tries cannot connect does not mean that the first was not written."""
+        async with proxied(database.url_as(SCHEDULER)) as proxy:
+            engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url)))
+            by_proxy = LeaseRepository(LeaseDBSource(engine))
+            lease = await leases.acquire_lease(GROUP, ADA, TTL)
+            asks = {
+                "renew it again": partial(by_proxy.renew_lease, lease, TTL * 2),
+                "acquire it again": partial(by_proxy.acquire_lease, GROUP, ADA, TTL),
+            }
+            for advice, ask in asks.items():
+                # given
+                proxy.refuses = False
+                call = asyncio.ensure_future(ask())
+                hold = proxy.hold(Point.COMMIT, side)
+                await hold.reached(call)
+                proxy.refuses = True
+                # when
+                hold.drop()
+                # then
+                with pytest.raises(OutcomeUnknown, match=advice):
+                    await call
+            found = await lease_row(owner_connection)
+            assert (found.epoch, found.expires_at > lease.expires_at) == (
+                (2, True) if side is Side.ANSWER else (1, False)
+            )
             await engine.dispose()
 
     async def test_session_of_another_group_is_rejected(

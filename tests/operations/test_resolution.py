@@ -6,14 +6,18 @@ from uuid import uuid4
 
 import pytest
 
-from scheduler_repo.errors import DatabaseUnavailable, OutcomeUnknown
+from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.resilience.layers import LayerType
+from scheduler_repo.resilience.policies.metrics import DomainType
 from scheduler_repo.scheduling.allocation import AllocationResult
 from scheduler_repo.types import OperationId
 from tests.databases import ADMIN, SCHEDULER, Database, DriverConnection
 from tests.faults.wire_proxy import Hold, Point, Side, WireProxy
 from tests.operations.conftest import AGENT, MakeEngine
 from tests.operations.test_operation_ids import ALLOCATED, count_operations
+from tests.resilience.figures import LayerFigures
+from tests.resilience.on_a_server import TERMINATE
 from tests.scheduler.small_cluster import GROUP, history_of, place, session_id, status_of
 
 _WAITING = """
@@ -308,15 +312,16 @@ class TestSecondTry:
         second = proxy.hold(Point.FETCH, Side.REQUEST, mark="FOR NO KEY UPDATE")
         first.drop()
         await second.reached(call)
+        figures = LayerFigures(LayerType.SCHEDULER_DB_SOURCE, DomainType.REPOSITORY)
+        retries = figures.retries("allocate_sessions")
         # when
-        await admin_connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state = 'idle in transaction'"
-            " AND datname = current_database()"
-        )
+        await admin_connection.execute(TERMINATE)
         second.release()
-        with pytest.raises(DatabaseUnavailable) as failure:
-            await call
-        # then it is known that nothing was written
-        assert not isinstance(failure.value, OutcomeUnknown)
-        assert await history_of(owner_connection, 0) == ALLOCATED[:1]
-        assert await count_operations(owner_connection) == 0
+        result = await call
+        # then it is known that it wrote nothing, and another try is made
+        assert figures.retries("allocate_sessions") - retries == 1
+        assert result.allocated == (session_id(0),)
+        writers = await owner_connection.fetch(_WRITERS)
+        assert [row["xid"] for row in writers] == [result.transaction_id]
+        assert await history_of(owner_connection, 0) == ALLOCATED
+        assert await count_operations(owner_connection) == 1

@@ -58,12 +58,13 @@ class MetricArgs(msgspec.Struct, frozen=True, kw_only=True):
 class _Children:
     """The metrics of one operation with their labels set: to look them up takes longer than to count."""
 
-    __slots__ = ("duration", "labels", "retries", "succeeded", "triggered")
+    __slots__ = ("duration", "failed", "labels", "retries", "succeeded", "triggered")
 
     def __init__(self, *labels: str) -> None:
         self.labels = labels
         self.triggered = TRIGGERED.labels(*labels)
         self.succeeded = OPERATIONS.labels(*labels, "true")
+        self.failed = OPERATIONS.labels(*labels, "false")
         self.duration = DURATIONS.labels(*labels)
         self.retries = RETRIES.labels(*labels)
 
@@ -73,7 +74,7 @@ class MetricPolicy(Policy):
 
     def __init__(self, args: MetricArgs) -> None:
         """Take the labels."""
-        self._args = args
+        self.args = args
         self._children: dict[str, _Children] = {}
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
@@ -82,7 +83,7 @@ class MetricPolicy(Policy):
         name = "unnamed" if operation is None else operation.name
         children = self._children.get(name)
         if children is None:
-            children = self._children[name] = _Children(self._args.domain.value, str(self._args.layer), name)
+            children = self._children[name] = _Children(self.args.domain.value, str(self.args.layer), name)
         if operation is not None:
             operation.on_retry(children.retries.inc)
         children.triggered.inc()
@@ -90,7 +91,8 @@ class MetricPolicy(Policy):
         try:
             result = await call()
         except BaseException as error:
-            _count_failure(children, error)
+            children.failed.inc()
+            OPERATION_ERRORS.labels(*children.labels, type(error).__name__).inc()
             raise
         else:
             children.succeeded.inc()
@@ -98,8 +100,3 @@ class MetricPolicy(Policy):
         finally:
             children.duration.observe(perf_counter() - started)
             children.triggered.dec()
-
-
-def _count_failure(children: _Children, error: BaseException) -> None:
-    OPERATIONS.labels(*children.labels, "false").inc()
-    OPERATION_ERRORS.labels(*children.labels, type(error).__name__).inc()

@@ -8,8 +8,8 @@ import msgspec
 import tenacity
 from tenacity.wait import wait_base
 
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
+from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
+from scheduler_repo.resilience.operation import OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
 from scheduler_repo.resilience.transient import is_transient
 
@@ -47,12 +47,18 @@ class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"max_retries {self.max_retries!r:.40} is no number of retries; give 0 or more")
         for name in ("retry_delay", "max_delay", "jitter"):
             seconds = getattr(self, name)
-            if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _LONGEST_WAIT:
+            # A bool is an int to Python, and NaN is never in a range.
+            if type(seconds) not in (int, float) or not 0 <= seconds <= _LONGEST_WAIT:
                 raise InvalidInput(
                     f"{name} {seconds!r:.40} cannot be waited; give 0 to {_LONGEST_WAIT:g} seconds"
                 )
         if not isinstance(self.backoff_strategy, BackoffStrategy):
             raise InvalidInput(f"backoff_strategy {self.backoff_strategy!r:.40} is no BackoffStrategy")
+        if not _are_exception_classes(self.non_retryable_exceptions):
+            raise InvalidInput(
+                f"non_retryable_exceptions {self.non_retryable_exceptions!r:.60} is no tuple of exception "
+                "classes; give (ValueError,) for one"
+            )
 
 
 class RetryPolicy(Policy):
@@ -73,24 +79,40 @@ class RetryPolicy(Policy):
             return await self._retry(call, error)
 
     async def _retry(self, call: Callable[[], Awaitable[R]], failed: Exception) -> R:
-        # tenacity comes in only now, with the first failure as its first try: it costs more than the call's
-        # other policies together.
-        failures = [failed]
+        operation = current_operation()
+        failures: list[BaseException] = []
 
         async def attempt() -> R:
-            if failures:
-                raise failures.pop()
+            # tenacity comes in only now, with the first failure as its first try: it costs more than the
+            # call's other policies together.
+            if not failures:
+                raise failed
+            if operation is not None:
+                operation.retried()
             return await call()
 
-        operation = current_operation()
+        def note(state: tenacity.RetryCallState) -> None:
+            error = failed if state.outcome is None else state.outcome.exception()
+            if isinstance(error, Exception):
+                failures.append(error)
+                if operation is not None:
+                    operation.failed_with(error)
+
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self._args.max_retries + 1),
             wait=self._wait,
             retry=tenacity.retry_if_exception(self._may_retry),
-            before_sleep=lambda state: _report(operation, state),
+            before_sleep=note,
             reraise=True,
         )
-        return await retrying(attempt)
+        try:
+            return await retrying(attempt)
+        except DatabaseError as error:
+            # A later failure, such as one to connect, says nothing of an earlier try that may stand.
+            lost = next((failure for failure in failures if isinstance(failure, OutcomeUnknown)), None)
+            if lost is None or isinstance(error, OutcomeUnknown):
+                raise
+            raise OutcomeUnknown(f"{lost}; it was asked again, and then: {error}") from lost
 
     def _may_retry(self, error: BaseException) -> bool:
         if not isinstance(error, Exception) or isinstance(error, self._args.non_retryable_exceptions):
@@ -107,7 +129,7 @@ def _wait_of(args: RetryArgs) -> wait_base:
     return tenacity.wait_fixed(args.retry_delay) + tenacity.wait_random(0, args.jitter)
 
 
-def _report(operation: Optional[Operation], state: tenacity.RetryCallState) -> None:
-    error = None if state.outcome is None else state.outcome.exception()
-    if operation is not None and isinstance(error, Exception):
-        operation.retrying(error)
+def _are_exception_classes(given: object) -> bool:
+    return isinstance(given, tuple) and all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in given
+    )

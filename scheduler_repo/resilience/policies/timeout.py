@@ -36,7 +36,8 @@ _is_bounded: ContextVar[bool] = ContextVar("scheduler_repo_is_bounded", default=
 def call_deadline(seconds: float) -> Iterator[None]:
     """Give each public call that begins inside the block ``seconds`` instead of its own deadline.
 
-    Raises InvalidInput for what is not above 0 and at most a day.
+    A call inside another keeps to the deadline of the outer one. Raises InvalidInput for what is not above 0
+    and at most a day.
     """
     _check(seconds)
     token = _wanted.set(seconds)
@@ -88,9 +89,7 @@ class TimeoutPolicy(Policy):
 def _exceeded(seconds: float, operation: Optional[Operation]) -> DeadlineExceeded:
     if operation is None:
         return DeadlineExceeded(f"the call took longer than its deadline of {seconds:g} s")
-    last = (
-        "" if operation.last_error is None else f"; it was retried, the last time after: {operation.last_error}"
-    )
+    last = "" if operation.last_error is None else f"; the last try of it failed with: {operation.last_error}"
     said = f"{operation.name} took longer than its deadline of {seconds:g} s{last}"
     if operation.kind is OperationKind.READ:
         return DeadlineExceeded(f"{said}; try again, or allow it more with call_deadline()")

@@ -1,4 +1,4 @@
-"""The engine's own metrics, in the default registry of prometheus-client."""
+"""What the last audit found, as a metric."""
 
 from collections import Counter
 from typing import Final

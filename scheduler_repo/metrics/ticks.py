@@ -1,0 +1,65 @@
+"""What the ticks of each scaling group saw and did, and where their time went, as metrics.
+
+Labels are scaling groups, phases and codes, of which there are few; never the id of a session, agent or owner.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from scheduler_repo.scheduling.allocation import RejectedAllocation
+from scheduler_repo.types import ScalingGroupName
+
+# The client library ends a counter's name in _total when it is scraped.
+TICKS: Final = Counter(
+    "scheduler_repo_ticks", "Ticks that have ended, and whether without an error", ["scaling_group", "success"]
+)
+PHASES: Final = Histogram(
+    "scheduler_repo_tick_phase_duration_sec",
+    "How long each phase of a tick took, in seconds: read, transform, plan, write; of ticks without an error",
+    ["scaling_group", "phase"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+PENDING: Final = Gauge(
+    "scheduler_repo_pending_sessions", "Sessions that the last tick found waiting", ["scaling_group"]
+)
+ALLOCATED: Final = Counter(
+    "scheduler_repo_allocated_sessions", "Sessions that ticks have placed", ["scaling_group"]
+)
+REJECTED: Final = Counter(
+    "scheduler_repo_rejected_sessions",
+    "Planned sessions that the database did not let ticks place, by the code of the reason",
+    ["scaling_group", "code"],
+)
+
+
+@contextmanager
+def counted_tick(scaling_group: ScalingGroupName) -> Iterator[None]:
+    """Count the tick that runs inside the block; one that is cancelled counts as failed."""
+    success = "false"
+    try:
+        yield
+        success = "true"
+    finally:
+        TICKS.labels(scaling_group, success).inc()
+
+
+def show_pending(scaling_group: ScalingGroupName, sessions: int) -> None:
+    """Export how many sessions a tick found waiting."""
+    PENDING.labels(scaling_group).set(sessions)
+
+
+def count_batch(
+    scaling_group: ScalingGroupName, allocated: int, rejected: Sequence[RejectedAllocation]
+) -> None:
+    """Count what came of one written batch; those of a tick that fails later stay written, and counted."""
+    ALLOCATED.labels(scaling_group).inc(allocated)
+    for rejection in rejected:
+        REJECTED.labels(scaling_group, rejection.code.value).inc()
+
+
+def observe_phase(scaling_group: ScalingGroupName, phase: str, seconds: float) -> None:
+    """Add the time that one phase of a tick took."""
+    PHASES.labels(scaling_group, phase).observe(seconds)
