@@ -22,7 +22,6 @@ from scheduler_repo.errors import (
     DatabaseUnavailable,
     InvalidSettings,
 )
-from scheduler_repo.metrics.pools import watch_pool
 from scheduler_repo.repositories.scheduler.cache_source import (
     SchedulerCacheSource,
     create_cache_source,
@@ -40,7 +39,6 @@ async def open_engine(settings: DatabaseSettings) -> AsyncIterator[ExtendedAsync
     """Make an engine, and dispose of it at the end; raises InvalidSettings for a URL that is none."""
     _refuse_unescaped(settings.url)
     engine = create_engine(settings)
-    watch_pool(engine)
     try:
         yield engine
     finally:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from scheduler_repo.database.errors import outcome_is_known, translated
 from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown, PoolerInTheWay
+from scheduler_repo.metrics.pools import watch_pool
 
 __all__ = ["ExtendedAsyncSAEngine", "SASession", "create_engine", "driver_connection"]
 
@@ -162,7 +163,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 
 
 def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
-    """Make an engine with its pool; connects to nothing yet.
+    """Make an engine with its pool, which the metrics show; connects to nothing yet.
 
     Every wait has a bound: pool checkout, connect, statement, lock, idle in transaction (all in seconds). The
     server's bounds are set in each transaction and not at start-up: a pooler may refuse them there, drop them
@@ -214,6 +215,7 @@ def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
     extended.resolve_timeout = settings.resolve_timeout
     extended.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
     extended._bounds = ";".join(set_bounds)
+    watch_pool(extended)
     return extended
 
 
