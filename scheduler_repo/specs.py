@@ -15,6 +15,7 @@ from scheduler_repo.types import (
     ClusterMode,
     DomainName,
     KernelId,
+    MountPermission,
     OwnerScope,
     PreemptionScope,
     ProjectId,
@@ -24,6 +25,7 @@ from scheduler_repo.types import (
     SessionType,
     SlotName,
     UserId,
+    VFolderId,
 )
 
 
@@ -35,19 +37,26 @@ def _new_kernel_id() -> KernelId:
     return KernelId(uuid4())
 
 
+def _new_vfolder_id() -> VFolderId:
+    return VFolderId(uuid4())
+
+
 # What structs do not check by themselves, and what would go wrong far from the mistake: a string given for a
 # tuple would be taken apart by letters, a word given for an enum has no ``value``.
 _FIELD_KINDS: dict[str, type] = {
-    **dict.fromkeys(("kernels", "designated_agent_ids", "depends_on"), tuple),
+    **dict.fromkeys(("kernels", "designated_agent_ids", "depends_on", "mounts"), tuple),
     **dict.fromkeys(("domains", "projects", "users", "keypairs", "resource_policies", "quotas"), tuple),
     **dict.fromkeys(("slot_types", "scaling_groups", "agents", "sessions"), tuple),
     "session_type": SessionType,
     "cluster_mode": ClusterMode,
+    "permission": MountPermission,
     "scope": OwnerScope,
     "preemption_scope": PreemptionScope,
     "preemption_min_runtime": timedelta,
+    "pending_timeout": timedelta,
+    **dict.fromkeys(("is_active", "is_public"), bool),
 }
-_MAY_BE_NONE = frozenset({"preemption_scope"})
+_MAY_BE_NONE = frozenset({"preemption_scope", "pending_timeout"})
 
 
 class _Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,11 +84,13 @@ class ScalingGroupSpec(_Spec, frozen=True, kw_only=True):
 
     ``pending_timeout`` is how long a session may wait, None for ever: ``sweep_pending_sessions`` cancels those
     that wait for longer, whenever it is called. ``preemption_scope`` says whose sessions a pending one may have
-    ended for it (None: nobody's), once they have run for ``preemption_min_runtime``.
+    ended for it (None: nobody's), once they have run for ``preemption_min_runtime``. A group that is not
+    ``is_public`` is listed for owners with a grant only.
     """
 
     name: ScalingGroupName
     is_active: bool = True
+    is_public: bool = True
     pending_timeout: Optional[timedelta] = None
     preemption_scope: Optional[PreemptionScope] = None
     preemption_min_runtime: timedelta = timedelta()
@@ -120,10 +131,10 @@ class KeypairSpec(_Spec, frozen=True, kw_only=True):
 
 
 class ResourcePolicySpec(_Spec, frozen=True, kw_only=True):
-    """A named set of limits that owners share; a slot that is left out is not limited."""
+    """A named set of limits that owners share; what is left out, or None, is not limited."""
 
     name: ResourcePolicyName
-    slot_limits: Mapping[SlotName, int] = {}
+    slot_limits: Mapping[SlotName, Optional[int]] = {}
     max_concurrent_sessions: Optional[int] = None
     max_kernels_per_session: Optional[int] = None
 
@@ -131,13 +142,14 @@ class ResourcePolicySpec(_Spec, frozen=True, kw_only=True):
 class QuotaSpec(_Spec, frozen=True, kw_only=True):
     """The limits of one owner: a policy, limits of its own, or both (then the least holds).
 
-    ``owner_id`` is the access key, the user's or project's id as text, or the domain's name.
+    ``owner_id`` is the access key, the user's or project's id as text, or the domain's name. What is left out,
+    or None, is not limited.
     """
 
     scope: OwnerScope
     owner_id: str
     resource_policy: Optional[ResourcePolicyName] = None
-    slot_limits: Mapping[SlotName, int] = {}
+    slot_limits: Mapping[SlotName, Optional[int]] = {}
     max_concurrent_sessions: Optional[int] = None
 
 
@@ -148,6 +160,24 @@ class KernelSpec(_Spec, frozen=True, kw_only=True):
     image: str = ""
     architecture: Optional[Architecture] = None
     kernel_id: KernelId = msgspec.field(default_factory=_new_kernel_id)
+
+
+class VFolderSpec(_Spec, frozen=True, kw_only=True):
+    """A folder on a storage host, of a user or of a project: one of the two is given."""
+
+    name: str
+    host: str
+    user_id: Optional[UserId] = None
+    project_id: Optional[ProjectId] = None
+    vfolder_id: VFolderId = msgspec.field(default_factory=_new_vfolder_id)
+
+
+class MountSpec(_Spec, frozen=True, kw_only=True):
+    """A folder that a session mounts; a path holds one folder."""
+
+    vfolder_id: VFolderId
+    mount_path: str
+    permission: MountPermission = MountPermission.READ_WRITE
 
 
 class SessionCreationSpec(_Spec, frozen=True, kw_only=True):
@@ -171,6 +201,7 @@ class SessionCreationSpec(_Spec, frozen=True, kw_only=True):
     requested_start_at: Optional[datetime] = None
     designated_agent_ids: tuple[AgentId, ...] = ()
     depends_on: tuple[SessionId, ...] = ()
+    mounts: tuple[MountSpec, ...] = ()
     session_id: SessionId = msgspec.field(default_factory=_new_session_id)
 
 

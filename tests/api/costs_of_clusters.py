@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable
 from datetime import timedelta
-from uuid import UUID
 
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
@@ -10,17 +9,15 @@ from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
-from scheduler_repo.repositories.owner.db_source import OwnerDBSource
-from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.specs import ClusterSpec, OwnersSpec, ScalingGroupSpec, SlotTypeSpec, UserSpec
-from scheduler_repo.types import LeaseHolder, ScalingGroupName, SlotName, UserId
+from scheduler_repo.specs import ClusterSpec, OwnersSpec, ScalingGroupSpec, SlotTypeSpec
+from scheduler_repo.types import LeaseHolder, ScalingGroupName, SlotName
 from tests.api.statement_table import costs
 from tests.api.world import World
-from tests.scheduler.small_cluster import DOMAIN, GROUP, agent, session
+from tests.scheduler.small_cluster import GROUP, agent, session
 
 _TTL = timedelta(seconds=30)
 
@@ -71,15 +68,6 @@ async def _(world: World, size: int) -> Awaitable[object]:
 @costs("LeaseRepository.release_lease", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _leases(world).release_lease(await _leases(world).acquire_lease(GROUP, LeaseHolder("one"), _TTL))
-
-
-@costs("OwnerRepository.register_owners", 6)
-async def _(world: World, size: int) -> Awaitable[object]:
-    users = [
-        UserSpec(user_id=UserId(UUID(int=10**9 + number)), name=f"user-{number}", domain_name=DOMAIN)
-        for number in world.numbers(size)
-    ]
-    return OwnerRepository(OwnerDBSource(world.engine)).register_owners(OwnersSpec(users=tuple(users)))
 
 
 @costs("RetentionRepository.count_purgeable", 4)

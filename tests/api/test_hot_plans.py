@@ -4,7 +4,6 @@ Every method of the statement table is called on a database with a long past; ea
 sends is then explained with the parameters that it was sent with.
 """
 
-import importlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -14,14 +13,13 @@ from asyncpg.connection import LoggedQuery
 from scheduler_repo.database.engine import create_engine, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.api.statement_table import CASES
+from tests.api.statement_table import CASES, fill_table
 from tests.api.world import World
 from tests.databases import OWNER, Database, DriverConnection
 from tests.scheduler.past_and_present import finish_sessions
 from tests.scheduler.test_tick_plans import sequential_scans
 
-for table in ("costs_of_reads", "costs_of_writes", "costs_of_clusters"):
-    importlib.import_module(f"tests.api.{table}")
+fill_table()
 
 FINISHED: Final = 20_000
 PENDING: Final = 200

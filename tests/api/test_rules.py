@@ -105,7 +105,7 @@ def fault_of_name(method: PublicMethod) -> Optional[str]:
     promised = {
         "get": answer is not type(None) and not is_optional,
         "find": is_optional,
-        "list": origin in (tuple, Page),
+        "list": origin is tuple,
         "search": origin is Page,
         "count": answer is int or (isinstance(answer, type) and issubclass(answer, msgspec.Struct)),
     }

@@ -1,6 +1,5 @@
 """No method sends a statement per entity: the number is the same for 1 and for 100, and stands in a table."""
 
-import importlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,13 +7,12 @@ import pytest
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.api.public_methods import PUBLIC_METHODS
-from tests.api.statement_table import CASES, Case
+from tests.api.statement_table import CASES, Case, fill_table
 from tests.api.world import World
 from tests.databases import OWNER, Database
 from tests.faults.wire_proxy import WireProxy, proxied
 
-for table in ("costs_of_reads", "costs_of_writes", "costs_of_clusters"):
-    importlib.import_module(f"tests.api.{table}")
+fill_table()
 
 FEW, MANY = 1, 100
 # A purge goes in batches, a transaction each: tests/retention counts its statements.

@@ -7,7 +7,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.agent.db_source import insert_agents
 from scheduler_repo.repositories.owner.db_source import insert_owners
 from scheduler_repo.repositories.scaling_group.db_source import ensure_slot_types, insert_scaling_groups
-from scheduler_repo.repositories.session.db_source import insert_sessions
+from scheduler_repo.repositories.session.creating import insert_sessions
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind

@@ -34,8 +34,9 @@ class ClusterRepository:
 
         Slot types, owners, policies and quotas that exist already are used as they are; groups, agents and
         sessions must be new. ``on_progress`` is called with the number of agents and sessions loaded so far.
-        Raises ScalingGroupAlreadyExists, AgentAlreadyExists, SessionAlreadyExists, OwnerNotFound,
-        InvalidQuantity, UnknownSlotType, InvalidInput, OperationMismatch and OutcomeUnknown. Costs some
-        statements per 2,000 agents or sessions.
+        Raises ScalingGroupAlreadyExists, AgentAlreadyExists, SessionAlreadyExists, OwnerAlreadyExists (of
+        another name, domain or user), AlreadyExists, OwnerNotFound, ResourcePolicyNotFound, InvalidQuantity,
+        UnknownSlotType, InvalidInput, OperationMismatch and OutcomeUnknown. Costs some statements per 2,000
+        agents or sessions.
         """
         await self._db_source.load_cluster(cluster, on_progress, operation_id)

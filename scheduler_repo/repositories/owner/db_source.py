@@ -1,48 +1,64 @@
-"""Owners (domains, projects, users, keypairs), their policies and quotas, in PostgreSQL."""
+"""Owners (domains, projects, users, keypairs) in PostgreSQL."""
 
-import re
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Optional, TypeVar
 
-from scheduler_repo.database.bulk import array_text, insert_missing
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import InstrumentedAttribute
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.errors import InvalidInput
+from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, ProjectInfo, UserInfo
+from scheduler_repo.errors import OwnerNotFound
+from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
+from scheduler_repo.repositories.arguments import check_flag, checked_sequence
+from scheduler_repo.repositories.owner.registering import check_owners, insert_owners
+from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
-from scheduler_repo.specs import OwnersSpec, QuotaSpec, ResourcePolicySpec
-from scheduler_repo.types import OperationId, OwnerScope, SlotName
+from scheduler_repo.specs import OwnersSpec
+from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
 
-# As PostgreSQL writes it, and the table's CHECK wants it.
-_UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SCOPES_BY_ID = (OwnerScope.USER, OwnerScope.PROJECT)
+__all__ = ["OwnerDBSource", "insert_owners"]
 
 _REGISTER_OWNERS = WriteKind("register_owners", type(None))
+_SET_ACTIVE = WriteKind("set_owners_active", type(None))
 
-_POLICY_COLUMNS = (
-    ("name", "text"),
-    ("slot_limits", "bigint[]"),
-    ("max_concurrent_sessions", "int4"),
-    ("max_kernels_per_session", "int4"),
+_DOMAIN = sa.select(DomainRow.name, DomainRow.is_active, DomainRow.created_at)
+_PROJECT = sa.select(
+    ProjectRow.id, ProjectRow.name, ProjectRow.domain_name, ProjectRow.is_active, ProjectRow.created_at
 )
-_QUOTA_COLUMNS = (
-    ("scope", "text"),
-    ("owner_id", "text"),
-    ("resource_policy", "text"),
-    ("slot_limits", "bigint[]"),
-    ("max_concurrent_sessions", "int4"),
-)
+_USER = sa.select(UserRow.id, UserRow.name, UserRow.domain_name, UserRow.is_active, UserRow.created_at)
+_KEYPAIR = sa.select(
+    KeypairRow.access_key, KeypairRow.user_id, UserRow.domain_name, KeypairRow.is_active, KeypairRow.created_at
+).join(UserRow, UserRow.id == KeypairRow.user_id)
 
+InfoT = TypeVar("InfoT", DomainInfo, ProjectInfo, UserInfo, KeypairInfo)
+NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
+OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """Whose owners a page shows; None: all."""
+
+    of: Optional[DomainName]
+
+
+# The name behind which the next page begins.
+_DOMAINS = CursorCodec("search_domains", str)
+_PROJECTS = CursorCodec("search_projects", str)
+_USERS = CursorCodec("search_users", str)
 
 _resilience = db_source_resilience(LayerType.OWNER_DB_SOURCE)
 
 
 class OwnerDBSource:
-    """Registers owners."""
+    """Registers owners, reads them, and says which are active."""
 
     def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
         """Take an engine."""
@@ -52,10 +68,9 @@ class OwnerDBSource:
     async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist; those that do are left as they are.
 
-        All or nothing. Raises UnknownSlotType, InvalidQuantity, AlreadyExists (another user or project of the
-        domain has the name), ConstraintViolated (a user of a domain that does not exist), OperationMismatch and
-        OutcomeUnknown. Costs nine statements, whatever the number.
+        Raises what ``OwnerRepository.register_owners`` does. Costs at most twelve statements.
         """
+        check_owners(owners)
 
         async def register(write: OpenWrite) -> None:
             slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
@@ -63,45 +78,205 @@ class OwnerDBSource:
 
         await _REGISTER_OWNERS.run(self._engine, register, request=owners, operation_id=operation_id)
 
+    @_resilience.apply(OperationKind.READ)
+    async def get_domain(self, name: DomainName) -> DomainInfo:
+        """Return one domain; raises OwnerNotFound and InvalidInput. Costs one statement."""
+        return _existing(await self._find_domain(name), "domain", name)
 
-async def insert_owners(db_sess: SASession, owners: OwnersSpec, slot_names: Sequence[SlotName]) -> None:
-    """Add the owners, policies and quotas that are missing, in the session's transaction."""
-    await insert_missing(db_sess, "domains", (("name", "text"),), [(name,) for name in owners.domains])
-    named = (("id", "uuid"), ("name", "text"), ("domain_name", "text"))
-    projects = [(project.project_id, project.name, project.domain_name) for project in owners.projects]
-    await insert_missing(db_sess, "projects", named, projects)
-    users = [(user.user_id, user.name, user.domain_name) for user in owners.users]
-    await insert_missing(db_sess, "users", named, users)
-    keypairs = [(keypair.access_key, keypair.user_id) for keypair in owners.keypairs]
-    await insert_missing(db_sess, "keypairs", (("access_key", "text"), ("user_id", "uuid")), keypairs)
-    policies = [_policy_row(policy, slot_names) for policy in owners.resource_policies]
-    await insert_missing(db_sess, "resource_policies", _POLICY_COLUMNS, policies)
-    quotas = [_quota_row(quota, slot_names) for quota in owners.quotas]
-    await insert_missing(db_sess, "quotas", _QUOTA_COLUMNS, quotas, key_width=2)
+    @_resilience.apply(OperationKind.READ)
+    async def find_domain(self, name: DomainName) -> Optional[DomainInfo]:
+        """Return one domain, or None; raises InvalidInput. Costs one statement."""
+        return await self._find_domain(name)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_project(self, project_id: ProjectId) -> ProjectInfo:
+        """Return one project; raises OwnerNotFound and InvalidInput. Costs one statement."""
+        return _existing(await self._find_project(project_id), "project", project_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def find_project(self, project_id: ProjectId) -> Optional[ProjectInfo]:
+        """Return one project, or None; raises InvalidInput. Costs one statement."""
+        return await self._find_project(project_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_user(self, user_id: UserId) -> UserInfo:
+        """Return one user; raises OwnerNotFound and InvalidInput. Costs one statement."""
+        return _existing(await self._find_user(user_id), "user", user_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def find_user(self, user_id: UserId) -> Optional[UserInfo]:
+        """Return one user, or None; raises InvalidInput. Costs one statement."""
+        return await self._find_user(user_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_keypair(self, access_key: AccessKey) -> KeypairInfo:
+        """Return one keypair; raises OwnerNotFound and InvalidInput. Costs one statement."""
+        return _existing(await self._find_keypair(access_key), "keypair", access_key)
+
+    @_resilience.apply(OperationKind.READ)
+    async def find_keypair(self, access_key: AccessKey) -> Optional[KeypairInfo]:
+        """Return one keypair, or None; raises InvalidInput. Costs one statement."""
+        return await self._find_keypair(access_key)
+
+    @_resilience.apply(OperationKind.READ)
+    async def search_domains(
+        self, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
+    ) -> Page[DomainInfo]:
+        """Return a page of all domains, by name; raises InvalidLimit and InvalidCursor. Costs one statement."""
+        return await self._page(_DOMAIN, DomainInfo, _DOMAINS, None, limit, cursor)
+
+    @_resilience.apply(OperationKind.READ)
+    async def search_projects(
+        self, domain_name: DomainName, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
+    ) -> Page[ProjectInfo]:
+        """Return a page of a domain's projects, by name; raises InvalidInput, InvalidLimit and InvalidCursor.
+
+        Costs one statement.
+        """
+        check_text(domain_name, "domain")
+        statement = _PROJECT.where(ProjectRow.domain_name == domain_name)
+        return await self._page(statement, ProjectInfo, _PROJECTS, domain_name, limit, cursor)
+
+    @_resilience.apply(OperationKind.READ)
+    async def search_users(
+        self, domain_name: DomainName, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
+    ) -> Page[UserInfo]:
+        """Return a page of a domain's users, by name; raises InvalidInput, InvalidLimit and InvalidCursor.
+
+        Costs one statement.
+        """
+        check_text(domain_name, "domain")
+        statement = _USER.where(UserRow.domain_name == domain_name)
+        return await self._page(statement, UserInfo, _USERS, domain_name, limit, cursor)
+
+    @_resilience.apply(OperationKind.READ)
+    async def list_keypairs(self, user_id: UserId) -> tuple[KeypairInfo, ...]:
+        """Return a user's keypairs, by access key; raises InvalidInput. Costs one statement."""
+        check_ids("user", (user_id,))
+        statement = _KEYPAIR.where(KeypairRow.user_id == user_id).order_by(KeypairRow.access_key)
+        async with self._engine.begin_readonly_session() as db_sess:
+            rows = (await db_sess.execute(statement)).all()
+        return tuple(KeypairInfo(*row) for row in rows)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def set_domains_active(
+        self, names: Sequence[DomainName], is_active: bool, operation_id: Optional[OperationId] = None
+    ) -> None:
+        """Mark domains, all or none; raises what the repository's does. Costs three statements."""
+        for name in checked_sequence(names, "domains"):
+            check_text(name, "domain")
+        await self._set_active(DomainRow.name, names, is_active, operation_id)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def set_projects_active(
+        self, project_ids: Sequence[ProjectId], is_active: bool, operation_id: Optional[OperationId] = None
+    ) -> None:
+        """Mark projects, all or none; raises what the repository's does. Costs three statements."""
+        check_ids("project", checked_sequence(project_ids, "projects"))
+        await self._set_active(ProjectRow.id, project_ids, is_active, operation_id)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def set_users_active(
+        self, user_ids: Sequence[UserId], is_active: bool, operation_id: Optional[OperationId] = None
+    ) -> None:
+        """Mark users, all or none; raises what the repository's does. Costs three statements."""
+        check_ids("user", checked_sequence(user_ids, "users"))
+        await self._set_active(UserRow.id, user_ids, is_active, operation_id)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def set_keypairs_active(
+        self, access_keys: Sequence[AccessKey], is_active: bool, operation_id: Optional[OperationId] = None
+    ) -> None:
+        """Mark keypairs, all or none; raises what the repository's does. Costs three statements."""
+        for access_key in checked_sequence(access_keys, "access keys"):
+            check_text(access_key, "access key")
+        await self._set_active(KeypairRow.access_key, access_keys, is_active, operation_id)
+
+    async def _find_domain(self, name: DomainName) -> Optional[DomainInfo]:
+        check_text(name, "domain")
+        return await self._one(_DOMAIN.where(DomainRow.name == name), DomainInfo)
+
+    async def _find_project(self, project_id: ProjectId) -> Optional[ProjectInfo]:
+        check_ids("project", (project_id,))
+        return await self._one(_PROJECT.where(ProjectRow.id == project_id), ProjectInfo)
+
+    async def _find_user(self, user_id: UserId) -> Optional[UserInfo]:
+        check_ids("user", (user_id,))
+        return await self._one(_USER.where(UserRow.id == user_id), UserInfo)
+
+    async def _find_keypair(self, access_key: AccessKey) -> Optional[KeypairInfo]:
+        check_text(access_key, "access key")
+        return await self._one(_KEYPAIR.where(KeypairRow.access_key == access_key), KeypairInfo)
+
+    async def _one(self, statement: sa.Select[*tuple[Any, ...]], kind: type[InfoT]) -> Optional[InfoT]:
+        async with self._engine.begin_readonly_session() as db_sess:
+            row = (await db_sess.execute(statement)).one_or_none()
+        return None if row is None else kind(*row)
+
+    async def _page(
+        self,
+        statement: sa.Select[*tuple[Any, ...]],
+        kind: type[NamedT],
+        codec: CursorCodec[str],
+        of: Optional[DomainName],
+        limit: int,
+        cursor: Optional[Cursor],
+    ) -> Page[NamedT]:
+        """Return a page by the selected column ``name``."""
+        check_limit(limit)
+        name = statement.selected_columns["name"]
+        if cursor is not None:
+            statement = statement.where(name > codec.decode(_Question(of), cursor))
+        async with self._engine.begin_readonly_session() as db_sess:
+            rows = (await db_sess.execute(statement.order_by(name).limit(limit + 1))).all()
+        items = tuple(kind(*row) for row in rows[:limit])
+        more = len(rows) > limit
+        return Page(items, codec.encode(_Question(of), items[-1].name) if more else None)
+
+    async def _set_active(
+        self,
+        key: InstrumentedAttribute[OwnerT],
+        owner_ids: Sequence[OwnerT],
+        is_active: bool,
+        operation_id: Optional[OperationId],
+    ) -> None:
+        check_flag(is_active, "is_active")
+        if not owner_ids:
+            return
+        table = key.class_.__tablename__
+
+        async def mark(write: OpenWrite) -> None:
+            statement = active_statement(key, owner_ids, is_active)
+            marked = set((await write.db_sess.execute(statement)).scalars())
+            for owner_id in owner_ids:
+                if owner_id not in marked:
+                    raise no_such_owner(table.removesuffix("s"), owner_id)
+
+        request = (table, tuple(owner_ids), is_active)
+        await _SET_ACTIVE.run(self._engine, mark, request=request, operation_id=operation_id)
 
 
-def _policy_row(policy: ResourcePolicySpec, slot_names: Sequence[SlotName]) -> tuple[object, ...]:
-    subject = f"resource policy {policy.name}"
+def active_statement(
+    key: InstrumentedAttribute[OwnerT], owner_ids: Sequence[OwnerT], is_active: bool
+) -> sa.sql.dml.ReturningUpdate[OwnerT]:
+    """Mark rows by their key, locked in its order: two writers wait for each other, none deadlocks."""
+    named = key == sa.any_(sa.cast(list(owner_ids), ARRAY(key.type)))
+    locked = sa.select(key).where(named).order_by(key).with_for_update(key_share=True).cte("locked")
     return (
-        policy.name,
-        array_text(slot_limits(policy.slot_limits, slot_names, subject)),
-        _checked_count(policy.max_concurrent_sessions, f"{subject}, max_concurrent_sessions"),
-        _checked_count(policy.max_kernels_per_session, f"{subject}, max_kernels_per_session"),
+        sa.update(key.class_)
+        .where(key == locked.c[key.key])
+        .values(is_active=is_active)
+        .returning(key)
+        .execution_options(synchronize_session=False)
     )
 
 
-def _quota_row(quota: QuotaSpec, slot_names: Sequence[SlotName]) -> tuple[object, ...]:
-    subject = f"quota of {quota.scope} {quota.owner_id}"
-    if quota.scope in _SCOPES_BY_ID and not _UUID_TEXT.fullmatch(quota.owner_id):
-        raise InvalidInput(f"{subject}: the owner_id of a user or project is its UUID in lower case, as text")
-    return (
-        quota.scope.value,
-        quota.owner_id,
-        quota.resource_policy,
-        array_text(slot_limits(quota.slot_limits, slot_names, subject)),
-        _checked_count(quota.max_concurrent_sessions, f"{subject}, max_concurrent_sessions"),
-    )
+def no_such_owner(kind: str, owner_id: object) -> OwnerNotFound:
+    """Make the error for an owner that does not exist."""
+    return OwnerNotFound(f"there is no {kind} {owner_id!s}; correct the id or name, or register it first")
 
 
-def _checked_count(count: Optional[int], subject: str) -> Optional[int]:
-    return None if count is None else checked_int32(checked_quantity(count, subject), subject)
+def _existing(found: Optional[InfoT], kind: str, owner_id: object) -> InfoT:
+    if found is None:
+        raise no_such_owner(kind, owner_id)
+    return found

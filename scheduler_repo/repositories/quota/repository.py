@@ -1,0 +1,106 @@
+"""Quotas: what each owner may occupy."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaUsage
+from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.repositories.quota.db_source import QuotaDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.specs import QuotaSpec
+from scheduler_repo.types import OperationId, OwnerScope, TransactionId
+
+_resilience = repository_resilience(LayerType.QUOTA_REPOSITORY)
+
+
+class QuotaRepository:
+    """Reads and sets the quotas of access keys, users, projects and domains.
+
+    An owner is named by its scope and its id as text: the access key, the user's or project's UUID in lower
+    case, or the domain's name. Limits and amounts are by slot index, in each slot's smallest unit; None is no
+    limit. All methods raise InvalidInput for a scope that is no OwnerScope or an id that the scope cannot
+    have, before any query, and the errors of the database layer.
+    """
+
+    def __init__(self, db_source: QuotaDBSource) -> None:
+        """Take the database source."""
+        self._db_source = db_source
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_quota(self, scope: OwnerScope, owner_id: str) -> Quota:
+        """Return the quota of one owner as it was set: its policy's name, and its own limits.
+
+        Raises QuotaNotFound for an owner without one, or that does not exist, and InvalidInput. Costs two
+        statements.
+        """
+        return await self._db_source.get_quota(scope, owner_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def find_quota(self, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
+        """Return the quota of one owner as ``get_quota`` does, or None if it has none.
+
+        Raises InvalidInput. Costs two statements.
+        """
+        return await self._db_source.find_quota(scope, owner_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def list_quotas(
+        self, scope: Optional[OwnerScope] = None, limit: int = DEFAULT_PAGE
+    ) -> tuple[Quota, ...]:
+        """Return the first ``limit`` (1 to 1,000) quotas, of one scope or of all, by scope and id.
+
+        Raises InvalidFilter for a ``scope`` that is none, and InvalidLimit. Costs two statements.
+        """
+        return (await self._db_source.search_quotas(scope, limit)).items
+
+    @_resilience.apply(OperationKind.READ)
+    async def search_quotas(
+        self,
+        scope: Optional[OwnerScope] = None,
+        limit: int = DEFAULT_PAGE,
+        cursor: Optional[Cursor] = None,
+    ) -> Page[Quota]:
+        """Return a page of at most ``limit`` (1 to 1,000) quotas, of one scope or of all, by scope and id.
+
+        ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidFilter for a ``scope`` that is none,
+        InvalidLimit and InvalidCursor. Costs two statements, whatever the page.
+        """
+        return await self._db_source.search_quotas(scope, limit, cursor)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_effective_limits(self, scope: OwnerScope, owner_id: str) -> EffectiveLimits:
+        """Return the limits that the scheduler goes by: the least of the owner's policy and its own.
+
+        An owner without a quota is not limited. Raises OwnerNotFound and InvalidInput. Costs two statements.
+        """
+        return await self._db_source.get_effective_limits(scope, owner_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_usage(self, scope: OwnerScope, owner_id: str) -> QuotaUsage:
+        """Return what one owner may occupy beside what it occupies in all groups, true of one instant.
+
+        An owner without a quota is not limited. Raises OwnerNotFound and InvalidInput. Costs five statements;
+        time grows with the cluster's occupying sessions and kernels, not with what waits or has finished.
+        """
+        return await self._db_source.get_usage(scope, owner_id)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def set_quotas(
+        self, quotas: Sequence[QuotaSpec], operation_id: Optional[OperationId] = None
+    ) -> Optional[TransactionId]:
+        """Make quotas or replace those that exist, all or none; what a spec leaves out is not limited any more.
+
+        Rows are never deleted, as they are what allocations lock: a quota is taken away by setting one
+        without policy and limits. Each tick and allocation that begins afterwards goes by the new limits;
+        allocations under way are waited for (those of the owners, and all of them for a moment where an owner
+        had no quota yet), so none that commits later goes by the old ones. What is occupied already stays,
+        even above a limit. Returns the write's transaction id, which a read from the cache can be asked to
+        have seen (``after``); None for no quotas.
+
+        Raises OwnerNotFound, ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity (negative, a float,
+        above 63 bits), InvalidInput (no spec, an owner given twice, a count above 31 bits), OperationMismatch
+        and OutcomeUnknown; then nothing was written, save after OutcomeUnknown. Costs six statements, one
+        more where an owner had no quota yet, whatever the number.
+        """
+        return await self._db_source.set_quotas(quotas, operation_id)

@@ -1,0 +1,3 @@
+-- Wait until no allocation is under way, and hold new ones up until the transaction ends. Parameters: none.
+-- For who makes a quota for an owner without one: it has no row yet that lock_quotas.sql could have locked.
+SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.quotas', 0))

@@ -1,0 +1,274 @@
+"""Whatever the number of owners, policies and quotas: the same statements, and no table read end to end."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
+from scheduler_repo.repositories.owner.repository import OwnerRepository
+from scheduler_repo.repositories.quota.repository import QuotaRepository
+from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
+from scheduler_repo.repositories.scheduler.allocating import LOCK_QUOTAS
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, QuotaSpec, ResourcePolicySpec, UserSpec
+from scheduler_repo.types import (
+    AccessKey,
+    DomainName,
+    OwnerScope,
+    ProjectId,
+    ResourcePolicyName,
+    UserId,
+)
+from tests.databases import SCHEDULER, Database, DriverConnection
+from tests.faults.wire_proxy import WireProxy, proxied
+from tests.scheduler.conftest import Load
+from tests.scheduler.past_and_present import finish_sessions
+from tests.scheduler.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent, cluster, session
+
+BEGIN_AND_COMMIT = 2
+_NAMESPACE = UUID(int=7)
+MANY = 10_000
+FINISHED = 10_000
+GROWING = {
+    *("domains", "users", "projects", "keypairs", "resource_policies", "quotas"),
+    *("sessions", "kernels", "session_dependencies", "session_history"),
+}
+SMALL = ResourcePolicyName("small")
+
+Sent = list[tuple[str, tuple[object, ...]]]
+
+
+def made_up(prefix: str, count: int) -> OwnersSpec:
+    """So many of everything, each with a quota under a policy of its own."""
+    numbers = range(count)
+    domains = tuple(DomainName(f"{prefix}-{number:03}") for number in numbers)
+    users = tuple(
+        UserSpec(user_id=UserId(uuid5(_NAMESPACE, name)), name=name, domain_name=name) for name in domains
+    )
+    policies = tuple(ResourcePolicySpec(name=ResourcePolicyName(name)) for name in domains)
+    return OwnersSpec(
+        domains=domains,
+        projects=tuple(
+            ProjectSpec(project_id=ProjectId(user.user_id), name=user.name, domain_name=user.domain_name)
+            for user in users
+        ),
+        users=users,
+        keypairs=tuple(KeypairSpec(access_key=AccessKey(user.name), user_id=user.user_id) for user in users),
+        resource_policies=policies,
+        quotas=tuple(
+            QuotaSpec(scope=OwnerScope.DOMAIN, owner_id=name, resource_policy=ResourcePolicyName(name))
+            for name in domains
+        ),
+    )
+
+
+class TestCounts:
+    @pytest.fixture
+    async def proxy(self, migrated_database: Database) -> AsyncIterator[WireProxy]:
+        """Sees every statement on its way."""
+        async with proxied(migrated_database.url_as(SCHEDULER)) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    async def engine(self, proxy: WireProxy) -> AsyncIterator[ExtendedAsyncSAEngine]:
+        # One connection, so that the driver asks for each type once.
+        engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url), pool_size=1))
+        yield engine
+        await engine.dispose()
+
+    @pytest.fixture
+    def cost(self, proxy: WireProxy) -> Callable[[Awaitable[object]], Awaitable[int]]:
+        """How many statements a call sends, without BEGIN and COMMIT."""
+
+        async def counted(call: Awaitable[object]) -> int:
+            statements, transactions = proxy.statements, proxy.transactions
+            await call
+            assert proxy.transactions == transactions + 1
+            return proxy.statements - statements - BEGIN_AND_COMMIT
+
+        return counted
+
+    async def test_number_is_the_same_for_one_and_for_a_hundred(
+        self,
+        load: Load,
+        owners: OwnerRepository,
+        policies: ResourcePolicyRepository,
+        quotas: QuotaRepository,
+        cost: Callable[[Awaitable[object]], Awaitable[int]],
+    ) -> None:
+        # given
+        await load(cluster([agent("a1")], [session(1, 1)]))
+        counts: list[list[int]] = []
+        for prefix, size in (("warm", 1), ("one", 1), ("many", 100)):
+            spec = made_up(prefix, size)
+            names = [policy.name for policy in spec.resource_policies]
+            keyed = [
+                QuotaSpec(scope=OwnerScope.ACCESS_KEY, owner_id=keypair.access_key, resource_policy=names[0])
+                for keypair in spec.keypairs
+            ]
+            # when
+            calls: list[Awaitable[object]] = [
+                owners.register_owners(spec),
+                owners.register_owners(spec),
+                policies.set_resource_policies(spec.resource_policies),
+                quotas.set_quotas(keyed),
+                quotas.set_quotas(keyed),
+                owners.set_domains_active(spec.domains, False),
+                owners.set_users_active([user.user_id for user in spec.users], False),
+                owners.set_projects_active([project.project_id for project in spec.projects], False),
+                owners.set_keypairs_active([keypair.access_key for keypair in spec.keypairs], False),
+                owners.search_domains(size),
+                owners.search_users(spec.domains[0], size),
+                owners.search_projects(spec.domains[0], size),
+                owners.list_keypairs(spec.users[0].user_id),
+                policies.search_resource_policies(size),
+                quotas.search_quotas(None, size),
+            ]
+            counts.append([await cost(call) for call in calls])
+        # then
+        assert counts[1] == counts[2] == [12, 12, 5, 7, 6, 3, 3, 3, 3, 1, 1, 1, 1, 2, 2]
+
+    async def test_reads_of_one(
+        self,
+        load: Load,
+        owners: OwnerRepository,
+        policies: ResourcePolicyRepository,
+        quotas: QuotaRepository,
+        cost: Callable[[Awaitable[object]], Awaitable[int]],
+    ) -> None:
+        # given
+        await load(cluster([agent("a1")], [session(1, 1)]))
+        await policies.set_resource_policies([ResourcePolicySpec(name=SMALL)])
+        owner = (OwnerScope.USER, str(USER))
+        await quotas.set_quotas([QuotaSpec(scope=owner[0], owner_id=owner[1])])
+        calls: list[tuple[Callable[[], Awaitable[object]], int]] = [
+            (lambda: owners.get_domain(DOMAIN), 1),
+            (lambda: owners.find_domain(DOMAIN), 1),
+            (lambda: owners.get_project(PROJECT), 1),
+            (lambda: owners.find_project(PROJECT), 1),
+            (lambda: owners.get_user(USER), 1),
+            (lambda: owners.find_user(USER), 1),
+            (lambda: owners.get_keypair(ACCESS_KEY), 1),
+            (lambda: owners.find_keypair(ACCESS_KEY), 1),
+            (lambda: policies.get_resource_policy(SMALL), 2),
+            (lambda: policies.find_resource_policy(SMALL), 2),
+            (lambda: quotas.get_quota(*owner), 2),
+            (lambda: quotas.find_quota(*owner), 2),
+            (lambda: quotas.get_effective_limits(*owner), 2),
+            (lambda: quotas.get_usage(*owner), 5),
+        ]
+        for call, expected in calls:
+            # when: the driver asks the server for types the first time
+            await call()
+            # then
+            assert await cost(call()) == expected
+
+
+def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+class TestPlans:
+    """With many owners, and with a history, everything is found by an index."""
+
+    @pytest.fixture(autouse=True)
+    async def many(self, load: Load, owner_connection: DriverConnection) -> None:
+        await load(cluster([agent("a1")], [session(1, 1)]))
+        await owner_connection.execute(
+            f"""
+            INSERT INTO domains (name) SELECT 'd-' || i FROM generate_series(1, {MANY}) AS i;
+            INSERT INTO users (id, name, domain_name)
+                SELECT gen_random_uuid(), 'u-' || i, 'd-' || (i % 4 + 1) FROM generate_series(1, {MANY}) AS i;
+            INSERT INTO projects (id, name, domain_name)
+                SELECT id, name, domain_name FROM users WHERE name <> 'ada';
+            INSERT INTO keypairs (access_key, user_id) SELECT 'k-' || name, id FROM users;
+            INSERT INTO resource_policies (name) SELECT 'p-' || i FROM generate_series(1, {MANY}) AS i;
+            INSERT INTO quotas (scope, owner_id, resource_policy)
+                SELECT 'DOMAIN', name, replace(name, 'd-', 'p-') FROM domains WHERE name <> 'lab'
+                UNION ALL SELECT 'USER', id::text, NULL FROM users;
+            """
+        )
+        await finish_sessions(owner_connection, FINISHED)
+        await owner_connection.execute("ANALYZE")
+
+    @pytest.fixture
+    async def sent(self, engine: ExtendedAsyncSAEngine) -> AsyncIterator[Sent]:
+        """What is sent, through the driver itself or through SQLAlchemy."""
+        queries: Sent = []
+
+        def note(_c: object, _r: object, query: str, args: tuple[object, ...], *_: object) -> None:
+            queries.append((query, args))
+
+        async with engine.begin_readonly_session() as db_sess:
+            driver = driver_connection(db_sess)
+        sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+        with driver.query_logger(lambda record: queries.append((record.query, tuple(record.args or ())))):
+            yield queries
+        sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+    async def test_no_table_is_read_from_end_to_end(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        owners: OwnerRepository,
+        policies: ResourcePolicyRepository,
+        quotas: QuotaRepository,
+        sent: Sent,
+    ) -> None:
+        # given every call, pages in the middle of their lists among them
+        first, second = DomainName("d-1"), DomainName("d-2")
+        user = (OwnerScope.USER, str(USER))
+        policy = ResourcePolicySpec(name=ResourcePolicyName("p-1"))
+        users = [each.user_id for each in (await owners.search_users(first, 100)).items]
+        calls: list[Awaitable[object]] = [
+            owners.search_domains(100, (await owners.search_domains(1000)).next_cursor),
+            owners.search_users(first, 100, (await owners.search_users(first, 1000)).next_cursor),
+            owners.search_projects(first, 100, (await owners.search_projects(first, 1000)).next_cursor),
+            owners.list_keypairs(USER),
+            owners.get_domain(DOMAIN),
+            owners.get_project(PROJECT),
+            owners.get_user(USER),
+            owners.get_keypair(ACCESS_KEY),
+            owners.set_users_active(users, False),
+            owners.set_domains_active([first, second], False),
+            owners.register_owners(made_up("new", 100)),
+            policies.get_resource_policy(policy.name),
+            policies.search_resource_policies(100, (await policies.search_resource_policies(1000)).next_cursor),
+            policies.set_resource_policies([policy]),
+            quotas.get_quota(OwnerScope.DOMAIN, first),
+            quotas.search_quotas(None, 100, (await quotas.search_quotas(None, 1000)).next_cursor),
+            quotas.search_quotas(
+                OwnerScope.USER, 100, (await quotas.search_quotas(OwnerScope.USER, 1000)).next_cursor
+            ),
+            quotas.get_effective_limits(*user),
+            quotas.get_usage(*user),
+            quotas.set_quotas(
+                [
+                    QuotaSpec(scope=OwnerScope.USER, owner_id=str(each), resource_policy=policy.name)
+                    for each in users
+                ]
+            ),
+        ]
+        sent[:] = [(LOCK_QUOTAS.text, ([ACCESS_KEY], [USER], [PROJECT], [DOMAIN]))]
+        for call in calls:
+            await call
+        asked = [(query, args) for query, args in sent if not query.startswith(("BEGIN", "COMMIT"))]
+        # when
+        scans = {query: await self.scanned(engine, query, args) for query, args in asked}
+        # then
+        assert {query: tables & GROWING for query, tables in scans.items() if tables & GROWING} == {}
+        assert len(scans) > len(calls)
+        # and a scan would be seen
+        assert await self.scanned(engine, "SELECT FROM users WHERE is_active = $1", (False,)) == {"users"}
+
+    async def scanned(self, engine: ExtendedAsyncSAEngine, query: str, args: tuple[object, ...]) -> set[str]:
+        """The tables that a statement reads from end to end; EXPLAIN writes nothing."""
+        async with engine.begin_session() as db_sess:
+            driver: asyncpg.Connection[asyncpg.Record] = driver_connection(db_sess)
+            (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
+        return {node["Relation Name"] for node in nodes(answer["Plan"]) if node["Node Type"] == "Seq Scan"}
