@@ -1,14 +1,14 @@
 """Scaling groups as repositories answer with them."""
 
 from datetime import datetime, timedelta
-from typing import Optional
+from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.types import PreemptionScope, ScalingGroupName, SlotVector
+from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName, SlotVector
 
 
-class ScalingGroupInfo(msgspec.Struct, frozen=True):
+class ScalingGroup(msgspec.Struct, frozen=True):
     """A pool of agents with one queue, and its options; see ScalingGroupSpec for what they mean."""
 
     name: ScalingGroupName
@@ -20,11 +20,36 @@ class ScalingGroupInfo(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-class ResourceTotals(msgspec.Struct, frozen=True):
-    """What the agents of a group have and have given away at ``observed_at``, by slot index, in smallest units.
+class ScalingGroupChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Which options of a group become what; UNSET stays as it is.
 
-    ``capacity`` and ``occupied`` are of all agents that are not LOST or TERMINATED; ``schedulable_capacity`` and
-    ``schedulable_occupied`` of those among them that take kernels now.
+    None is a value: no ``pending_timeout`` is no limit, no ``preemption_scope`` is no preemption.
+    """
+
+    is_active: Union[bool, msgspec.UnsetType] = msgspec.UNSET
+    is_public: Union[bool, msgspec.UnsetType] = msgspec.UNSET
+    pending_timeout: Union[Optional[timedelta], msgspec.UnsetType] = msgspec.UNSET
+    preemption_scope: Union[Optional[PreemptionScope], msgspec.UnsetType] = msgspec.UNSET
+    preemption_min_runtime: Union[timedelta, msgspec.UnsetType] = msgspec.UNSET
+
+
+class ScalingGroupGrant(msgspec.Struct, frozen=True):
+    """That an owner may use a group that is not public.
+
+    ``owner_id`` is the access key, the user's or project's id as text, or the domain's name.
+    """
+
+    scaling_group: ScalingGroupName
+    scope: OwnerScope
+    owner_id: str
+
+
+class ResourceTotals(msgspec.Struct, frozen=True):
+    """What the agents of a group have and have given away at ``observed_at``, by slot index.
+
+    ``capacity`` and ``occupied`` are of all agents that are not LOST or TERMINATED; ``schedulable_capacity``
+    and ``schedulable_occupied`` of those among them that take kernels now. Amounts are in each slot's
+    smallest unit, exact, and may be above 63 bits, as they are sums.
     """
 
     scaling_group: ScalingGroupName

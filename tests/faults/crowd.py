@@ -1,7 +1,7 @@
 """Many callers on a small pool, some of them cancelled, and a record of what each of them was told.
 
-A session of which a caller was told that it is enqueued is in every later read, until someone begins to cancel it;
-one that is told to be cancelled is in none. Of a call that was itself cancelled nothing is known or expected.
+A session of which a caller was told that it is enqueued is in every later read, until someone begins to cancel
+it; one that is told to be cancelled is in none. Of a call that was itself cancelled nothing is expected.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.agent import AgentSwitchResult
 from scheduler_repo.repositories.agent.locking import (
     AgentChange,
     CapacityChange,
@@ -22,6 +23,7 @@ from scheduler_repo.repositories.agent.locking import (
     write_capacity,
     write_statuses,
 )
+from scheduler_repo.repositories.scheduler.ledger import expect_rows
 from scheduler_repo.repositories.scheduler.reading import require_group
 from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.scheduling.agent_life import (
@@ -35,6 +37,7 @@ from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotNam
 SILENT_AGENTS = load_statement("silent_agents")
 STILL_SILENT_AGENTS = load_statement("still_silent_agents")
 OCCUPIED_AGENTS = load_statement("occupied_agents")
+SWITCH_AGENTS = load_statement("switch_agents")
 
 
 class AgentMove(msgspec.Struct, frozen=True):
@@ -86,6 +89,32 @@ async def move_batch(write: OpenWrite, move: AgentMove, agent_ids: Sequence[Agen
         tuple(batch.rejected),
         tuple(change.agent_id for change in batch.changes if change.to_status is change.from_status),
         write.transaction_id,
+    )
+
+
+async def switch_batch(
+    write: OpenWrite,
+    agent_ids: Sequence[AgentId],
+    is_schedulable: bool,
+    scaling_group: Optional[ScalingGroupName],
+) -> AgentSwitchResult:
+    """Open agents for scheduling, or close them; costs two statements, whatever the number."""
+    agents = await lock_agents(write.db_sess, agent_ids)
+    changed: list[AgentId] = []
+    unchanged: list[AgentId] = []
+    rejected: list[RejectedAgentTransition] = []
+    seen: set[AgentId] = set()
+    for agent_id in agent_ids:
+        rejection = batch_rejection(agent_id, agents, seen, scaling_group)
+        if rejection is not None:
+            rejected.append(rejection)
+        elif agents[agent_id].is_schedulable is is_schedulable:
+            unchanged.append(agent_id)
+        else:
+            changed.append(agent_id)
+    await expect_rows(write.db_sess, len(changed), SWITCH_AGENTS, changed, is_schedulable)
+    return AgentSwitchResult(
+        is_schedulable, tuple(changed), tuple(unchanged), tuple(rejected), write.transaction_id
     )
 
 

@@ -8,12 +8,25 @@ from typing import Optional
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSwitchResult
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.agent.changing import AgentMove, lose_batch, move_batch
+from scheduler_repo.repositories.agent.changing import AgentMove, lose_batch, move_batch, switch_batch
+from scheduler_repo.repositories.agent.filter import AgentFilter
 from scheduler_repo.repositories.agent.locking import check_agent_ids, storable_ids
+from scheduler_repo.repositories.agent.reading import (
+    agent_infos,
+    agent_of,
+    fetch_agent,
+    fetch_agents,
+    no_such_agent,
+)
 from scheduler_repo.repositories.agent.reporting import RECORD_HEARTBEATS, report_batch
+from scheduler_repo.repositories.arguments import check_flag, check_lease, check_name, checked_batch
+from scheduler_repo.repositories.filtering import checked_filter
+from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_lease_group
+from scheduler_repo.repositories.scheduler.reading import require_group
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_lease_group, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.agent_life import (
@@ -24,7 +37,7 @@ from scheduler_repo.scheduling.agent_life import (
 )
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.slots import checked_int32, slot_vector
+from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
 from scheduler_repo.specs import AgentSpec
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName, SlotName
 
@@ -32,15 +45,19 @@ _REGISTER_AGENTS = WriteKind("register_agents", type(None))
 _MARK_LOST_AGENTS = WriteKind("mark_lost_agents", AgentTransitionResult)
 _MOVE_AGENTS = WriteKind("move_agents", AgentTransitionResult)
 _RETURN_AGENTS = WriteKind("return_agents", AgentReportResult)
+_SWITCH_AGENTS = WriteKind("set_agents_schedulable", AgentSwitchResult)
+
+_SEARCH_AGENTS = CursorCodec("search_agents", tuple[AgentId])
 
 _GONE = (AgentStatus.LOST, AgentStatus.TERMINATED)
+_ASKED_FOR = (AgentStatus.ALIVE, AgentStatus.DRAINING, AgentStatus.TERMINATED)
 
 
 _resilience = db_source_resilience(LayerType.AGENT_DB_SOURCE)
 
 
 class AgentDBSource:
-    """Registers agents and takes them through their life: heard of, lost, returned, drained, terminated.
+    """Reads agents, registers them, and takes them through their life, from heard of to terminated.
 
     Save for registering, every batch answers agent by agent: what may not be done is rejected, the rest goes
     through. All raise InvalidInput for an id that is no text, and the errors of the database layer; writes but
@@ -51,6 +68,60 @@ class AgentDBSource:
         """Take an engine."""
         self._engine = engine
 
+    @_resilience.apply(OperationKind.READ)
+    async def get_agent(self, agent_id: AgentId) -> Agent:
+        """Return one agent with its ledger; raises AgentNotFound. Costs two statements."""
+        found = await self._find(agent_id)
+        if found is None:
+            raise no_such_agent(agent_id)
+        return found
+
+    @_resilience.apply(OperationKind.READ)
+    async def find_agent(self, agent_id: AgentId) -> Optional[Agent]:
+        """Find one agent with its ledger; None if there is none of this id. Costs two statements."""
+        return await self._find(agent_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def list_agents(
+        self, scaling_group: ScalingGroupName, limit: int = DEFAULT_PAGE
+    ) -> tuple[AgentInfo, ...]:
+        """List the first agents of a group by id; raises ScalingGroupNotFound, InvalidLimit. Two statements."""
+        check_name(scaling_group, "scaling group")
+        check_limit(limit)
+        async with self._engine.begin_readonly_session() as db_sess:
+            rows = await fetch_agents(db_sess, AgentFilter(scaling_group=scaling_group), None, limit)
+            if not rows.agents:
+                await require_group(db_sess, scaling_group)
+        return agent_infos(rows)
+
+    @_resilience.apply(OperationKind.READ)
+    async def search_agents(
+        self,
+        wanted: Optional[AgentFilter] = None,
+        limit: int = DEFAULT_PAGE,
+        cursor: Optional[Cursor] = None,
+    ) -> Page[AgentInfo]:
+        """Search agents, by id, page by page; raises InvalidFilter, InvalidLimit, InvalidCursor.
+
+        Costs two statements, on page 1,000 as on page 1.
+        """
+        asked = AgentFilter() if wanted is None else checked_filter(wanted, AgentFilter)
+        check_limit(limit)
+        after = None if cursor is None else _SEARCH_AGENTS.decode(asked, cursor)[0]
+        async with self._engine.begin_readonly_session() as db_sess:
+            # One more than a page says whether there is another.
+            rows = await fetch_agents(db_sess, asked, after, limit + 1)
+        found = agent_infos(rows)
+        items = found[:limit]
+        more = len(found) > limit
+        return Page(items, _SEARCH_AGENTS.encode(asked, (items[-1].agent_id,)) if more else None)
+
+    async def _find(self, agent_id: AgentId) -> Optional[Agent]:
+        check_name(agent_id, "agent id")
+        async with self._engine.begin_readonly_session() as db_sess:
+            rows = await fetch_agent(db_sess, agent_id)
+        return agent_of(rows)
+
     @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
         self, agents: Sequence[AgentSpec], operation_id: Optional[OperationId] = None
@@ -60,6 +131,8 @@ class AgentDBSource:
         Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and
         OutcomeUnknown. Costs six statements, whatever the number.
         """
+        for agent in checked_batch(agents, AgentSpec, "agents"):
+            _check_agent(agent)
         if not agents:
             return
 
@@ -94,6 +167,8 @@ class AgentDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> AgentTransitionResult:
         """Mark agents of a group as LOST that were not heard of for that long; costs five statements."""
+        check_name(scaling_group, "scaling group")
+        check_lease(lease)
         check_lease_group(lease, scaling_group)
         _check_silence(longest_silence)
         return await _MARK_LOST_AGENTS.run(
@@ -114,9 +189,16 @@ class AgentDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> AgentTransitionResult:
         """Drain (DRAINING), resume (ALIVE) or terminate (TERMINATED) agents; costs seven statements."""
-        if to_status is AgentStatus.LOST:
-            raise InvalidInput("an agent becomes LOST by mark_lost_agents() only")
+        given: object = to_status
+        if not isinstance(given, AgentStatus) or given not in _ASKED_FOR:
+            raise InvalidInput(
+                f"agents cannot be put to {given!r:.60}; give one of {', '.join(_ASKED_FOR)}, and see "
+                "mark_lost_agents() for LOST"
+            )
         check_agent_ids(agent_ids)
+        check_lease(lease)
+        if reason is not None:
+            check_text(reason, "reason")
         if not agent_ids:
             return AgentTransitionResult(to_status, (), ())
         move = AgentMove(to_status, reason, None if lease is None else lease.scaling_group)
@@ -129,6 +211,29 @@ class AgentDBSource:
         )
 
     @_resilience.apply(OperationKind.WRITE)
+    async def set_agents_schedulable(
+        self,
+        agent_ids: Sequence[AgentId],
+        is_schedulable: bool,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentSwitchResult:
+        """Open agents for scheduling, or close them, agent by agent; costs four statements."""
+        check_agent_ids(agent_ids)
+        check_flag(is_schedulable, "is_schedulable")
+        check_lease(lease)
+        if not agent_ids:
+            return AgentSwitchResult(is_schedulable, (), (), ())
+        scaling_group = None if lease is None else lease.scaling_group
+        return await _SWITCH_AGENTS.run(
+            self._engine,
+            lambda write: switch_batch(write, agent_ids, is_schedulable, scaling_group),
+            request=(agent_ids, is_schedulable),
+            operation_id=operation_id,
+            lease=lease,
+        )
+
+    @_resilience.apply(OperationKind.WRITE)
     async def return_agents(
         self,
         reports: Sequence[AgentReport],
@@ -136,7 +241,8 @@ class AgentDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> AgentReportResult:
         """Take what agents report of themselves; who was lost or terminated is back. Costs nine statements."""
-        check_agent_ids([report.agent_id for report in reports])
+        check_agent_ids([report.agent_id for report in checked_batch(reports, AgentReport, "reports")])
+        check_lease(lease)
         if not reports:
             return AgentReportResult((), (), (), (), ())
         return await _RETURN_AGENTS.run(
@@ -153,6 +259,17 @@ def _check_silence(longest_silence: object) -> None:
         raise InvalidInput(f"longest_silence is {longest_silence!r:.60}, it must be a timedelta above 0")
 
 
+def _check_agent(agent: AgentSpec) -> None:
+    check_name(agent.agent_id, "an agent's id")
+    subject = f"agent {agent.agent_id}"
+    check_name(agent.scaling_group, f"{subject}, scaling group")
+    check_text(agent.address, f"{subject}, address")
+    check_text(agent.architecture, f"{subject}, architecture")
+    if agent.max_containers is not None:
+        containers = f"{subject}, max_containers"
+        checked_int32(checked_quantity(agent.max_containers, containers), containers)
+
+
 async def insert_agents(
     db_sess: SASession, agents: Sequence[AgentSpec], slot_names: Sequence[SlotName]
 ) -> None:
@@ -161,11 +278,8 @@ async def insert_agents(
     slot_rows: list[tuple[object, ...]] = []
     for agent in agents:
         subject = f"agent {agent.agent_id}"
-        if not agent.agent_id:
-            raise InvalidInput("an agent's id is empty; give it one")
+        _check_agent(agent)
         slot_vector(agent.capacity, slot_names, subject)
-        if agent.max_containers is not None:
-            checked_int32(agent.max_containers, f"{subject}, max_containers")
         agent_rows.append(
             (agent.agent_id, agent.scaling_group, agent.address, agent.architecture, agent.max_containers)
         )

@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.repositories.arguments import checked_sequence
 from scheduler_repo.repositories.scheduler.ledger import expect_rows
 from scheduler_repo.scheduling.agent_life import AgentRejectionCode, RejectedAgentTransition, ShrunkSlot
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName
@@ -30,6 +31,7 @@ class LockedAgent(NamedTuple):
     architecture: Architecture
     container_count: int
     max_containers: Optional[int]
+    is_schedulable: bool
 
 
 class LockedSlot(NamedTuple):
@@ -59,11 +61,9 @@ class CapacityChange(NamedTuple):
     reported: int
 
 
-def check_agent_ids(agent_ids: Iterable[object]) -> None:
-    """Raise InvalidInput for the first id that is no text, or for one id given in place of several."""
-    if isinstance(agent_ids, str):
-        raise InvalidInput(f"agent ids are {agent_ids!r:.60}, one text; give a list of ids")
-    for given in agent_ids:
+def check_agent_ids(agent_ids: object) -> None:
+    """Raise InvalidInput for the first id that is no text, or for what is no list of ids."""
+    for given in checked_sequence(agent_ids, "agent ids"):
         if not isinstance(given, str):
             raise InvalidInput(f"agent id {given!r:.60} is a {type(given).__name__}, it must be a str")
         if not is_text(given):

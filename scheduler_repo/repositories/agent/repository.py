@@ -1,10 +1,13 @@
-"""Agents: registered, heard of, lost and returned, drained, resumed and terminated."""
+"""Agents: read, registered, heard of, lost and returned, opened and closed, drained, resumed and terminated."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Optional
 
+from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSwitchResult
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.filter import AgentFilter
+from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.agent_life import (
@@ -21,19 +24,60 @@ _resilience = repository_resilience(LayerType.AGENT_REPOSITORY)
 
 
 class AgentRepository:
-    """Registers agents and takes them through their life.
+    """Reads agents, registers them, and takes them through their life.
 
-    Save for registering, every method answers agent by agent: what is unknown, or not allowed by the table of
+    Save for registering, every write answers agent by agent: what is unknown, or not allowed by the table of
     transitions, is rejected, the rest goes through. Each change of status leaves a history row. With a lease,
     agents of other groups are rejected too. Asking again under the same ``operation_id`` answers the same and
-    writes nothing twice. All raise InvalidInput for an id that is no text, StaleLeaseError, OperationMismatch,
-    OutcomeUnknown and the errors of the database layer; then, save after OutcomeUnknown, nothing was written.
-    Each costs one transaction with a number of statements that does not depend on the size of the batch.
+    writes nothing twice. All raise InvalidInput for an id that is no text, and the errors of the database
+    layer; writes StaleLeaseError, OperationMismatch and OutcomeUnknown too, and then, save after
+    OutcomeUnknown, nothing was written. Each costs one transaction with a number of statements that does not
+    depend on the number of agents.
     """
 
     def __init__(self, db_source: AgentDBSource) -> None:
         """Take the database source."""
         self._db_source = db_source
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_agent(self, agent_id: AgentId) -> Agent:
+        """Return one agent: what it is, when it was last heard of, and its ledger, slot by slot.
+
+        Amounts are in each slot's smallest unit. Raises AgentNotFound, and InvalidInput for an id that is none.
+        Costs two statements.
+        """
+        return await self._db_source.get_agent(agent_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def find_agent(self, agent_id: AgentId) -> Optional[Agent]:
+        """Do as ``get_agent`` does, and answer None if there is no agent of this id."""
+        return await self._db_source.find_agent(agent_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def list_agents(
+        self, scaling_group: ScalingGroupName, limit: int = DEFAULT_PAGE
+    ) -> tuple[AgentInfo, ...]:
+        """List the agents of a group by id, whatever their status, at most ``limit`` (1 to 1,000) of them.
+
+        Who needs those behind them asks ``search_agents``, which has pages. Raises ScalingGroupNotFound and
+        InvalidLimit. Costs two statements.
+        """
+        return await self._db_source.list_agents(scaling_group, limit)
+
+    @_resilience.apply(OperationKind.READ)
+    async def search_agents(
+        self,
+        wanted: Optional[AgentFilter] = None,
+        limit: int = DEFAULT_PAGE,
+        cursor: Optional[Cursor] = None,
+    ) -> Page[AgentInfo]:
+        """Search agents, by id, at most ``limit`` (1 to 1,000) to a page; None finds all.
+
+        ``next_cursor`` of a page, given as ``cursor`` with the same filter, asks for the next one. An agent
+        that is registered meanwhile is found if its id is behind the cursor; none is found twice. Raises
+        InvalidFilter, InvalidLimit and InvalidCursor. Costs two statements, on page 1,000 as on page 1.
+        """
+        return await self._db_source.search_agents(wanted, limit, cursor)
 
     @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
@@ -125,6 +169,22 @@ class AgentRepository:
         the sessions of a lost one. Costs seven statements, eight with a lease.
         """
         return await self._db_source.move_agents(AgentStatus.TERMINATED, agent_ids, reason, lease, operation_id)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def set_agents_schedulable(
+        self,
+        agent_ids: Sequence[AgentId],
+        is_schedulable: bool,
+        lease: Optional[Lease] = None,
+        operation_id: Optional[OperationId] = None,
+    ) -> AgentSwitchResult:
+        """Have agents take no more kernels from the next tick on (False), or take them again (True).
+
+        It is the operators' switch beside the status: whatever becomes of the agent, drained, lost,
+        terminated or returned, it stays as it was put. What runs goes on. As the status stays, no history row
+        is written. Costs four statements, five with a lease.
+        """
+        return await self._db_source.set_agents_schedulable(agent_ids, is_schedulable, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def return_agents(
