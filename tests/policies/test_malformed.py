@@ -154,7 +154,9 @@ class TestResourcePolicyRepository(Unreachable):
 
     async def test_pages(self, repository: ResourcePolicyRepository) -> None:
         await self.refused(repository.search_resource_policies, NO_LIMITS, InvalidLimit)
-        await self.refused(lambda cursor: repository.search_resource_policies(cursor=cursor), ("", "x", b"x", 5))
+        await self.refused(
+            lambda cursor: repository.search_resource_policies(cursor=cursor), ("", "x", b"x", 5)
+        )
 
 
 class TestOwnerRepository(Unreachable):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.slots import slot_vector
+from scheduler_repo.slots import slot_limits, slot_vector
 from scheduler_repo.specs import ClusterSpec, QuotaSpec
 from scheduler_repo.types import ClusterMode, OwnerScope, ScalingGroupName, SessionId
 from scheduler_repo.workload.slot_types import CPU, CUDA_DEVICE, CUDA_SHARES, MEM
@@ -57,7 +57,7 @@ def assert_whole(cluster: ClusterSpec) -> None:
     for quota in cluster.owners.quotas:
         assert quota.owner_id in owner_ids[quota.scope]
         assert quota.resource_policy is None or quota.resource_policy in policies
-        slot_vector(quota.slot_limits, slot_names, quota.owner_id)
+        slot_limits(quota.slot_limits, slot_names, quota.owner_id)
     for agent in cluster.agents:
         assert any(slot_vector(agent.capacity, slot_names, agent.agent_id))
 
