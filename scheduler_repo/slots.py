@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from typing import Optional
 
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.types import SlotLimits, SlotName, SlotVector
@@ -85,7 +86,11 @@ def slot_vector(amounts: Mapping[SlotName, int], slot_names: Sequence[SlotName],
     return tuple(amounts.get(name, 0) for name in slot_names)
 
 
-def slot_limits(limits: Mapping[SlotName, int], slot_names: Sequence[SlotName], subject: str) -> SlotLimits:
+def slot_limits(
+    limits: Mapping[SlotName, Optional[int]], slot_names: Sequence[SlotName], subject: str
+) -> SlotLimits:
     """Arrange ``limits`` by the order of ``slot_names``, None where there is none; raises as slot_vector."""
-    amounts = slot_vector(limits, slot_names, subject)
-    return tuple(amount if name in limits else None for name, amount in zip(slot_names, amounts, strict=True))
+    # A slot that does not exist is refused, limited or not.
+    amounts = {name: 0 if amount is None else amount for name, amount in limits.items()}
+    arranged = zip(slot_names, slot_vector(amounts, slot_names, subject), strict=True)
+    return tuple(None if limits.get(name) is None else amount for name, amount in arranged)

@@ -70,16 +70,22 @@ class DatabaseServer(msgspec.Struct, frozen=True):
 
     admin_url: str
 
+    @property
+    def maintenance(self) -> Database:
+        """The database from which others are made and dropped."""
+        return Database(sa.make_url(self.admin_url).database or "postgres", self.admin_url)
+
+    def new_database(self) -> Database:
+        """A name that no database has yet."""
+        return Database(f"test_{secrets.token_hex(6)}", self.admin_url)
+
     async def create_database(self, template: Optional[Database] = None) -> Database:
         """Make an empty database, or a copy of another one."""
-        database = Database(f"test_{secrets.token_hex(6)}", self.admin_url)
+        database = self.new_database()
         source = "template0" if template is None else template.name
-        await self._maintenance().run_as(ADMIN, f"CREATE DATABASE {database.name} TEMPLATE {source}")
+        await self.maintenance.run_as(ADMIN, f"CREATE DATABASE {database.name} TEMPLATE {source}")
         return database
 
     async def drop_database(self, database: Database) -> None:
         """Drop a database, whoever is still connected to it."""
-        await self._maintenance().run_as(ADMIN, f"DROP DATABASE {database.name} WITH (FORCE)")
-
-    def _maintenance(self) -> Database:
-        return Database(sa.make_url(self.admin_url).database or "postgres", self.admin_url)
+        await self.maintenance.run_as(ADMIN, f"DROP DATABASE {database.name} WITH (FORCE)")

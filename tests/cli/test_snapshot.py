@@ -1,13 +1,11 @@
 """``scheduler-repo snapshot``."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
 import pytest
 
-from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.scheduling.waiting import waiting_reasons
 from scheduler_repo.scheduling.waiting_text import describe
@@ -47,11 +45,6 @@ class TestSnapshot:
         size = ("--agents", "10", "--sessions", "120")
         assert command_here.run("demo", "--group", "batch", *size, "--database-url", url).code == 0
         return ("snapshot", "batch", "--database-url", url)
-
-    @pytest.fixture
-    def valkey(self) -> Iterator[EmbeddedValkey]:
-        with EmbeddedValkey() as server:
-            yield server
 
     def test_a_page_for_people(self, command_here: CommandHere, arguments: tuple[str, ...]) -> None:
         ended = command_here.run(*arguments)
@@ -129,10 +122,10 @@ class TestSnapshot:
         assert data.scaling_group.name == "batch"
 
     def test_some_staleness_is_answered_from_the_cache(
-        self, command_here: CommandHere, arguments: tuple[str, ...], valkey: EmbeddedValkey
+        self, command_here: CommandHere, arguments: tuple[str, ...], redis_url: str
     ) -> None:
         # Given an answer that is stored at the end of the first command
-        redis = ("--redis-url", valkey.url)
+        redis = ("--redis-url", redis_url)
         first = command_here.run(*arguments, *redis, "--json")
 
         # When

@@ -205,6 +205,8 @@ class TestPostgresLife:
 
         assert server.pid == pid
 
+    # Others' threads, such as that of the shared server, are no matter to a copy that ends at once.
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
     def test_a_forked_copy_cannot_end_it(self, server: EmbeddedPostgres) -> None:
         child = os.fork()
         if child == 0:

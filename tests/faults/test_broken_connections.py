@@ -237,7 +237,10 @@ class TestAbandonedStatement:
             call = asyncio.create_task(run())
             await running.wait()
             async with notes_database.driver_as(ADMIN) as admin:
-                active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+                active = (
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND state = 'active' AND query = $1"
+                )
                 async with asyncio.timeout(5):
                     while not await admin.fetchval(active, statement):
                         await admin.execute("SELECT pg_sleep(0.01)")

@@ -16,13 +16,14 @@ from scheduler_repo.scheduling.allocation import RejectedAllocation, RejectionCo
 from scheduler_repo.scheduling.feasibility import ContainerShortage, SlotShortage
 from scheduler_repo.scheduling.owner_ledger import OwnerBreach
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.types import AgentStatus, SessionStatus
+from scheduler_repo.types import AgentStatus, SessionId, SessionStatus
 from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 from tests.races.arena import arena
 from tests.races.racer import Outcome
 
 PROCESSES = 8
 RACE_SECONDS = 60
+SHORT_RACE_SECONDS = 4
 # Long enough for a breach where the owners' rows are not locked.
 UNLOCKED_SECONDS = 20
 
@@ -75,6 +76,15 @@ class Samples(msgspec.Struct):
     breached: int = 0
 
 
+def totals(outcomes: list[Outcome]) -> tuple[Counter[SessionId], Counter[str], Counter[str]]:
+    """How often each session was allocated, each reason given, and each change made, by all together."""
+    return (
+        Counter(session_id for outcome in outcomes for session_id in outcome.allocated),
+        sum((Counter(outcome.codes) for outcome in outcomes), Counter[str]()),
+        sum((Counter(outcome.changes) for outcome in outcomes), Counter[str]()),
+    )
+
+
 class TestEightSchedulers:
     @pytest.fixture
     async def engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
@@ -96,29 +106,50 @@ class TestEightSchedulers:
         # given two groups with shared owners
         # when eight processes race over them for a minute
         outcomes, samples = await self.race(migrated_database, observer, RACE_SECONDS)
-        # then at no instant was an agent overcommitted or a quota breached
-        allocated = Counter(session_id for outcome in outcomes for session_id in outcome.allocated)
-        codes = sum((Counter(outcome.codes) for outcome in outcomes), Counter[str]())
-        changes = sum((Counter(outcome.changes) for outcome in outcomes), Counter[str]())
+        # then
+        allocated, codes, changes = totals(outcomes)
         print(f"\n{allocated.total()} allocated, {dict(codes)}, {dict(changes)}, {samples}")
-        assert (samples.overcommitted, samples.breached) == (0, 0)
-        # and every session was allocated once per attempt, as the racers were told
-        assert dict(await observer.fetch(ALLOCATIONS)) == allocated
-        assert await observer.fetchval(BROKEN_CHAINS) == 0
-        for outcome in outcomes:
-            for rejected in outcome.rejected:
-                assert await self.is_true(rejected, observer), rejected
-        # and no deadlock was even broken by the server, and all counters are right
-        async with migrated_database.driver_as(ADMIN) as admin:
-            deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-            assert await admin.fetchval(deadlocks) == 0
-        assert (await AuditDBSource(engine).audit()).findings == ()
+        await self.assert_sound(migrated_database, engine, observer, outcomes, samples)
         # and the race was one
         assert min(samples.taken, allocated.total(), codes[RejectionCode.NOT_PENDING]) > 100
         assert min(codes[RejectionCode.AGENT], codes[RejectionCode.OWNER_LIMIT]) > 100
         assert all(
             changes[each] for each in ("running", "terminated", "requeued", "lost", "returned", "recovered")
         )
+
+    @pytest.mark.xdist_group("processes")
+    async def test_nothing_is_given_away_twice_in_some_seconds(
+        self, migrated_database: Database, engine: ExtendedAsyncSAEngine, observer: DriverConnection
+    ) -> None:
+        # when
+        outcomes, samples = await self.race(migrated_database, observer, SHORT_RACE_SECONDS)
+        # then
+        await self.assert_sound(migrated_database, engine, observer, outcomes, samples)
+        # and it was a race: they were in each other's way
+        allocated, codes, _ = totals(outcomes)
+        assert min(samples.taken, allocated.total(), codes[RejectionCode.NOT_PENDING]) > 10
+
+    async def assert_sound(
+        self,
+        database: Database,
+        engine: ExtendedAsyncSAEngine,
+        observer: DriverConnection,
+        outcomes: list[Outcome],
+        samples: Samples,
+    ) -> None:
+        # at no instant was an agent overcommitted or a quota breached
+        assert (samples.overcommitted, samples.breached) == (0, 0)
+        # and every session was allocated once per attempt, as the racers were told
+        assert dict(await observer.fetch(ALLOCATIONS)) == totals(outcomes)[0]
+        assert await observer.fetchval(BROKEN_CHAINS) == 0
+        for outcome in outcomes:
+            for rejected in outcome.rejected:
+                assert await self.is_true(rejected, observer), rejected
+        # and no deadlock was even broken by the server, and all counters are right
+        async with database.driver_as(ADMIN) as admin:
+            deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+            assert await admin.fetchval(deadlocks) == 0
+        assert (await AuditDBSource(engine).audit()).findings == ()
 
     @pytest.mark.slow
     async def test_it_is_the_owners_locks_that_keep_the_quotas(

@@ -90,7 +90,7 @@ def agents_of(allocation: SessionAllocation) -> list[tuple[AgentId, int]]:
 
 class TestPlan:
     @given(reserved_scheduling_data())
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None)
     def test_replays_on_a_naive_cluster(self, data: SchedulingData) -> None:
         """Holders first, by position, each on its hold or not at all; then the queue, beside what is held."""
         plan = {allocation.session_id: allocation for allocation in BestFitPlanner().plan(data)}
@@ -133,7 +133,7 @@ class TestPlan:
 
 class TestReasons:
     @given(reserved_scheduling_data())
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None)
     def test_of_holders_are_true(self, data: SchedulingData) -> None:
         judge = HeldCluster(data)
         for session, waiting in zip(data.pending_sessions, waiting_reasons(data), strict=True):
@@ -156,7 +156,7 @@ class TestReasons:
 
 class TestGate:
     @given(reserved_scheduling_data(), st.data())
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None)
     def test_judges_by_position(self, data: SchedulingData, choices: st.DataObject) -> None:
         """Any order, each on its hold or anywhere else."""
         # given

@@ -32,7 +32,6 @@ MONTH = timedelta(days=30)
 OLD = range(100, 110)
 # Well below the lock timeout, after which a purge that waits would fail.
 PROMPT_SECONDS = 3
-ROUNDS = 25
 
 
 @asynccontextmanager
@@ -209,12 +208,14 @@ class TestInterruptions:
 class TestRace:
     """Sessions finish, go back to the queue, grow old and get dependants, while old ones are purged."""
 
+    @pytest.mark.parametrize("rounds", [8, pytest.param(25, marks=pytest.mark.slow)])
     async def test_nothing_live_is_touched(
         self,
         retention: RetentionRepository,
         engine: ExtendedAsyncSAEngine,
         migrated_database: Database,
         owner_connection: DriverConnection,
+        rounds: int,
     ) -> None:
         # given
         rng = Random(3)  # noqa: S311 - a workload, not a secret
@@ -256,7 +257,7 @@ class TestRace:
             )
             return {(row["session_id"], row["depends_on"]) for row in rows}
 
-        for turn in range(ROUNDS):
+        for turn in range(rounds):
             old = range(1_000 * turn + 1_000, 1_000 * turn + 1_020)
             await add_finished(owner_connection, old, days=35 if turn % 2 else 29)
             await enqueue_dependants([session_id(each) for each in old])
@@ -282,5 +283,5 @@ class TestRace:
                 )
                 == 0
             )
-        assert purged > ROUNDS
-        assert kept > ROUNDS
+        assert purged > rounds
+        assert kept > rounds

@@ -77,6 +77,7 @@ class TestEventLoop:
         yield engine
         await engine.dispose()
 
+    @pytest.mark.slow
     async def test_never_blocked_for_long(self, large_engine: ExtendedAsyncSAEngine) -> None:
         # given
         db_source = SchedulerDBSource(large_engine)

@@ -149,7 +149,7 @@ def batches(draw: st.DrawFn) -> tuple[SchedulingData, Sequence[SessionAllocation
 
 
 class TestAgainstPlainRules:
-    @settings(max_examples=300, deadline=None)
+    @settings(deadline=None)
     @given(batch=batches())
     def test_batch(self, batch: tuple[SchedulingData, Sequence[SessionAllocation]]) -> None:
         # given

@@ -117,7 +117,10 @@ class TestNewQuota:
                     asyncio.create_task(db_source.allocate_sessions(GROUP, [place(number, f"a{number}")]))
                     for number in (1, 2)
                 ]
-                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                waiting = (
+                    "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)"
+                    " WHERE NOT l.granted AND a.datname = current_database()"
+                )
                 while await owner_connection.fetchval(waiting) < 2:
                     await asyncio.wait(batches, timeout=0.01)
                 # when a quota is made that lets one of them in

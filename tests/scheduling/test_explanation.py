@@ -162,7 +162,7 @@ class TestFigures:
             assert place.is_start_reached == ((session.requested_start_at or OBSERVED_AT) <= OBSERVED_AT)
 
     @given(scheduling_data() | contended_data() | reserved_scheduling_data())
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None)
     def test_the_turn_is_that_of_a_plan_of_the_whole_queue(self, data: SchedulingData) -> None:
         plan = {allocation.session_id: allocation for allocation in BestFitPlanner().plan(data)}
         for session in data.pending_sessions:
@@ -180,7 +180,7 @@ class TestFigures:
                 assert turn.lacks.reason is not WaitingReason.PLACEABLE
 
     @given(scheduling_data() | contended_data())
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None)
     def test_what_it_lacks_is_what_those_ahead_have_taken(self, data: SchedulingData) -> None:
         agent_of = {
             kernel.kernel_id: kernel.agent_id

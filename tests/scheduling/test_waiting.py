@@ -106,7 +106,7 @@ class Oracle:
 
 class TestEveryReason:
     @given(scheduling_data())
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None)
     def test_is_true_and_the_first(self, data: SchedulingData) -> None:
         """Each session is judged alone against the oracle, its detail figure by figure.
 
