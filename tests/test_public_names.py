@@ -14,7 +14,7 @@ class TestPublicNames:
         assert getattr(scheduler_repo, name).__name__ == name
 
     def test_the_type_checker_sees_the_same_names(self) -> None:
-        tree = ast.parse(Path(scheduler_repo.__file__).read_text(encoding="utf-8"))
+        tree = ast.parse(Path(scheduler_repo.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         seen = {alias.asname for node in imports for alias in node.names if alias.asname}
         assert seen | {"__version__"} == set(dir(scheduler_repo))

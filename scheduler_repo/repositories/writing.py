@@ -21,9 +21,10 @@ from scheduler_repo.errors import (
     OutcomeUnknown,
     StaleLeaseError,
 )
+from scheduler_repo.repositories.changes import announced
 from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
+from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, TransactionId
 
 CLAIM_OPERATION = load_statement("claim_operation")
 FIND_OPERATION = load_statement("find_operation")
@@ -37,10 +38,14 @@ ResultT = TypeVar("ResultT")
 
 
 class OpenWrite(msgspec.Struct, frozen=True):
-    """A write's transaction; what a snapshot must include to have seen it."""
+    """A write's transaction; what a snapshot must include to have seen it.
+
+    Whoever changes sessions adds their ids to ``changed_sessions``: caches are told after the COMMIT.
+    """
 
     db_sess: SASession
     transaction_id: TransactionId
+    changed_sessions: set[SessionId]
 
 
 class WriteKind(Generic[ResultT]):
@@ -79,14 +84,15 @@ class WriteKind(Generic[ResultT]):
                 settled()
                 if lease is not None:
                     await _check(db_sess, lease)
-                result = await work(OpenWrite(db_sess, TransactionId(claimed[0][0])))
+                result = await work(OpenWrite(db_sess, TransactionId(claimed[0][0]), changed_sessions))
                 await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(result))
                 return result
 
-        try:
-            return await attempt(lambda: None)
-        except OutcomeUnknown as lost:
-            return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
+        async with announced(engine) as changed_sessions:
+            try:
+                return await attempt(lambda: None)
+            except OutcomeUnknown as lost:
+                return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
 
     async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> ResultT:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)

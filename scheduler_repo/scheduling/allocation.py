@@ -1,12 +1,31 @@
 """A tick's decisions: where each kernel of a session goes, and what the database made of it."""
 
 import enum
-from typing import Optional, Union
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Optional, Union
 
 import msgspec
 
+from scheduler_repo.errors import (
+    AgentNotFound,
+    AllocationRefused,
+    InvalidInput,
+    InvalidTransition,
+    QuotaExceeded,
+    SchedulerRepoError,
+    SessionNotFound,
+)
 from scheduler_repo.scheduling.data import SessionDependency
-from scheduler_repo.scheduling.feasibility import AgentObstacle, StartNotReached
+from scheduler_repo.scheduling.feasibility import (
+    AgentObstacle,
+    ArchitectureMismatch,
+    ContainerShortage,
+    NotDesignated,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
 from scheduler_repo.scheduling.owner_ledger import OwnerBreach
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
 
@@ -43,6 +62,36 @@ class RejectionCode(enum.StrEnum):
     START_NOT_REACHED = "START_NOT_REACHED"
 
 
+RejectionDetail = Union[AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, SessionStatus, None]
+
+_ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
+    {
+        RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
+        RejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
+        RejectionCode.OTHER_GROUP: (InvalidInput, "is of another scaling group; allocate it in its own"),
+        RejectionCode.GROUP_INACTIVE: (AllocationRefused, "waits: its scaling group is inactive; activate it"),
+        RejectionCode.NOT_PENDING: (InvalidTransition, "is not pending any more; read again, decide anew"),
+        RejectionCode.KERNELS_DIFFER: (InvalidInput, "is not given each of its kernels once; place them all"),
+        RejectionCode.AGENT_UNKNOWN: (AgentNotFound, "was given an agent that does not exist; correct the id"),
+        RejectionCode.AGENT_UNAVAILABLE: (
+            AllocationRefused,
+            "was given an agent that takes no kernels of its group now; choose another",
+        ),
+        RejectionCode.SPREAD: (
+            AllocationRefused,
+            "is for a single node and was given several agents; choose one for all kernels",
+        ),
+        RejectionCode.AGENT: (AllocationRefused, "does not fit on the agent; choose another, or wait"),
+        RejectionCode.OWNER_LIMIT: (QuotaExceeded, "would pass a limit of its owner; wait, or raise the limit"),
+        RejectionCode.DEPENDENCY: (
+            AllocationRefused,
+            "depends on a session that has not succeeded; wait for it",
+        ),
+        RejectionCode.START_NOT_REACHED: (AllocationRefused, "asked to start later; wait until then"),
+    }
+)
+
+
 class RejectedAllocation(msgspec.Struct, frozen=True):
     """A session that was not placed, and why.
 
@@ -53,7 +102,43 @@ class RejectedAllocation(msgspec.Struct, frozen=True):
     session_id: SessionId
     code: RejectionCode
     agent_id: Optional[AgentId] = None
-    detail: Union[AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, SessionStatus, None] = None
+    detail: RejectionDetail = None
+
+    def to_error(self) -> SchedulerRepoError:
+        """Make the typed error that says the same, for who asked for this one session alone.
+
+        SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded (an owner's limit),
+        InvalidInput (the request is wrong whatever the state), else AllocationRefused. Amounts in the message
+        are in the slot's smallest unit.
+        """
+        kind, words = _ERRORS[self.code]
+        found = [] if self.agent_id is None else [f"agent {self.agent_id}"]
+        found += [] if self.detail is None else [_detail_text(self.detail)]
+        return kind(f"session {self.session_id} {words}" + (f" ({', '.join(found)})" if found else ""))
+
+
+def _detail_text(detail: RejectionDetail) -> str:
+    match detail:
+        case SlotShortage(slot_index=index, requested=requested, available=available):
+            return f"slot index {index}: requested {requested}, free {available}"
+        case ContainerShortage(requested=requested, used=used, limit=limit):
+            return f"containers: requested {requested}, used {used} of {limit}"
+        case ArchitectureMismatch(requested=requested, available=available):
+            return f"requested {requested}, the agent is {available}"
+        case NotDesignated(designated_agent_ids=designated):
+            return f"designated: {', '.join(designated)}"
+        case OwnerBreach(scope=scope, owner_id=owner_id, breach=breach):
+            limited = f"slot index {breach.slot_index}" if breach.kind is QuotaKind.SLOT else breach.kind
+            return (
+                f"{scope} {owner_id}, {limited}: used {breach.used}, requested {breach.requested}, "
+                f"limit {breach.limit}"
+            )
+        case SessionDependency(depends_on=depends_on, status=status):
+            return f"session {depends_on}, which {'is gone' if status is None else f'is {status}'}"
+        case StartNotReached(requested_start_at=requested_at, observed_at=observed_at):
+            return f"at {requested_at.isoformat()}, it is {observed_at.isoformat()}"
+        case _:
+            return f"it is {detail}"
 
 
 class AllocationResult(msgspec.Struct, frozen=True):

@@ -60,7 +60,7 @@ def encode_scheduling_data(data: SchedulingData, lifetime_ms: int) -> Steps[byte
     )
 
 
-def decode_scheduling_data(encoded: bytes) -> Steps[Optional[Decoded]]:
+def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[Optional[Decoded]]:
     """Decode what ``encode_scheduling_data`` wrote; None if it is of another format version.
 
     Raises one of ``UNREADABLE`` for bytes that are no encoding at all.

@@ -2,10 +2,21 @@
 
 import enum
 from collections.abc import Mapping
-from typing import Optional
+from types import MappingProxyType
+from typing import Final, Optional
 
 import msgspec
 
+from scheduler_repo.errors import (
+    DatabaseError,
+    InvalidInput,
+    InvalidQuantity,
+    InvalidTransition,
+    KernelNotFound,
+    SchedulerRepoError,
+    SessionNotFound,
+)
+from scheduler_repo.scheduling.transitions import SESSION_TRANSITIONS
 from scheduler_repo.types import (
     AgentId,
     KernelId,
@@ -74,6 +85,32 @@ class TransitionRejectionCode(enum.StrEnum):
     LEDGER_DRIFT = "LEDGER_DRIFT"  # its agent's counters are below what its kernels occupy; run the audit
 
 
+_ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
+    {
+        TransitionRejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
+        TransitionRejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
+        TransitionRejectionCode.OTHER_GROUP: (
+            InvalidInput,
+            "is not of the lease's scaling group; give the lease of its own",
+        ),
+        TransitionRejectionCode.OTHER_ATTEMPT: (
+            InvalidTransition,
+            "is in another attempt than was named; drop the late report",
+        ),
+        TransitionRejectionCode.KERNEL_UNKNOWN: (
+            KernelNotFound,
+            "has no such kernel that has not ended; name its own kernels",
+        ),
+        TransitionRejectionCode.INVALID_AMOUNT: (InvalidQuantity, "cannot take what was reported of a kernel"),
+        TransitionRejectionCode.ABOVE_REQUEST: (
+            InvalidQuantity,
+            "has a kernel that occupies more than it requested; report at most its request",
+        ),
+        TransitionRejectionCode.LEDGER_DRIFT: (DatabaseError, "cannot give back what it occupies"),
+    }
+)
+
+
 class RejectedTransition(msgspec.Struct, frozen=True):
     """A session that was left as it is, and why.
 
@@ -87,6 +124,26 @@ class RejectedTransition(msgspec.Struct, frozen=True):
     kernel_id: Optional[KernelId] = None
     agent_id: Optional[AgentId] = None
     detail: str = ""
+
+    def to_error(self) -> SchedulerRepoError:
+        """Make the typed error that says the same, for who asked for this one session alone.
+
+        SessionNotFound, KernelNotFound, InvalidTransition (by its status, or a report of another attempt),
+        InvalidQuantity, InvalidInput, or DatabaseError where the counters of its agent have drifted.
+        """
+        subject = f"session {self.session_id}"
+        if self.code is TransitionRejectionCode.NOT_ALLOWED:
+            following = () if self.status is None else SESSION_TRANSITIONS[self.status]
+            advice = f"may follow: {', '.join(following)}" if following else "it has ended for good"
+            return InvalidTransition(
+                f"{subject} may not go {self.detail}; {advice}; read it again before deciding anew"
+            )
+        kind, words = _ERRORS[self.code]
+        found = [] if self.status is None else [f"it is {self.status}"]
+        found += [f"kernel {self.kernel_id}"] if self.kernel_id is not None else []
+        found += [f"agent {self.agent_id}"] if self.agent_id is not None else []
+        found += [self.detail] if self.detail else []
+        return kind(f"{subject} {words}" + (f" ({', '.join(found)})" if found else ""))
 
 
 class TransitionResult(msgspec.Struct, frozen=True):

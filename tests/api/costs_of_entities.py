@@ -59,133 +59,133 @@ async def _rich_session(world: World, size: int) -> int:
     return number
 
 
-@costs("SessionRepository.get_session_by_id", 0)
+@costs("SessionRepository.get_session_by_id", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).get_session_by_id(session_id(await _rich_session(world, size)))
 
 
-@costs("SessionRepository.find_session", 0)
+@costs("SessionRepository.find_session", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).find_session(session_id(await _rich_session(world, size)))
 
 
-@costs("SessionRepository.get_session_info", 0)
+@costs("SessionRepository.get_session_info", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).get_session_info(session_id(await _rich_session(world, size)))
 
 
-@costs("SessionRepository.get_session_with_dependencies", 0)
+@costs("SessionRepository.get_session_with_dependencies", 7)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).get_session_with_dependencies(session_id(await _rich_session(world, size)))
 
 
-@costs("SessionRepository.list_sessions_by_access_key", 0)
+@costs("SessionRepository.list_sessions_by_access_key", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.pending(size)
     return _sessions(world).list_sessions_by_access_key(ACCESS_KEY, size)
 
 
-@costs("SessionRepository.search_sessions", 0)
+@costs("SessionRepository.search_sessions", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.pending(size)
     return _sessions(world).search_sessions(SessionFilter(), limit=size)
 
 
-@costs("SessionRepository.count_active_sessions_by_scaling_group", 0)
+@costs("SessionRepository.count_active_sessions_by_scaling_group", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.running(size)
     return _sessions(world).count_active_sessions_by_scaling_group(GROUP)
 
 
-@costs("SessionRepository.create_session", 0)
+@costs("SessionRepository.create_session", 10)
 async def _(world: World, size: int) -> Awaitable[object]:
     (number,) = world.numbers(1)
     return _sessions(world).create_session(session(number, *[1] * min(size, 99)))
 
 
-@costs("SessionRepository.create_sessions", 0)
+@costs("SessionRepository.create_sessions", 10)
 async def _(world: World, size: int) -> Awaitable[object]:
     # Half of them are there already, and are refused.
     numbers = [*await world.pending(size), *world.numbers(size)]
     return _sessions(world).create_sessions([session(number, 1) for number in numbers])
 
 
-@costs("SessionRepository.update_status", 0)
+@costs("SessionRepository.update_status", 12)
 async def _(world: World, size: int) -> Awaitable[object]:
     (number, *_) = await world.pending(size)
     return _sessions(world).update_status(session_id(number), SessionStatus.CANCELLED)
 
 
-@costs("KernelRepository.get_kernel_by_id", 0)
+@costs("KernelRepository.get_kernel_by_id", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (number, *_) = await world.pending(size)
     return _kernels(world).get_kernel_by_id(kernel_id(number))
 
 
-@costs("KernelRepository.find_kernel", 0)
+@costs("KernelRepository.find_kernel", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (number, *_) = await world.pending(size)
     return _kernels(world).find_kernel(kernel_id(number))
 
 
-@costs("KernelRepository.list_kernels_by_session", 0)
+@costs("KernelRepository.list_kernels_by_session", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _kernels(world).list_kernels_by_session(session_id(await _rich_session(world, size)))
 
 
-@costs("KernelRepository.search_kernels_by_agent", 0)
+@costs("KernelRepository.search_kernels_by_agent", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.running(size)
     return _kernels(world).search_kernels_by_agent(AgentId(LARGE), size)
 
 
-@costs("VFolderRepository.create_vfolders", 0)
+@costs("VFolderRepository.create_vfolders", 5)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _vfolders(world).create_vfolders([_vfolder(number) for number in range(size)])
 
 
-@costs("VFolderRepository.get_vfolder_by_id", 0)
+@costs("VFolderRepository.get_vfolder_by_id", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (vfolder_id, *_) = await _vfolders(world).create_vfolders([_vfolder(number) for number in range(size)])
     return _vfolders(world).get_vfolder_by_id(vfolder_id)
 
 
-@costs("VFolderRepository.find_vfolder", 0)
+@costs("VFolderRepository.find_vfolder", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (vfolder_id, *_) = await _vfolders(world).create_vfolders([_vfolder(number) for number in range(size)])
     return _vfolders(world).find_vfolder(vfolder_id)
 
 
-@costs("VFolderRepository.search_vfolders_by_user", 0)
+@costs("VFolderRepository.search_vfolders_by_user", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await _vfolders(world).create_vfolders([_vfolder(number) for number in range(size)])
     return _vfolders(world).search_vfolders_by_user(USER, size)
 
 
-@costs("VFolderRepository.search_vfolders_by_project", 0)
+@costs("VFolderRepository.search_vfolders_by_project", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await _vfolders(world).create_vfolders([_vfolder_of_project(number) for number in range(size)])
     return _vfolders(world).search_vfolders_by_project(PROJECT, size)
 
 
-@costs("VFolderRepository.list_mounts_by_session", 0)
+@costs("VFolderRepository.list_mounts_by_session", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _vfolders(world).list_mounts_by_session(session_id(await _rich_session(world, size)))
 
 
-@costs("HistoryRepository.list_session_history", 0)
+@costs("HistoryRepository.list_session_history", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (session_id, *_) = await world.running(size)
     return _history(world).list_session_history(session_id)
 
 
-@costs("HistoryRepository.list_agent_history", 0)
+@costs("HistoryRepository.list_agent_history", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (agent_id, *_) = await world.registered(size)
     return _history(world).list_agent_history(agent_id)
 
 
-@costs("HistoryRepository.search_agent_history", 0)
+@costs("HistoryRepository.search_agent_history", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.registered(size)
     return _history(world).search_agent_history(limit=size)

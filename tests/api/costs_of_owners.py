@@ -81,7 +81,7 @@ def _quotas_of(users: Sequence[UserSpec]) -> tuple[QuotaSpec, ...]:
     )
 
 
-@costs("OwnerRepository.register_owners", 0)
+@costs("OwnerRepository.register_owners", 14)
 async def _(world: World, size: int) -> Awaitable[object]:
     owners = _some_owners(world, size)
     policies = tuple(ResourcePolicySpec(name=name) for name in _policy_names(world, size))
@@ -96,47 +96,47 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).register_owners(spec)
 
 
-@costs("OwnerRepository.get_domain", 0)
+@costs("OwnerRepository.get_domain", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).get_domain(DOMAIN)
 
 
-@costs("OwnerRepository.find_domain", 0)
+@costs("OwnerRepository.find_domain", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).find_domain(DOMAIN)
 
 
-@costs("OwnerRepository.get_project", 0)
+@costs("OwnerRepository.get_project", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).get_project(PROJECT)
 
 
-@costs("OwnerRepository.find_project", 0)
+@costs("OwnerRepository.find_project", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).find_project(PROJECT)
 
 
-@costs("OwnerRepository.get_user", 0)
+@costs("OwnerRepository.get_user", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).get_user(USER)
 
 
-@costs("OwnerRepository.find_user", 0)
+@costs("OwnerRepository.find_user", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).find_user(USER)
 
 
-@costs("OwnerRepository.get_keypair", 0)
+@costs("OwnerRepository.get_keypair", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).get_keypair(ACCESS_KEY)
 
 
-@costs("OwnerRepository.find_keypair", 0)
+@costs("OwnerRepository.find_keypair", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).find_keypair(ACCESS_KEY)
 
 
-@costs("OwnerRepository.list_keypairs", 0)
+@costs("OwnerRepository.list_keypairs", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     keypairs = tuple(
         KeypairSpec(access_key=AccessKey(f"another-{number}"), user_id=USER) for number in world.numbers(size)
@@ -145,75 +145,75 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _owners(world).list_keypairs(USER)
 
 
-@costs("OwnerRepository.search_domains", 0)
+@costs("OwnerRepository.search_domains", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     names = tuple(DomainName(f"another-{number}") for number in world.numbers(size))
     await _owners(world).register_owners(OwnersSpec(domains=names))
     return _owners(world).search_domains(limit=size)
 
 
-@costs("OwnerRepository.search_projects", 0)
+@costs("OwnerRepository.search_projects", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (domain,) = (await _with_owners(world, size)).domains
     return _owners(world).search_projects(domain, limit=size)
 
 
-@costs("OwnerRepository.search_users", 0)
+@costs("OwnerRepository.search_users", 3)
 async def _(world: World, size: int) -> Awaitable[object]:
     (domain,) = (await _with_owners(world, size)).domains
     return _owners(world).search_users(domain, limit=size)
 
 
-@costs("OwnerRepository.set_domains_active", 0)
+@costs("OwnerRepository.set_domains_active", 5)
 async def _(world: World, size: int) -> Awaitable[object]:
     names = tuple(DomainName(f"closed-{number}") for number in world.numbers(size))
     await _owners(world).register_owners(OwnersSpec(domains=names))
     return _owners(world).set_domains_active(names, False)
 
 
-@costs("OwnerRepository.set_projects_active", 0)
+@costs("OwnerRepository.set_projects_active", 5)
 async def _(world: World, size: int) -> Awaitable[object]:
     projects = (await _with_owners(world, size)).projects
     return _owners(world).set_projects_active([project.project_id for project in projects], False)
 
 
-@costs("OwnerRepository.set_users_active", 0)
+@costs("OwnerRepository.set_users_active", 5)
 async def _(world: World, size: int) -> Awaitable[object]:
     users = (await _with_owners(world, size)).users
     return _owners(world).set_users_active([user.user_id for user in users], False)
 
 
-@costs("OwnerRepository.set_keypairs_active", 0)
+@costs("OwnerRepository.set_keypairs_active", 5)
 async def _(world: World, size: int) -> Awaitable[object]:
     keypairs = (await _with_owners(world, size)).keypairs
     return _owners(world).set_keypairs_active([keypair.access_key for keypair in keypairs], False)
 
 
-@costs("ResourcePolicyRepository.get_resource_policy", 0)
+@costs("ResourcePolicyRepository.get_resource_policy", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     (name, *_) = await _with_policies(world, size)
     return _policies(world).get_resource_policy(name)
 
 
-@costs("ResourcePolicyRepository.find_resource_policy", 0)
+@costs("ResourcePolicyRepository.find_resource_policy", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     (name, *_) = await _with_policies(world, size)
     return _policies(world).find_resource_policy(name)
 
 
-@costs("ResourcePolicyRepository.list_resource_policies", 0)
+@costs("ResourcePolicyRepository.list_resource_policies", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     await _with_policies(world, size)
     return _policies(world).list_resource_policies(limit=size)
 
 
-@costs("ResourcePolicyRepository.search_resource_policies", 0)
+@costs("ResourcePolicyRepository.search_resource_policies", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     await _with_policies(world, size)
     return _policies(world).search_resource_policies(limit=size)
 
 
-@costs("ResourcePolicyRepository.set_resource_policies", 0)
+@costs("ResourcePolicyRepository.set_resource_policies", 7)
 async def _(world: World, size: int) -> Awaitable[object]:
     names = await _with_policies(world, size)
     users = (await _with_owners(world, size)).users
@@ -227,41 +227,41 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _policies(world).set_resource_policies(policies)
 
 
-@costs("QuotaRepository.set_quotas", 0)
+@costs("QuotaRepository.set_quotas", 9)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _quotas(world).set_quotas(_quotas_of((await _with_owners(world, size)).users))
 
 
-@costs("QuotaRepository.get_quota", 0)
+@costs("QuotaRepository.get_quota", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     (quota, *_) = quotas = _quotas_of((await _with_owners(world, size)).users)
     await _quotas(world).set_quotas(quotas)
     return _quotas(world).get_quota(quota.scope, quota.owner_id)
 
 
-@costs("QuotaRepository.find_quota", 0)
+@costs("QuotaRepository.find_quota", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _quotas(world).find_quota(OwnerScope.DOMAIN, DOMAIN)
 
 
-@costs("QuotaRepository.list_quotas", 0)
+@costs("QuotaRepository.list_quotas", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     await _quotas(world).set_quotas(_quotas_of((await _with_owners(world, size)).users))
     return _quotas(world).list_quotas(limit=size)
 
 
-@costs("QuotaRepository.search_quotas", 0)
+@costs("QuotaRepository.search_quotas", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     await _quotas(world).set_quotas(_quotas_of((await _with_owners(world, size)).users))
     return _quotas(world).search_quotas(limit=size)
 
 
-@costs("QuotaRepository.get_effective_limits", 0)
+@costs("QuotaRepository.get_effective_limits", 4)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _quotas(world).get_effective_limits(OwnerScope.DOMAIN, DOMAIN)
 
 
-@costs("QuotaRepository.get_usage", 0)
+@costs("QuotaRepository.get_usage", 7)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.running(size)
     return _quotas(world).get_usage(OwnerScope.DOMAIN, DOMAIN)

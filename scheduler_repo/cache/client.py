@@ -1,0 +1,293 @@
+"""The commands that the caches send to Redis or Valkey, each bounded, behind one breaker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NoReturn, Optional, TypeVar, Union
+
+import msgspec
+import redis.asyncio as redis_asyncio
+import redis.exceptions
+
+from scheduler_repo.cache.bounds import check_seconds
+from scheduler_repo.cache.outcomes import CacheOutcome, breaker_changed
+from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
+from scheduler_repo.resilience.layers import LayerType
+from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState, CircuitBreakerPolicy
+from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
+from scheduler_repo.resilience.resilience import Resilience
+from scheduler_repo.settings import CacheSettings
+
+DEFAULT_TIMEOUT: Final = 0.15
+DEFAULT_RECOVERY: Final = 0.5
+# A burst of readers shares these; connecting for each of them would take longer than they wait.
+_MAX_CONNECTIONS: Final = 16
+_KEYS_PER_COMMAND: Final = 1_000
+# How many keys go into one round trip, so that a server keeps up with the time for it.
+MAX_KEYS: Final = 4_000
+
+# An entry is stored only where its reader's lease still is; without an entry the lease is given up.
+_FILL: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
+return 1
+"""
+
+_TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError)
+
+T = TypeVar("T")
+Reply = Union[bytes, int, bool, tuple[int, int], redis.exceptions.ResponseError, None]
+
+
+class LeasedLookUp(msgspec.Struct, frozen=True):
+    """What is under a key at ``clock_ms`` of the server's clock, and whether the reader may fill it.
+
+    ``entry`` is empty if the key holds a value of another type. ``is_refused`` says that the server takes no
+    writes now.
+    """
+
+    entry: Optional[bytes]
+    has_lease: bool
+    is_refused: bool
+    clock_ms: int
+
+
+def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
+    """Make a client that never retries by itself; connects to nothing yet."""
+    pool = redis_asyncio.BlockingConnectionPool.from_url(
+        settings.url.reveal(),
+        max_connections=_MAX_CONNECTIONS,
+        timeout=settings.timeout,
+        socket_timeout=settings.timeout,
+        socket_connect_timeout=settings.timeout,
+        retry=None,
+        decode_responses=False,
+    )
+    client: redis_asyncio.Redis = redis_asyncio.Redis.from_pool(pool)
+    return client
+
+
+def create_valkey_client(settings: CacheSettings) -> "ValkeyClient":
+    """Make a client for several cache sources, which share its breaker; connects to nothing yet."""
+    return ValkeyClient(create_redis(settings), timeout=settings.timeout)
+
+
+class ValkeyClient:
+    """The commands of the caches; of a server that fails none is sent until it answers a probe.
+
+    Each takes at most ``timeout`` seconds and one round trip; raises CacheUnavailable, of which BreakerOpen
+    costs nothing, CacheRefused is a server's error and CacheBusy the lack of a free connection. The latter two
+    say nothing against the server, and do not open the breaker.
+    """
+
+    def __init__(
+        self,
+        redis: "redis_asyncio.Redis",
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        recovery: float = DEFAULT_RECOVERY,
+    ) -> None:
+        """Take a client of the driver; a failed server is probed every ``recovery`` seconds."""
+        check_seconds("timeout", timeout)
+        self._redis = redis
+        self._commands = _Commands(redis, timeout)
+        self._catching_up: list[Callable[[], Awaitable[None]]] = []
+        self.breaker = CircuitBreakerPolicy(
+            BreakerArgs(
+                name="Redis",
+                is_failure=_is_failure,
+                probe=self._probe,
+                recovery=recovery,
+                on_change=lambda state: breaker_changed(self, is_open=state is not BreakerState.CLOSED),
+            )
+        )
+        resilience = Resilience(
+            policies=[
+                MetricPolicy(MetricArgs(domain=DomainType.VALKEY, layer=LayerType.VALKEY_CLIENT)),
+                self.breaker,
+            ]
+        )
+        read, write = resilience.apply(OperationKind.READ), resilience.apply(OperationKind.IDEMPOTENT_WRITE)
+        self.get_with_lifetime = read(self._commands.get_with_lifetime)
+        self.get_with_clock = read(self._commands.get_with_clock)
+        self.get_or_lease = write(self._commands.get_or_lease)
+        self.clock = read(self._commands.clock)
+        self.fill = write(self._commands.fill)
+        self.set_until = write(self._commands.set_until)
+        self.remove = write(self._commands.remove)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker is open: commands would be refused."""
+        return self.breaker.state is not BreakerState.CLOSED
+
+    def before_recovery(self, catch_up: Callable[[], Awaitable[None]]) -> None:
+        """Have ``catch_up`` awaited before the breaker closes; raising CacheUnavailable keeps it open."""
+        self._catching_up.append(catch_up)
+
+    def forget(self, catch_up: Callable[[], Awaitable[None]]) -> None:
+        """Take back ``before_recovery``."""
+        if catch_up in self._catching_up:
+            self._catching_up.remove(catch_up)
+
+    async def remove_now(self, keys: Sequence[str]) -> None:
+        """Do ``remove`` though the breaker is open, from within ``catch_up``."""
+        await self._commands.remove(keys)
+
+    async def recovered(self) -> None:
+        """Wait until the breaker is closed."""
+        await self.breaker.recovered()
+
+    async def aclose(self) -> None:
+        """Stop probing and close the connections; do so before the event loop ends."""
+        await self.breaker.aclose()
+        breaker_changed(self, is_open=False)
+        await self._redis.aclose()
+
+    async def _probe(self) -> bool:
+        try:
+            await self._commands.ping()
+            for catch_up in tuple(self._catching_up):
+                await catch_up()
+        except CacheUnavailable:
+            return False
+        return True
+
+
+def outcome_of(error: CacheUnavailable) -> CacheOutcome:
+    """Say what came of a look-up that ended in an error."""
+    if isinstance(error, BreakerOpen):
+        return CacheOutcome.BREAKER_OPEN
+    if isinstance(error, CacheRefused):
+        return CacheOutcome.REFUSED
+    return CacheOutcome.BUSY if isinstance(error, CacheBusy) else CacheOutcome.UNREACHABLE
+
+
+def _is_failure(error: Exception) -> bool:
+    return isinstance(error, CacheUnavailable) and not isinstance(error, (CacheBusy, CacheRefused))
+
+
+class _Commands:
+    """The commands themselves, bounded; their errors are the package's."""
+
+    def __init__(self, redis: "redis_asyncio.Redis", timeout: float) -> None:
+        self._redis = redis
+        self._timeout = timeout
+        self._connections = asyncio.Semaphore(min(redis.connection_pool.max_connections, _MAX_CONNECTIONS))
+
+    async def ping(self) -> None:
+        """Ask for an answer."""
+        await self._bounded(self._redis.ping)
+
+    async def clock(self) -> int:
+        """Return the server's clock, in milliseconds."""
+        return _milliseconds(await self._bounded(self._redis.time))
+
+    async def get_with_lifetime(self, key: str) -> tuple[Optional[bytes], int]:
+        """Return an entry, empty if it is of another type, and how long it will last (ms, below 0: no end)."""
+        # No MULTI, which a server that is out of memory refuses. The end comes first: of an entry that is
+        # replaced in between it makes the newer one look older than it is.
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.pttl(key)
+        pipeline.get(key)
+        remaining_ms, entry = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        return _entry(entry), _whole(remaining_ms)
+
+    async def get_with_clock(self, key: str) -> tuple[Optional[bytes], int]:
+        """Return an entry, empty if it is of another type, and the server's clock (ms)."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(key)
+        pipeline.time()
+        entry, clock = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        return _entry(entry), _milliseconds(clock)
+
+    async def get_or_lease(self, key: str, lease: bytes, lease_ms: int) -> LeasedLookUp:
+        """Return what is under a key; if there is nothing, put a lease there that lasts ``lease_ms``."""
+        pipeline = self._redis.pipeline(transaction=False)
+        # Before the rest: what is stored later must not seem younger than it is.
+        pipeline.time()
+        pipeline.get(key)
+        pipeline.set(key, lease, nx=True, px=lease_ms)
+        clock, found, taken = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        entry = _entry(found)
+        return LeasedLookUp(
+            entry,
+            has_lease=entry is None and taken is True,
+            is_refused=isinstance(taken, redis.exceptions.ResponseError),
+            clock_ms=_milliseconds(clock),
+        )
+
+    async def fill(self, key: str, lease: bytes, entry: bytes, ends_at_ms: int) -> bool:
+        """Replace ``lease`` by an entry that ends at a time of the server's clock; False if it is not there.
+
+        An empty entry gives the lease up.
+        """
+        filled = await self._bounded(lambda: self._redis.eval(_FILL, 1, key, lease, entry, ends_at_ms))
+        return _whole(filled) == 1
+
+    async def set_until(self, key: str, entry: bytes, ends_at_ms: int) -> None:
+        """Store an entry that ends at a time of the server's clock."""
+        await self._bounded(lambda: self._redis.set(key, entry, pxat=ends_at_ms))
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove up to ``MAX_KEYS`` entries, leases too."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for start in range(0, len(keys), _KEYS_PER_COMMAND):
+            pipeline.delete(*keys[start : start + _KEYS_PER_COMMAND])
+        for reply in await self._bounded(lambda: pipeline.execute(raise_on_error=False)):
+            _whole(reply)
+
+    async def _bounded(self, command: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        asked, sent = loop.time(), None
+        try:
+            async with asyncio.timeout(self._timeout), self._connections:
+                sent = loop.time()
+                return await command()
+        except redis.exceptions.ResponseError as error:
+            _refused(error)
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            # Of a burst the last find the time used up by the others: that is not the server's.
+            if isinstance(error, _TIMEOUTS) and (sent is None or sent - asked > self._timeout / 2):
+                raise CacheBusy(
+                    f"no connection to Redis was free within {self._timeout:g} s; fewer reads at once find one"
+                ) from error
+            raise CacheUnavailable(f"Redis cannot be reached: {_reason(error, self._timeout)}") from error
+
+
+def _entry(reply: Reply) -> Optional[bytes]:
+    if reply is None or isinstance(reply, bytes):
+        return reply
+    if isinstance(reply, redis.exceptions.ResponseError) and not str(reply).startswith("WRONGTYPE"):
+        _refused(reply)
+    return b""
+
+
+def _whole(reply: Reply) -> int:
+    if isinstance(reply, redis.exceptions.ResponseError):
+        _refused(reply)
+    if not isinstance(reply, int):
+        raise CacheRefused(f"Redis answered {reply!r:.60} where a number was due; is it Redis that answers?")
+    return reply
+
+
+def _milliseconds(reply: Reply) -> int:
+    if isinstance(reply, redis.exceptions.ResponseError):
+        _refused(reply)
+    if not isinstance(reply, tuple):
+        raise CacheRefused(f"Redis answered {reply!r:.60} where a time was due; is it Redis that answers?")
+    seconds, microseconds = reply
+    return seconds * 1000 + microseconds // 1000
+
+
+def _refused(error: redis.exceptions.ResponseError) -> NoReturn:
+    if isinstance(error, redis.exceptions.MasterDownError):
+        raise CacheUnavailable("Redis cannot be asked: it is a replica without its primary") from error
+    raise CacheRefused(f"Redis refused: {error}") from error
+
+
+def _reason(error: Exception, timeout: float) -> str:
+    if isinstance(error, _TIMEOUTS):
+        return f"no answer within {timeout:g} s"
+    return type(error).__name__

@@ -1,0 +1,61 @@
+"""What writes have changed, told after their COMMIT to whoever keeps copies in this process."""
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.errors import OutcomeUnknown
+from scheduler_repo.types import SessionId
+
+
+class SessionListener(Protocol):
+    """Keeps copies of sessions, as a cache source does; neither method may raise."""
+
+    async def sessions_changed(self, session_ids: Collection[SessionId]) -> None:
+        """Give up the copies of these: a write that changed them was committed, and returns after this."""
+
+    def sessions_may_have_changed(self, session_ids: Collection[SessionId]) -> None:
+        """Give up the copies of these: whether the write was committed is not known, or will be any moment."""
+
+
+_listeners: "weakref.WeakKeyDictionary[ExtendedAsyncSAEngine, weakref.WeakSet[SessionListener]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def listen(engine: ExtendedAsyncSAEngine, listener: SessionListener) -> None:
+    """Have ``listener`` told of what is changed through ``engine``, for as long as somebody holds it."""
+    _listeners.setdefault(engine, weakref.WeakSet()).add(listener)
+
+
+def ignore(engine: ExtendedAsyncSAEngine, listener: SessionListener) -> None:
+    """Tell ``listener`` nothing more."""
+    if engine in _listeners:
+        _listeners[engine].discard(listener)
+
+
+@asynccontextmanager
+async def announced(engine: ExtendedAsyncSAEngine) -> AsyncIterator[set[SessionId]]:
+    """Collect in the set the sessions that a write changes, and tell the engine's listeners when it is over.
+
+    The block is all of the write, its COMMIT included. Without listeners nothing is done.
+    """
+    changed: set[SessionId] = set()
+    try:
+        yield changed
+    except BaseException as error:
+        # Cancelled, or cut off, at COMMIT: it may stand. After any other error it was rolled back.
+        if isinstance(error, OutcomeUnknown) or not isinstance(error, Exception):
+            for listener in _listeners_of(engine, changed):
+                listener.sessions_may_have_changed(changed)
+        raise
+    listeners = _listeners_of(engine, changed)
+    if listeners:
+        await asyncio.gather(*(listener.sessions_changed(changed) for listener in listeners))
+
+
+def _listeners_of(engine: ExtendedAsyncSAEngine, changed: set[SessionId]) -> tuple[SessionListener, ...]:
+    return tuple(_listeners.get(engine, ())) if changed else ()
