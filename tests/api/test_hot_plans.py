@@ -5,18 +5,28 @@ sends is then explained with the parameters that it was sent with.
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any, Final
+from uuid import uuid4
 
+import msgspec
 import pytest
 from asyncpg.connection import LoggedQuery
 
 from scheduler_repo.database.engine import create_engine, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
+from scheduler_repo.errors import LeaseHeld
+from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.finding import find_session
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.types import LeaseHolder, OperationId
 from tests.api.statement_table import CASES, fill_table
 from tests.api.world import World
 from tests.databases import OWNER, Database, DriverConnection
 from tests.scheduler.past_and_present import finish_sessions
+from tests.scheduler.small_cluster import OTHER_GROUP, session, session_id
 from tests.scheduler.test_tick_plans import sequential_scans
 
 fill_table()
@@ -73,7 +83,26 @@ class TestHotPlans:
             call = await case.prepare(world, BATCH)
             with driver.query_logger(note):
                 await call
+        await world.recover()
+        with driver.query_logger(note):
+            await self.rare_calls(world)
         return sent
+
+    async def rare_calls(self, world: World) -> None:
+        """What the table's calls do not send: leases, a write asked for again, an id in use."""
+        leases, sessions = LeaseDBSource(world.engine), SessionDBSource(world.engine)
+        lease = await leases.acquire_lease(OTHER_GROUP, LeaseHolder("one"), timedelta(seconds=30))
+        with pytest.raises(LeaseHeld):
+            await leases.acquire_lease(OTHER_GROUP, LeaseHolder("two"), timedelta(seconds=30))
+        await LifecycleDBSource(world.engine).sweep_pending_sessions(OTHER_GROUP, 1, lease)
+        number, other = world.numbers(2)
+        operation_id = OperationId(uuid4())
+        for _ in range(2):
+            await sessions.enqueue_sessions([session(number, 1)], operation_id)
+        taken = msgspec.structs.replace(session(other, 1), kernels=session(number, 1).kernels)
+        assert (await sessions.create_sessions([taken])).created == ()
+        async with world.engine.begin_readonly_session() as db_sess:
+            assert await find_session(db_sess, session_id(number)) is not None
 
     async def plan(self, driver: DriverConnection, text: str, values: tuple[object, ...]) -> dict[str, Any]:
         """The plan of a statement with these parameters."""
