@@ -9,7 +9,6 @@ from types import ModuleType
 import pytest
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.scheduling.lifecycle import UndispatchedSession
@@ -83,12 +82,11 @@ class TestReadme:
         assert ended == [1, 0]
         assert [kernel.agent_address for session in told for kernel in session.kernels] == ["10.0.0.1:6001"]
 
-    async def test_the_cache_of_the_readme_answers(self, migrated_database: Database) -> None:
+    async def test_the_cache_of_the_readme_answers(self, migrated_database: Database, redis_url: str) -> None:
         engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
         await _as_module(_example("fill")).fill(engine)
         look = _as_module(_example("cache")).look
-        with EmbeddedValkey() as valkey:
-            first, second = await look(engine, valkey.url, "batch"), await look(engine, valkey.url, "batch")
+        first, second = await look(engine, redis_url, "batch"), await look(engine, redis_url, "batch")
         await engine.dispose()
         # The second reader is given the first one's answer, of the same instant.
         assert len(second.pending_sessions) == 1

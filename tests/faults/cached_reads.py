@@ -1,5 +1,6 @@
 """A cache source between two proxies, and what passes through them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -7,8 +8,10 @@ from typing import Final
 
 import redis.asyncio as redis_asyncio
 
+from scheduler_repo.cache.client import ValkeyClient, create_redis
+from scheduler_repo.cache.outcomes import CacheOutcome
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome, SchedulerCacheSource, create_redis
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
@@ -18,6 +21,9 @@ from tests.faults.wire_proxy import WireProxy
 GROUP: Final = ScalingGroupName("gpu")
 OTHER_GROUP: Final = ScalingGroupName("other")
 KEY: Final = f"scheduler_repo:scheduling_data:{GROUP}"
+OTHER_KEY: Final = f"scheduler_repo:scheduling_data:{OTHER_GROUP}"
+# How long the breaker stays open, so that a test need not wait for it.
+RECOVERY: Final = 0.2
 
 
 class CachedReads:
@@ -61,6 +67,11 @@ class CachedReads:
         (outcome,) = self.source.outcomes - before
         return outcome, data, self._sql_proxy.statements - statements
 
+    async def recovered(self) -> None:
+        """Wait until the breaker is closed again."""
+        async with asyncio.timeout(5):
+            await self.source.client.recovered()
+
     async def seconds_of_read(self, max_staleness: float) -> float:
         """How long a read takes."""
         started = monotonic()
@@ -73,14 +84,14 @@ async def cached_reads(sql_proxy: WireProxy, cache_url: str, direct_url: str) ->
     """Reads by way of a SQL proxy and the cache at ``cache_url``."""
     engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=30.0))
     settings = CacheSettings(url=SecretUrl(cache_url))
-    redis = create_redis(settings)
+    client = ValkeyClient(create_redis(settings), timeout=settings.timeout, recovery=RECOVERY)
     direct = redis_asyncio.from_url(direct_url)
     db_source = SchedulerDBSource(engine)
-    source = SchedulerCacheSource(redis, db_source, timeout=settings.timeout, lifetime=settings.lifetime)
+    source = SchedulerCacheSource(client, db_source, lifetime=settings.lifetime)
     try:
         yield CachedReads(sql_proxy, db_source, source, direct)
         await source.drain()
     finally:
-        await redis.aclose()
+        await client.aclose()
         await direct.aclose()
         await engine.dispose()

@@ -56,15 +56,21 @@ def valkey() -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture
-async def redis_proxy(valkey: EmbeddedValkey) -> AsyncIterator[RedisProxy]:
+def cache_url(redis_url: str) -> str:
+    """The server behind the cache; tests that break theirs put one of their own in its place."""
+    return redis_url
+
+
+@pytest.fixture
+async def redis_proxy(cache_url: str) -> AsyncIterator[RedisProxy]:
     """A proxy before it."""
-    async with redis_proxied(valkey.socket_file) as running:
+    async with redis_proxied(cache_url) as running:
         yield running
 
 
 @pytest.fixture
 async def cached(
-    migrated_database: Database, valkey: EmbeddedValkey, redis_proxy: RedisProxy
+    migrated_database: Database, cache_url: str, redis_proxy: RedisProxy
 ) -> AsyncIterator[CachedReads]:
     """A cluster of two groups, read by way of both proxies."""
     await insert_all(migrated_database)
@@ -72,6 +78,6 @@ async def cached(
         await insert(driver, "scaling_groups", {"name": OTHER_GROUP})
     async with (
         proxied(migrated_database.url_as(SCHEDULER)) as sql_proxy,
-        cached_reads(sql_proxy, redis_proxy.url, valkey.url) as reads,
+        cached_reads(sql_proxy, redis_proxy.url, cache_url) as reads,
     ):
         yield reads

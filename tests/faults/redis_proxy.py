@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from redis.asyncio.connection import parse_url
+
 _SOCKET: Final = "redis.sock"
 _CUT_AFTER: Final = 40
 
@@ -18,25 +20,31 @@ class Mode(enum.Enum):
     FORWARD = "forward"
     SWALLOW = "swallow"  # taken, never answered
     CUT = "cut"  # answered, but for all after the first bytes
-    HOLD_SET = "hold set"  # a SET, and all after it, waits for ``deliver``, whoever still listens
+    # A SET or a script, and all after it, waits for ``deliver``, whoever still listens.
+    HOLD_SET = "hold set"
+    HOLD_SCRIPT = "hold script"
+
+
+_HELD: Final = {Mode.HOLD_SET: b"\r\nSET\r\n", Mode.HOLD_SCRIPT: b"\r\nEVAL\r\n"}
 
 
 class RedisProxy:
-    """Listens on a Unix socket and passes everything on to the server's, as its mode allows."""
+    """Listens on a Unix socket and passes everything on to the server, as its mode allows."""
 
-    def __init__(self, target: Path) -> None:
-        """Take the server's socket; see ``redis_proxied``."""
+    def __init__(self, target: str) -> None:
+        """Take the server's URL; see ``redis_proxied``."""
         self.mode = Mode.FORWARD
         self.deliver = asyncio.Event()
         self.held = asyncio.Event()
-        self._target = target
+        self.swallowed = asyncio.Event()
+        self._target = parse_url(target)
         self._folder = tempfile.TemporaryDirectory(prefix="redis-proxy-")
         self._links: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
         """Where clients connect to."""
-        return f"unix://{self._folder.name}/{_SOCKET}"
+        return f"unix://{self._folder.name}/{_SOCKET}?db={self._target.get('db', 0)}"
 
     async def open(self) -> asyncio.Server:
         """Start to listen."""
@@ -58,7 +66,7 @@ class RedisProxy:
             self._links[task] = to_client
             task.add_done_callback(self._links.pop)
         try:
-            from_server, to_server = await asyncio.open_unix_connection(self._target)
+            from_server, to_server = await self._connect()
         except OSError:
             to_client.transport.abort()
             return
@@ -66,8 +74,9 @@ class RedisProxy:
         try:
             while data := await from_client.read(65536):
                 if self.mode is Mode.SWALLOW:
+                    self.swallowed.set()
                     continue
-                if self.mode is Mode.HOLD_SET and b"\r\nSET\r\n" in data:
+                if self.mode in _HELD and _HELD[self.mode] in data:
                     self.held.set()
                     await self.deliver.wait()
                 to_server.write(data)
@@ -78,6 +87,11 @@ class RedisProxy:
             # The server closes when it has done all that it was sent.
             await asyncio.wait([answers])
             to_client.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if "path" in self._target:
+            return await asyncio.open_unix_connection(self._target["path"])
+        return await asyncio.open_connection(self._target["host"], self._target.get("port", 6379))
 
     async def _pass_answers(self, from_server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
@@ -93,8 +107,8 @@ class RedisProxy:
 
 
 @asynccontextmanager
-async def redis_proxied(target: Path) -> AsyncIterator[RedisProxy]:
-    """A proxy before a server's socket, closed at the end with all its connections."""
+async def redis_proxied(target: str) -> AsyncIterator[RedisProxy]:
+    """A proxy before the server of a URL, closed at the end with all its connections."""
     proxy = RedisProxy(target)
     listener = await proxy.open()
     try:

@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from scheduler_repo.cache.frame import DatabaseKey, Header, framed
+from scheduler_repo.cache.outcomes import CacheOutcome
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
-from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
 from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.encoding import encode_scheduling_data
+from scheduler_repo.scheduling.encoding import FORMAT_VERSION, encode_scheduling_data
 from scheduler_repo.scheduling.transforms import finish_in_slices
 from scheduler_repo.types import ScalingGroupName
 from tests.database.rows import insert, second_row
 from tests.databases import SCHEDULER, Database
-from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, CachedReads
+from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, OTHER_KEY, CachedReads
 from tests.faults.redis_proxy import Mode, RedisProxy
 
 LIFETIME_MS = 60_000
@@ -92,17 +93,19 @@ class TestFreshness:
         async with asyncio.timeout(5):
             while not await cached.redis.exists(KEY):
                 await cached.redis.ping()
+        await cached.recovered()
 
         assert await cached.redis.pttl(KEY) <= LIFETIME_MS - 1000
         assert (await cached.outcome(1.0))[0] is CacheOutcome.TOO_OLD
 
+    @pytest.mark.slow  # each look-up has its bound, which a busy machine exceeds
     async def test_hundred_readers_at_once(self, cached: CachedReads) -> None:
         stored = await cached.stored()
 
         answers = await asyncio.gather(*(cached.read(30) for _ in range(100)))
 
         assert answers == [stored] * 100
-        assert cached.source.outcomes == {CacheOutcome.HIT: 100}
+        assert cached.source.outcomes == {CacheOutcome.HIT: 1}
 
     async def test_hundred_readers_without_an_entry(self, cached: CachedReads) -> None:
         answers = await asyncio.gather(*(cached.read(30) for _ in range(100)))
@@ -120,9 +123,26 @@ class TestFreshness:
             await cached.read(30, ScalingGroupName("nowhere"))
 
 
-async def _replace(cached: CachedReads, data: SchedulingData) -> None:
+async def _replace(
+    cached: CachedReads,
+    data: SchedulingData,
+    key: str = KEY,
+    cache: str = "scheduling_data",
+    format_version: str = FORMAT_VERSION,
+) -> None:
     encoded = await finish_in_slices(encode_scheduling_data(data, LIFETIME_MS))
-    await cached.redis.set(KEY, encoded, px=LIFETIME_MS - 1)
+    database = DatabaseKey(data.database.system_identifier, data.database.database_oid)
+    entry = framed(Header(format_version, cache, key, database, 0), encoded)
+    await cached.redis.set(KEY, entry, px=LIFETIME_MS - 1)
+
+
+async def _other_key(cached: CachedReads) -> None:
+    await cached.stored(OTHER_GROUP)
+    assert await cached.redis.copy(OTHER_KEY, KEY, replace=True)
+
+
+async def _other_cache(cached: CachedReads) -> None:
+    await _replace(cached, await cached.stored(), cache="resource_totals")
 
 
 async def _other_group(cached: CachedReads) -> None:
@@ -140,12 +160,14 @@ async def _other_database(cached: CachedReads) -> None:
 
 
 async def _other_format(cached: CachedReads) -> None:
-    envelope = msgspec.msgpack.decode(await cached.entry(), type=list[object])
-    changed = msgspec.msgpack.encode(["0" * 16, *envelope[1:]])
-    await cached.redis.set(KEY, changed, keepttl=True)
+    await _replace(cached, await cached.stored(), format_version="0" * 16)
 
 
-async def _future_format(cached: CachedReads) -> None:
+async def _future_frame(cached: CachedReads) -> None:
+    await cached.redis.set(KEY, b"SRC\x02" + (await cached.entry())[4:], keepttl=True)
+
+
+async def _unframed(cached: CachedReads) -> None:
     await cached.redis.set(KEY, msgspec.msgpack.encode(["v2", {"unknown": None}]), keepttl=True)
 
 
@@ -179,11 +201,14 @@ class TestOddEntries:
     @pytest.mark.parametrize(
         ("make_odd", "expected"),
         [
-            (_other_group, CacheOutcome.OTHER_GROUP),
-            (_limited, CacheOutcome.OTHER_GROUP),
+            (_other_key, CacheOutcome.OTHER_KEY),
+            (_other_cache, CacheOutcome.OTHER_KEY),
+            (_other_group, CacheOutcome.OTHER_KEY),
+            (_limited, CacheOutcome.OTHER_KEY),
             (_other_database, CacheOutcome.OTHER_DATABASE),
             (_other_format, CacheOutcome.OTHER_FORMAT),
-            (_future_format, CacheOutcome.OTHER_FORMAT),
+            (_future_frame, CacheOutcome.OTHER_FORMAT),
+            (_unframed, CacheOutcome.UNREADABLE),
             (_truncated, CacheOutcome.UNREADABLE),
             (_random_bytes, CacheOutcome.UNREADABLE),
             (_empty, CacheOutcome.UNREADABLE),
@@ -211,6 +236,17 @@ class TestOddEntries:
         encoded = await cached.entry()
         for length in range(0, len(encoded), max(1, len(encoded) // 50)):
             await cached.redis.set(KEY, encoded[:length], px=LIFETIME_MS)
+
+            assert (await cached.outcome(30))[0] is CacheOutcome.UNREADABLE
+            await cached.source.drain()
+
+    async def test_every_flipped_bit_is_a_miss(self, cached: CachedReads) -> None:
+        await cached.stored()
+        encoded = bytearray(await cached.entry())
+        for position in range(4, len(encoded), max(1, len(encoded) // 50)):
+            damaged = encoded.copy()
+            damaged[position] ^= 1
+            await cached.redis.set(KEY, bytes(damaged), px=LIFETIME_MS)
 
             assert (await cached.outcome(30))[0] is CacheOutcome.UNREADABLE
             await cached.source.drain()

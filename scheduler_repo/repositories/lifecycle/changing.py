@@ -97,6 +97,7 @@ async def change_batch(write: OpenWrite, move: Move, changes: Sequence[SessionCh
     for change in changes:
         batch.judge(change)
     await batch.write(write.db_sess)
+    write.changed_sessions.update(batch.accepted)
     return TransitionResult(move.to_status, tuple(batch.accepted), tuple(batch.rejected), write.transaction_id)
 
 

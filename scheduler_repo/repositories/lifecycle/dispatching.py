@@ -53,6 +53,7 @@ async def dispatch_batch(
         [attempt.retry_count for attempt in attempts],
     )
     marked = {row[0] for row in rows}
+    write.changed_sessions.update(marked)
     wanted = dict.fromkeys(dispatch.session_id for dispatch in dispatches)
     return DispatchResult(
         tuple(session_id for session_id in wanted if session_id in marked),

@@ -63,6 +63,7 @@ async def reserve_batch(
     decisions = decide_reservations(reservations, state)
     if decisions.accepted:
         await _write(db_sess, scaling_group, decisions, victim_kernels)
+        write.changed_sessions.update(decisions.victims)
     return ReservationResult(
         tuple(reservation.session_id for reservation in decisions.accepted),
         tuple(decisions.rejected),

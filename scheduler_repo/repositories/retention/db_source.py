@@ -13,6 +13,7 @@ import msgspec
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.errors import OutcomeUnknown
+from scheduler_repo.repositories.changes import announced
 from scheduler_repo.resilience.layers import (
     BULK_DEADLINE,
     LayerType,
@@ -142,10 +143,11 @@ class RetentionDBSource:
     ) -> AsyncIterator[PurgeResult]:
         after: tuple[Optional[datetime], Optional[SessionId]] = (None, None)
         while True:
-            async with self._engine.begin_session() as db_sess:
+            async with announced(self._engine) as changed, self._engine.begin_session() as db_sess:
                 seen = await fetch_rows(db_sess, PURGE_CANDIDATES, cutoff, *after, batch_size)
                 locked = [row["session_id"] for row in seen if row["is_locked"]]
                 sessions, kernels = await _purge_locked(db_sess, locked, archive)
+                changed.update(locked)
             yield PurgeResult(
                 sessions=sessions,
                 kernels=kernels,

@@ -56,6 +56,7 @@ async def allocate_batch(
     decisions = decide(allocations, await locked_state(write.db_sess, scaling_group, sessions, agent_ids))
     if decisions.accepted:
         await _write(write.db_sess, decisions)
+        write.changed_sessions.update(allocation.session_id for allocation in decisions.accepted)
     return AllocationResult(
         tuple(allocation.session_id for allocation in decisions.accepted),
         tuple(decisions.rejected),

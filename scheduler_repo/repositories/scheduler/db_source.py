@@ -7,12 +7,14 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.database.collector import collector_relaxed
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.metrics.reads import observe_read
+from scheduler_repo.metrics.received import bytes_received
 from scheduler_repo.repositories.scheduler.allocating import allocate_batch
 from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
-from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, fetch_raw_scheduling_data
+from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, count_rows, fetch_raw_scheduling_data
 from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -66,8 +68,13 @@ class SchedulerDBSource:
         with collector_relaxed(enabled=self._relax_collector):
             started = perf_counter()
             async with self._engine.begin_readonly_session() as db_sess:
+                driver = driver_connection(db_sess)
+                before = bytes_received(driver)
                 raw = await fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
+                after = bytes_received(driver)
             fetched = perf_counter()
+            received = None if before is None or after is None else after - before
+            observe_read(scaling_group, count_rows(raw), received)
             steps = build_scheduling_data(raw)
             # The rows are gone with the last step, before the collector would look at all of them.
             del raw

@@ -89,3 +89,10 @@ async def fetch_raw_scheduling_data(
         owner_session_counts=await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids),
         owner_limits=await fetch_rows(db_sess, OWNER_LIMITS, *owner_ids),
     )
+
+
+def count_rows(raw: RawSchedulingData) -> int:
+    """Count the rows that the statements of one tick returned."""
+    answers = (getattr(raw, name) for name in raw.__struct_fields__)
+    # The snapshot and the group are one row each.
+    return 2 + sum(len(answer) for answer in answers if isinstance(answer, list))

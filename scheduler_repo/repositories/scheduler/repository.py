@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, check_staleness
+from scheduler_repo.cache.bounds import check_staleness
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind

@@ -79,7 +79,8 @@ class CircuitBreakerPolicy(Policy):
         )
         self._factory.add_listener(self._on_event)
         self._state = BreakerState.CLOSED
-        self._last_failure: Optional[Exception] = None
+        # Its text alone: an error holds on to all that its call had at hand.
+        self._last_failure = ""
         self._failures = 0
         self._probing: Optional[asyncio.Task[None]] = None
         self._closed = asyncio.Event()
@@ -122,7 +123,7 @@ class CircuitBreakerPolicy(Policy):
             await asyncio.wait([probing])
 
     async def _failed(self, error: Exception) -> None:
-        self._last_failure = error
+        self._last_failure = str(error)
         self._failures += 1
         try:
             async with await self._factory.get_breaker(self._args.name):

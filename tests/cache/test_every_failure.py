@@ -1,0 +1,264 @@
+"""Whatever happens to Redis or Valkey, a cached read gives the database's answer, in time, and is counted."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from statistics import median
+from typing import Final
+
+import msgspec
+import pytest
+import redis.asyncio as redis_asyncio
+
+from scheduler_repo.cache.frame import Opened, framed, opened
+from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.embedded import EmbeddedValkey
+from tests.cache.world import World
+from tests.faults.redis_proxy import Mode, RedisProxy
+
+_FIRST_DELAY: Final = 0.3
+_OPEN_DELAY: Final = 0.005
+_ROUNDS: Final = 21
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a failure is made of."""
+
+    valkey: EmbeddedValkey
+    proxy: RedisProxy
+    redis: redis_asyncio.Redis
+
+
+Failure = Callable[[Surroundings], Awaitable[None]]
+
+
+async def gone(at: Surroundings) -> None:
+    await asyncio.to_thread(at.valkey.stop)
+
+
+async def hung(at: Surroundings) -> None:
+    os.kill(at.valkey.pid, signal.SIGSTOP)
+
+
+async def black_holed(at: Surroundings) -> None:
+    at.proxy.mode = Mode.SWALLOW
+
+
+async def cut_short(at: Surroundings) -> None:
+    at.proxy.mode = Mode.CUT
+
+
+async def locked(at: Surroundings) -> None:
+    await at.redis.config_set("requirepass", "secret")
+    await at.redis.client_kill_filter(skipme=True)
+
+
+async def without_primary(at: Surroundings) -> None:
+    await at.redis.config_set("replica-serve-stale-data", "no")
+    await at.redis.replicaof("127.0.0.1", "1")
+
+
+async def out_of_memory(at: Surroundings) -> None:
+    await at.redis.flushall()
+    await at.redis.config_set("maxmemory", "1")
+
+
+async def read_only(at: Surroundings) -> None:
+    await at.redis.flushall()
+    await at.redis.replicaof("127.0.0.1", "1")
+
+
+async def flushed(at: Surroundings) -> None:
+    await at.redis.flushall()
+
+
+@asynccontextmanager
+async def failed(at: Surroundings, fail: Failure) -> AsyncIterator[None]:
+    """The failure, ended where the server could not be stopped otherwise."""
+    await fail(at)
+    try:
+        yield
+    finally:
+        if fail is hung:
+            os.kill(at.valkey.pid, signal.SIGCONT)
+        at.proxy.mode = Mode.FORWARD
+
+
+OPENING: Final[dict[Failure, CacheOutcome]] = dict.fromkeys(
+    (gone, hung, black_holed, cut_short, locked, without_primary), CacheOutcome.UNREACHABLE
+)
+REFUSING: Final[dict[Failure, CacheOutcome]] = dict.fromkeys(
+    (out_of_memory, read_only, flushed), CacheOutcome.ABSENT
+)
+
+Bytes = Callable[[Surroundings, str, str], Awaitable[None]]
+
+
+async def _reframed(at: Surroundings, key: str, **changes: object) -> None:
+    entry = await at.redis.get(key)
+    assert isinstance(entry, bytes)
+    found = opened(entry)
+    assert isinstance(found, Opened)
+    header = msgspec.structs.replace(found.header, **changes)
+    await at.redis.set(key, framed(header, bytes(found.value)), keepttl=True)
+
+
+async def other_version(at: Surroundings, key: str, _: str) -> None:
+    await _reframed(at, key, format_version="0" * 16)
+
+
+async def future_version(at: Surroundings, key: str, _: str) -> None:
+    entry = await at.redis.get(key)
+    assert isinstance(entry, bytes)
+    await at.redis.set(key, b"SRC\x02" + entry[4:], keepttl=True)
+
+
+async def other_key(at: Surroundings, key: str, other: str) -> None:
+    await at.redis.copy(other, key, replace=True)
+
+
+async def other_database(at: Surroundings, key: str, _: str) -> None:
+    entry = await at.redis.get(key)
+    assert isinstance(entry, bytes)
+    found = opened(entry)
+    assert isinstance(found, Opened)
+    database = msgspec.structs.replace(found.header.database, database_oid=1)
+    await _reframed(at, key, database=database)
+
+
+async def truncated(at: Surroundings, key: str, _: str) -> None:
+    entry = await at.redis.get(key)
+    assert isinstance(entry, bytes)
+    await at.redis.set(key, entry[: len(entry) // 2], keepttl=True)
+
+
+async def random_bytes(at: Surroundings, key: str, _: str) -> None:
+    await at.redis.set(key, os.urandom(500), keepttl=True)
+
+
+async def other_type(at: Surroundings, key: str, _: str) -> None:
+    await at.redis.delete(key)
+    await at.redis.rpush(key, b"one")
+
+
+class TestEveryFailure:
+    @pytest.fixture
+    async def at(
+        self, valkey: EmbeddedValkey, own_proxy: RedisProxy, own_redis: redis_asyncio.Redis
+    ) -> Surroundings:
+        """What to break."""
+        return Surroundings(valkey, own_proxy, own_redis)
+
+    @pytest.mark.parametrize(
+        ("fail", "expected"), (OPENING | REFUSING).items(), ids=lambda value: getattr(value, "__name__", "")
+    )
+    async def test_the_first_read_is_the_databases_answer_in_time(
+        self, failing: World, at: Surroundings, fail: Failure, expected: CacheOutcome
+    ) -> None:
+        # Given entries that the database has left behind
+        for each in failing.reads:
+            await each.stored()
+        usual = [median([await each.seconds_of_truth() for _ in range(5)]) for each in failing.reads]
+        await failing.change()
+        truths = [await each.truth() for each in failing.reads]
+        before = [each.counted(expected) for each in failing.reads]
+
+        # When the cache fails and each is read for the first time
+        async with failed(at, fail):
+            seconds = [await each.seconds() for each in failing.reads]
+            counted = [each.counted(expected) for each in failing.reads]
+            answers = [await each.read() for each in failing.reads]
+            for each in failing.reads:
+                await each.source.drain()
+
+        # Then it is the database's answer, not much later than without a cache, and counted
+        assert answers == truths
+        assert max(took - without for took, without in zip(seconds, usual, strict=True)) < _FIRST_DELAY
+        assert [after - earlier for after, earlier in zip(counted, before, strict=True)] == [1, 1, 1]
+
+    @pytest.mark.parametrize("fail", OPENING, ids=lambda value: value.__name__)
+    async def test_while_the_breaker_is_open_reads_are_as_fast_as_without_a_cache(
+        self, failing: World, at: Surroundings, fail: Failure
+    ) -> None:
+        # Given a cache that has failed
+        for each in failing.reads:
+            await each.stored()
+        async with failed(at, fail):
+            for each in failing.reads:
+                await each.stored()
+                each.source.outcomes.clear()
+
+            # When each is read with and without it, in turns
+            delays = []
+            for each in failing.reads:
+                turns = [(await each.seconds(), await each.seconds_of_truth()) for _ in range(_ROUNDS)]
+                delays.append(median(cached for cached, _ in turns) - median(direct for _, direct in turns))
+
+        # Then it makes no difference
+        assert max(delays) < _OPEN_DELAY
+        for each in failing.reads:
+            assert each.source.outcomes == {CacheOutcome.BREAKER_OPEN: _ROUNDS}
+
+    @pytest.mark.parametrize(
+        ("put", "expected"),
+        [
+            (other_version, CacheOutcome.OTHER_FORMAT),
+            (future_version, CacheOutcome.OTHER_FORMAT),
+            (other_key, CacheOutcome.OTHER_KEY),
+            (other_database, CacheOutcome.OTHER_DATABASE),
+            (truncated, CacheOutcome.UNREADABLE),
+            (random_bytes, CacheOutcome.UNREADABLE),
+            (other_type, CacheOutcome.UNREADABLE),
+        ],
+        ids=lambda value: getattr(value, "__name__", ""),
+    )
+    async def test_bytes_that_are_not_the_entry(
+        self, failing: World, at: Surroundings, put: Bytes, expected: CacheOutcome
+    ) -> None:
+        for each in failing.reads:
+            # Given odd bytes under the key
+            await each.stored()
+            await each.read_other()
+            usual = median([await each.seconds_of_truth() for _ in range(5)])
+            await put(at, each.key, each.other_key)
+            await failing.change()
+            before = each.counted(expected)
+
+            # When it is read
+            seconds = await each.seconds()
+            await each.source.drain()
+
+            # Then the database answers, and the odd bytes make room for an entry
+            assert each.counted(expected) - before == 1
+            assert seconds - usual < _FIRST_DELAY
+            assert await each.stored() == await each.truth()
+            each.source.outcomes.clear()
+            assert await each.read() == await each.truth()
+            assert each.source.outcomes == {CacheOutcome.HIT: 1}
+
+    @pytest.mark.parametrize("fail", [out_of_memory, read_only], ids=lambda value: value.__name__)
+    async def test_a_server_that_takes_no_writes_is_asked_on(
+        self, failing: World, at: Surroundings, fail: Failure
+    ) -> None:
+        # Given a server that refuses to store anything
+        await fail(at)
+        before = [each.stores("failed") for each in failing.reads]
+
+        # When each is read some times
+        for each in failing.reads:
+            for _ in range(3):
+                await each.stored()
+
+        # Then that is counted, and reads that find an entry would be answered by it
+        assert [
+            each.stores("failed") - earlier for each, earlier in zip(failing.reads, before, strict=True)
+        ] == [
+            3,
+            3,
+            3,
+        ]
+        for each in failing.reads:
+            assert each.source.outcomes == {CacheOutcome.ABSENT: 3}
+            assert not each.source.client.is_open
