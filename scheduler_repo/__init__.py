@@ -4,6 +4,15 @@ import importlib
 
 # What is exported, by the module that holds it.
 _EXPORTS: dict[str, tuple[str, ...]] = {
+    "scheduler_repo.cache.client": (
+        "ValkeyClient",
+        "create_redis",
+        "create_valkey_client",
+    ),
+    "scheduler_repo.cache.outcomes": (
+        "CacheName",
+        "CacheOutcome",
+    ),
     "scheduler_repo.database.engine": (
         "ExtendedAsyncSAEngine",
         "create_engine",
@@ -105,6 +114,10 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "scheduler_repo.repositories.resource_policy.repository": ("ResourcePolicyRepository",),
     "scheduler_repo.repositories.retention.db_source": ("RetentionDBSource",),
     "scheduler_repo.repositories.retention.repository": ("RetentionRepository",),
+    "scheduler_repo.repositories.scaling_group.cache_source": (
+        "ScalingGroupCacheSource",
+        "create_scaling_group_cache_source",
+    ),
     "scheduler_repo.repositories.scaling_group.db_source": ("ScalingGroupDBSource",),
     "scheduler_repo.repositories.scaling_group.filter": ("ScalingGroupFilter",),
     "scheduler_repo.repositories.scaling_group.repository": ("ScalingGroupRepository",),
@@ -114,6 +127,10 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     ),
     "scheduler_repo.repositories.scheduler.db_source": ("SchedulerDBSource",),
     "scheduler_repo.repositories.scheduler.repository": ("SchedulerRepository",),
+    "scheduler_repo.repositories.session.cache_source": (
+        "SessionCacheSource",
+        "create_session_cache_source",
+    ),
     "scheduler_repo.repositories.session.db_source": ("SessionDBSource",),
     "scheduler_repo.repositories.session.filtering": (
         "SessionFilter",
@@ -130,6 +147,11 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "scheduler_repo.resilience.operation": (
         "OperationKind",
         "current_operation",
+    ),
+    "scheduler_repo.resilience.policies.breaker": (
+        "BreakerArgs",
+        "BreakerState",
+        "CircuitBreakerPolicy",
     ),
     "scheduler_repo.resilience.policies.metrics": (
         "DomainType",

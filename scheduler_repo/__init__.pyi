@@ -1,5 +1,10 @@
 """What the package exports, for type checkers; at run time it is loaded when asked for."""
 
+from scheduler_repo.cache.client import ValkeyClient as ValkeyClient
+from scheduler_repo.cache.client import create_redis as create_redis
+from scheduler_repo.cache.client import create_valkey_client as create_valkey_client
+from scheduler_repo.cache.outcomes import CacheName as CacheName
+from scheduler_repo.cache.outcomes import CacheOutcome as CacheOutcome
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine as ExtendedAsyncSAEngine
 from scheduler_repo.database.engine import create_engine as create_engine
 from scheduler_repo.entities.agent import Agent as Agent
@@ -83,6 +88,12 @@ from scheduler_repo.repositories.resource_policy.repository import (
 )
 from scheduler_repo.repositories.retention.db_source import RetentionDBSource as RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository as RetentionRepository
+from scheduler_repo.repositories.scaling_group.cache_source import (
+    ScalingGroupCacheSource as ScalingGroupCacheSource,
+)
+from scheduler_repo.repositories.scaling_group.cache_source import (
+    create_scaling_group_cache_source as create_scaling_group_cache_source,
+)
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource as ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.filter import ScalingGroupFilter as ScalingGroupFilter
 from scheduler_repo.repositories.scaling_group.repository import (
@@ -92,6 +103,10 @@ from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSou
 from scheduler_repo.repositories.scheduler.cache_source import create_cache_source as create_cache_source
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource as SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository as SchedulerRepository
+from scheduler_repo.repositories.session.cache_source import SessionCacheSource as SessionCacheSource
+from scheduler_repo.repositories.session.cache_source import (
+    create_session_cache_source as create_session_cache_source,
+)
 from scheduler_repo.repositories.session.db_source import SessionDBSource as SessionDBSource
 from scheduler_repo.repositories.session.filtering import SessionFilter as SessionFilter
 from scheduler_repo.repositories.session.filtering import SessionOrder as SessionOrder
@@ -103,6 +118,9 @@ from scheduler_repo.resilience.layers import db_source_resilience as db_source_r
 from scheduler_repo.resilience.layers import repository_resilience as repository_resilience
 from scheduler_repo.resilience.operation import OperationKind as OperationKind
 from scheduler_repo.resilience.operation import current_operation as current_operation
+from scheduler_repo.resilience.policies.breaker import BreakerArgs as BreakerArgs
+from scheduler_repo.resilience.policies.breaker import BreakerState as BreakerState
+from scheduler_repo.resilience.policies.breaker import CircuitBreakerPolicy as CircuitBreakerPolicy
 from scheduler_repo.resilience.policies.metrics import DomainType as DomainType
 from scheduler_repo.resilience.policies.metrics import MetricArgs as MetricArgs
 from scheduler_repo.resilience.policies.metrics import MetricPolicy as MetricPolicy
@@ -132,8 +150,8 @@ from scheduler_repo.scheduling.allocation import SessionAllocation as SessionAll
 from scheduler_repo.scheduling.audit import AuditCheck as AuditCheck
 from scheduler_repo.scheduling.audit import AuditFinding as AuditFinding
 from scheduler_repo.scheduling.audit import AuditReport as AuditReport
-from scheduler_repo.scheduling.audit import RepairedCounter as RepairedCounter
 from scheduler_repo.scheduling.audit import RepairReport as RepairReport
+from scheduler_repo.scheduling.audit import RepairedCounter as RepairedCounter
 from scheduler_repo.scheduling.audit import UnrepairableCounter as UnrepairableCounter
 from scheduler_repo.scheduling.creation import CreationRejectionCode as CreationRejectionCode
 from scheduler_repo.scheduling.creation import RejectedSession as RejectedSession

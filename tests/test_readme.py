@@ -11,9 +11,13 @@ import pytest
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.filtering import SessionFilter
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.lifecycle import UndispatchedSession
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.specs import KernelSpec, SessionCreationSpec
+from scheduler_repo.types import ScalingGroupName, SessionStatus, SlotName
 from scheduler_repo.workload.synthetic import synthetic_queue
 from tests.databases import ADMIN, SCHEDULER, Database
 
@@ -109,6 +113,38 @@ class TestReadme:
             check=True,
         ).stdout
         assert part in command
+
+    async def test_the_service_of_the_readme_answers(self, migrated_database: Database, redis_url: str) -> None:
+        # Given the README's cluster, and a session like the one in it
+        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+        await _as_module(_example("fill")).fill(engine)
+        sessions = SessionRepository(SessionDBSource(engine))
+        (waiting,) = (await sessions.search_sessions(SessionFilter())).items
+        like = await sessions.get_session_by_id(waiting.session_id)
+        spec = SessionCreationSpec(
+            name="another",
+            scaling_group=like.scaling_group,
+            access_key=like.access_key,
+            user_id=like.user_id,
+            project_id=like.project_id,
+            domain_name=like.domain_name,
+            kernels=(KernelSpec(requested_slots={SlotName("cpu"): 1_000}),),
+        )
+        # When the README's service creates it
+        mine = await _as_module(_example("service")).serve(engine, redis_url, spec)
+        await engine.dispose()
+        # Then it finds both, the newest first, and its own as it made it
+        assert [each.session_id for each in mine] == [spec.session_id, waiting.session_id]
+        assert [each.status for each in mine] == [SessionStatus.CANCELLED, SessionStatus.PENDING]
+
+    async def test_the_policy_of_the_readme_knows_what_it_surrounds(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        # When
+        answer = await _as_module(_example("policy")).ask_agent("10.0.0.1")
+        # Then
+        assert answer == "10.0.0.1 is well"
+        assert capsys.readouterr().out == "asking the agent: ask_agent\n"
 
     def test_every_folder_of_the_map_exists(self) -> None:
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
