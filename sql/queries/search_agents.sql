@@ -1,5 +1,5 @@
 -- One page of the agents that a filter finds, by id.
--- Parameters, NULL where it is not asked: $1 scaling group, $2 statuses, $3 whether it is open for scheduling,
+-- Parameters: NULL where it is not asked; $1 scaling group, $2 statuses, $3 whether it is open for scheduling,
 --             $4 architecture, $5 how its id begins, $6 the last agent of the page before; $7 how many at most.
 -- Index: agents_scaling_group_idx or agents_pkey, in this order; agent_heartbeats_pkey, once per agent of the page, as
 -- a join may read the heartbeats of all pages before.

@@ -16,13 +16,15 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.errors import InvalidInput, StaleLeaseError
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.scheduling.agent_life import AgentReport, LostSessionAction
 from scheduler_repo.scheduling.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionRetry, SessionStart
 from scheduler_repo.scheduling.reservation import SessionReservation
-from scheduler_repo.types import AgentId, ScalingGroupName, SessionId
+from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionStatus
 from tests.databases import DriverConnection
 from tests.lease.conftest import ADA, AGENT, BOB, TTL
 from tests.lease.observation import all_rows, expire
@@ -42,6 +44,9 @@ ARGUMENTS: Final[dict[object, object]] = {
     Sequence[SessionReservation]: [
         SessionReservation(session_id(1), (KernelAllocation(kernel_id(1), AgentId(AGENT)),))
     ],
+    SessionId: session_id(0),
+    SessionStatus: SessionStatus.PREPARING,
+    bool: False,
     LostSessionAction: LostSessionAction.REQUEUE,
     Sequence[AgentId]: [AgentId(AGENT)],
     Sequence[AgentReport]: [AgentReport(AgentId(AGENT), {CPU: 20, MEM: 20})],
@@ -62,7 +67,9 @@ class LeasedWrite(NamedTuple):
 
     async def call(self, engine: ExtendedAsyncSAEngine, lease: Lease) -> object:
         """Call it with a lease, on a repository made as its users make it."""
-        db_source = get_type_hints(vars(self.repository)["__init__"])["db_source"]
+        # What a repository imports for type checkers only.
+        names = {source.__name__: source for source in (SessionCacheSource, ScalingGroupCacheSource)}
+        db_source = get_type_hints(vars(self.repository)["__init__"], localns=names)["db_source"]
         method: Callable[..., Awaitable[object]] = getattr(self.repository(db_source(engine)), self.name)
         hints = get_type_hints(getattr(self.repository, self.name))
         given = {}

@@ -17,6 +17,7 @@ from scheduler_repo.types import ScalingGroupName
 from tests.databases import ADMIN, SCHEDULER, Database, DriverConnection
 from tests.metrics.samples import sample
 
+IS_SLEEPING = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1"
 # Of 100 kB each: more than a socket takes at once.
 ROWS = 300
 
@@ -98,11 +99,16 @@ class TestBytesReceived:
         assert received == 5 + 11 + size + 14 + 6
 
     async def test_survives_a_cancel_and_the_end(self, migrated_database: Database) -> None:
-        async with migrated_database.driver_as(SCHEDULER) as driver:
-            # given
+        async with (
+            migrated_database.driver_as(SCHEDULER) as driver,
+            migrated_database.driver_as(SCHEDULER) as observer,
+        ):
+            # given a statement that the server is at: one that it has not begun it would not cancel
             bytes_received(driver)
             call = asyncio.create_task(driver.execute("SELECT pg_sleep(60)"))
-            await asyncio.sleep(0)
+            async with asyncio.timeout(20):
+                while not await observer.fetchval(IS_SLEEPING, driver.get_server_pid()):
+                    pass
             # when
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
