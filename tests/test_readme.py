@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
+import msgspec
 import pytest
 
-from scheduler_repo.database.engine import create_engine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
@@ -36,6 +38,22 @@ def _as_module(code: str) -> ModuleType:
     module = ModuleType("readme_example")
     exec(compile(code, "README.md", "exec"), module.__dict__)  # noqa: S102 - our own README
     return module
+
+
+async def _like_the_one_that_waits(engine: ExtendedAsyncSAEngine) -> SessionCreationSpec:
+    """Another session of the owner of the one that is in the queue."""
+    sessions = SessionRepository(SessionDBSource(engine))
+    (waiting,) = (await sessions.search_sessions(SessionFilter())).items
+    like = await sessions.get_session_by_id(waiting.session_id)
+    return SessionCreationSpec(
+        name="another",
+        scaling_group=like.scaling_group,
+        access_key=like.access_key,
+        user_id=like.user_id,
+        project_id=like.project_id,
+        domain_name=like.domain_name,
+        kernels=(KernelSpec(requested_slots={SlotName("cpu"): 1_000}),),
+    )
 
 
 class TestReadme:
@@ -118,24 +136,32 @@ class TestReadme:
         # Given the README's cluster, and a session like the one in it
         engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
         await _as_module(_example("fill")).fill(engine)
-        sessions = SessionRepository(SessionDBSource(engine))
-        (waiting,) = (await sessions.search_sessions(SessionFilter())).items
-        like = await sessions.get_session_by_id(waiting.session_id)
-        spec = SessionCreationSpec(
-            name="another",
-            scaling_group=like.scaling_group,
-            access_key=like.access_key,
-            user_id=like.user_id,
-            project_id=like.project_id,
-            domain_name=like.domain_name,
-            kernels=(KernelSpec(requested_slots={SlotName("cpu"): 1_000}),),
-        )
+        spec = await _like_the_one_that_waits(engine)
         # When the README's service creates it
         mine = await _as_module(_example("service")).serve(engine, redis_url, spec)
         await engine.dispose()
         # Then it finds both, the newest first, and its own as it made it
-        assert [each.session_id for each in mine] == [spec.session_id, waiting.session_id]
+        assert mine[0].session_id == spec.session_id
         assert [each.status for each in mine] == [SessionStatus.CANCELLED, SessionStatus.PENDING]
+
+    async def test_the_pool_of_the_readme_is_filled_and_opened(
+        self, migrated_database: Database, redis_url: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        # Given the README's cluster, and two sessions like the one in it, of which one names another group
+        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+        await _as_module(_example("fill")).fill(engine)
+        good = await _like_the_one_that_waits(engine)
+        bad = msgspec.structs.replace(good, session_id=uuid4(), scaling_group=ScalingGroupName("nope"))
+        example = _as_module(_example("pool"))
+        # When
+        await example.submit(engine, [bad, good])
+        totals = await example.open_to(engine, redis_url, good.scaling_group, good.access_key)
+        await engine.dispose()
+        # Then the good one is there, the other is said to be wrong
+        refused, created = capsys.readouterr().out.splitlines()
+        assert refused.startswith(f"{bad.session_id} SCALING_GROUP_UNKNOWN")
+        assert created == "another 1 0"
+        assert totals.agent_count == 1
 
     async def test_the_policy_of_the_readme_knows_what_it_surrounds(
         self, capsys: pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ _OWNER: Final = "scheduler_repo_owner"
 @click.group()
 @debug_option
 def db() -> None:
-    """Make, look at and check the schema of a database, and purge what is old.
+    """Make, check and purge a database.
 
     Run sql/roles.sql once per database as a superuser before the first upgrade, then these commands as the
     role scheduler_repo_owner; purge as scheduler_repo_scheduler.

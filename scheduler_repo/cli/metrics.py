@@ -8,7 +8,7 @@ from scheduler_repo.cli.options import debug_option
 @click.group()
 @debug_option
 def metrics() -> None:
-    """Get what shows the metrics that a scheduler, or a command with --metrics-port, serves."""
+    """Print a dashboard of the metrics."""
 
 
 @metrics.command()

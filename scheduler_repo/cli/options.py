@@ -54,6 +54,14 @@ class WholeNumber(click.IntRange):
             self.fail(f"{value!r} is not a whole number", param, ctx)
         return int(super().convert(number, param, ctx))
 
+    def _describe_range(self) -> str:
+        # What click shows behind the option; for one without bounds it would be "x<=None".
+        if self.min is None and self.max is None:
+            return "any"
+        if self.max is None:
+            return f"{self.min} or more"
+        return f"{self.min} to {self.max}"
+
 
 debug_option = click.option(
     "--debug",
