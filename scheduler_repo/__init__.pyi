@@ -150,8 +150,8 @@ from scheduler_repo.scheduling.allocation import SessionAllocation as SessionAll
 from scheduler_repo.scheduling.audit import AuditCheck as AuditCheck
 from scheduler_repo.scheduling.audit import AuditFinding as AuditFinding
 from scheduler_repo.scheduling.audit import AuditReport as AuditReport
-from scheduler_repo.scheduling.audit import RepairReport as RepairReport
 from scheduler_repo.scheduling.audit import RepairedCounter as RepairedCounter
+from scheduler_repo.scheduling.audit import RepairReport as RepairReport
 from scheduler_repo.scheduling.audit import UnrepairableCounter as UnrepairableCounter
 from scheduler_repo.scheduling.creation import CreationRejectionCode as CreationRejectionCode
 from scheduler_repo.scheduling.creation import RejectedSession as RejectedSession

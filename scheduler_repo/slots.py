@@ -5,6 +5,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Optional
 
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
+from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.types import SlotLimits, SlotName, SlotVector
 
 MAX_QUANTITY = 2**63 - 1
@@ -22,19 +23,21 @@ def checked_quantity(value: object, subject: str) -> int:
     """
     if type(value) is not int:
         raise InvalidQuantity(
-            f"{subject}: {value!r} is not a whole number of the slot's smallest unit; give an int"
+            f"{subject}: {quoted(value)} is not a whole number of the slot's smallest unit; give an int"
         )
     if value < 0:
-        raise InvalidQuantity(f"{subject}: {value} is negative; amounts start at 0")
+        raise InvalidQuantity(f"{subject}: {quoted(value)} is negative; amounts start at 0")
     if value > MAX_QUANTITY:
-        raise InvalidQuantity(f"{subject}: {value} is above 2^63 - 1, the largest amount that can be stored")
+        raise InvalidQuantity(
+            f"{subject}: {quoted(value)} is above 2^63 - 1, the largest amount that can be stored"
+        )
     return value
 
 
 def checked_int32(value: object, subject: str) -> int:
     """Return ``value`` if it is a whole number of 32 bits with sign; raises InvalidInput, which names it."""
     if type(value) is not int or not -(2**31) <= value < 2**31:
-        raise InvalidInput(f"{subject}: {value!r} is not a whole number of 32 bits")
+        raise InvalidInput(f"{subject}: {quoted(value)} is not a whole number of 32 bits")
     return value
 
 
@@ -47,15 +50,15 @@ def parse_quantity(text: str, units_per_whole: int, subject: str) -> int:
     try:
         amount = _EXACT.multiply(_EXACT.create_decimal(text), Decimal(units_per_whole))
     except InvalidOperation:
-        raise InvalidQuantity(f"{subject}: {text!r} is not a number") from None
+        raise InvalidQuantity(f"{subject}: {quoted(text)} is not a number") from None
     except (Inexact, Overflow):
-        raise InvalidQuantity(f"{subject}: {text!r} has more digits than any amount can have") from None
+        raise InvalidQuantity(f"{subject}: {quoted(text)} has more digits than any amount can have") from None
     if not amount.is_finite():
-        raise InvalidQuantity(f"{subject}: {text!r} is not a finite number")
+        raise InvalidQuantity(f"{subject}: {quoted(text)} is not a finite number")
     if amount.adjusted() > _MAX_EXPONENT:
-        raise InvalidQuantity(f"{subject}: {text!r} is above 2^63 - 1 smallest units")
+        raise InvalidQuantity(f"{subject}: {quoted(text)} is above 2^63 - 1 smallest units")
     if amount != amount.to_integral_value():
-        raise InvalidQuantity(f"{subject}: {text!r} is finer than the smallest unit, 1/{units_per_whole}")
+        raise InvalidQuantity(f"{subject}: {quoted(text)} is finer than the smallest unit, 1/{units_per_whole}")
     return checked_quantity(int(amount), subject)
 
 
@@ -75,13 +78,15 @@ def slot_vector(amounts: Mapping[SlotName, int], slot_names: Sequence[SlotName],
     """
     given: object = amounts
     if not isinstance(given, Mapping):
-        raise InvalidQuantity(f"{subject}: {given!r:.60} is no mapping of slot names to amounts")
+        raise InvalidQuantity(f"{subject}: {quoted(given)} is no mapping of slot names to amounts")
     for name, amount in amounts.items():
-        checked_quantity(amount, f"{subject}, slot {name}")
+        if type(amount) is not int or not 0 <= amount <= MAX_QUANTITY:
+            checked_quantity(amount, f"{subject}, slot {shortened(name)}")
     unknown = sorted(map(str, set(amounts).difference(slot_names)))
     if unknown:
         raise UnknownSlotType(
-            f"{subject}: unknown slot {', '.join(unknown)}; the cluster has {', '.join(slot_names) or 'none'}"
+            f"{subject}: unknown slot {shortened(', '.join(unknown))}; the cluster has "
+            f"{shortened(', '.join(slot_names)) or 'none'}"
         )
     return tuple(amounts.get(name, 0) for name in slot_names)
 

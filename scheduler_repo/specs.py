@@ -8,6 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -67,7 +68,7 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True):
             value, kind = getattr(self, name), _FIELD_KINDS[name]
             if not isinstance(value, kind) and not (value is None and name in _MAY_BE_NONE):
                 raise InvalidInput(
-                    f"{type(self).__name__}.{name} is {value!r:.60}, it must be a {kind.__name__}"
+                    f"{type(self).__name__}.{name} is {quoted(value)}, it must be a {kind.__name__}"
                 )
 
 

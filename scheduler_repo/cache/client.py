@@ -34,6 +34,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """
 
+# What the driver fails with on an answer of another shape than its command's.
+_UNPARSED: Final = (AttributeError, LookupError, TypeError, ValueError)
 _TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError)
 
 T = TypeVar("T")
@@ -131,9 +133,9 @@ class ValkeyClient:
         if catch_up in self._catching_up:
             self._catching_up.remove(catch_up)
 
-    async def remove_now(self, keys: Sequence[str]) -> None:
+    async def remove_now(self, keys: Sequence[str]) -> int:
         """Do ``remove`` though the breaker is open, from within ``catch_up``."""
-        await self._commands.remove(keys)
+        return await self._commands.remove(keys)
 
     async def recovered(self) -> None:
         """Wait until the breaker is closed."""
@@ -230,15 +232,29 @@ class _Commands:
         """Store an entry that ends at a time of the server's clock."""
         await self._bounded(lambda: self._redis.set(key, entry, pxat=ends_at_ms))
 
-    async def remove(self, keys: Sequence[str]) -> None:
-        """Remove up to ``MAX_KEYS`` entries, leases too."""
+    async def remove(self, keys: Sequence[str]) -> int:
+        """Remove up to ``MAX_KEYS`` entries, leases too; return the server's clock before (ms)."""
         pipeline = self._redis.pipeline(transaction=False)
+        pipeline.time()
         for start in range(0, len(keys), _KEYS_PER_COMMAND):
             pipeline.delete(*keys[start : start + _KEYS_PER_COMMAND])
-        for reply in await self._bounded(lambda: pipeline.execute(raise_on_error=False)):
+        clock, *removed = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        for reply in removed:
             _whole(reply)
+        return _milliseconds(clock)
 
     async def _bounded(self, command: Callable[[], Awaitable[T]]) -> T:
+        task = asyncio.current_task()
+        cancels = 0 if task is None else task.cancelling()
+        try:
+            return await self._translated(command)
+        finally:
+            # The driver loses a cancel that comes just as what it waits for ends (asyncio.wait_for before
+            # Python 3.12): the caller, or the deadline, has asked all the same.
+            if task is not None and task.cancelling() > cancels:
+                raise asyncio.CancelledError
+
+    async def _translated(self, command: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         asked, sent = loop.time(), None
         try:
@@ -247,6 +263,8 @@ class _Commands:
                 return await command()
         except redis.exceptions.ResponseError as error:
             _refused(error)
+        except _UNPARSED as error:
+            raise CacheRefused(f"Redis answered what the driver cannot read ({error}); is it Redis?") from error
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
             # Of a burst the last find the time used up by the others: that is not the server's.
             if isinstance(error, _TIMEOUTS) and (sent is None or sent - asked > self._timeout / 2):

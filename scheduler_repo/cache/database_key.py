@@ -7,6 +7,12 @@ from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
+from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.resilience.policies.retry import RetryPolicy
+from scheduler_repo.resilience.policies.timeout import TimeoutPolicy
+from scheduler_repo.resilience.resilience import Resilience
+
+_resilience = Resilience(policies=[TimeoutPolicy(), RetryPolicy()])
 
 
 class DatabaseKeyReader:
@@ -24,6 +30,7 @@ class DatabaseKeyReader:
             self._known = await self._flights.run(None, self._read)
         return self._known
 
+    @_resilience.apply(OperationKind.READ)
     async def _read(self) -> DatabaseKey:
         async with self._engine.begin_readonly_session() as db_sess:
             (row,) = await fetch_rows(db_sess, SNAPSHOT)

@@ -135,6 +135,8 @@ class InvalidatedCache(Generic[ValueT]):
         # An entry whose end was taken from it, or a server whose clock was set back.
         if not 0 <= clock_ms - header.taken_at_ms < self._lifetime_ms:
             return _LookedUp(CacheOutcome.TOO_OLD)
+        if header.taken_at_ms < self._invalidations.removed_at_ms(key):
+            return _LookedUp(CacheOutcome.INVALIDATED)
         try:
             return _LookedUp(CacheOutcome.HIT, self._decode(found.value))
         except UNREADABLE:
@@ -148,7 +150,8 @@ class InvalidatedCache(Generic[ValueT]):
                 header = Header(self._format_version, self._name, key, database, lease.clock_ms)
                 entry = framed(header, self._encode(value))
             filled = await self._client.fill(key, lease.token, entry, lease.clock_ms + self._lifetime_ms)
-        except SchedulerRepoError:
+        # A sum of more than 64 bits has no encoding; its lease stays, so that nobody else tries for a while.
+        except (SchedulerRepoError, OverflowError):
             self.counts.stored(StoreOutcome.FAILED)
         else:
             if value is not None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, takewhile
 from time import monotonic
 from typing import Final, Optional
 
@@ -21,7 +21,8 @@ class Invalidations:
 
     A key is doubted from the change on until the server has confirmed that its entry is gone, or the entry has
     ended by itself: a lifetime later, whatever became of Redis. What could not be removed is removed before the
-    client's breaker closes again.
+    client's breaker closes again. A server that crashed may come back with what it had removed: entries from
+    before a key's removal are not believed for as long as they can last.
     """
 
     def __init__(self, client: ValkeyClient, lifetime: float, on_failure: Callable[[int], None]) -> None:
@@ -33,11 +34,18 @@ class Invalidations:
         # Until when each is doubted, in the order of these times.
         self._doubted: dict[str, float] = {}
         self._all_doubted_until = 0.0
+        # Until when each may come back, in the order of these times, and the server's clock at its removal.
+        self._removed: dict[str, tuple[float, int]] = {}
         client.before_recovery(self._catch_up)
 
     def is_doubted(self, key: str) -> bool:
         """Whether an entry of this key must not be believed."""
         return max(self._doubted.get(key, 0.0), self._all_doubted_until) > monotonic()
+
+    def removed_at_ms(self, key: str) -> int:
+        """When, by the server's clock, this key was last removed; an entry from before may have come back."""
+        until, clock_ms = self._removed.get(key, (0.0, 0))
+        return clock_ms if until > monotonic() else 0
 
     def doubt(self, keys: Sequence[str]) -> float:
         """Doubt keys from now on; returns until when, which ``remove`` tells one change from the next by."""
@@ -57,11 +65,11 @@ class Invalidations:
         for start in range(0, len(keys), MAX_KEYS):
             some = keys[start : start + MAX_KEYS]
             try:
-                await self._client.remove(some)
+                clock_ms = await self._client.remove(some)
             except CacheUnavailable:
                 self._on_failure(len(some))
             else:
-                self._trust(some, doubted)
+                self._trust(some, doubted, clock_ms)
 
     async def remove_unsettled(self, keys: Sequence[str], doubted: float) -> None:
         """Remove what may still be changing: now, and again when the server has surely done with it."""
@@ -84,24 +92,27 @@ class Invalidations:
         while self._doubted:
             some = dict(islice(self._doubted.items(), MAX_KEYS))
             try:
-                await self._client.remove_now(tuple(some))
+                clock_ms = await self._client.remove_now(tuple(some))
             except CacheRefused:
                 # It answers again, if only to reads: here the keys stay doubted, elsewhere expiry ends them.
                 return
             for key, doubted in some.items():
-                self._trust((key,), doubted)
+                self._trust((key,), doubted, clock_ms)
 
-    def _trust(self, keys: Sequence[str], doubted: Optional[float]) -> None:
+    def _trust(self, keys: Sequence[str], doubted: Optional[float], clock_ms: int) -> None:
+        until = monotonic() + self._lifetime
         for key in keys:
             # Changed again meanwhile: the later change has its own removal.
-            if self._doubted.get(key) == doubted:
+            if doubted is not None and self._doubted.get(key) == doubted:
                 del self._doubted[key]
+                self._removed.pop(key, None)
+                self._removed[key] = (until, clock_ms)
+        # Of more than these the oldest are given up: it takes a crash, too, to bring them back.
+        for key in tuple(islice(self._removed, max(0, len(self._removed) - _MAX_DOUBTED))):
+            del self._removed[key]
 
     def _drop_ended(self, now: float) -> None:
-        ended = []
-        for key, until in self._doubted.items():
-            if until > now:
-                break
-            ended.append(key)
-        for key in ended:
+        for key in tuple(takewhile(lambda each: self._doubted[each] <= now, self._doubted)):
             del self._doubted[key]
+        for key in tuple(takewhile(lambda each: self._removed[each][0] <= now, self._removed)):
+            del self._removed[key]

@@ -61,6 +61,9 @@ class SingleFlight(Generic[ResultT]):
         def end(_: "asyncio.Task[ResultT]") -> None:
             self._tasks.discard(task)
             self._remove(key, flight)
+            # Who asked may be gone: an error is theirs, and of no concern to the loop.
+            if not task.cancelled():
+                task.exception()
 
         task.add_done_callback(end)
         return flight

@@ -331,6 +331,7 @@ async def _to_the_end(cleanup: Coroutine[None, None, None]) -> None:
             await asyncio.wait([task])
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
     if cancelled is not None:
-        raise cancelled
+        # Whatever became of the clean-up: a cancel, or a deadline, that is lost would let the caller go on.
+        raise cancelled from task.exception()
+    task.result()

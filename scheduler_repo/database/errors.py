@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from scheduler_repo import errors
 from scheduler_repo.errors import SchedulerRepoError
 
+# A detail repeats the values given, whole.
+_LONGEST_DETAIL = 300
 _POOLED_STATEMENT = (
     "a prepared statement went to another server connection; a pooler in transaction mode stands between, set "
     "SCHEDULER_REPO_POOLER (DatabaseSettings.pooler) to 'transaction'"
@@ -113,7 +115,7 @@ def _of_server(error: asyncpg.PostgresError) -> SchedulerRepoError:
     constraint = getattr(error, "constraint_name", None)
     if constraint in _BY_CONSTRAINT:
         kind, words = _BY_CONSTRAINT[constraint]
-        found = (getattr(error, "detail", None) or constraint).rstrip(".")
+        found = (getattr(error, "detail", None) or constraint).rstrip(".")[:_LONGEST_DETAIL]
         return kind(f"{words}: {found}; nothing was written")
     for prefix, kind, advice in _BY_SQLSTATE:
         if sqlstate.startswith(prefix):

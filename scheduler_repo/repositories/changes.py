@@ -54,7 +54,13 @@ async def announced(engine: ExtendedAsyncSAEngine) -> AsyncIterator[set[SessionI
         raise
     listeners = _listeners_of(engine, changed)
     if listeners:
-        await asyncio.gather(*(listener.sessions_changed(changed) for listener in listeners))
+        try:
+            await asyncio.gather(*(listener.sessions_changed(changed) for listener in listeners))
+        except asyncio.CancelledError:
+            # Some may not have begun to be told.
+            for listener in listeners:
+                listener.sessions_may_have_changed(changed)
+            raise
 
 
 def _listeners_of(engine: ExtendedAsyncSAEngine, changed: set[SessionId]) -> tuple[SessionListener, ...]:

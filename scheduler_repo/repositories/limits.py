@@ -5,6 +5,7 @@ from typing import Optional
 
 from scheduler_repo.database.bulk import array_text
 from scheduler_repo.errors import InvalidQuantity
+from scheduler_repo.quoting import quoted
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
 from scheduler_repo.types import SlotLimits, SlotName
 
@@ -13,7 +14,7 @@ def check_slot_limits(limits: Mapping[SlotName, Optional[int]], subject: str) ->
     """Raise InvalidQuantity for what is no mapping, or holds what is neither an amount nor None."""
     given: object = limits
     if not isinstance(given, Mapping):
-        raise InvalidQuantity(f"{subject}: {given!r:.60} is no mapping of slot names to limits")
+        raise InvalidQuantity(f"{subject}: {quoted(given)} is no mapping of slot names to limits")
     # Against its own names: which slots there are only the database knows.
     slot_limits(limits, tuple(limits), subject)
 

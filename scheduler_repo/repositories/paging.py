@@ -11,6 +11,8 @@ from typing import Final, Generic, NewType, Optional, TypeVar
 import msgspec
 
 from scheduler_repo.errors import InvalidCursor, InvalidLimit
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.writing import plain
 
 Cursor = NewType("Cursor", str)
 T = TypeVar("T")
@@ -32,7 +34,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 def check_limit(limit: object, largest: int = LARGEST_PAGE) -> None:
     """Raise InvalidLimit for what is no whole number from 1 to ``largest``."""
     if type(limit) is not int or not 1 <= limit <= largest:
-        raise InvalidLimit(f"limit {limit!r:.40} is out of range; give a whole number from 1 to {largest}")
+        raise InvalidLimit(f"limit {quoted(limit)} is out of range; give a whole number from 1 to {largest}")
 
 
 class CursorCodec(Generic[KeyT]):
@@ -42,7 +44,7 @@ class CursorCodec(Generic[KeyT]):
         """Take the search's name and the type of its sort key."""
         self._search = search
         self._decoder = msgspec.msgpack.Decoder(key_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
 
     def encode(self, question: msgspec.Struct, key: KeyT) -> Cursor:
         """Write a cursor behind ``key``; ``question`` is what the search was asked, save cursor and limit."""
@@ -62,7 +64,7 @@ class CursorCodec(Generic[KeyT]):
             return self._decoder.decode(encoded)
         except (ValueError, msgspec.MsgspecError):
             raise InvalidCursor(
-                f"cursor {cursor!a:.60} is not of this search: it was changed, or is of another filter or "
+                f"cursor {quoted(cursor)} is not of this search: it was changed, or is of another filter or "
                 "order; pass next_cursor of the page before on as it is, or None for the first page"
             ) from None
 

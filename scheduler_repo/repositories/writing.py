@@ -21,6 +21,7 @@ from scheduler_repo.errors import (
     OutcomeUnknown,
     StaleLeaseError,
 )
+from scheduler_repo.quoting import printable, quoted, shortened
 from scheduler_repo.repositories.changes import announced
 from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.scheduling.lease import Lease
@@ -48,6 +49,16 @@ class OpenWrite(msgspec.Struct, frozen=True):
     changed_sessions: set[SessionId]
 
 
+class _Done(msgspec.Struct, frozen=True, array_like=True):
+    """What is stored of a write: its result, and what caches are told again by whoever asks for that later."""
+
+    result: msgspec.Raw
+    changed_sessions: tuple[SessionId, ...]
+
+
+_decode_done = msgspec.msgpack.Decoder(_Done).decode
+
+
 class WriteKind(Generic[ResultT]):
     """One kind of write and the type of its result."""
 
@@ -55,7 +66,7 @@ class WriteKind(Generic[ResultT]):
         """Take the kind's name, which is stored, and what its result is decoded as."""
         self.name = name
         self._decoder = msgspec.msgpack.Decoder(result_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain)
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
 
     async def run(
         self,
@@ -80,12 +91,16 @@ class WriteKind(Generic[ResultT]):
             async with engine.begin_session() as db_sess:
                 claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
                 if not claimed:
-                    return await self._stored(db_sess, chosen, digest)
+                    done = await self._stored(db_sess, chosen, digest)
+                    # Whoever did it may have ended before it told any cache.
+                    changed_sessions.update(done.changed_sessions)
+                    return self._decoder.decode(done.result)
                 settled()
                 if lease is not None:
                     await _check(db_sess, lease)
                 result = await work(OpenWrite(db_sess, TransactionId(claimed[0][0]), changed_sessions))
-                await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(result))
+                done = _Done(msgspec.Raw(self._encoder.encode(result)), tuple(changed_sessions))
+                await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(done))
                 return result
 
         async with announced(engine) as changed_sessions:
@@ -94,7 +109,7 @@ class WriteKind(Generic[ResultT]):
             except OutcomeUnknown as lost:
                 return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
 
-    async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> ResultT:
+    async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> _Done:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
         if not rows:
             raise DatabaseError(
@@ -107,7 +122,7 @@ class WriteKind(Generic[ResultT]):
                 f"operation {operation_id} was {kind} with another request, and is now asked for as "
                 f"{self.name}; an id stands for one write, make a new one for another"
             )
-        return self._decoder.decode(result)
+        return _decode_done(result)
 
 
 def _chosen_id(given: Optional[OperationId]) -> OperationId:
@@ -166,8 +181,9 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
         state = "held until" if is_held else "expired at"
         found = f"it is now epoch {epoch} of {holder}, {state} {expires_at.isoformat()}"
     return StaleLeaseError(
-        f"the lease of scaling group {lease.scaling_group}, epoch {lease.epoch} of {lease.holder}, does not "
-        f"hold: {found}; nothing was written, acquire the lease again before deciding anew"
+        f"the lease of scaling group {shortened(lease.scaling_group)}, epoch {lease.epoch} of "
+        f"{shortened(lease.holder)}, does not hold: {found}; nothing was written, acquire the lease again "
+        "before deciding anew"
     )
 
 
@@ -185,33 +201,28 @@ def check_items(items: Iterable[object], kind: type) -> None:
     for item in items:
         if not isinstance(item, kind):
             found = type(item).__name__
-            raise InvalidInput(f"{item!r:.60} is a {found}; give a {kind.__name__} for each session")
+            raise InvalidInput(f"{quoted(item)} is a {found}; give a {kind.__name__} for each session")
 
 
 def check_ids(entity: str, ids: Iterable[object]) -> None:
     """Raise InvalidInput for the first id that is no UUID; ``entity`` says whose it is to be."""
     for given in ids:
         if not isinstance(given, UUID):
-            raise InvalidInput(f"{entity} id {given!r:.60} is a {type(given).__name__}, it must be a UUID")
+            raise InvalidInput(f"{entity} id {quoted(given)} is a {type(given).__name__}, it must be a UUID")
 
 
 def check_text(value: object, subject: str) -> None:
     """Raise InvalidInput for what is no text, or holds a NUL or a lone surrogate; ``subject`` is named."""
-    if not isinstance(value, str) or "\x00" in value or printable(value) != value:
+    if not isinstance(value, str) or "\x00" in value or not (value.isascii() or printable(value) == value):
         raise InvalidInput(
-            f"{subject} {value!a:.60} is no text that can be stored; leave out NUL and surrogates"
+            f"{subject} {quoted(value)} is no text that can be stored; leave out NUL and surrogates"
         )
-
-
-def printable(text: str) -> str:
-    """Write lone surrogates as escapes: they cannot be stored."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _digest(name: str, request: object) -> bytes:
     try:
         encoded = _request_encoder.encode((name, request))
-    except (OverflowError, TypeError, ValueError, msgspec.MsgspecError):
+    except (OverflowError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         # What cannot be encoded is refused later, by a check that names it.
         encoded = _text_of((name, request)).encode()
     return hashlib.blake2b(encoded, digest_size=16).digest()
@@ -220,13 +231,14 @@ def _digest(name: str, request: object) -> bytes:
 def _text_of(request: object) -> str:
     try:
         return repr(request)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
-            f"{error}; no number so large can be stored, none of the batch was written"
+            f"{error}; no number so large and nothing so deep can be stored, none of the batch was written"
         ) from error
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Encode what msgspec does not by itself; raises TypeError for what has no encoding."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str):  # of a class of its own, such as a name from numpy
@@ -234,4 +246,4 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no encoding")
 
 
-_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=_plain)
+_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)

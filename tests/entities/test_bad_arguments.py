@@ -1,6 +1,7 @@
 """What is malformed is refused before any query: here there is no server that could be asked."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -34,6 +35,8 @@ NO_TEXT: Final[Mapping[str, Any]] = {
     "nul": NUL,
     "surrogate": SURROGATE,
     "empty": "",
+    "large": 10**5_000,
+    "deep": functools.reduce(lambda inner, _: (inner,), range(3_000), cast("Any", ())),
 }
 NO_LIST: Final[Mapping[str, Any]] = {
     "none": None,
@@ -127,6 +130,15 @@ GROUPS: Final[Mapping[str, OfGroups]] = {
     "struct for a group": lambda groups: groups.create_scaling_groups([cast("Any", ("gpu", True))]),
     "timeout of a group": lambda groups: groups.create_scaling_groups(
         [ScalingGroupSpec(name=cast("Any", "gpu"), pending_timeout=timedelta())]
+    ),
+    "units of a slot type": lambda groups: groups.register_slot_types(
+        [SlotTypeSpec(name=cast("Any", "cpu"), units_per_whole=0)]
+    ),
+    "flag for units": lambda groups: groups.register_slot_types(
+        [SlotTypeSpec(name=cast("Any", "cpu"), units_per_whole=True)]
+    ),
+    "large units": lambda groups: groups.register_slot_types(
+        [SlotTypeSpec(name=cast("Any", "cpu"), units_per_whole=10**5_000)]
     ),
     "struct for a slot type": lambda groups: groups.register_slot_types([cast("Any", ("cpu", 1))]),
     "struct for a grant": lambda groups: groups.grant_scaling_groups([cast("Any", ("gpu", "USER", "x"))]),

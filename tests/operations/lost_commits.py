@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final, NamedTuple, Optional, Union
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import sqlalchemy as sa
@@ -215,7 +215,9 @@ class Lane:
     ) -> None:
         xid = (result.transaction_id or 0) & _XID_MASK
         stored = await observer.fetch(_OPERATION, xid, asked)
-        decoded = [msgspec.msgpack.decode(row["result"], type=type(result)) for row in stored]
+        # Beside the result are the sessions that were changed.
+        done = [msgspec.msgpack.decode(row["result"], type=tuple[msgspec.Raw, list[UUID]]) for row in stored]
+        decoded = [msgspec.msgpack.decode(encoded, type=type(result)) for encoded, _ in done]
         self.wrong[Wrong.UNSTORED] += decoded != [result]
         self.wrong[Wrong.UNSTORED] += asked not in (None, *(row["id"] for row in stored))
 

@@ -24,13 +24,13 @@ USER = UUID(int=1)
 QUOTA = QuotaSpec(scope=OwnerScope.USER, owner_id=str(USER))
 POLICY: Any = ResourcePolicySpec(name="small")  # type: ignore[arg-type]
 
-NO_TEXTS = (None, 5, b"lab", "a\x00b", "\ud800", USER)
-NO_UUIDS = (None, 5, str(USER), "")
+NO_TEXTS = ("", None, 5, b"lab", "a\x00b", "\ud800", USER, 10**5_000)
+NO_UUIDS = (None, 5, str(USER), "", 10**5_000)
 NO_LISTS = (None, 5, "text", {"a": 1}, iter(()))
-NO_AMOUNTS = (-1, 1.0, True, "1", 2**63, float("nan"))
+NO_AMOUNTS = (-1, 1.0, True, "1", 2**63, float("nan"), 10**5_000, -(10**5_000))
 NO_COUNTS = (-1, 1.0, True, "1", 2**31)
 NO_MAPPINGS = (None, [("cpu", 1)], 5, "cpu")
-NO_LIMITS = (0, -1, 1001, None, True, 1.0, "1")
+NO_LIMITS = (0, -1, 1001, None, True, 1.0, "1", 10**5_000)
 # An owner of a scope: no scope, or an id that the scope cannot have.
 NO_OWNERS = (
     *((scope, "key") for scope in (None, "USER", "user", "TENANT", 1)),
@@ -70,7 +70,7 @@ class Unreachable:
         for value in values:
             with pytest.raises(error) as refusal:
                 await ask(value)
-            assert str(refusal.value)
+            assert 0 < len(str(refusal.value).encode()) < 1_000
 
     async def test_the_server_is_not_there(self, nowhere: ExtendedAsyncSAEngine) -> None:
         with pytest.raises(DatabaseError):
@@ -117,7 +117,10 @@ class TestQuotaRepository(Unreachable):
         await self.refused(repository.set_quotas, changed("slot_limits", amounts), InvalidQuantity)
         await self.refused(repository.set_quotas, changed("slot_limits", NO_MAPPINGS), InvalidQuantity)
         await self.refused(repository.set_quotas, changed("max_concurrent_sessions", NO_COUNTS))
-        await self.refused(repository.set_quotas, changed("resource_policy", NO_TEXTS[1:]))
+        await self.refused(
+            repository.set_quotas,
+            changed("resource_policy", tuple(name for name in NO_TEXTS if name is not None)),
+        )
 
     async def test_pages(self, repository: QuotaRepository) -> None:
         scopes = ("USER", "TENANT", 1, [OwnerScope.USER])

@@ -146,6 +146,41 @@ class TestNestedCalls:
         with pytest.raises(DeadlineExceeded):
             await waiting(_SHORT)()
 
+    async def test_task_that_outlives_the_call_has_its_own(self) -> None:
+        # given
+        is_over = asyncio.Event()
+
+        async def later() -> None:
+            await is_over.wait()
+            await waiting(_SHORT)()
+
+        async def begin() -> "asyncio.Task[None]":
+            return asyncio.create_task(later())
+
+        # when
+        task = await bounded(_LONG).apply()(begin)()
+        is_over.set()
+        # then
+        with pytest.raises(DeadlineExceeded, match="wait took"):
+            async with asyncio.timeout(5):
+                await task
+
+    async def test_task_of_the_call_keeps_to_its_deadline(self) -> None:
+        # given
+        tasks: list[asyncio.Task[None]] = []
+
+        async def begin() -> None:
+            tasks.append(asyncio.create_task(waiting(_LONG)()))
+            await asyncio.Event().wait()
+
+        # when
+        with pytest.raises(DeadlineExceeded, match="begin took"):
+            await bounded(_SHORT).apply()(begin)()
+        # then
+        with pytest.raises(DeadlineExceeded, match=r"wait took .* 0\.02 s"):
+            async with asyncio.timeout(5):
+                await tasks[0]
+
     async def test_work_for_others_bounds_itself(self) -> None:
         # given
         async def outer() -> None:

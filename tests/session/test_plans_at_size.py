@@ -164,12 +164,12 @@ class TestPlansAtSize:
         self, engine: ExtendedAsyncSAEngine, name: str, order: SessionOrder
     ) -> None:
         # given
-        session_filter = SERVED[name]
+        wanted = SERVED[name]
         key = await self.deep_key(engine, order)
         plans = []
         for after in (None, key):
             # when
-            search = Search(session_filter, order, PAGE, after)
+            search = Search(wanted, order, PAGE, after)
             plans.append(await explained(engine, search.statement, *search.parameters))
         # then
         first, deep = plans
@@ -182,7 +182,7 @@ class TestPlansAtSize:
 
     @pytest.mark.parametrize("order", list(SessionOrder))
     @pytest.mark.parametrize(
-        "session_filter",
+        "wanted",
         [
             SessionFilter(user_id=RARE_USER),
             SessionFilter(domain_name=DomainName("rare")),
@@ -192,10 +192,10 @@ class TestPlansAtSize:
         ],
     )
     async def test_what_is_rare_is_found_without_a_walk_through_history(
-        self, engine: ExtendedAsyncSAEngine, session_filter: SessionFilter, order: SessionOrder
+        self, engine: ExtendedAsyncSAEngine, wanted: SessionFilter, order: SessionOrder
     ) -> None:
         # when
-        search = Search(session_filter, order, PAGE, None)
+        search = Search(wanted, order, PAGE, None)
         plan = await explained(engine, search.statement, *search.parameters)
         # then
         assert 0 < rows_read(plan) <= 2 * PAGE

@@ -10,6 +10,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSwitchResult
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.changing import AgentMove, lose_batch, move_batch, switch_batch
 from scheduler_repo.repositories.agent.filter import AgentFilter
 from scheduler_repo.repositories.agent.locking import check_agent_ids, storable_ids
@@ -105,7 +106,7 @@ class AgentDBSource:
 
         Costs two statements, on page 1,000 as on page 1.
         """
-        asked = AgentFilter() if wanted is None else checked_filter(wanted, AgentFilter)
+        asked = checked_filter(wanted, AgentFilter).in_one_spelling()
         check_limit(limit)
         after = None if cursor is None else _SEARCH_AGENTS.decode(asked, cursor)[0]
         async with self._engine.begin_readonly_session() as db_sess:
@@ -131,8 +132,7 @@ class AgentDBSource:
         Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and
         OutcomeUnknown. Costs six statements, whatever the number.
         """
-        for agent in checked_batch(agents, AgentSpec, "agents"):
-            _check_agent(agent)
+        check_agents(agents)
         if not agents:
             return
 
@@ -192,7 +192,7 @@ class AgentDBSource:
         given: object = to_status
         if not isinstance(given, AgentStatus) or given not in _ASKED_FOR:
             raise InvalidInput(
-                f"agents cannot be put to {given!r:.60}; give one of {', '.join(_ASKED_FOR)}, and see "
+                f"agents cannot be put to {quoted(given)}; give one of {', '.join(_ASKED_FOR)}, and see "
                 "mark_lost_agents() for LOST"
             )
         check_agent_ids(agent_ids)
@@ -256,7 +256,13 @@ class AgentDBSource:
 
 def _check_silence(longest_silence: object) -> None:
     if not isinstance(longest_silence, timedelta) or longest_silence <= timedelta():
-        raise InvalidInput(f"longest_silence is {longest_silence!r:.60}, it must be a timedelta above 0")
+        raise InvalidInput(f"longest_silence is {quoted(longest_silence)}, it must be a timedelta above 0")
+
+
+def check_agents(agents: object) -> None:
+    """Raise InvalidInput for what is no list of specs, or names what cannot be; asks nothing."""
+    for agent in checked_batch(agents, AgentSpec, "agents"):
+        _check_agent(agent)
 
 
 def _check_agent(agent: AgentSpec) -> None:
@@ -278,7 +284,6 @@ async def insert_agents(
     slot_rows: list[tuple[object, ...]] = []
     for agent in agents:
         subject = f"agent {agent.agent_id}"
-        _check_agent(agent)
         slot_vector(agent.capacity, slot_names, subject)
         agent_rows.append(
             (agent.agent_id, agent.scaling_group, agent.address, agent.architecture, agent.max_containers)

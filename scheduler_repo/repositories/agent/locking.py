@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.arguments import checked_sequence
 from scheduler_repo.repositories.scheduler.ledger import expect_rows
 from scheduler_repo.scheduling.agent_life import AgentRejectionCode, RejectedAgentTransition, ShrunkSlot
@@ -65,9 +66,9 @@ def check_agent_ids(agent_ids: object) -> None:
     """Raise InvalidInput for the first id that is no text, or for what is no list of ids."""
     for given in checked_sequence(agent_ids, "agent ids"):
         if not isinstance(given, str):
-            raise InvalidInput(f"agent id {given!r:.60} is a {type(given).__name__}, it must be a str")
+            raise InvalidInput(f"agent id {quoted(given)} is a {type(given).__name__}, it must be a str")
         if not is_text(given):
-            raise InvalidInput(f"agent id {given!r:.60} has half of a surrogate pair, it is no text")
+            raise InvalidInput(f"agent id {quoted(given)} has half of a surrogate pair, it is no text")
 
 
 def is_text(value: object) -> bool:

@@ -9,6 +9,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSlot
 from scheduler_repo.errors import AgentNotFound
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.filter import AgentFilter
 from scheduler_repo.types import AgentId, AgentStatus
 
@@ -75,7 +76,7 @@ def agent_infos(rows: AgentRows) -> tuple[AgentInfo, ...]:
 
 def no_such_agent(agent_id: AgentId) -> AgentNotFound:
     """Make the error for an agent that does not exist."""
-    return AgentNotFound(f"there is no agent {agent_id!r:.200}; correct the id or register the agent")
+    return AgentNotFound(f"there is no agent {quoted(agent_id, 200)}; correct the id or register the agent")
 
 
 def _info(row: "Record", slots: Mapping[AgentId, list[AgentSlot]]) -> AgentInfo:

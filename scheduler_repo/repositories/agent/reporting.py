@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional, Union
 
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.locking import (
     AgentChange,
     CapacityChange,
@@ -164,7 +165,7 @@ def _check(report: AgentReport, slot_names: Sequence[SlotName]) -> None:
     slot_vector(report.capacity, slot_names, subject)
     for name, text in (("address", report.address), ("architecture", report.architecture)):
         if text is not None and (not is_text(text) or not text or "\0" in text):
-            raise InvalidInput(f"{subject}: the {name} is {text!r:.60}, it must be a text")
+            raise InvalidInput(f"{subject}: the {name} is {quoted(text)}, it must be a text")
     if report.max_containers is not None:
         containers = f"{subject}, max_containers"
         try:
@@ -175,7 +176,7 @@ def _check(report: AgentReport, slot_names: Sequence[SlotName]) -> None:
 
 def _check_names(capacity: object, subject: str) -> None:
     if not isinstance(capacity, Mapping) or not all(map(is_text, capacity)):
-        raise InvalidInput(f"{subject}: the capacity is {capacity!r:.60}, it must be amounts by slot name")
+        raise InvalidInput(f"{subject}: the capacity is {quoted(capacity)}, it must be amounts by slot name")
 
 
 def _refused(agent: LockedAgent, code: AgentRejectionCode, error: InvalidInput) -> RejectedAgentTransition:

@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Optional, TypeVar
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.repositories.agent.db_source import insert_agents
-from scheduler_repo.repositories.owner.db_source import insert_owners
-from scheduler_repo.repositories.scaling_group.db_source import ensure_slot_types, insert_scaling_groups
-from scheduler_repo.repositories.session.creating import insert_sessions
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.agent.db_source import check_agents, insert_agents
+from scheduler_repo.repositories.owner.registering import check_owners, insert_owners
+from scheduler_repo.repositories.scaling_group.db_source import (
+    check_groups,
+    check_slot_types,
+    ensure_slot_types,
+    insert_scaling_groups,
+)
+from scheduler_repo.repositories.session.creating import check_sessions, insert_sessions
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -39,6 +46,14 @@ class ClusterDBSource:
 
         Raises what ``ClusterRepository.load_cluster`` does. Costs some statements per 2,000 agents or sessions.
         """
+        given: object = cluster
+        if not isinstance(given, ClusterSpec):
+            raise InvalidInput(f"{quoted(given)} is a {type(given).__name__}; give a ClusterSpec")
+        check_slot_types(cluster.slot_types)
+        check_groups(cluster.scaling_groups)
+        check_owners(cluster.owners)
+        check_agents(cluster.agents)
+        check_sessions(cluster.sessions)
 
         async def load(write: OpenWrite) -> None:
             db_sess = write.db_sess

@@ -8,10 +8,11 @@ import msgspec
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
+from scheduler_repo.repositories.arguments import check_name
+from scheduler_repo.repositories.filtering import check_time
 from scheduler_repo.repositories.history.transforms import agent_entry_of, session_entry_of
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.session.filtering import check_time
-from scheduler_repo.repositories.writing import check_ids, check_text
+from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
@@ -54,7 +55,7 @@ class HistoryDBSource:
 
         Costs one statement.
         """
-        check_text(agent_id, "agent id")
+        check_name(agent_id, "agent id")
         check_limit(limit)
         async with self._engine.begin_readonly_session() as db_sess:
             rows = await fetch_rows(db_sess, AGENT_HISTORY, agent_id, limit)

@@ -8,9 +8,10 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.kernel import Kernel
 from scheduler_repo.errors import KernelNotFound
+from scheduler_repo.repositories.arguments import check_name
 from scheduler_repo.repositories.kernel.transforms import kernel_of
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.writing import check_ids, check_text
+from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, KernelId, SessionId
@@ -72,7 +73,7 @@ class KernelDBSource:
 
         Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement.
         """
-        check_text(agent_id, "agent id")
+        check_name(agent_id, "agent id")
         check_limit(limit)
         question = _OnAgent(agent_id)
         after = None if cursor is None else _CURSORS.decode(question, cursor)[0]

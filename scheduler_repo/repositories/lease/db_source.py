@@ -7,6 +7,7 @@ from datetime import timedelta
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.writing import FIND_LEASE, stale_lease
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -98,4 +99,4 @@ class LeaseDBSource:
 
 def _check_holder(holder: object) -> None:
     if not isinstance(holder, str) or not holder:
-        raise InvalidInput(f"holder is {holder!r:.60}; give a name that no other process has")
+        raise InvalidInput(f"holder is {quoted(holder)}; give a name that no other process has")

@@ -14,10 +14,11 @@ from scheduler_repo.database.bulk import array_text
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
 from scheduler_repo.repositories.scheduler.ledger import GivenBack, change_agents, expect_rows, locked_ledger
 from scheduler_repo.repositories.scheduler.reading import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, check_ids, check_text, printable
+from scheduler_repo.repositories.writing import OpenWrite, check_ids, check_text
 from scheduler_repo.scheduling.feasibility import free_slots, slot_shortage
 from scheduler_repo.scheduling.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
 from scheduler_repo.scheduling.transforms import slot_types_by_index
@@ -110,14 +111,16 @@ def _check_words(move: Move, changes: Sequence[SessionChange]) -> None:
         subject = f"session {change.session_id}"
         for name, given in (("exit_codes", change.exit_codes), ("occupied_slots", change.occupied_slots)):
             if not isinstance(given, Mapping):
-                raise InvalidInput(f"{subject}: {name} is {given!r:.60}; give a mapping by kernel id")
+                raise InvalidInput(f"{subject}: {name} is {quoted(given)}; give a mapping by kernel id")
         check_ids(f"{subject}: kernel", chain(change.exit_codes, change.occupied_slots))
         if change.result not in (None, *SessionResult):
             raise InvalidInput(
-                f"{subject}: the result {change.result!r:.60} is none; give a SessionResult or None"
+                f"{subject}: the result {quoted(change.result)} is none; give a SessionResult or None"
             )
         if not isinstance(change.failed_agent_ids, tuple):
-            raise InvalidInput(f"{subject}: failed_agent_ids is {change.failed_agent_ids!r:.60}; give a tuple")
+            raise InvalidInput(
+                f"{subject}: failed_agent_ids is {quoted(change.failed_agent_ids)}; give a tuple"
+            )
         for agent_id in change.failed_agent_ids:
             check_text(agent_id, f"{subject}: agent id")
             if not agent_id:
@@ -208,7 +211,7 @@ class _Batch:
             change.session_id,
             TransitionRejectionCode.OTHER_ATTEMPT,
             self._statuses[change.session_id],
-            detail=f"attempt {change.retry_count!r:.60} was named, this is {now}",
+            detail=f"attempt {quoted(change.retry_count)} was named, this is {now}",
         )
 
     def _take(self, change: SessionChange) -> Optional[RejectedTransition]:

@@ -6,6 +6,7 @@ from typing import Optional, Union
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
 from scheduler_repo.repositories.lifecycle.recovering import recover_batch
@@ -179,9 +180,9 @@ class LifecycleDBSource:
         """Take up to ``limit`` sessions of a group off lost agents; costs at most 24 statements."""
         check_lease_group(lease, scaling_group)
         if not isinstance(action, LostSessionAction):
-            raise InvalidInput(f"action is {action!r:.60}, it must be a LostSessionAction")
+            raise InvalidInput(f"action is {quoted(action)}, it must be a LostSessionAction")
         if type(limit) is not int or not 0 < limit < 2**31:
-            raise InvalidInput(f"limit is {limit!r:.60}, it must be a whole number above 0 of 31 bits")
+            raise InvalidInput(f"limit is {quoted(limit)}, it must be a whole number above 0 of 31 bits")
         return await _RECOVER_LOST_SESSIONS.run(
             self._engine,
             lambda write: recover_batch(write, scaling_group, action, limit),
@@ -229,7 +230,7 @@ class LifecycleDBSource:
 
 def _check_limit(limit: object) -> None:
     if type(limit) is not int or not 1 <= limit < 2**63:
-        raise InvalidInput(f"limit is {limit!r:.60}; give a whole number of sessions, at least 1")
+        raise InvalidInput(f"limit is {quoted(limit)}; give a whole number of sessions, at least 1")
 
 
 def changes_of(sessions: Sequence[Union[SessionId, SessionAttempt]]) -> list[SessionChange]:

@@ -4,10 +4,11 @@ import re
 from typing import Final
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.writing import check_text
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.arguments import check_name
 from scheduler_repo.types import OwnerScope
 
-# As PostgreSQL writes it, and the quotas' CHECK wants it.
+# As PostgreSQL writes it, and the tables' CHECKs want it.
 _UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SCOPES_BY_ID: Final = (OwnerScope.USER, OwnerScope.PROJECT)
 
@@ -16,15 +17,14 @@ def check_scope(scope: object, refusal: type[InvalidInput] = InvalidInput) -> No
     """Raise ``refusal`` for what is no OwnerScope, a word included."""
     if not isinstance(scope, OwnerScope):
         words = ", ".join(f"OwnerScope.{known.name}" for known in OwnerScope)
-        raise refusal(f"scope {scope!r:.60} is a {type(scope).__name__}; give one of {words}")
+        raise refusal(f"scope {quoted(scope)} is a {type(scope).__name__}; give one of {words}")
 
 
 def check_owner_id(scope: object, owner_id: object) -> None:
     """Raise InvalidInput for an owner that cannot be: an unknown scope, or an id that the scope cannot have."""
     check_scope(scope)
-    check_text(owner_id, f"{scope} id")
+    check_name(owner_id, f"{scope} id")
     if scope in _SCOPES_BY_ID and not _UUID_TEXT.fullmatch(str(owner_id)):
         raise InvalidInput(
-            f"quota of {scope} {owner_id!a:.60}: the owner_id of a user or project is its UUID in lower case, "
-            "as text"
+            f"{scope} id {quoted(owner_id)}: a user or project is named by its UUID in lower case, as text"
         )

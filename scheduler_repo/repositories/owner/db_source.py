@@ -13,18 +13,17 @@ from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, ProjectInfo, UserInfo
 from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
-from scheduler_repo.repositories.arguments import check_flag, checked_sequence
+from scheduler_repo.quoting import shortened
+from scheduler_repo.repositories.arguments import check_flag, check_name, checked_sequence
 from scheduler_repo.repositories.owner.registering import check_owners, insert_owners
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_text
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
 from scheduler_repo.specs import OwnersSpec
 from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
-
-__all__ = ["OwnerDBSource", "insert_owners"]
 
 _REGISTER_OWNERS = WriteKind("register_owners", type(None))
 _SET_ACTIVE = WriteKind("set_owners_active", type(None))
@@ -133,7 +132,7 @@ class OwnerDBSource:
 
         Costs one statement.
         """
-        check_text(domain_name, "domain")
+        check_name(domain_name, "domain")
         statement = _PROJECT.where(ProjectRow.domain_name == domain_name)
         return await self._page(statement, ProjectInfo, _PROJECTS, domain_name, limit, cursor)
 
@@ -145,7 +144,7 @@ class OwnerDBSource:
 
         Costs one statement.
         """
-        check_text(domain_name, "domain")
+        check_name(domain_name, "domain")
         statement = _USER.where(UserRow.domain_name == domain_name)
         return await self._page(statement, UserInfo, _USERS, domain_name, limit, cursor)
 
@@ -164,7 +163,7 @@ class OwnerDBSource:
     ) -> None:
         """Mark domains, all or none; raises what the repository's does. Costs three statements."""
         for name in checked_sequence(names, "domains"):
-            check_text(name, "domain")
+            check_name(name, "domain")
         await self._set_active(DomainRow.name, names, is_active, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -189,11 +188,11 @@ class OwnerDBSource:
     ) -> None:
         """Mark keypairs, all or none; raises what the repository's does. Costs three statements."""
         for access_key in checked_sequence(access_keys, "access keys"):
-            check_text(access_key, "access key")
+            check_name(access_key, "access key")
         await self._set_active(KeypairRow.access_key, access_keys, is_active, operation_id)
 
     async def _find_domain(self, name: DomainName) -> Optional[DomainInfo]:
-        check_text(name, "domain")
+        check_name(name, "domain")
         return await self._one(_DOMAIN.where(DomainRow.name == name), DomainInfo)
 
     async def _find_project(self, project_id: ProjectId) -> Optional[ProjectInfo]:
@@ -205,7 +204,7 @@ class OwnerDBSource:
         return await self._one(_USER.where(UserRow.id == user_id), UserInfo)
 
     async def _find_keypair(self, access_key: AccessKey) -> Optional[KeypairInfo]:
-        check_text(access_key, "access key")
+        check_name(access_key, "access key")
         return await self._one(_KEYPAIR.where(KeypairRow.access_key == access_key), KeypairInfo)
 
     async def _one(self, statement: sa.Select[*tuple[Any, ...]], kind: type[InfoT]) -> Optional[InfoT]:
@@ -273,7 +272,9 @@ def active_statement(
 
 def no_such_owner(kind: str, owner_id: object) -> OwnerNotFound:
     """Make the error for an owner that does not exist."""
-    return OwnerNotFound(f"there is no {kind} {owner_id!s}; correct the id or name, or register it first")
+    return OwnerNotFound(
+        f"there is no {kind} {shortened(owner_id)}; correct the id or name, or register it first"
+    )
 
 
 def _existing(found: Optional[InfoT], kind: str, owner_id: object) -> InfoT:

@@ -6,11 +6,13 @@ from scheduler_repo.database.bulk import insert_missing
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.errors import InvalidInput, OwnerAlreadyExists
-from scheduler_repo.repositories.arguments import checked_batch
+from scheduler_repo.quoting import quoted, shortened
+from scheduler_repo.repositories.arguments import check_name, checked_batch
+from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.quota.columns import QUOTA_COLUMNS, check_quota, quota_row
-from scheduler_repo.repositories.quota.requiring import require_owners, require_policies
+from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.repositories.resource_policy.columns import POLICY_COLUMNS, check_policy, policy_row
-from scheduler_repo.repositories.writing import check_ids, check_text
+from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, QuotaSpec, ResourcePolicySpec, UserSpec
 from scheduler_repo.types import SlotName
 
@@ -20,7 +22,7 @@ DIFFERING_OWNERS = load_statement("differing_owners")
 def check_owners(owners: object) -> None:
     """Raise InvalidInput for a spec of owners that names or holds what cannot be; asks nothing."""
     if not isinstance(owners, OwnersSpec):
-        raise InvalidInput(f"{owners!r:.60} is a {type(owners).__name__}; give an OwnersSpec")
+        raise InvalidInput(f"{quoted(owners)} is a {type(owners).__name__}; give an OwnersSpec")
     checked_batch(owners.projects, ProjectSpec, "projects")
     checked_batch(owners.users, UserSpec, "users")
     checked_batch(owners.keypairs, KeypairSpec, "keypairs")
@@ -29,18 +31,18 @@ def check_owners(owners: object) -> None:
     for quota in checked_batch(owners.quotas, QuotaSpec, "quotas"):
         check_quota(quota)
     for domain in owners.domains:
-        check_text(domain, "domain")
+        check_name(domain, "domain")
     check_ids("project", [project.project_id for project in owners.projects])
     check_ids("user", [user.user_id for user in owners.users])
     check_ids("keypair's user", [keypair.user_id for keypair in owners.keypairs])
     for project in owners.projects:
-        check_text(project.name, "project name")
-        check_text(project.domain_name, "domain")
+        check_name(project.name, "project name")
+        check_name(project.domain_name, "domain")
     for user in owners.users:
-        check_text(user.name, "user name")
-        check_text(user.domain_name, "domain")
+        check_name(user.name, "user name")
+        check_name(user.domain_name, "domain")
     for keypair in owners.keypairs:
-        check_text(keypair.access_key, "access key")
+        check_name(keypair.access_key, "access key")
 
 
 async def insert_owners(db_sess: SASession, owners: OwnersSpec, slot_names: Sequence[SlotName]) -> None:
@@ -86,7 +88,8 @@ async def _refuse_differing(db_sess: SASession, owners: OwnersSpec) -> None:
         [keypair.user_id for keypair in owners.keypairs],
     )
     for kind, owner_id, name, domain_name, user_id, given_name, given_domain_name, given_user_id in rows:
-        found, given = f"{name!r} of domain {domain_name}", f"{given_name!r} of domain {given_domain_name}"
+        found = f"{quoted(name, 200)} of domain {shortened(domain_name)}"
+        given = f"{quoted(given_name, 200)} of domain {shortened(given_domain_name)}"
         if kind == "keypair":
             found, given = f"one of user {user_id}", f"one of user {given_user_id}"
         raise OwnerAlreadyExists(

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.arguments import checked_batch
+from scheduler_repo.repositories.arguments import check_name, checked_batch
 from scheduler_repo.repositories.limits import check_slot_limits, checked_count, slot_limits_text
 from scheduler_repo.repositories.owner.checking import check_owner_id
-from scheduler_repo.repositories.writing import check_text
 from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import SlotName
 
@@ -34,7 +33,7 @@ def check_quota(quota: QuotaSpec) -> None:
     check_owner_id(quota.scope, quota.owner_id)
     subject = _subject(quota)
     if quota.resource_policy is not None:
-        check_text(quota.resource_policy, f"{subject}, resource policy")
+        check_name(quota.resource_policy, f"{subject}, resource policy")
     check_slot_limits(quota.slot_limits, subject)
     checked_count(quota.max_concurrent_sessions, f"{subject}, max_concurrent_sessions")
 

@@ -16,11 +16,13 @@ from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaUsage
 from scheduler_repo.errors import InvalidFilter, QuotaNotFound
 from scheduler_repo.models.quota import QuotaRow
+from scheduler_repo.quoting import shortened
 from scheduler_repo.repositories.limits import read_slot_limits
 from scheduler_repo.repositories.owner.checking import check_owner_id, check_scope
+from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.quota.columns import check_quotas, quota_row
-from scheduler_repo.repositories.quota.requiring import require_owners, require_policies
+from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import OWNER_OCCUPANCY, OWNER_SESSION_COUNTS, SNAPSHOT
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind
@@ -69,7 +71,7 @@ class QuotaDBSource:
         found = await self._find(scope, owner_id)
         if found is None:
             raise QuotaNotFound(
-                f"{scope} {owner_id} has no quota, and is not limited by one; set_quotas makes one"
+                f"{scope} {shortened(owner_id)} has no quota, and is not limited by one; set_quotas makes one"
             )
         return found
 

@@ -1,18 +1,14 @@
-"""What a quota refers to must exist: its owner, and its policy."""
+"""The policies that quotas refer to must exist."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.errors import OwnerNotFound, ResourcePolicyNotFound
+from scheduler_repo.errors import ResourcePolicyNotFound
+from scheduler_repo.quoting import quoted
 from scheduler_repo.specs import QuotaSpec
-from scheduler_repo.types import OwnerScope, ResourcePolicyName
+from scheduler_repo.types import ResourcePolicyName
 
-if TYPE_CHECKING:
-    from asyncpg import Record
-
-QUOTA_OWNERS = load_statement("quota_owners")
 LOCK_RESOURCE_POLICIES = load_statement("lock_resource_policies")
 
 
@@ -28,24 +24,8 @@ async def require_policies(db_sess: SASession, quotas: Iterable[QuotaSpec]) -> N
             raise no_such_policy(name)
 
 
-async def require_owners(db_sess: SASession, owners: Sequence[tuple[OwnerScope, str]]) -> "list[Record]":
-    """Return the rows of quota_owners.sql, one per owner; raises OwnerNotFound. Costs one statement.
-
-    Owners are never deleted: what is found stays.
-    """
-    scopes = [scope.value for scope, _ in owners]
-    rows = await fetch_rows(db_sess, QUOTA_OWNERS, scopes, [owner_id for _, owner_id in owners])
-    for row in rows:
-        if not row["is_known"]:
-            raise OwnerNotFound(
-                f"there is no {row['scope']} {row['owner_id']!a:.100} that could have a quota; correct the "
-                "scope and id, or register the owner first; nothing was written"
-            )
-    return rows
-
-
 def no_such_policy(name: ResourcePolicyName) -> ResourcePolicyNotFound:
     """Make the error for a policy that does not exist."""
     return ResourcePolicyNotFound(
-        f"there is no resource policy {name!a:.100}; correct the name or create the policy"
+        f"there is no resource policy {quoted(name, 200)}; correct the name or create the policy"
     )

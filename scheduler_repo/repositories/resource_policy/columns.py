@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.arguments import checked_batch
+from scheduler_repo.repositories.arguments import check_name, checked_batch
 from scheduler_repo.repositories.limits import check_slot_limits, checked_count, slot_limits_text
-from scheduler_repo.repositories.writing import check_text
 from scheduler_repo.specs import ResourcePolicySpec
 from scheduler_repo.types import SlotName
 
@@ -29,7 +28,7 @@ def check_policies(policies: Sequence[ResourcePolicySpec]) -> None:
 
 def check_policy(policy: ResourcePolicySpec) -> None:
     """Raise InvalidInput or InvalidQuantity for a policy that cannot be; which slots there are is not known."""
-    check_text(policy.name, "resource policy")
+    check_name(policy.name, "resource policy")
     subject = _subject(policy)
     check_slot_limits(policy.slot_limits, subject)
     checked_count(policy.max_concurrent_sessions, f"{subject}, max_concurrent_sessions")

@@ -10,12 +10,13 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.resource_policy import ResourcePolicy
 from scheduler_repo.models.quota import ResourcePolicyRow
+from scheduler_repo.repositories.arguments import check_name
 from scheduler_repo.repositories.limits import read_slot_limits
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.quota.requiring import no_such_policy
 from scheduler_repo.repositories.resource_policy.columns import check_policies, policy_row
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_text
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.transforms import slot_types_by_index
@@ -114,7 +115,7 @@ class ResourcePolicyDBSource:
         )
 
     async def _find(self, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
-        check_text(name, "resource policy")
+        check_name(name, "resource policy")
         statement = sa.select(*_COLUMNS).where(ResourcePolicyRow.name == name)
         async with self._engine.begin_readonly_session() as db_sess:
             slot_types = await fetch_rows(db_sess, SLOT_TYPES)

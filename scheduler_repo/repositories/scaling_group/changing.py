@@ -8,6 +8,7 @@ import msgspec
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import ScalingGroup, ScalingGroupChanges
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.scaling_group.reading import group_infos
 from scheduler_repo.repositories.scheduler.reading import no_such_group
 from scheduler_repo.repositories.writing import OpenWrite
@@ -28,13 +29,13 @@ _MAY_BE_NONE = frozenset({"pending_timeout", "preemption_scope"})
 def check_changes(changes: object) -> None:
     """Raise InvalidInput for what are no changes of a group, or set an option to what it cannot be."""
     if not isinstance(changes, ScalingGroupChanges):
-        raise InvalidInput(f"{changes!r:.60} is a {type(changes).__name__}; give ScalingGroupChanges")
+        raise InvalidInput(f"{quoted(changes)} is a {type(changes).__name__}; give ScalingGroupChanges")
     for name, value in msgspec.structs.asdict(changes).items():
         if value is msgspec.UNSET or (value is None and name in _MAY_BE_NONE):
             continue
         if not isinstance(value, _KINDS[name]):
             raise InvalidInput(
-                f"ScalingGroupChanges.{name} is {value!r:.60}, it must be a {_KINDS[name].__name__}"
+                f"ScalingGroupChanges.{name} is {quoted(value)}, it must be a {_KINDS[name].__name__}"
             )
     check_times(
         "ScalingGroupChanges",

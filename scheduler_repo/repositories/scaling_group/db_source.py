@@ -12,7 +12,7 @@ from scheduler_repo.entities.scaling_group import (
     ScalingGroupChanges,
     ScalingGroupGrant,
 )
-from scheduler_repo.errors import InvalidInput
+from scheduler_repo.errors import InvalidInput, InvalidQuantity
 from scheduler_repo.repositories.arguments import check_name, checked_batch
 from scheduler_repo.repositories.filtering import checked_filter
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
@@ -104,7 +104,7 @@ class ScalingGroupDBSource:
 
         Costs one statement, on page 1,000 as on page 1.
         """
-        asked = ScalingGroupFilter() if wanted is None else checked_filter(wanted, ScalingGroupFilter)
+        asked = checked_filter(wanted, ScalingGroupFilter).in_one_spelling()
         check_limit(limit)
         after = None if cursor is None else _SEARCH_SCALING_GROUPS.decode(asked, cursor)[0]
         async with self._engine.begin_readonly_session() as db_sess:
@@ -222,9 +222,7 @@ class ScalingGroupDBSource:
 
         Raises ScalingGroupAlreadyExists, OperationMismatch and OutcomeUnknown. Costs three statements.
         """
-        for group in checked_batch(groups, ScalingGroupSpec, "scaling groups"):
-            check_name(group.name, "a scaling group's name")
-            check_times(f"scaling group {group.name}", group.pending_timeout, group.preemption_min_runtime)
+        check_groups(groups)
         await _CREATE_SCALING_GROUPS.run(
             self._engine,
             lambda write: insert_scaling_groups(write.db_sess, groups),
@@ -241,15 +239,30 @@ class ScalingGroupDBSource:
         Raises InvalidInput if one exists with other units, OperationMismatch and OutcomeUnknown. Costs at most
         six statements.
         """
-        for slot_type in checked_batch(slot_types, SlotTypeSpec, "slot types"):
-            check_name(slot_type.name, "a slot type's name")
-            check_text(slot_type.display_unit, f"slot {slot_type.name}, display_unit")
+        check_slot_types(slot_types)
         return await _REGISTER_SLOT_TYPES.run(
             self._engine,
             lambda write: ensure_slot_types(write.db_sess, slot_types),
             request=slot_types,
             operation_id=operation_id,
         )
+
+
+def check_groups(groups: object) -> None:
+    """Raise InvalidInput for what is no list of specs, or names or holds what cannot be; asks nothing."""
+    for group in checked_batch(groups, ScalingGroupSpec, "scaling groups"):
+        check_name(group.name, "a scaling group's name")
+        check_times(f"scaling group {group.name}", group.pending_timeout, group.preemption_min_runtime)
+
+
+def check_slot_types(slot_types: object) -> None:
+    """Raise InvalidInput for what is no list of specs, or names or holds what cannot be; asks nothing."""
+    for slot_type in checked_batch(slot_types, SlotTypeSpec, "slot types"):
+        check_name(slot_type.name, "a slot type's name")
+        check_text(slot_type.display_unit, f"slot {slot_type.name}, display_unit")
+        units = f"slot {slot_type.name}, units_per_whole"
+        if not checked_quantity(slot_type.units_per_whole, units):
+            raise InvalidQuantity(f"{units} is 0; give 1 or more")
 
 
 async def insert_scaling_groups(db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:
@@ -289,7 +302,7 @@ async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpe
         (
             slot_type.name,
             index,
-            checked_quantity(slot_type.units_per_whole, f"slot {slot_type.name}, units_per_whole"),
+            slot_type.units_per_whole,
             slot_type.display_unit,
         )
         for index, slot_type in enumerate(missing.values(), start=next_index)

@@ -1,14 +1,14 @@
 """The statements that let owners use groups that are not public, or no more."""
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import ScalingGroupGrant
-from scheduler_repo.errors import InvalidInput, OwnerNotFound
 from scheduler_repo.repositories.arguments import check_name, checked_batch
+from scheduler_repo.repositories.owner.checking import check_owner_id
+from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.scheduler.reading import no_such_group
 from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.types import OwnerScope, ScalingGroupName
@@ -18,27 +18,15 @@ if TYPE_CHECKING:
 
 SCALING_GROUP_GRANTS = load_statement("scaling_group_grants")
 LOCK_SCALING_GROUPS = load_statement("lock_scaling_groups")
-MISSING_OWNERS = load_statement("missing_owners")
 GRANT_SCALING_GROUPS = load_statement("grant_scaling_groups")
 REVOKE_SCALING_GROUPS = load_statement("revoke_scaling_groups")
-
-# As PostgreSQL writes it, and the table's CHECK wants it.
-_UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SCOPES_BY_ID: Final = (OwnerScope.USER, OwnerScope.PROJECT)
 
 
 def check_grants(grants: object) -> None:
     """Raise InvalidInput for what is no list of grants, or names what cannot be a group or an owner."""
     for grant in checked_batch(grants, ScalingGroupGrant, "grants"):
         check_name(grant.scaling_group, "a grant's scaling group")
-        if not isinstance(grant.scope, OwnerScope):
-            raise InvalidInput(f"a grant's scope is {grant.scope!r:.60}, it must be an OwnerScope")
-        subject = f"{grant.scope} of a grant"
-        check_name(grant.owner_id, subject)
-        if grant.scope in _SCOPES_BY_ID and not _UUID_TEXT.fullmatch(grant.owner_id):
-            raise InvalidInput(
-                f"{subject}: the owner_id is {grant.owner_id!a:.60}, it must be a UUID in lower case, as text"
-            )
+        check_owner_id(grant.scope, grant.owner_id)
 
 
 async def fetch_grants(db_sess: SASession, scaling_group: ScalingGroupName) -> "list[Record]":
@@ -64,15 +52,8 @@ async def grant_batch(write: OpenWrite, grants: Sequence[ScalingGroupGrant]) -> 
     Raises ScalingGroupNotFound and OwnerNotFound.
     """
     await _lock_groups(write.db_sess, grants)
-    columns = _columns(grants)
-    missing = await fetch_rows(write.db_sess, MISSING_OWNERS, *columns[1:])
-    if missing:
-        scope, owner_id = missing[0]
-        raise OwnerNotFound(
-            f"there is no {scope} {owner_id!a:.100} to grant a group to; correct scope and id, or register the "
-            "owner first; nothing was written"
-        )
-    return _in_order(grants, await fetch_rows(write.db_sess, GRANT_SCALING_GROUPS, *columns))
+    await require_owners(write.db_sess, [(grant.scope, grant.owner_id) for grant in grants])
+    return _in_order(grants, await fetch_rows(write.db_sess, GRANT_SCALING_GROUPS, *_columns(grants)))
 
 
 async def revoke_batch(write: OpenWrite, grants: Sequence[ScalingGroupGrant]) -> tuple[ScalingGroupGrant, ...]:

@@ -7,6 +7,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import ResourceTotals, ScalingGroup
 from scheduler_repo.errors import OwnerNotFound
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.scaling_group.filter import ScalingGroupFilter
 from scheduler_repo.repositories.scheduler.reading import no_such_group
 from scheduler_repo.types import AccessKey, PreemptionScope, ProjectId, ScalingGroupName
@@ -56,7 +57,7 @@ async def fetch_usable_groups(
     users = await fetch_rows(db_sess, GROUP_USER, access_key, project_id)
     if not users:
         raise OwnerNotFound(
-            f"there is no access key {access_key!a:.100}; correct the key or register its owner"
+            f"there is no access key {quoted(access_key, 200)}; correct the key or register its owner"
         )
     user_id, domain_name, is_active, project_is_active = users[0]
     if project_id is not None and project_is_active is None:

@@ -5,6 +5,7 @@ from typing import Optional
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.errors import ScalingGroupNotFound
+from scheduler_repo.quoting import quoted
 from scheduler_repo.scheduling.raw import RawSchedulingData
 from scheduler_repo.scheduling.transforms import finish_in_slices, pending_owners
 from scheduler_repo.types import ScalingGroupName
@@ -45,7 +46,7 @@ TICK_STATEMENTS: tuple[Statement, ...] = (
 def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
     """Make the error for a group that does not exist."""
     return ScalingGroupNotFound(
-        f"there is no scaling group {scaling_group!r}; correct the name or create the group"
+        f"there is no scaling group {quoted(scaling_group)}; correct the name or create the group"
     )
 
 

@@ -9,6 +9,8 @@ from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.session import SessionInfo
+from scheduler_repo.quoting import printable, quoted
+from scheduler_repo.repositories.arguments import checked_batch
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
 from scheduler_repo.repositories.session.rows import (
@@ -26,8 +28,9 @@ from scheduler_repo.repositories.session.rows import (
     refuse,
     requested_slots,
     session_of,
+    subject_of,
 )
-from scheduler_repo.repositories.writing import printable
+from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.scheduling.creation import CreationRejectionCode, RejectedSession
 from scheduler_repo.scheduling.feasibility import total_slots
 from scheduler_repo.scheduling.transforms import slot_types_by_index
@@ -67,6 +70,22 @@ class CreatedBatch(NamedTuple):
                 requested_slots(row) for row in self.kernel_rows if session_of(row) == session.session_id
             ),
         )
+
+
+def check_answerable(sessions: object) -> None:
+    """Raise InvalidInput for what is no list of specs, or has an id by which no answer could name it."""
+    specs = checked_batch(sessions, SessionCreationSpec, "sessions")
+    check_ids("session", [spec.session_id for spec in specs])
+
+
+def check_sessions(sessions: Sequence[SessionCreationSpec]) -> None:
+    """Raise InvalidInput for what is no list of specs, or names what cannot be; asks nothing."""
+    check_answerable(sessions)
+    try:
+        for session in sessions:
+            check_storable(session)
+    except Refused as refused:
+        raise refused.rejection.to_error() from None
 
 
 async def insert_sessions(
@@ -142,7 +161,7 @@ class _Names(NamedTuple):
             refuse(
                 session,
                 CreationRejectionCode.DUPLICATE,
-                f"session {session.name} ({session.session_id}): its id, or one of its kernels', is there "
+                f"{subject_of(session)}: its id, or one of its kernels', is there "
                 "before in the batch; name each once",
             )
         self.session_ids.add(session.session_id)
@@ -159,18 +178,19 @@ class _References(NamedTuple):
 
     def check(self, session: SessionCreationSpec) -> None:
         """Raise Refused for what the session names and is not there."""
-        subject = f"session {session.name} ({session.session_id})"
+        subject = subject_of(session)
         if session.scaling_group not in self.scaling_groups:
             refuse(
                 session,
                 CreationRejectionCode.SCALING_GROUP_UNKNOWN,
-                f"{subject}: there is no scaling group {session.scaling_group!r}; correct it or create one",
+                f"{subject}: there is no scaling group {quoted(session.scaling_group)}; correct it or create "
+                "one",
             )
         if (session.access_key, session.user_id) not in self.key_owners:
             refuse(
                 session,
                 CreationRejectionCode.OWNER_UNKNOWN,
-                f"{subject}: access key {session.access_key!r} does not exist, or is not of user "
+                f"{subject}: access key {quoted(session.access_key)} does not exist, or is not of user "
                 f"{session.user_id}; correct either, or register the keypair",
             )
         if (session.project_id, session.domain_name) not in self.project_homes:
@@ -178,7 +198,7 @@ class _References(NamedTuple):
                 session,
                 CreationRejectionCode.OWNER_UNKNOWN,
                 f"{subject}: project {session.project_id} does not exist, or is not of domain "
-                f"{session.domain_name!r}; correct either, or register the project",
+                f"{quoted(session.domain_name)}; correct either, or register the project",
             )
         for mount in session.mounts:
             if mount.vfolder_id not in self.vfolders:
@@ -245,7 +265,7 @@ async def _copy_the_rest(db_sess: SASession, rows: SessionRows, session_ids: Seq
 def _already_there(session: SessionCreationSpec, is_a_kernel: bool) -> RejectedSession:
     code = CreationRejectionCode.KERNEL_EXISTS if is_a_kernel else CreationRejectionCode.SESSION_EXISTS
     what = "one of its kernels" if is_a_kernel else "a session of this id"
-    detail = f"session {session.name} ({session.session_id}): {what} exists already; give new ids"
+    detail = f"{subject_of(session)}: {what} exists already; give new ids"
     return RejectedSession(session.session_id, code, printable(detail))
 
 

@@ -8,17 +8,25 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.session import Session, SessionInfo, SessionWithDependencies
 from scheduler_repo.errors import InvalidInput, SessionNotFound
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.arguments import check_lease, check_name
+from scheduler_repo.repositories.filtering import checked_filter
 from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
 from scheduler_repo.repositories.scheduler.reading import no_such_group
-from scheduler_repo.repositories.session.creating import create_batch, insert_sessions
+from scheduler_repo.repositories.session.creating import (
+    check_answerable,
+    check_sessions,
+    create_batch,
+    insert_sessions,
+)
 from scheduler_repo.repositories.session.filtering import (
     SessionFilter,
     SessionOrder,
     SessionQuestion,
-    check_filter,
+    check_order,
 )
 from scheduler_repo.repositories.session.searching import Search, fetch_page
 from scheduler_repo.repositories.session.transforms import (
@@ -28,7 +36,7 @@ from scheduler_repo.repositories.session.transforms import (
     session_with_dependencies,
 )
 from scheduler_repo.repositories.vfolder.db_source import SESSION_MOUNTS
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_items, check_text
+from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.creation import SessionCreationResult
@@ -119,7 +127,7 @@ class SessionDBSource:
         self, access_key: AccessKey, limit: int = DEFAULT_PAGE
     ) -> tuple[SessionInfo, ...]:
         """List the newest sessions of an access key; raises InvalidInput, InvalidLimit. Costs one statement."""
-        check_text(access_key, "access key")
+        check_name(access_key, "access key")
         check_limit(limit)
         search = Search(SessionFilter(access_key=access_key), SessionOrder.NEWEST_FIRST, limit, None)
         async with self._engine.begin_readonly_session() as db_sess:
@@ -129,7 +137,7 @@ class SessionDBSource:
     @_resilience.apply(OperationKind.READ)
     async def search_sessions(
         self,
-        session_filter: SessionFilter,
+        wanted: Optional[SessionFilter] = None,
         order: SessionOrder = SessionOrder.NEWEST_FIRST,
         limit: int = DEFAULT_PAGE,
         cursor: Optional[Cursor] = None,
@@ -138,12 +146,13 @@ class SessionDBSource:
 
         Costs one statement.
         """
-        check_filter(session_filter, order)
+        asked = checked_filter(wanted, SessionFilter)
+        check_order(order)
         check_limit(limit)
-        question = SessionQuestion(session_filter.in_one_spelling(), order)
+        question = SessionQuestion(asked.in_one_spelling(), order)
         after = None if cursor is None else _CURSORS.decode(question, cursor)
         # One more than asked for says whether there is another page.
-        search = Search(session_filter, order, limit + 1, after)
+        search = Search(asked, order, limit + 1, after)
         async with self._engine.begin_readonly_session() as db_sess:
             rows = await fetch_page(db_sess, search)
         items = infos_of(rows[:limit])
@@ -157,7 +166,7 @@ class SessionDBSource:
 
         Costs one statement; time grows with the sessions that occupy agents, of all groups.
         """
-        check_text(scaling_group, "scaling group")
+        check_name(scaling_group, "scaling group")
         async with self._engine.begin_readonly_session() as db_sess:
             rows = await fetch_rows(db_sess, COUNT_ACTIVE_SESSIONS, scaling_group)
         if not rows:
@@ -173,7 +182,7 @@ class SessionDBSource:
 
         Costs up to eleven statements.
         """
-        _check_specs((spec,))
+        check_sessions((spec,))
 
         async def create(write: OpenWrite) -> SessionInfo:
             batch = await create_batch(write.db_sess, (spec,))
@@ -193,7 +202,7 @@ class SessionDBSource:
         Raises InvalidInput for what is no spec or has an id that is none, OperationMismatch and OutcomeUnknown.
         Costs up to eleven statements, whatever the number.
         """
-        _check_specs(specs)
+        check_answerable(specs)
         if not specs:
             return SessionCreationResult((), ())
 
@@ -215,7 +224,7 @@ class SessionDBSource:
         InvalidQuantity, InvalidInput, OperationMismatch and OutcomeUnknown. Costs eight statements, one more if
         any session mounts a vfolder, whatever the number.
         """
-        check_items(sessions, SessionCreationSpec)
+        check_sessions(sessions)
         if not sessions:
             return ()
 
@@ -246,7 +255,7 @@ class SessionDBSource:
         check_ids("session", (session_id,))
         if not isinstance(status, SessionStatus):
             raise InvalidInput(
-                f"status {status!r:.60} is none; give a SessionStatus: {', '.join(SessionStatus)}"
+                f"status {quoted(status)} is none; give a SessionStatus: {', '.join(SessionStatus)}"
             )
         if status is SessionStatus.SCHEDULED:
             raise InvalidInput(
@@ -254,6 +263,7 @@ class SessionDBSource:
             )
         if reason is not None:
             check_text(reason, "the reason")
+        check_lease(lease)
         move = Move(status, reason, scaling_group=None if lease is None else lease.scaling_group)
 
         async def update(write: OpenWrite) -> TransactionId:
@@ -287,9 +297,3 @@ def _no_such_session(session_id: SessionId) -> SessionNotFound:
     return SessionNotFound(
         f"there is no session {session_id}; correct the id, or it was purged after it had ended"
     )
-
-
-def _check_specs(specs: Sequence[SessionCreationSpec]) -> None:
-    """Raise InvalidInput for what is no spec, and for a session id by which no answer could name it."""
-    check_items(specs, SessionCreationSpec)
-    check_ids("session", [spec.session_id for spec in specs])

@@ -88,12 +88,12 @@ class SessionRepository:
     @_resilience.apply(OperationKind.READ)
     async def search_sessions(
         self,
-        session_filter: SessionFilter,
+        wanted: Optional[SessionFilter] = None,
         order: SessionOrder = SessionOrder.NEWEST_FIRST,
         limit: int = DEFAULT_PAGE,
         cursor: Optional[Cursor] = None,
     ) -> Page[SessionInfo]:
-        """Answer one page of the sessions that a filter is for, by creation time, then id.
+        """Answer one page of the sessions that a filter is for (None: all), by creation time, then id.
 
         ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins. No session is
         lost or repeated while others come and go; one that comes meanwhile may be seen or not. Raises
@@ -102,7 +102,7 @@ class SessionRepository:
         time no more is read than is answered (for a user, of each of its keys; for a domain, of each of its
         projects); status, type and name are looked for among those.
         """
-        return await self._db_source.search_sessions(session_filter, order, limit, cursor)
+        return await self._db_source.search_sessions(wanted, order, limit, cursor)
 
     @_resilience.apply(OperationKind.READ)
     async def count_active_sessions_by_scaling_group(self, scaling_group: ScalingGroupName) -> int:

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, NoReturn, cast
 
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
-from scheduler_repo.repositories.writing import check_ids, check_text, printable
+from scheduler_repo.quoting import printable, quoted, shortened
+from scheduler_repo.repositories.writing import check_ids, check_text
 from scheduler_repo.scheduling.creation import CreationRejectionCode, RejectedSession
 from scheduler_repo.scheduling.feasibility import total_slots
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
@@ -61,6 +62,11 @@ class SessionRows(NamedTuple):
 def no_rows() -> SessionRows:
     """Make a place for rows."""
     return SessionRows([], [], [], [])
+
+
+def subject_of(session: SessionCreationSpec) -> str:
+    """Name a session in a message."""
+    return f"session {shortened(session.name)} ({session.session_id})"
 
 
 def designated_agents(session_row: Row) -> list[AgentId]:
@@ -138,7 +144,7 @@ def _add(
     slot_names: Sequence[SlotName],
 ) -> None:
     session_id = session.session_id
-    subject = f"session {session.name} ({session_id})"
+    subject = subject_of(session)
     kernels = _checked_kernels(session, subject)
     for when in (session.created_at, session.requested_start_at):
         if when is not None:
@@ -223,7 +229,9 @@ def _mount_rows(session: SessionCreationSpec, subject: str) -> list[Row]:
         refuse(session, code, str(error))
     for path in paths:
         if not 0 < len(path.encode()) <= _LONGEST_PATH:
-            refuse(session, code, f"{subject}: mount path {path!r:.60} is empty or above {_LONGEST_PATH} bytes")
+            refuse(
+                session, code, f"{subject}: mount path {quoted(path)} is empty or above {_LONGEST_PATH} bytes"
+            )
     if len(paths) < len(session.mounts):
         refuse(session, code, f"{subject} mounts two vfolders at one path; give each a path of its own")
     return [
@@ -234,7 +242,7 @@ def _mount_rows(session: SessionCreationSpec, subject: str) -> list[Row]:
 
 def _check_time(when: object, subject: str) -> None:
     if not isinstance(when, datetime):
-        raise InvalidInput(f"{subject}: the time {when!r:.60} is a {type(when).__name__}; give a datetime")
+        raise InvalidInput(f"{subject}: the time {quoted(when)} is a {type(when).__name__}; give a datetime")
     if when.tzinfo is None:
         raise InvalidInput(f"{subject}: the time {when.isoformat()} has no time zone; give it one")
     if not 1 < when.year < 9999:
@@ -245,5 +253,5 @@ def _check_kinds(items: Iterable[object], kind: type, subject: str) -> None:
     for item in items:
         if not isinstance(item, kind):
             raise InvalidInput(
-                f"{subject}: {item!r:.60} is a {type(item).__name__}, it must be a {kind.__name__}"
+                f"{subject}: {quoted(item)} is a {type(item).__name__}, it must be a {kind.__name__}"
             )

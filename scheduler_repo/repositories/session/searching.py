@@ -58,20 +58,20 @@ class Search:
     """One page of a search as a statement and its parameters."""
 
     def __init__(
-        self, session_filter: SessionFilter, order: SessionOrder, limit: int, after: Optional[PageKey]
+        self, wanted: SessionFilter, order: SessionOrder, limit: int, after: Optional[PageKey]
     ) -> None:
         """Take what is asked; ``after`` None begins at the beginning."""
         self.parameters: list[object] = []
         placeholders = {
             field: self._parameter(value, kind)
             for field, kind, value in (
-                ("access_key", "text", session_filter.access_key),
-                ("user_id", "uuid", session_filter.user_id),
-                ("project_id", "uuid", session_filter.project_id),
-                ("scaling_group", "text", session_filter.scaling_group),
-                ("domain_name", "text", session_filter.domain_name),
-                ("session_type", "text", session_filter.session_type),
-                ("name", "text", session_filter.name),
+                ("access_key", "text", wanted.access_key),
+                ("user_id", "uuid", wanted.user_id),
+                ("project_id", "uuid", wanted.project_id),
+                ("scaling_group", "text", wanted.scaling_group),
+                ("domain_name", "text", wanted.domain_name),
+                ("session_type", "text", wanted.session_type),
+                ("name", "text", wanted.name),
             )
             if value is not None
         }
@@ -82,13 +82,13 @@ class Search:
             for field, placeholder in placeholders.items()
             if lane is None or lane.field != field
         ]
-        if session_filter.statuses is not None:
-            statuses = [status.value for status in session_filter.statuses]
+        if wanted.statuses is not None:
+            statuses = [status.value for status in wanted.statuses]
             conditions.append(f"s.status = ANY ({self._parameter(statuses, 'text[]')})")
-        if session_filter.created_from is not None:
-            conditions.append(f"s.created_at >= {self._parameter(session_filter.created_from, 'timestamptz')}")
-        if session_filter.created_until is not None:
-            conditions.append(f"s.created_at < {self._parameter(session_filter.created_until, 'timestamptz')}")
+        if wanted.created_from is not None:
+            conditions.append(f"s.created_at >= {self._parameter(wanted.created_from, 'timestamptz')}")
+        if wanted.created_until is not None:
+            conditions.append(f"s.created_at < {self._parameter(wanted.created_until, 'timestamptz')}")
         newest_first = order is SessionOrder.NEWEST_FIRST
         if after is not None:
             key = f"({self._parameter(after[0], 'timestamptz')}, {self._parameter(after[1], 'uuid')})"

@@ -11,6 +11,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder
 from scheduler_repo.errors import InvalidInput, VFolderNotFound
+from scheduler_repo.repositories.arguments import checked_batch
 from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.vfolder.transforms import mount_of, vfolder_of
 from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_text
@@ -53,7 +54,7 @@ class VFolderDBSource:
 
         Costs three statements.
         """
-        for vfolder in vfolders:
+        for vfolder in checked_batch(vfolders, VFolderSpec, "vfolders"):
             _check_spec(vfolder)
         if not vfolders:
             return ()
@@ -126,11 +127,7 @@ class VFolderDBSource:
         return Page(items, _CURSORS.encode(question, (items[-1].vfolder_id,)))
 
 
-def _check_spec(vfolder: object) -> None:
-    if not isinstance(vfolder, VFolderSpec):
-        raise InvalidInput(
-            f"{vfolder!r:.60} is a {type(vfolder).__name__}; give a VFolderSpec for each vfolder"
-        )
+def _check_spec(vfolder: VFolderSpec) -> None:
     check_ids("vfolder", (vfolder.vfolder_id,))
     subject = f"vfolder {vfolder.vfolder_id}"
     check_text(vfolder.name, f"{subject}, name")

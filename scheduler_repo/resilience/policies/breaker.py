@@ -18,6 +18,7 @@ R = TypeVar("R")
 _LONGEST_RECOVERY: Final = 3600.0
 # The library would compare wall clocks, which may be set back: when to try again is decided here.
 _AT_ONCE: Final = -math.inf
+_CANCEL_SECONDS: Final = 0.1
 
 
 class BreakerState(enum.StrEnum):
@@ -119,8 +120,10 @@ class CircuitBreakerPolicy(Policy):
         """Stop probing; the breaker stays as it is until the next call."""
         probing, self._probing = self._probing, None
         if probing is not None:
-            probing.cancel()
-            await asyncio.wait([probing])
+            # A probe that ends just then may lose the cancel; the loop around it goes on.
+            while not probing.done():
+                probing.cancel()
+                await asyncio.wait([probing], timeout=_CANCEL_SECONDS)
 
     async def _failed(self, error: Exception) -> None:
         self._last_failure = str(error)

@@ -29,15 +29,29 @@ class TimeoutArgs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _wanted: ContextVar[Optional[float]] = ContextVar("scheduler_repo_wanted_deadline", default=None)
-_is_bounded: ContextVar[bool] = ContextVar("scheduler_repo_is_bounded", default=False)
+
+
+class _Bound:
+    """The deadline of a call in progress, and the task that it ends."""
+
+    __slots__ = ("ends_at", "is_over", "seconds", "task")
+
+    def __init__(self, seconds: float, ends_at: float) -> None:
+        self.seconds = seconds
+        self.ends_at = ends_at
+        self.task = asyncio.current_task()
+        self.is_over = False
+
+
+_bound: ContextVar[Optional[_Bound]] = ContextVar("scheduler_repo_bound", default=None)
 
 
 @contextmanager
 def call_deadline(seconds: float) -> Iterator[None]:
     """Give each public call that begins inside the block ``seconds`` instead of its own deadline.
 
-    A call inside another keeps to the deadline of the outer one. Raises InvalidInput for what is not above 0
-    and at most a day.
+    A call inside another keeps to the deadline of the outer one, also in a task that the outer one has made.
+    Raises InvalidInput for what is not above 0 and at most a day.
     """
     _check(seconds)
     token = _wanted.set(seconds)
@@ -53,11 +67,11 @@ def own_deadlines() -> Iterator[None]:
 
     For work that a call begins on behalf of others too, and that goes on when the call is over.
     """
-    token = _is_bounded.set(False)
+    token = _bound.set(None)
     try:
         yield
     finally:
-        _is_bounded.reset(token)
+        _bound.reset(token)
 
 
 class TimeoutPolicy(Policy):
@@ -69,21 +83,30 @@ class TimeoutPolicy(Policy):
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
         """Make the call; raises DeadlineExceeded."""
-        if _is_bounded.get():
+        # A task that a call has made knows of the call's deadline even when the call is over.
+        outer = _bound.get()
+        if outer is not None and outer.is_over:
+            outer = None
+        if outer is not None and outer.task is asyncio.current_task():
             return await call()
-        wanted = _wanted.get()
-        seconds = self._args.deadline if wanted is None else wanted
-        token = _is_bounded.set(True)
-        bound = asyncio.timeout(seconds)
+        bound = self._own() if outer is None else _Bound(outer.seconds, outer.ends_at)
+        token = _bound.set(bound)
+        timeout = asyncio.timeout_at(bound.ends_at)
         try:
-            async with bound:
+            async with timeout:
                 return await call()
         except TimeoutError as error:
-            if not bound.expired():
+            if not timeout.expired():
                 raise
-            raise _exceeded(seconds, current_operation()) from error
+            raise _exceeded(bound.seconds, current_operation()) from error
         finally:
-            _is_bounded.reset(token)
+            bound.is_over = True
+            _bound.reset(token)
+
+    def _own(self) -> _Bound:
+        wanted = _wanted.get()
+        seconds = self._args.deadline if wanted is None else wanted
+        return _Bound(seconds, asyncio.get_running_loop().time() + seconds)
 
 
 def _exceeded(seconds: float, operation: Optional[Operation]) -> DeadlineExceeded:

@@ -1,5 +1,5 @@
 -- Which of the named owners exist, and which of them have a quota; one row each, by scope and id.
--- Parameters: $1 scopes, $2 owner ids as quotas have them, pairwise.
+-- Parameters: $1 scopes, $2 owner ids as quotas and grants have them, pairwise.
 -- Index: quotas_pkey, keypairs_pkey, users_pkey, projects_pkey, domains_pkey.
 -- Each owner is looked up by itself: EXISTS could read all of a table instead.
 SELECT given.scope, given.owner_id, q.owner_id IS NOT NULL AS has_quota,
