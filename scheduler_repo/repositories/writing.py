@@ -122,7 +122,11 @@ class WriteKind(Generic[ResultT]):
                 f"operation {operation_id} was {kind} with another request, and is now asked for as "
                 f"{self.name}; an id stands for one write, make a new one for another"
             )
-        return _decode_done(result)
+        try:
+            return _decode_done(result)
+        except msgspec.ValidationError:
+            # Stored before revision 0003, when it was the result alone.
+            return _Done(msgspec.Raw(result), ())
 
 
 def _chosen_id(given: Optional[OperationId]) -> OperationId:

@@ -110,7 +110,7 @@ class Resolutions:
 
         async def stored(
             kind: WriteKind[ResultT], db_sess: SASession, operation_id: OperationId, digest: bytes
-        ) -> ResultT:
+        ) -> object:
             result = await original(kind, db_sess, operation_id, digest)
             self.stood += 1
             return result

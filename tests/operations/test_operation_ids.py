@@ -3,6 +3,7 @@
 import asyncio
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound
@@ -47,6 +48,21 @@ class TestAskedAgain:
         assert (first.allocated, len(first.rejected)) == ((session_id(0),), 1)
         assert await history_of(owner_connection, 0) == [*ALLOCATED, ("SCHEDULED", "TERMINATED")]
         assert await count_operations(owner_connection) == 2
+
+    async def test_result_of_the_form_before_revision_0003_is_understood(
+        self,
+        scheduler: SchedulerDBSource,
+        owner_connection: DriverConnection,
+        operation_id: OperationId,
+    ) -> None:
+        # given the result alone, without what it changed
+        first = await scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
+        encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+        await owner_connection.execute("UPDATE operations SET result = $1", encoder.encode(first))
+        # when
+        again = await scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
+        # then
+        assert again == first
 
     async def test_requeue_is_not_done_to_the_next_attempt(
         self,
