@@ -67,6 +67,7 @@ class TestTraceRun:
         self._assert_reasons_are_true(data)
         await self._assert_database_agrees(migrated_database, placed)
 
+    @pytest.mark.slow
     async def test_on_half_the_nodes_every_waiting_task_has_a_true_reason(
         self, engine: ExtendedAsyncSAEngine, migrated_database: Database, trace: ClusterSpec
     ) -> None:

@@ -69,7 +69,8 @@ class TestNotPostgres:
     @pytest.mark.parametrize(
         ("answer", "connect_seconds"),
         [
-            (say_nothing, None),
+            pytest.param(say_nothing, None, marks=pytest.mark.slow),
+            (say_nothing, 1),
             (close_at_once, None),
             (answer_as_a_web_server, None),
             (refuse_tls_and_talk_nonsense, 1),

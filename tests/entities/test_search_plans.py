@@ -41,6 +41,8 @@ ANALYZE;
 """
 
 
+# One database of that size is enough.
+@pytest.mark.xdist_group("large fleet")
 class TestPlans:
     @pytest.fixture(scope="class")
     @classmethod
