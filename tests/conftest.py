@@ -22,8 +22,8 @@ from tests.databases import ADMIN, OWNER, Database
 from tests.memory_folder import memory_folder
 from tests.prepared_databases import PreparingServer, preparing
 
-# Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of its
-# own, that counts.
+# Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
+# its own, that counts.
 hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_examples=40)
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings(), max_examples=300)
 hypothesis.settings.load_profile("brief")
