@@ -56,6 +56,7 @@ class TestInterruptedCalls:
             assert wrong[Wrong.STALE_READ] > 0
             assert wrong[Wrong.UNFINISHED_WRITE_COMMITTED] > 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("place", [Place.BEGIN, Place.FETCH, Place.COMMIT])
     async def test_timeouts_of_the_driver(self, empty_database: Database, place: Place) -> None:
         wrong = await run_lanes(
@@ -63,7 +64,7 @@ class TestInterruptedCalls:
             DRIVER_TIMEOUTS_PER_PLACE,
             (how for how in interruptions(place, Way.DRIVER_TIMEOUT) if how.second_cancel_after is None),
             lanes=8,
-            statement_timeout=0.25,
+            statement_timeout=0.5,
         )
 
         assert wrong == {}
