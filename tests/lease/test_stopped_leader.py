@@ -32,6 +32,7 @@ async def take_over(leases: LeaseRepository, owner: DriverConnection) -> Lease:
                 await owner.execute("SELECT pg_sleep(0.02)")
 
 
+@pytest.mark.slow
 class TestStoppedLeader:
     async def test_outside_a_transaction(
         self,
