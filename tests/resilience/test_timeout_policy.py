@@ -16,7 +16,6 @@ from scheduler_repo.resilience.policies.timeout import (
     TimeoutArgs,
     TimeoutPolicy,
     call_deadline,
-    own_deadlines,
 )
 from scheduler_repo.resilience.resilience import Resilience
 from scheduler_repo.types import OperationId
@@ -180,16 +179,6 @@ class TestNestedCalls:
         with pytest.raises(DeadlineExceeded, match=r"wait took .* 0\.02 s"):
             async with asyncio.timeout(5):
                 await tasks[0]
-
-    async def test_work_for_others_bounds_itself(self) -> None:
-        # given
-        async def outer() -> None:
-            with own_deadlines():
-                await waiting(_SHORT)()
-
-        # when
-        with pytest.raises(DeadlineExceeded, match="wait took"):
-            await bounded(_LONG).apply(OperationKind.READ)(outer)()
 
 
 class TestCallDeadline:

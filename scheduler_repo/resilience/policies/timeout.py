@@ -61,19 +61,6 @@ def call_deadline(seconds: float) -> Iterator[None]:
         _wanted.reset(token)
 
 
-@contextmanager
-def own_deadlines() -> Iterator[None]:
-    """Have calls inside the block bound themselves, though the call around it has a deadline already.
-
-    For work that a call begins on behalf of others too, and that goes on when the call is over.
-    """
-    token = _bound.set(None)
-    try:
-        yield
-    finally:
-        _bound.reset(token)
-
-
 class TimeoutPolicy(Policy):
     """Ends a call at its deadline with DeadlineExceeded; inside a call that has one already, that one holds."""
 
