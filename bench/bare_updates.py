@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from scheduler_repo.database.engine import PLANNER_SETTINGS
-from scheduler_repo.scheduling.allocation import SessionAllocation
+from scheduler_repo.entities.allocation import SessionAllocation
 
 _KERNELS = """
 UPDATE kernels AS k SET status = 'SCHEDULED', agent_id = given.agent_id, occupied_slots = k.requested_slots,

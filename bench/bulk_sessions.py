@@ -4,8 +4,9 @@ import msgspec
 
 from bench.databases import GROUP, run_as_admin
 from scheduler_repo.embedded import EmbeddedPostgres
-from scheduler_repo.scheduling.data import PendingSession
-from scheduler_repo.specs import KernelSpec, SessionCreationSpec
+from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.scheduling_data import PendingSession
+from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.types import SlotName
 
 # Placed on the agents in turn, by hand: it is not the placing that is measured.

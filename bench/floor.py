@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import PLANNER_SETTINGS
 from scheduler_repo.repositories.scheduler import reading
-from scheduler_repo.scheduling.transforms import finish, pending_owners
+from scheduler_repo.scheduling.snapshot.build import finish, pending_owners
 from scheduler_repo.types import ScalingGroupName
 
 
@@ -28,8 +29,8 @@ class DriverFloor:
         owners = finish(pending_owners(sessions))
         owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
         parameters: dict[str, tuple[object, ...]] = {
-            reading.SNAPSHOT.name: (),
-            reading.SLOT_TYPES.name: (),
+            lookups.SNAPSHOT.name: (),
+            lookups.SLOT_TYPES.name: (),
             reading.PENDING_SESSIONS.name: (scaling_group, None),
             reading.PENDING_KERNELS.name: (scaling_group, None),
             reading.PENDING_DEPENDENCIES.name: (scaling_group, None),

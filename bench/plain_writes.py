@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.models import AgentRow, AgentSlotRow, KernelRow, QuotaRow, SessionHistoryRow, SessionRow
-from scheduler_repo.scheduling.allocation import SessionAllocation
 from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, SessionStatus, SlotName
 
 

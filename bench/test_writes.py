@@ -17,12 +17,12 @@ from bench.databases import GROUP, BenchDatabase, add_sessions, make_database, r
 from bench.plain_writes import place_by_orm
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.embedded import EmbeddedPostgres
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.scheduling.allocation import SessionAllocation
-from scheduler_repo.scheduling.lifecycle import SessionEnd
-from scheduler_repo.scheduling.planner import BestFitPlanner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 
 BATCH = 1_000

@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Optional, Self
 
+from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import (
     DatabaseError,
     DatabaseTimeout,
@@ -16,7 +17,6 @@ from scheduler_repo.errors import (
     StaleLeaseError,
 )
 from scheduler_repo.repositories.lease.repository import LeaseRepository
-from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 
 _logger = logging.getLogger(__name__)

@@ -7,17 +7,17 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.entities.allocation import RejectedAllocation, SessionAllocation
+from scheduler_repo.entities.audit import AuditReport
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.audit import show_audit
 from scheduler_repo.metrics.ticks import count_batch, counted_tick, observe_phase, show_pending
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from scheduler_repo.scheduling.allocation import RejectedAllocation, SessionAllocation
-from scheduler_repo.scheduling.audit import AuditReport
-from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.planner import Planner
+from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
 
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.

@@ -18,9 +18,9 @@ import redis
 from scheduler_repo.database.schema import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
-from tests.databases import ADMIN, OWNER, Database
-from tests.memory_folder import memory_folder
-from tests.prepared_databases import PreparingServer, preparing
+from tests.support.databases import ADMIN, OWNER, Database
+from tests.support.memory_folder import memory_folder
+from tests.support.prepared_databases import PreparingServer, preparing
 
 # Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
 # its own, that counts.

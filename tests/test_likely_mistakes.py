@@ -9,6 +9,12 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.demo.workload.synthetic import synthetic_queue
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.owner import OwnersSpec, UserSpec
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.errors import AlreadyExists, InvalidInput, InvalidSettings
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
@@ -21,13 +27,9 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.allocation import SessionAllocation
-from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import OwnersSpec, SessionCreationSpec, SlotTypeSpec, UserSpec
 from scheduler_repo.types import DomainName, ScalingGroupName, SessionId, SlotName, UserId
-from scheduler_repo.workload.synthetic import synthetic_queue
-from tests.databases import ADMIN, SCHEDULER, Database
+from tests.support.databases import ADMIN, SCHEDULER, Database
 
 GROUP = ScalingGroupName("mistakes")
 

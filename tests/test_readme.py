@@ -11,17 +11,17 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.demo.workload.synthetic import synthetic_queue
+from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.lifecycle import UndispatchedSession
+from scheduler_repo.entities.session import SessionCreationSpec, SessionFilter
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.session.filtering import SessionFilter
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.lifecycle import UndispatchedSession
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import KernelSpec, SessionCreationSpec
 from scheduler_repo.types import ScalingGroupName, SessionStatus, SlotName
-from scheduler_repo.workload.synthetic import synthetic_queue
-from tests.databases import ADMIN, SCHEDULER, Database
+from tests.support.databases import ADMIN, SCHEDULER, Database
 
 ROOT = Path(__file__).parent.parent
 GROUP = ScalingGroupName("readme")

@@ -6,20 +6,20 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.demo.workload.trace import read_trace
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.loop import SchedulerLoop, Tick
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.scheduling.waiting import WaitingReason, waiting_reasons
+from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import ScalingGroupName
-from scheduler_repo.workload.trace import read_trace
-from tests.databases import ADMIN, SCHEDULER, Database
-from tests.trace_location import needs_trace, trace_directory
+from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.trace_location import needs_trace, trace_directory
 
 GROUP = ScalingGroupName("openb")
 CUDA_SHARES = 2

@@ -8,8 +8,7 @@ import msgspec
 import redis.asyncio as redis_asyncio
 import redis.exceptions
 
-from scheduler_repo.cache.bounds import check_seconds
-from scheduler_repo.cache.outcomes import CacheOutcome, breaker_changed
+from scheduler_repo.cache.metrics import CacheOutcome, breaker_changed
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
 from scheduler_repo.resilience.layers import LayerType
 from scheduler_repo.resilience.operation import OperationKind
@@ -17,6 +16,7 @@ from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState
 from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
 from scheduler_repo.resilience.resilience import Resilience
 from scheduler_repo.settings import CacheSettings
+from scheduler_repo.validation import check_seconds
 
 DEFAULT_TIMEOUT: Final = 0.15
 DEFAULT_RECOVERY: Final = 0.5

@@ -2,11 +2,11 @@
 
 from typing import Optional
 
-from scheduler_repo.cache.frame import DatabaseKey
+from scheduler_repo.cache.entry import DatabaseKey
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.retry import RetryPolicy
 from scheduler_repo.resilience.policies.timeout import TimeoutPolicy

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from scheduler_repo.cli.invocation import Interrupted, Invocation
-from scheduler_repo.cli.secret_arguments import hide_secret_urls
+from scheduler_repo.cli.process.invocation import Interrupted, Invocation
+from scheduler_repo.cli.process.secret_arguments import hide_secret_urls
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
         _open_missing_streams()
         hide_secret_urls()
         # Everything else loads after the signals are watched and the secrets are hidden.
-        from scheduler_repo.cli.failure import run_reporting_failures
+        from scheduler_repo.cli.process.failure import run_reporting_failures
 
         return run_reporting_failures(invocation)
     except Interrupted as interruption:

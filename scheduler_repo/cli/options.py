@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Final, Optional
 
 import click
 
-from scheduler_repo.cli.invocation import Invocation
+from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.types import ScalingGroupName
 
 if TYPE_CHECKING:
     from scheduler_repo.settings import DatabaseSettings, Settings
 
+
 DATABASE_URL_OPTION: Final = "--database-url"
+
+
 _MAX_NAME_LENGTH: Final = 255
 
 
@@ -71,11 +74,15 @@ debug_option = click.option(
     callback=_set_debug,
     help="Show the traceback of an error.",
 )
+
+
 database_url_option = click.option(
     DATABASE_URL_OPTION,
     metavar="URL",
     help="Your PostgreSQL: postgresql://user@host:port/database. [env: SCHEDULER_REPO_DATABASE_URL]",
 )
+
+
 redis_url_option = click.option(
     "--redis-url",
     metavar="URL",

@@ -21,8 +21,12 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def load_statement(name: str) -> Statement:
-    """Read ``sql/queries/<name>.sql``; raises FileNotFoundError if the package was built without it."""
-    return Statement(name, (SQL_ROOT / "queries" / f"{name}.sql").read_text(encoding="utf-8"))
+    """Read ``sql/queries/<name>.sql``, such as ``agent/find_agent``; its statement is named by the file alone.
+
+    Raises FileNotFoundError if the package was built without it.
+    """
+    file = SQL_ROOT / "queries" / f"{name}.sql"
+    return Statement(file.stem, file.read_text(encoding="utf-8"))
 
 
 async def fetch_rows(db_sess: "SASession", statement: Statement, *parameters: object) -> "list[Record]":

@@ -1,10 +1,13 @@
 """Kernels as repositories answer with them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Optional
+from uuid import uuid4
 
 import msgspec
 
+from scheduler_repo.entities.spec import Spec
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -15,6 +18,7 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SessionId,
     SessionStatus,
+    SlotName,
     SlotVector,
     UserId,
 )
@@ -44,3 +48,16 @@ class Kernel(msgspec.Struct, frozen=True):
     occupied_slots: SlotVector
     exit_code: Optional[int]
     status_changed_at: datetime
+
+
+def _new_kernel_id() -> KernelId:
+    return KernelId(uuid4())
+
+
+class KernelSpec(Spec, frozen=True, kw_only=True):
+    """One container of a session; ``architecture`` None takes any agent."""
+
+    requested_slots: Mapping[SlotName, int]
+    image: str = ""
+    architecture: Optional[Architecture] = None
+    kernel_id: KernelId = msgspec.field(default_factory=_new_kernel_id)

@@ -1,11 +1,19 @@
 """Quotas as repositories answer with them, and what comes of them. Amounts by slot index, in smallest units."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Optional
 
 import msgspec
 
-from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotLimits, SlotVector
+from scheduler_repo.entities.spec import Spec
+from scheduler_repo.types import (
+    OwnerScope,
+    ResourcePolicyName,
+    SlotLimits,
+    SlotName,
+    SlotVector,
+)
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -42,3 +50,17 @@ class QuotaUsage(msgspec.Struct, frozen=True):
     limits: EffectiveLimits
     occupied: SlotVector
     session_count: int
+
+
+class QuotaSpec(Spec, frozen=True, kw_only=True):
+    """The limits of one owner: a policy, limits of its own, or both (then the least holds).
+
+    ``owner_id`` is the access key, the user's or project's id as text, or the domain's name. What is left out,
+    or None, is not limited.
+    """
+
+    scope: OwnerScope
+    owner_id: str
+    resource_policy: Optional[ResourcePolicyName] = None
+    slot_limits: Mapping[SlotName, Optional[int]] = {}
+    max_concurrent_sessions: Optional[int] = None

@@ -1,10 +1,16 @@
 """Resource policies as repositories answer with them."""
 
+from collections.abc import Mapping
 from typing import Optional
 
 import msgspec
 
-from scheduler_repo.types import ResourcePolicyName, SlotLimits
+from scheduler_repo.entities.spec import Spec
+from scheduler_repo.types import (
+    ResourcePolicyName,
+    SlotLimits,
+    SlotName,
+)
 
 
 class ResourcePolicy(msgspec.Struct, frozen=True):
@@ -17,3 +23,12 @@ class ResourcePolicy(msgspec.Struct, frozen=True):
     slot_limits: SlotLimits
     max_concurrent_sessions: Optional[int]
     max_kernels_per_session: Optional[int]
+
+
+class ResourcePolicySpec(Spec, frozen=True, kw_only=True):
+    """A named set of limits that owners share; what is left out, or None, is not limited."""
+
+    name: ResourcePolicyName
+    slot_limits: Mapping[SlotName, Optional[int]] = {}
+    max_concurrent_sessions: Optional[int] = None
+    max_kernels_per_session: Optional[int] = None

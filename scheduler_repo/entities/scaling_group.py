@@ -5,7 +5,14 @@ from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName, SlotVector
+from scheduler_repo.entities.filtering import SearchFilter
+from scheduler_repo.entities.spec import Spec
+from scheduler_repo.types import (
+    OwnerScope,
+    PreemptionScope,
+    ScalingGroupName,
+    SlotVector,
+)
 
 
 class ScalingGroup(msgspec.Struct, frozen=True):
@@ -60,3 +67,28 @@ class ResourceTotals(msgspec.Struct, frozen=True):
     schedulable_agent_count: int
     schedulable_capacity: SlotVector
     schedulable_occupied: SlotVector
+
+
+class ScalingGroupSpec(Spec, frozen=True, kw_only=True):
+    """A pool of agents with one queue.
+
+    ``pending_timeout`` is how long a session may wait, None for ever: ``sweep_pending_sessions`` cancels those
+    that wait for longer, whenever it is called. ``preemption_scope`` says whose sessions a pending one may have
+    ended for it (None: nobody's), once they have run for ``preemption_min_runtime``. A group that is not
+    ``is_public`` is listed for owners with a grant only.
+    """
+
+    name: ScalingGroupName
+    is_active: bool = True
+    is_public: bool = True
+    pending_timeout: Optional[timedelta] = None
+    preemption_scope: Optional[PreemptionScope] = None
+    preemption_min_runtime: timedelta = timedelta()
+
+
+class ScalingGroupFilter(SearchFilter, frozen=True, kw_only=True):
+    """Which groups a search finds: all that is given must hold; None is not asked."""
+
+    is_active: Optional[bool] = None
+    is_public: Optional[bool] = None
+    name_prefix: Optional[str] = None

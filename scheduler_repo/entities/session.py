@@ -1,13 +1,31 @@
 """Sessions as repositories answer with them."""
 
+import enum
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Optional
+from types import MappingProxyType
+from typing import Final, Optional
+from uuid import uuid4
 
 import msgspec
 
-from scheduler_repo.entities.kernel import Kernel
-from scheduler_repo.entities.vfolder import MountedVFolder
-from scheduler_repo.scheduling.data import SessionDependency
+from scheduler_repo.entities.filtering import SearchFilter
+from scheduler_repo.entities.kernel import Kernel, KernelSpec
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.entities.spec import Spec
+from scheduler_repo.entities.vfolder import MountedVFolder, MountSpec
+from scheduler_repo.errors import (
+    InvalidFilter,
+    InvalidInput,
+    InvalidQuantity,
+    OwnerNotFound,
+    ScalingGroupNotFound,
+    SchedulerRepoError,
+    SessionAlreadyExists,
+    UnknownSlotType,
+    VFolderNotFound,
+)
+from scheduler_repo.quoting import quoted
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -20,6 +38,7 @@ from scheduler_repo.types import (
     SessionStatus,
     SessionType,
     SlotVector,
+    TransactionId,
     UserId,
 )
 
@@ -84,3 +103,129 @@ class SessionWithDependencies(msgspec.Struct, frozen=True):
     mounts: tuple[MountedVFolder, ...]
     dependencies: tuple[SessionDependency, ...]
     dependants: tuple[SessionId, ...]
+
+
+def _new_session_id() -> SessionId:
+    return SessionId(uuid4())
+
+
+class SessionCreationSpec(Spec, frozen=True, kw_only=True):
+    """A session to enqueue; its kernels are indexed in the order given.
+
+    Each session in ``depends_on`` must end with SessionResult.SUCCESS first. Times carry a time zone.
+    ``created_at`` None takes the database's clock; among equal priorities the older session goes first.
+    """
+
+    name: str
+    scaling_group: ScalingGroupName
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    kernels: tuple[KernelSpec, ...]
+    session_type: SessionType = SessionType.BATCH
+    cluster_mode: ClusterMode = ClusterMode.SINGLE_NODE
+    priority: int = 10
+    created_at: Optional[datetime] = None
+    requested_start_at: Optional[datetime] = None
+    designated_agent_ids: tuple[AgentId, ...] = ()
+    depends_on: tuple[SessionId, ...] = ()
+    mounts: tuple[MountSpec, ...] = ()
+    session_id: SessionId = msgspec.field(default_factory=_new_session_id)
+
+
+class CreationRejectionCode(enum.StrEnum):
+    """Why one session of a batch was not created."""
+
+    DUPLICATE = "DUPLICATE"  # the batch has its id, or one of its kernels', before; the first stands
+    SESSION_EXISTS = "SESSION_EXISTS"
+    KERNEL_EXISTS = "KERNEL_EXISTS"
+    SCALING_GROUP_UNKNOWN = "SCALING_GROUP_UNKNOWN"
+    OWNER_UNKNOWN = "OWNER_UNKNOWN"  # no such key of this user, or no such project of this domain
+    VFOLDER_UNKNOWN = "VFOLDER_UNKNOWN"
+    SLOT_TYPE_UNKNOWN = "SLOT_TYPE_UNKNOWN"
+    INVALID_QUANTITY = "INVALID_QUANTITY"
+    NO_KERNELS = "NO_KERNELS"
+    INVALID_DEPENDENCY = "INVALID_DEPENDENCY"  # on itself, on one session twice, or on what is no id
+    INVALID_MOUNT = "INVALID_MOUNT"  # two folders at one path, or a path that cannot be stored
+    INVALID_VALUE = "INVALID_VALUE"  # another value that cannot be stored; the detail names it
+
+
+_ERRORS: Final[Mapping[CreationRejectionCode, type[SchedulerRepoError]]] = MappingProxyType(
+    {
+        CreationRejectionCode.DUPLICATE: SessionAlreadyExists,
+        CreationRejectionCode.SESSION_EXISTS: SessionAlreadyExists,
+        CreationRejectionCode.KERNEL_EXISTS: SessionAlreadyExists,
+        CreationRejectionCode.SCALING_GROUP_UNKNOWN: ScalingGroupNotFound,
+        CreationRejectionCode.OWNER_UNKNOWN: OwnerNotFound,
+        CreationRejectionCode.VFOLDER_UNKNOWN: VFolderNotFound,
+        CreationRejectionCode.SLOT_TYPE_UNKNOWN: UnknownSlotType,
+        CreationRejectionCode.INVALID_QUANTITY: InvalidQuantity,
+    }
+)
+
+
+class RejectedSession(msgspec.Struct, frozen=True):
+    """A session that was not created, and why; ``detail`` says in words what was found and what to do."""
+
+    session_id: SessionId
+    code: CreationRejectionCode
+    detail: str
+
+    def to_error(self) -> SchedulerRepoError:
+        """Make the typed error that says the same, for who asked for this one session alone.
+
+        SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, VFolderNotFound, UnknownSlotType,
+        InvalidQuantity, else InvalidInput.
+        """
+        return _ERRORS.get(self.code, InvalidInput)(self.detail)
+
+
+class SessionCreationResult(msgspec.Struct, frozen=True):
+    """What became of a batch: each of its sessions is in one of the two, in the order given.
+
+    A snapshot that includes ``transaction_id`` has seen what was created; None where nothing was asked.
+    """
+
+    created: tuple[SessionId, ...]
+    rejected: tuple[RejectedSession, ...]
+    transaction_id: Optional[TransactionId] = None
+
+
+class SessionOrder(enum.StrEnum):
+    """In which order a search answers: by creation time, then id."""
+
+    NEWEST_FIRST = "NEWEST_FIRST"
+    OLDEST_FIRST = "OLDEST_FIRST"
+
+
+class SessionFilter(SearchFilter, frozen=True, kw_only=True):
+    """Which sessions a search is for; what is None does not matter, all else must be so.
+
+    ``name`` is the whole name. ``statuses`` are any of these. ``created_from`` is included, ``created_until``
+    is not; both carry a time zone. Raises InvalidFilter for a value that its field cannot have.
+    """
+
+    scaling_group: Optional[ScalingGroupName] = None
+    access_key: Optional[AccessKey] = None
+    user_id: Optional[UserId] = None
+    project_id: Optional[ProjectId] = None
+    domain_name: Optional[DomainName] = None
+    statuses: Optional[tuple[SessionStatus, ...]] = None
+    session_type: Optional[SessionType] = None
+    name: Optional[str] = None
+    created_from: Optional[datetime] = None
+    created_until: Optional[datetime] = None
+
+
+class SessionQuestion(msgspec.Struct, frozen=True):
+    """What a search is asked, whatever the page; a cursor belongs to one."""
+
+    wanted: SessionFilter
+    order: SessionOrder
+
+
+def check_order(order: object) -> None:
+    """Raise InvalidFilter for what is no SessionOrder."""
+    if not isinstance(order, SessionOrder):
+        raise InvalidFilter(f"order {quoted(order)} is none; give a SessionOrder: {', '.join(SessionOrder)}")

@@ -2,10 +2,17 @@
 
 from datetime import datetime
 from typing import Optional
+from uuid import uuid4
 
 import msgspec
 
-from scheduler_repo.types import MountPermission, ProjectId, UserId, VFolderId
+from scheduler_repo.entities.spec import Spec
+from scheduler_repo.types import (
+    MountPermission,
+    ProjectId,
+    UserId,
+    VFolderId,
+)
 
 
 class VFolder(msgspec.Struct, frozen=True):
@@ -25,3 +32,25 @@ class MountedVFolder(msgspec.Struct, frozen=True):
     vfolder: VFolder
     mount_path: str
     permission: MountPermission
+
+
+def _new_vfolder_id() -> VFolderId:
+    return VFolderId(uuid4())
+
+
+class VFolderSpec(Spec, frozen=True, kw_only=True):
+    """A folder on a storage host, of a user or of a project: one of the two is given."""
+
+    name: str
+    host: str
+    user_id: Optional[UserId] = None
+    project_id: Optional[ProjectId] = None
+    vfolder_id: VFolderId = msgspec.field(default_factory=_new_vfolder_id)
+
+
+class MountSpec(Spec, frozen=True, kw_only=True):
+    """A folder that a session mounts; a path holds one folder."""
+
+    vfolder_id: VFolderId
+    mount_path: str
+    permission: MountPermission = MountPermission.READ_WRITE

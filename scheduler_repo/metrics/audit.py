@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from scheduler_repo.scheduling.audit import AuditCheck, AuditReport
+from scheduler_repo.entities.audit import AuditCheck, AuditReport
 
 AUDIT_FINDINGS: Final = Gauge(
     "scheduler_repo_audit_findings",

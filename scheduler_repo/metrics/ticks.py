@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from scheduler_repo.scheduling.allocation import RejectedAllocation
+from scheduler_repo.entities.allocation import RejectedAllocation
 from scheduler_repo.types import ScalingGroupName
 
 # The client library ends a counter's name in _total when it is scraped.

@@ -9,8 +9,8 @@ from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from tests.agents.fleet import Fleet
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.support.databases import DriverConnection
 
 __all__ = ["agents", "db_source", "engine", "fleet", "lifecycle", "load", "owner_connection", "repository"]
 

@@ -5,14 +5,14 @@ from typing import Final, Optional
 
 import msgspec
 
+from scheduler_repo.entities.agent import AgentReport, AgentSpec, RejectedAgentTransition
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import AgentReport, RejectedAgentTransition
-from scheduler_repo.scheduling.allocation import SessionAllocation
-from scheduler_repo.specs import AgentSpec, SessionCreationSpec
 from scheduler_repo.types import AgentId, SlotName
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import CPU, GROUP, MEM, cluster
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import CPU, GROUP, MEM, cluster
 
 A1: Final = AgentId("a1")
 A2: Final = AgentId("a2")

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import LostSessionAction
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId
 from tests.agents.fleet import Fleet, report
-from tests.databases import OWNER, SCHEDULER, Database
-from tests.scheduler.small_cluster import GROUP, agent, place, session
+from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.small_cluster import GROUP, agent, place, session
 
 RACERS = 4
 OTHERS = 6

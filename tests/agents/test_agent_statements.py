@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.recovering import SESSIONS_ON_LOST_AGENTS
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import LostSessionAction
 from scheduler_repo.types import AgentId
 from tests.agents.fleet import A1, Fleet, report
 from tests.agents.test_lost_agents import MINUTE
-from tests.scheduler.past_and_present import finish_sessions
-from tests.scheduler.small_cluster import GROUP, agent, place, session, session_id
+from tests.support.past_and_present import finish_sessions
+from tests.support.small_cluster import GROUP, agent, place, session, session_id
 
 # The driver asks the server for types on a connection's first batch; so the first of the three is not counted.
 BATCHES = (1, 1, 100)

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
+from scheduler_repo.entities.agent import AgentRejectionCode, AgentReport, RejectedAgentTransition
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.scheduling.agent_life import AgentRejectionCode, AgentReport, RejectedAgentTransition
 from scheduler_repo.types import AgentId, AgentStatus
 from tests.agents.fleet import A1, A2, A3, NOBODY, Fleet, Slot, reasons, report
-from tests.scheduler.small_cluster import CPU, agent
+from tests.support.small_cluster import CPU, agent
 
 INVALID_AMOUNT = AgentRejectionCode.INVALID_AMOUNT
 INVALID_REPORT = AgentRejectionCode.INVALID_REPORT

@@ -3,21 +3,17 @@
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.agent import AgentRejectionCode, AgentTransitionResult, RejectedAgentTransition
+from scheduler_repo.entities.allocation import RejectionCode
+from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import (
-    AgentRejectionCode,
-    AgentTransitionResult,
-    RejectedAgentTransition,
-)
-from scheduler_repo.scheduling.allocation import RejectionCode
-from scheduler_repo.scheduling.lifecycle import SessionEnd
 from scheduler_repo.types import AgentId, AgentStatus
 from tests.agents.fleet import A1, A2, A3, NOBODY, Fleet, Slot, reasons, report
-from tests.scheduler.small_cluster import CPU, GROUP, agent, place, session, session_id
+from tests.support.small_cluster import CPU, GROUP, agent, place, session, session_id
 
 NOT_ALLOWED = AgentRejectionCode.NOT_ALLOWED
 

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from scheduler_repo.entities.agent import HeartbeatResult
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.scheduling.agent_life import HeartbeatResult
 from scheduler_repo.types import AgentId
 from tests.agents.fleet import A1, A2, A3, NOBODY, Fleet
-from tests.agents.waiting import until_blocked
-from tests.databases import OWNER, Database
-from tests.scheduler.small_cluster import agent
+from tests.support.databases import OWNER, Database
+from tests.support.small_cluster import agent
+from tests.support.waiting import until_blocked
 
 # What no column of text can hold, but a caller may be sent.
 NUL = AgentId("a\0")

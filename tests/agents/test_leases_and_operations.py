@@ -8,16 +8,17 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.agent import AgentRejectionCode
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.errors import AgentAlreadyExists, InvalidInput, OperationMismatch, StaleLeaseError
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.scheduling.agent_life import AgentRejectionCode, LostSessionAction
-from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, OperationId
 from tests.agents.fleet import A1, A2, Fleet, reasons, report
 from tests.agents.test_lost_agents import MINUTE
-from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, agent, place, session, session_id
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, place, session, session_id
 
 ONCE = OperationId(UUID(int=77))
 Write = Callable[[AgentRepository, LifecycleRepository, Lease], Awaitable[object]]

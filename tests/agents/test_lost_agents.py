@@ -5,16 +5,16 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler_repo.entities.agent import AgentTransitionResult
+from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import AgentTransitionResult
-from scheduler_repo.scheduling.allocation import RejectionCode
 from scheduler_repo.types import AgentId, AgentStatus
 from tests.agents.fleet import A1, A2, A3, Fleet
-from tests.agents.waiting import until_blocked
-from tests.databases import OWNER, Database
-from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, agent, place, session, status_of
+from tests.support.databases import OWNER, Database
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, place, session, status_of
+from tests.support.waiting import until_blocked
 
 MINUTE = timedelta(minutes=1)
 SILENT = "not heard of for longer than 0:01:00"

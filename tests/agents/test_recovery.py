@@ -4,17 +4,21 @@ import asyncio
 
 import pytest
 
+from scheduler_repo.entities.lifecycle import (
+    LostSessionAction,
+    RecoveryResult,
+    SessionEnd,
+    SessionStart,
+    TransitionRejectionCode,
+)
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
-from scheduler_repo.scheduling.lifecycle import SessionEnd, SessionStart, TransitionRejectionCode
 from scheduler_repo.types import SessionStatus
 from tests.agents.fleet import A1, A2, A3, Fleet, report
-from tests.agents.waiting import until_blocked
-from tests.databases import OWNER, Database
-from tests.scheduler.small_cluster import (
+from tests.support.databases import OWNER, Database
+from tests.support.small_cluster import (
     GROUP,
     OTHER_GROUP,
     Ledger,
@@ -26,6 +30,7 @@ from tests.scheduler.small_cluster import (
     session_id,
     status_of,
 )
+from tests.support.waiting import until_blocked
 
 REQUEUE, FAIL = LostSessionAction.REQUEUE, LostSessionAction.FAIL
 EMPTY = Ledger(0, 0, 0)

@@ -3,21 +3,21 @@
 import msgspec
 import pytest
 
-from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import (
+from scheduler_repo.entities.agent import (
     AgentRejectionCode,
     AgentReport,
     ShrunkAgent,
     ShrunkContainers,
     ShrunkSlot,
 )
-from scheduler_repo.scheduling.allocation import RejectionCode
-from scheduler_repo.scheduling.lifecycle import SessionEnd
+from scheduler_repo.entities.allocation import RejectionCode
+from scheduler_repo.entities.lifecycle import SessionEnd
+from scheduler_repo.repositories.agent.repository import AgentRepository
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from tests.agents.fleet import A1, A2, A3, Fleet, Slot, reasons, report
 from tests.agents.test_lost_agents import MINUTE
-from tests.scheduler.small_cluster import ARM, CPU, GROUP, MEM, agent, place, session, session_id
+from tests.support.small_cluster import ARM, CPU, GROUP, MEM, agent, place, session, session_id
 
 FITS_AGAIN = "what it runs fits again"
 

@@ -3,6 +3,10 @@
 from collections.abc import Awaitable
 from datetime import timedelta
 
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.owner import OwnersSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupSpec
+from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
@@ -13,11 +17,10 @@ from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.specs import ClusterSpec, OwnersSpec, ScalingGroupSpec, SlotTypeSpec
 from scheduler_repo.types import LeaseHolder, ScalingGroupName, SlotName
 from tests.api.statement_table import costs
 from tests.api.world import World
-from tests.scheduler.small_cluster import GROUP, agent, session
+from tests.support.small_cluster import GROUP, agent, session
 
 _TTL = timedelta(seconds=30)
 

@@ -4,20 +4,20 @@ from collections.abc import Awaitable
 
 import msgspec
 
+from scheduler_repo.entities.session import SessionFilter
+from scheduler_repo.entities.vfolder import MountSpec, VFolderSpec
 from scheduler_repo.repositories.history.db_source import HistoryDBSource
 from scheduler_repo.repositories.history.repository import HistoryRepository
 from scheduler_repo.repositories.kernel.db_source import KernelDBSource
 from scheduler_repo.repositories.kernel.repository import KernelRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.session.filtering import SessionFilter
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
-from scheduler_repo.specs import MountSpec, VFolderSpec
 from scheduler_repo.types import AgentId, SessionStatus
 from tests.api.statement_table import costs
 from tests.api.world import LARGE, World
-from tests.scheduler.small_cluster import ACCESS_KEY, GROUP, PROJECT, USER, kernel_id, session, session_id
+from tests.support.small_cluster import ACCESS_KEY, GROUP, PROJECT, USER, kernel_id, session, session_id
 
 
 def _sessions(world: World) -> SessionRepository:

@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Sequence
 from uuid import UUID
 
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, QuotaSpec, ResourcePolicySpec, UserSpec
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -21,7 +23,7 @@ from scheduler_repo.types import (
 )
 from tests.api.statement_table import costs
 from tests.api.world import World
-from tests.scheduler.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER
+from tests.support.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER
 
 
 def _owners(world: World) -> OwnerRepository:

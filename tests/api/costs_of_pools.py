@@ -2,18 +2,18 @@
 
 from collections.abc import Awaitable
 
-from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant
+from scheduler_repo.entities.owner import OwnersSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant, ScalingGroupSpec
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.specs import OwnersSpec, ScalingGroupSpec
 from scheduler_repo.types import DomainName, OwnerScope, ScalingGroupName
 from tests.api.statement_table import costs
 from tests.api.world import World
-from tests.scheduler.small_cluster import ACCESS_KEY, DOMAIN, GROUP, OTHER_GROUP, PROJECT
+from tests.support.small_cluster import ACCESS_KEY, DOMAIN, GROUP, OTHER_GROUP, PROJECT
 
 
 def _agents(world: World) -> AgentRepository:

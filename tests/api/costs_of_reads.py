@@ -8,7 +8,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.api.statement_table import costs
 from tests.api.world import World
-from tests.scheduler.small_cluster import GROUP
+from tests.support.small_cluster import GROUP
 
 
 def _scheduler(world: World) -> SchedulerRepository:

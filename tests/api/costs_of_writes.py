@@ -3,6 +3,16 @@
 from collections.abc import Awaitable
 from datetime import timedelta
 
+from scheduler_repo.entities.agent import AgentReport
+from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.lifecycle import (
+    LostSessionAction,
+    SessionAttempt,
+    SessionEnd,
+    SessionRetry,
+    SessionStart,
+)
+from scheduler_repo.entities.reservation import SessionReservation
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
@@ -13,14 +23,10 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.agent_life import AgentReport, LostSessionAction
-from scheduler_repo.scheduling.allocation import KernelAllocation
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionRetry, SessionStart
-from scheduler_repo.scheduling.reservation import SessionReservation
 from scheduler_repo.types import AgentId
 from tests.api.statement_table import costs
 from tests.api.world import LARGE, World
-from tests.scheduler.small_cluster import CPU, GROUP, MEM, agent, kernel_id, place, session, session_id
+from tests.support.small_cluster import CPU, GROUP, MEM, agent, kernel_id, place, session, session_id
 
 
 def _agents(world: World) -> AgentRepository:

@@ -24,10 +24,10 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, OperationId
 from tests.api.statement_table import CASES, fill_table
 from tests.api.world import World
-from tests.databases import OWNER, Database, DriverConnection
-from tests.scheduler.past_and_present import finish_sessions
-from tests.scheduler.small_cluster import OTHER_GROUP, session, session_id
 from tests.scheduler.test_tick_plans import sequential_scans
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.past_and_present import finish_sessions
+from tests.support.small_cluster import OTHER_GROUP, session, session_id
 
 fill_table()
 
@@ -38,7 +38,7 @@ BATCH: Final = 5
 LARGE_TABLES: Final = {"sessions", "kernels", "session_dependencies", "session_history", "agent_history"}
 EXPLAINED: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 # A purge reads what is old, which may be most of what there is: tests/retention holds its plans.
-ELSEWHERE: Final = {file.stem for file in (SQL_ROOT / "queries").glob("purge_*.sql")}
+ELSEWHERE: Final = {file.stem for file in (SQL_ROOT / "queries" / "retention").glob("*.sql")}
 
 Sent = dict[str, tuple[object, ...]]
 
@@ -113,7 +113,7 @@ class TestHotPlans:
     async def test_no_statement_reads_what_grows_from_end_to_end(self, world: World) -> None:
         # given
         sent = await self.sent_by_all(world)
-        names = {file.read_text(encoding="utf-8"): file.stem for file in (SQL_ROOT / "queries").glob("*.sql")}
+        names = {file.read_text(encoding="utf-8"): file.stem for file in (SQL_ROOT / "queries").glob("*/*.sql")}
         # when
         scans: dict[str, set[str]] = {}
         async with world.engine.begin_session() as db_sess:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import DeclarativeBase
 
-from scheduler_repo.repositories.paging import Page
+from scheduler_repo.entities.paging import Page
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.metrics import MetricPolicy

@@ -9,8 +9,8 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.api.public_methods import PUBLIC_METHODS
 from tests.api.statement_table import CASES, Case, fill_table
 from tests.api.world import World
-from tests.databases import OWNER, Database
-from tests.faults.wire_proxy import WireProxy, proxied
+from tests.support.databases import OWNER, Database
+from tests.support.wire_proxy import WireProxy, proxied
 
 fill_table()
 

@@ -6,15 +6,15 @@ from itertools import count
 from typing import Final
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.lifecycle import SessionStart
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.scheduling.allocation import SessionAllocation
-from scheduler_repo.scheduling.lifecycle import SessionStart
 from scheduler_repo.types import AgentId, SessionId
-from tests.scheduler.small_cluster import GROUP, agent, cluster, place, session, session_id
+from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 
 # The first agent; it has room for all that a test places.
 LARGE: Final = "agent-0"

@@ -7,8 +7,8 @@ from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from tests.audit.mixed_cluster import fill_mixed
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.support.databases import DriverConnection
 
 __all__ = ["audit_source", "db_source", "engine", "lifecycle", "load", "mixed_cluster", "owner_connection"]
 

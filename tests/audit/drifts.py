@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from scheduler_repo.scheduling.audit import AuditCheck, AuditFinding
+from scheduler_repo.entities.audit import AuditCheck, AuditFinding
 from tests.audit.mixed_cluster import (
     A1,
     A2,
@@ -22,7 +22,7 @@ from tests.audit.mixed_cluster import (
     SPREAD,
     WAITING,
 )
-from tests.scheduler.small_cluster import kernel_id, session_id
+from tests.support.small_cluster import kernel_id, session_id
 
 
 class Drift(msgspec.Struct, frozen=True):

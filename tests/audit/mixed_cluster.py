@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.lifecycle import SessionAttempt, SessionEnd, SessionStart
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionStart
-from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import AgentId, ClusterMode, SessionResult
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import (
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     CPU,
     GROUP,
     MEM,

@@ -4,16 +4,16 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
+from scheduler_repo.entities.audit import AuditCheck, AuditFinding
 from scheduler_repo.repositories.audit.db_source import CHECKS, AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
-from scheduler_repo.scheduling.audit import AuditCheck, AuditFinding
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.audit.drifts import DRIFTS, Drift
 from tests.audit.mixed_cluster import A1, A2, ENDED, SPREAD, WAITING
-from tests.databases import OWNER, READER, Database, DriverConnection
-from tests.scheduler.busy_cluster import busy_cluster
-from tests.scheduler.cluster_rows import fill
-from tests.scheduler.small_cluster import kernel_id, session_id
+from tests.support.busy_cluster import busy_cluster
+from tests.support.cluster_rows import fill
+from tests.support.databases import OWNER, READER, Database, DriverConnection
+from tests.support.small_cluster import kernel_id, session_id
 
 # Statements that are there for other purposes.
 NO_CHECKS = {"overcommitted_agents", "ledger_drift", "mend_agent_slots", "mend_agent_containers"}

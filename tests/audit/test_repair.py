@@ -6,11 +6,7 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.database.statements import Statement
-from scheduler_repo.errors import DatabaseTimeout, PermissionDenied, TransactionConflict
-from scheduler_repo.repositories.audit import db_source as source_module
-from scheduler_repo.repositories.audit.db_source import AuditDBSource
-from scheduler_repo.repositories.audit.repository import AuditRepository
-from scheduler_repo.scheduling.audit import (
+from scheduler_repo.entities.audit import (
     COUNTER_CHECKS,
     AuditCheck,
     DriftedCounter,
@@ -19,11 +15,15 @@ from scheduler_repo.scheduling.audit import (
     RepairReport,
     UnrepairableCounter,
 )
+from scheduler_repo.errors import DatabaseTimeout, PermissionDenied, TransactionConflict
+from scheduler_repo.repositories.audit import db_source as source_module
+from scheduler_repo.repositories.audit.db_source import AuditDBSource
+from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId
 from tests.audit.mixed_cluster import A1, A2, BUILT, CONTAINERS, HELD_CPU, HELD_MEM, IDLE, SPREAD, WAITING
-from tests.databases import OWNER, READER, SCHEDULER, Database, DriverConnection
-from tests.scheduler.small_cluster import CPU, MEM, Ledger, held_on, kernel_id, ledger_of
+from tests.support.databases import OWNER, READER, SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import CPU, MEM, Ledger, held_on, kernel_id, ledger_of
 
 DRIFT = f"""
 UPDATE agent_slots SET occupied = 9 WHERE agent_id = '{A1}' AND slot_name = 'cpu';

@@ -7,16 +7,16 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import create_engine
+from scheduler_repo.entities.audit import AuditCheck
+from scheduler_repo.entities.lifecycle import SessionRetry
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.audit import AuditCheck
-from scheduler_repo.scheduling.lifecycle import SessionRetry
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
-from tests.scheduler.busy_cluster import writers_at_work
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.busy_cluster import writers_at_work
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import (
     GROUP,
     Ledger,
     agent,

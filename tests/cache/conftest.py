@@ -7,8 +7,8 @@ import redis.asyncio as redis_asyncio
 
 from scheduler_repo.embedded import EmbeddedValkey
 from tests.cache.world import World, direct, load, world
-from tests.databases import Database
-from tests.faults.redis_proxy import RedisProxy, redis_proxied
+from tests.support.databases import Database
+from tests.support.redis_proxy import RedisProxy, redis_proxied
 
 
 @pytest.fixture

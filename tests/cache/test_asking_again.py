@@ -7,13 +7,13 @@ from uuid import uuid4
 import pytest
 import redis.asyncio as redis_asyncio
 
-from scheduler_repo.cache import invalidations
-from scheduler_repo.cache.outcomes import CacheOutcome
-from scheduler_repo.repositories.changes import listen
+from scheduler_repo.cache import pending_invalidations as invalidations
+from scheduler_repo.cache.metrics import CacheOutcome
+from scheduler_repo.database.change_listeners import listen
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import OperationId, SessionId, SessionStatus
 from tests.cache.world import SESSION, World
-from tests.faults.wire_proxy import Point, Side
+from tests.support.wire_proxy import Point, Side
 
 
 async def cancel(at: World, operation_id: OperationId) -> None:

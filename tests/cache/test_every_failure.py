@@ -12,11 +12,11 @@ import msgspec
 import pytest
 import redis.asyncio as redis_asyncio
 
-from scheduler_repo.cache.frame import Opened, framed, opened
-from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.cache.entry import Opened, framed, opened
+from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.embedded import EmbeddedValkey
 from tests.cache.world import World
-from tests.faults.redis_proxy import Mode, RedisProxy
+from tests.support.redis_proxy import Mode, RedisProxy
 
 _FIRST_DELAY: Final = 0.3
 _OPEN_DELAY: Final = 0.005

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scheduler_repo.cache.frame import LEASE, DatabaseKey, Header, Opened, framed, judged, opened
-from scheduler_repo.cache.outcomes import CacheName, CacheOutcome
+from scheduler_repo.cache.entry import LEASE, DatabaseKey, Header, Opened, framed, judged, opened
+from scheduler_repo.cache.metrics import CacheName, CacheOutcome
 
 HEADER = Header("f" * 16, CacheName.SESSION, "the key", DatabaseKey(7, 8), 1_000)
 

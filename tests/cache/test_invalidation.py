@@ -8,6 +8,14 @@ from typing import Final
 import pytest
 import redis.asyncio as redis_asyncio
 
+from scheduler_repo.entities.lifecycle import (
+    LostSessionAction,
+    SessionAttempt,
+    SessionEnd,
+    SessionRetry,
+    SessionStart,
+)
+from scheduler_repo.entities.reservation import SessionReservation
 from scheduler_repo.entities.session import Session
 from scheduler_repo.errors import SessionNotFound
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
@@ -18,13 +26,10 @@ from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.agent_life import LostSessionAction
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionRetry, SessionStart
-from scheduler_repo.scheduling.reservation import SessionReservation
 from scheduler_repo.types import SessionStatus
 from tests.cache.world import SESSION, World
-from tests.databases import OWNER
-from tests.scheduler.small_cluster import GROUP, place, session, session_id
+from tests.support.databases import OWNER
+from tests.support.small_cluster import GROUP, place, session, session_id
 
 Write = Callable[["Writes"], Awaitable[object]]
 

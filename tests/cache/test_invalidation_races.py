@@ -8,23 +8,23 @@ import pytest
 import redis.asyncio as redis_asyncio
 from prometheus_client import REGISTRY
 
-from scheduler_repo.cache import invalidations
+from scheduler_repo.cache import pending_invalidations as invalidations
 from scheduler_repo.cache.client import create_redis
-from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.embedded import EmbeddedValkey
+from scheduler_repo.entities.lifecycle import SessionRetry
 from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.scheduling.lifecycle import SessionRetry
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import SessionStatus
 from tests.cache.world import SESSION, World, direct, world
-from tests.databases import SCHEDULER, Database
-from tests.faults.redis_proxy import Mode, RedisProxy
-from tests.faults.wire_proxy import Point, Side
-from tests.scheduler.small_cluster import GROUP, place
+from tests.support.databases import SCHEDULER, Database
+from tests.support.redis_proxy import Mode, RedisProxy
+from tests.support.small_cluster import GROUP, place
+from tests.support.wire_proxy import Point, Side
 
 KEY: Final = f"scheduler_repo:session:{SESSION}"
 # A part of the statement that reads one session.

@@ -13,15 +13,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from scheduler_repo.cache.client import ValkeyClient
-from scheduler_repo.cache.invalidations import Invalidations
+from scheduler_repo.cache.pending_invalidations import Invalidations
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.database.engine import _to_the_end
 from scheduler_repo.errors import CacheRefused, DatabaseUnavailable
 from scheduler_repo.resilience.policies.breaker import BreakerArgs, CircuitBreakerPolicy
 from scheduler_repo.types import SessionStatus
 from tests.cache.world import SESSION, World
-from tests.databases import OWNER
-from tests.faults.wire_proxy import Point, Side
+from tests.support.databases import OWNER
+from tests.support.wire_proxy import Point, Side
 
 _LARGEST: Final = 2**63 - 1
 # Three more kernels, each with as much as a column holds.

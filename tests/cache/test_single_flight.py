@@ -12,8 +12,8 @@ from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.resilience.policies.timeout import call_deadline
 from scheduler_repo.types import SessionStatus
 from tests.cache.world import OTHER_SESSION, SESSION, World
-from tests.faults.wire_proxy import Point, Side
-from tests.scheduler.small_cluster import session_id
+from tests.support.small_cluster import session_id
+from tests.support.wire_proxy import Point, Side
 
 MANY: Final = 1_000
 _SESSION_STATEMENT: Final = "FROM sessions"

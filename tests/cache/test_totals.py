@@ -5,14 +5,14 @@ import asyncio
 import pytest
 import redis.asyncio as redis_asyncio
 
-from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.types import ScalingGroupName
 from tests.cache.world import World
-from tests.databases import OWNER
-from tests.faults.wire_proxy import Point, Side
-from tests.scheduler.small_cluster import GROUP
+from tests.support.databases import OWNER
+from tests.support.small_cluster import GROUP
+from tests.support.wire_proxy import Point, Side
 
 # A part of the statement that sums the slots of a group's agents.
 _STATEMENT = "agent_slots"

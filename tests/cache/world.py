@@ -11,9 +11,10 @@ import redis.asyncio as redis_asyncio
 from prometheus_client import REGISTRY
 
 from scheduler_repo.cache.client import ValkeyClient, create_redis
-from scheduler_repo.cache.outcomes import CacheName, CacheOutcome
+from scheduler_repo.cache.metrics import CacheName, CacheOutcome
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.scaling_group import ResourceTotals
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.session import Session
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
@@ -23,11 +24,10 @@ from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSou
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
-from tests.databases import OWNER, SCHEDULER, Database
-from tests.faults.wire_proxy import WireProxy, proxied
-from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
+from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
+from tests.support.wire_proxy import WireProxy, proxied
 
 STALENESS: Final = 30.0
 SESSION: Final = session_id(1)

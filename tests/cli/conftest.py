@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Command, CommandHere
+from tests.support.command import Command, CommandHere
 
 
 @pytest.fixture

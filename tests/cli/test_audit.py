@@ -5,9 +5,9 @@ from typing import Optional
 import msgspec
 import pytest
 
-from scheduler_repo.scheduling.audit import AuditCheck, AuditReport, RepairReport
-from tests.cli.command import Command, CommandHere, Ended
-from tests.databases import ADMIN, OWNER, READER, SCHEDULER, Database
+from scheduler_repo.entities.audit import AuditCheck, AuditReport, RepairReport
+from tests.support.command import Command, CommandHere, Ended
+from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 
 # The agent that the most kernels are on, and one of these.
 BUSIEST = "(SELECT id FROM agents ORDER BY container_count DESC, id LIMIT 1)"

@@ -3,8 +3,8 @@
 import pytest
 
 from scheduler_repo.database.sql_files import SQL_ROOT
-from tests.cli.command import Command, CommandHere
-from tests.databases import OWNER, SCHEDULER, Database, DatabaseServer
+from tests.support.command import Command, CommandHere
+from tests.support.databases import OWNER, SCHEDULER, Database, DatabaseServer
 
 
 class TestDb:

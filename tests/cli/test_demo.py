@@ -11,11 +11,11 @@ import msgspec
 import psutil
 import pytest
 
-from scheduler_repo.workload.synthetic import synthetic_cluster
-from tests.cli.command import Command, CommandHere, Ended
-from tests.databases import ADMIN, READER, SCHEDULER, Database
-from tests.embedded.observation import PROJECT_ROOT, free_port
-from tests.trace_location import needs_trace, trace_directory
+from scheduler_repo.demo.workload.synthetic import synthetic_cluster
+from tests.support.command import Command, CommandHere, Ended
+from tests.support.databases import ADMIN, READER, SCHEDULER, Database
+from tests.support.observation import PROJECT_ROOT, free_port
+from tests.support.trace_location import needs_trace, trace_directory
 
 SMALL = ("--agents", "20", "--sessions", "300")
 

@@ -12,14 +12,16 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import create_engine
+from scheduler_repo.demo.workload.slot_types import CPU_TYPE, GIBIBYTE, MEM_TYPE
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.repositories.session.finding import FIND_SESSION, FoundSession
-from scheduler_repo.scheduling.explanation import SessionExplanation
-from scheduler_repo.scheduling.waiting import WaitingReason
+from scheduler_repo.scheduling.explain.reasons import WaitingReason
+from scheduler_repo.scheduling.explain.session import SessionExplanation
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import ClusterSpec, QuotaSpec
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -29,10 +31,9 @@ from scheduler_repo.types import (
     SessionResult,
     SessionStatus,
 )
-from scheduler_repo.workload.slot_types import CPU_TYPE, GIBIBYTE, MEM_TYPE
-from tests.cli.command import Command, CommandHere, Ended
-from tests.databases import ADMIN, READER, SCHEDULER, Database
-from tests.scheduler.small_cluster import CLOSED_GROUP, CPU, USER, agent, cluster, session, session_id
+from tests.support.command import Command, CommandHere, Ended
+from tests.support.databases import ADMIN, READER, SCHEDULER, Database
+from tests.support.small_cluster import CLOSED_GROUP, CPU, USER, agent, cluster, session, session_id
 
 SOME_ID = "6f1ed002-ab59-4c3c-8d2b-0a7c3b7a4a11"
 LONG_NAME = AgentId(f"rack-{'7' * 90}.cluster.example")

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.cli.command import Command
-from tests.databases import ADMIN, SCHEDULER, Database
+from tests.support.command import Command
+from tests.support.databases import ADMIN, SCHEDULER, Database
 
 LARGE = ("demo", "--agents", "1000", "--sessions", "8000")
 

@@ -9,9 +9,9 @@ from urllib.error import URLError
 
 import pytest
 
-from tests.cli.command import Command, CommandHere
-from tests.databases import OWNER, SCHEDULER, Database
-from tests.embedded.observation import free_port
+from tests.support.command import Command, CommandHere
+from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.observation import free_port
 
 _LAYERS = "backendai_layer_operation"
 

@@ -9,8 +9,8 @@ from typing import Optional
 
 import pytest
 
-from tests.cli.command import Command, CommandHere
-from tests.embedded.observation import free_port
+from tests.support.command import Command, CommandHere
+from tests.support.observation import free_port
 
 CONNECT_SECONDS = 5
 

@@ -9,11 +9,11 @@ from time import perf_counter
 
 import pytest
 
-from scheduler_repo.cli.amounts import amount_text, percent_text
-from scheduler_repo.scheduling.data import SlotType
+from scheduler_repo.cli.output.amounts import amount_text, percent_text
+from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.types import SlotName
-from tests.cli.command import Command
-from tests.embedded.observation import PROJECT_ROOT
+from tests.support.command import Command
+from tests.support.observation import PROJECT_ROOT
 
 
 class TestHelp:

@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scheduler_repo.scheduling.retention import ArchivedSession
-from tests.cli.command import Command, CommandHere
-from tests.database.rows import insert_all
-from tests.databases import ADMIN, OWNER, READER, SCHEDULER, Database
-from tests.retention.old_rows import add_agent_history, add_finished, add_operations, existing
-from tests.scheduler.small_cluster import ACCESS_KEY, DOMAIN, GROUP, PROJECT, USER, session_id
+from scheduler_repo.entities.retention import ArchivedSession
+from tests.support.command import Command, CommandHere
+from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
+from tests.support.old_rows import add_agent_history, add_finished, add_operations, existing
+from tests.support.rows import insert_all
+from tests.support.small_cluster import ACCESS_KEY, DOMAIN, GROUP, PROJECT, USER, session_id
 
 OLD = range(100, 112)
 SEVEN_LINES = 12_000  # bytes

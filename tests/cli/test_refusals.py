@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Command, CommandHere
-from tests.databases import ADMIN, OWNER, SCHEDULER, Database
+from tests.support.command import Command, CommandHere
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database
 
 NODES = "sn,cpu_milli,memory_mib,gpu,model\nnode-1,32000,262144,0,\n"
 PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time\npod-1,1000,1024,0,0,,LS,0\n"

@@ -5,10 +5,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scheduler_repo.cli.failure import redacted
-from scheduler_repo.cli.secret_arguments import take_secret_urls
-from tests.cli.command import Command
+from scheduler_repo.cli.process.failure import redacted
+from scheduler_repo.cli.process.secret_arguments import take_secret_urls
 from tests.cli.test_not_postgres import say_nothing, server_that
+from tests.support.command import Command
 
 CLOSED = "postgresql://planner:hunter2@127.0.0.1/d"
 OPEN = "postgresql://planner@127.0.0.1/d"

@@ -6,12 +6,12 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.waiting import waiting_reasons
-from scheduler_repo.scheduling.waiting_text import describe
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.scheduling.explain.reasons import waiting_reasons
+from scheduler_repo.scheduling.explain.reasons_text import describe
 from scheduler_repo.types import SessionId
-from tests.cli.command import Command, CommandHere
-from tests.databases import SCHEDULER, Database
+from tests.support.command import Command, CommandHere
+from tests.support.databases import SCHEDULER, Database
 
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

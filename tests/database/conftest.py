@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.database.rows import insert_all
-from tests.databases import SCHEDULER, Database, DatabaseServer, DriverConnection
+from tests.support.databases import SCHEDULER, Database, DatabaseServer, DriverConnection
+from tests.support.rows import insert_all
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Everything that a database's catalogs list, to see whether something was left behind."""
 
-from tests.databases import ADMIN, Database
+from tests.support.databases import ADMIN, Database
 
 _EVERYTHING = """
 SELECT 'relation', oid::bigint, relname::text, coalesce(relacl::text, '') FROM pg_class

@@ -7,8 +7,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.database.rows import KERNEL, OTHER_SESSION, ROWS, SESSION, USER, Row, insert, second_row
-from tests.databases import OWNER, Database, DriverConnection
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.rows import KERNEL, OTHER_SESSION, ROWS, SESSION, USER, Row, insert, second_row
 
 _HUGE = 2**62
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)

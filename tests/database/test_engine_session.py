@@ -9,7 +9,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.models import DomainRow
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import ADMIN, SCHEDULER, Database
+from tests.support.databases import ADMIN, SCHEDULER, Database
 
 
 class TestEngineSession:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from scheduler_repo.database.schema import VERSION_TABLE, upgrade_schema
 from scheduler_repo.models import Base
-from tests.databases import OWNER, READER, SCHEDULER, Database
+from tests.support.databases import OWNER, READER, SCHEDULER, Database
 
 _TABLES = sorted({*Base.metadata.tables, VERSION_TABLE})
 _STATUS = "status status_changed_at"

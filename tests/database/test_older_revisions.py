@@ -19,8 +19,8 @@ from scheduler_repo.database.schema import (
     require_schema,
     upgrade_schema,
 )
-from tests.database.rows import OTHER_SESSION, ROWS, insert, insert_all
-from tests.databases import OWNER, READER, SCHEDULER, Database
+from tests.support.databases import OWNER, READER, SCHEDULER, Database
+from tests.support.rows import OTHER_SESSION, ROWS, insert, insert_all
 
 _TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
 # What each revision added: columns with what they say by default of rows that were there, and tables.

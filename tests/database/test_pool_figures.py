@@ -8,7 +8,7 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.errors import DatabaseTimeout
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import SCHEDULER, Database
+from tests.support.databases import SCHEDULER, Database
 
 
 class TestPoolFigures:

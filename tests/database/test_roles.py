@@ -7,8 +7,8 @@ import pytest
 
 from scheduler_repo.database.schema import VERSION_TABLE
 from scheduler_repo.models import Base
-from tests.database.rows import KERNEL, ROWS, SESSION, insert, second_row
-from tests.databases import OWNER, READER, Database, DriverConnection
+from tests.support.databases import OWNER, READER, Database, DriverConnection
+from tests.support.rows import KERNEL, ROWS, SESSION, insert, second_row
 
 _TABLES = sorted({*Base.metadata.tables, VERSION_TABLE})
 _DDL = (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from scheduler_repo.database.sql_files import SQL_ROOT, read_sql_file
 from tests.database.snapshots import all_of_catalog
-from tests.databases import ADMIN, OWNER, READER, SCHEDULER, Database, DatabaseServer
+from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database, DatabaseServer
 
 
 async def _run_during_another(script: str, first: Database, second: Database) -> None:

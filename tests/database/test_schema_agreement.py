@@ -10,7 +10,7 @@ from scheduler_repo.database.catalog import Catalog, SchemaObjectKind, compare_c
 from scheduler_repo.database.schema import VERSION_TABLE, head_revision, known_revisions
 from scheduler_repo.database.sql_files import SQL_ROOT, read_sql_file
 from scheduler_repo.models import Base
-from tests.databases import OWNER, Database, DatabaseServer
+from tests.support.databases import OWNER, Database, DatabaseServer
 
 _TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
 _COLUMNS = """

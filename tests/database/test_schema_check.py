@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from scheduler_repo import errors
 from scheduler_repo.database.schema import SchemaDifference, SchemaObjectKind, check_schema
 from tests.database.snapshots import all_of_catalog
-from tests.databases import ADMIN, OWNER, READER, SCHEDULER, Database
+from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 
 _USERS_OWN = """
 CREATE TABLE notes (id integer PRIMARY KEY, session_id uuid REFERENCES sessions);

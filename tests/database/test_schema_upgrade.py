@@ -19,7 +19,7 @@ from scheduler_repo.database.schema import (
 )
 from scheduler_repo.database.sql_files import read_sql_file
 from tests.database.snapshots import all_of_catalog
-from tests.databases import ADMIN, OWNER, READER, SCHEDULER, Database
+from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 
 _WAITING_UPGRADES = """
 SELECT count(*) FROM pg_locks

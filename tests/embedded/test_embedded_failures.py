@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedServerError, EmbeddedValkey
-
-from .observation import PROJECT_ROOT, mode_of, needs_root, processes_in
+from tests.support.observation import PROJECT_ROOT, mode_of, needs_root, processes_in
 
 
 class InterruptedPostgres(EmbeddedPostgres):

@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServerError
-
-from .observation import (
+from tests.support.observation import (
     PROJECT_ROOT,
     ask,
     mode_of,

@@ -16,8 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServerError
-
-from .observation import ask, free_port, listening_tcp_ports, mode_of, needs_root, processes_in
+from tests.support.observation import ask, free_port, listening_tcp_ports, mode_of, needs_root, processes_in
 
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 TEXT = 'it\'s a \\ "text" # of\tsix words\\n'

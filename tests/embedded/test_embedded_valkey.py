@@ -10,8 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from scheduler_repo.embedded import EmbeddedServerError, EmbeddedValkey
-
-from .observation import listening_tcp_ports, mode_of, processes_in
+from tests.support.observation import listening_tcp_ports, mode_of, processes_in
 
 
 class TestValkey:

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.entities.agent import AgentInfo
+from scheduler_repo.entities.agent import AgentFilter, AgentInfo
+from scheduler_repo.entities.paging import Cursor
 from scheduler_repo.errors import InvalidCursor, InvalidFilter, InvalidLimit
-from scheduler_repo.repositories.agent.filter import AgentFilter
 from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.repositories.paging import Cursor
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import ARM, GROUP, OTHER_GROUP, X86, agent, cluster
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import ARM, GROUP, OTHER_GROUP, X86, agent, cluster
 
 # Under a language's collation these would stand in another order, and % and _ would find more than themselves.
 STEMS: Final = ("a", "A", "a-", "a%", "a_", "aa", "Ä", "\U0001f5a5", "日本", "node")

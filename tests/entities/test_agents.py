@@ -7,13 +7,18 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.agent import AgentSlot, AgentSwitchResult
+from scheduler_repo.entities.agent import (
+    AgentRejectionCode,
+    AgentReport,
+    AgentSlot,
+    AgentSwitchResult,
+    RejectedAgentTransition,
+)
+from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.errors import AgentNotFound, OperationMismatch, ScalingGroupNotFound, StaleLeaseError
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.agent_life import AgentRejectionCode, AgentReport, RejectedAgentTransition
-from scheduler_repo.scheduling.allocation import RejectionCode
 from scheduler_repo.types import (
     AgentId,
     AgentStatus,
@@ -22,9 +27,9 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SlotName,
 )
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     CLOSED_GROUP,
     CPU,
     GROUP,

@@ -11,17 +11,17 @@ from uuid import UUID
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant
+from scheduler_repo.entities.agent import AgentReport, AgentSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant, ScalingGroupSpec
+from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.errors import DatabaseUnavailable, InvalidInput
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.scheduling.agent_life import AgentReport
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import AgentSpec, ScalingGroupSpec, SlotTypeSpec
 from scheduler_repo.types import AgentId, AgentStatus, OwnerScope
-from tests.scheduler.small_cluster import agent
+from tests.support.small_cluster import agent
 
 # Arguments of any kind, as a caller without a type checker may give them.
 odd: Final = cast("Any", object())

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.scaling_group import ScalingGroupGrant
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupGrant, ScalingGroupSpec
 from scheduler_repo.errors import OperationMismatch, OwnerNotFound, ScalingGroupNotFound
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, ScalingGroupSpec, UserSpec
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -23,9 +23,9 @@ from scheduler_repo.types import (
     ScalingGroupName,
     UserId,
 )
-from tests.agents.waiting import until_blocked
-from tests.databases import OWNER, Database, DriverConnection
-from tests.scheduler.small_cluster import agent
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.small_cluster import agent
+from tests.support.waiting import until_blocked
 
 GPU, CPU, NOWHERE = (ScalingGroupName(name) for name in ("gpu", "cpu", "nowhere"))
 ADA, VISION = UserId(UUID(int=1)), ProjectId(UUID(int=2))

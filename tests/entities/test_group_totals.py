@@ -13,17 +13,9 @@ from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
-    CLOSED_GROUP,
-    GROUP,
-    OTHER_GROUP,
-    agent,
-    cluster,
-    place,
-    session,
-)
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import CLOSED_GROUP, GROUP, OTHER_GROUP, agent, cluster, place, session
 
 LARGEST: Final = 2**63 - 1
 SLOTS: Final = ("cpu", "mem", "disk")

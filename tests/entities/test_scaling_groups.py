@@ -7,7 +7,13 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from scheduler_repo.entities.scaling_group import ScalingGroup, ScalingGroupChanges
+from scheduler_repo.entities.scaling_group import (
+    ScalingGroup,
+    ScalingGroupChanges,
+    ScalingGroupFilter,
+    ScalingGroupSpec,
+)
+from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.errors import (
     InvalidCursor,
     InvalidFilter,
@@ -16,11 +22,8 @@ from scheduler_repo.errors import (
     OperationMismatch,
     ScalingGroupNotFound,
 )
-from scheduler_repo.repositories.scaling_group.filter import ScalingGroupFilter
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.data import SlotType
-from scheduler_repo.specs import ScalingGroupSpec, SlotTypeSpec
 from scheduler_repo.types import OperationId, PreemptionScope, ScalingGroupName, SlotName
 
 GPU, CLOSED, PRIVATE = (ScalingGroupName(name) for name in ("gpu", "closed", "private"))

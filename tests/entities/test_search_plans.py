@@ -13,8 +13,8 @@ from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.agent import reading as agent_reading
 from scheduler_repo.repositories.scaling_group import granting
 from scheduler_repo.repositories.scaling_group import reading as group_reading
-from tests.databases import OWNER, Database, DatabaseServer, DriverConnection
 from tests.scheduler.test_tick_plans import nodes
+from tests.support.databases import OWNER, Database, DatabaseServer, DriverConnection
 
 AGENTS: Final = 20_000
 OWNERS: Final = 20_000

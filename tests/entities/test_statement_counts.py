@@ -7,16 +7,16 @@ from uuid import UUID
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant
-from scheduler_repo.repositories.agent.filter import AgentFilter
+from scheduler_repo.entities.agent import AgentFilter
+from scheduler_repo.entities.owner import OwnersSpec, UserSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant, ScalingGroupSpec
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.specs import OwnersSpec, ScalingGroupSpec, UserSpec
 from scheduler_repo.types import AgentId, DomainName, OwnerScope, ScalingGroupName, UserId
 from tests.entities.statement_counter import statements_of
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import ACCESS_KEY, CLOSED_GROUP, GROUP, PROJECT, agent, cluster
+from tests.support.small_cluster import ACCESS_KEY, CLOSED_GROUP, GROUP, PROJECT, agent, cluster
 
 Count = Callable[[Awaitable[object]], Awaitable[int]]
 

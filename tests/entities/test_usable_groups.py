@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant, ScalingGroupSpec
 from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, ScalingGroupSpec, UserSpec
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope, ProjectId, ScalingGroupName, UserId
-from tests.databases import DriverConnection
+from tests.support.databases import DriverConnection
 
 LAB, OFFICE = DomainName("lab"), DomainName("office")
 ADA, BOB = UserId(UUID(int=1)), UserId(UUID(int=2))

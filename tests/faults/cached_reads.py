@@ -9,14 +9,14 @@ from typing import Final
 import redis.asyncio as redis_asyncio
 
 from scheduler_repo.cache.client import ValkeyClient, create_redis
-from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.database.engine import create_engine
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
-from tests.faults.wire_proxy import WireProxy
+from tests.support.wire_proxy import WireProxy
 
 GROUP: Final = ScalingGroupName("gpu")
 OTHER_GROUP: Final = ScalingGroupName("other")

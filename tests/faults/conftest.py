@@ -7,11 +7,11 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.database.rows import insert, insert_all
-from tests.databases import OWNER, SCHEDULER, Database
 from tests.faults.cached_reads import OTHER_GROUP, CachedReads, cached_reads
-from tests.faults.redis_proxy import RedisProxy, redis_proxied
-from tests.faults.wire_proxy import WireProxy, proxied
+from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.redis_proxy import RedisProxy, redis_proxied
+from tests.support.rows import insert, insert_all
+from tests.support.wire_proxy import WireProxy, proxied
 
 
 @pytest.fixture

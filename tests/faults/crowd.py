@@ -21,7 +21,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import KernelId, SessionId
-from tests.scheduler.small_cluster import GROUP, session
+from tests.support.small_cluster import GROUP, session
 
 _CANCELLED_SHARE: Final = 1 / 3
 # From a cancel before the call begins to one after most calls have ended.

@@ -13,9 +13,9 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine,
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, OutcomeUnknown
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import ADMIN, SCHEDULER, Database
-from tests.faults.interruptions import assert_nothing_open, checked_out
-from tests.faults.wire_proxy import MARK, Point, Side, WireProxy
+from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.interruptions import assert_nothing_open, checked_out
+from tests.support.wire_proxy import MARK, Point, Side, WireProxy
 
 _INSERT = f"INSERT INTO notes VALUES ($1, $2) {MARK}"
 

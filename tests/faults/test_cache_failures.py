@@ -12,12 +12,12 @@ from typing import Final
 import pytest
 
 from scheduler_repo.cache.client import create_redis
-from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.settings import CacheSettings, SecretUrl
 from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, CachedReads
-from tests.faults.redis_proxy import Mode, RedisProxy
+from tests.support.redis_proxy import Mode, RedisProxy
 
 _ALLOWED_DELAY: Final = 0.2
 _UNDELAYED: Final = 0.05

@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from scheduler_repo.cache.frame import DatabaseKey, Header, framed
-from scheduler_repo.cache.outcomes import CacheOutcome
+from scheduler_repo.cache.entry import DatabaseKey, Header, framed
+from scheduler_repo.cache.metrics import CacheOutcome
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
-from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.encoding import FORMAT_VERSION, encode_scheduling_data
-from scheduler_repo.scheduling.transforms import finish_in_slices
+from scheduler_repo.scheduling.snapshot.build import finish_in_slices
+from scheduler_repo.scheduling.snapshot.encoding import FORMAT_VERSION, encode_scheduling_data
 from scheduler_repo.types import ScalingGroupName
-from tests.database.rows import insert, second_row
-from tests.databases import SCHEDULER, Database
 from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, OTHER_KEY, CachedReads
-from tests.faults.redis_proxy import Mode, RedisProxy
+from tests.support.databases import SCHEDULER, Database
+from tests.support.redis_proxy import Mode, RedisProxy
+from tests.support.rows import insert, second_row
 
 LIFETIME_MS = 60_000
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.database import engine as engine_module
-from tests.databases import Database
-from tests.faults.interruptions import Place, Way, Wrong, interruptions, run_lanes
+from tests.support.databases import Database
+from tests.support.interruptions import Place, Way, Wrong, interruptions, run_lanes
 
 CANCELS_PER_PLACE = 2000
 WITHOUT_CURE_PER_PLACE = 96

@@ -16,9 +16,9 @@ from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import SessionStatus
-from tests.databases import OWNER, SCHEDULER, Database
 from tests.faults.crowd import Crowd
-from tests.scheduler.small_cluster import GROUP, agent, cluster
+from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.small_cluster import GROUP, agent, cluster
 
 POOL_SIZE = 5
 CALLERS = 200

@@ -15,7 +15,7 @@ from scheduler_repo import errors
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import ADMIN, READER, SCHEDULER, Database
+from tests.support.databases import ADMIN, READER, SCHEDULER, Database
 
 PASSWORD: Final = "hunter2secret"  # noqa: S105 - of no server
 

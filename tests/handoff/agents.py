@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.allocation import AllocationResult
+from scheduler_repo.entities.lifecycle import DispatchResult, SessionAttempt, UndispatchedSession
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from scheduler_repo.scheduling.allocation import AllocationResult
-from scheduler_repo.scheduling.lifecycle import DispatchResult, SessionAttempt, UndispatchedSession
 from scheduler_repo.types import AgentId, KernelId, SessionId
-from tests.scheduler.small_cluster import GROUP, place
+from tests.support.small_cluster import GROUP, place
 
 AGENTS = ("agent-0", "agent-1")
 

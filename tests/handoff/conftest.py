@@ -9,9 +9,9 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.handoff.agents import AGENTS, Agents, Dispatcher
-from tests.scheduler.small_cluster import agent, cluster, session
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import agent, cluster, session
 
 SESSIONS: Final = 12
 

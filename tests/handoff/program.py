@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.scheduling.lifecycle import UndispatchedSession
+from scheduler_repo.entities.lifecycle import UndispatchedSession
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.handoff.agents import Agents, Dispatcher, starts_of
 

@@ -10,15 +10,15 @@ from uuid import UUID
 import pytest
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.scheduling.lifecycle import UndispatchedSession
+from scheduler_repo.entities.lifecycle import UndispatchedSession
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, KernelId, SessionId
-from tests.databases import SCHEDULER, Database, DriverConnection
-from tests.faults.program import Program, running
-from tests.faults.wire_proxy import Point, Side, proxied
 from tests.handoff.agents import AGENTS, Agents, Dispatcher, Start
 from tests.handoff.conftest import SESSIONS
-from tests.scheduler.small_cluster import history_of, kernel_id, session_id
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.program import Program, running
+from tests.support.small_cluster import history_of, kernel_id, session_id
+from tests.support.wire_proxy import Point, Side, proxied
 
 NUMBERS: Final = (0, 1, 2)
 ALLOCATE: Final = "allocate 0 1 2"

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionRetry
+from scheduler_repo.entities.lifecycle import SessionAttempt, SessionRetry
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import SessionStatus
-from tests.databases import SCHEDULER, Database, DriverConnection
 from tests.handoff.agents import Agents, Dispatcher, starts_of
 from tests.handoff.conftest import SESSIONS
-from tests.scheduler.small_cluster import history_of, session_id
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import history_of, session_id
 
 DISPATCHERS = 4
 ROUNDS = 15

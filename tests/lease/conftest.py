@@ -13,8 +13,8 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
-from tests.scheduler.small_cluster import agent, cluster, session
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import agent, cluster, session
 
 AGENT: Final = "agent"
 ADA: Final = LeaseHolder("ada")

@@ -13,7 +13,7 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
-from tests.scheduler.small_cluster import GROUP, place
+from tests.support.small_cluster import GROUP, place
 
 HOLDER = LeaseHolder("leader")
 TTL = timedelta(seconds=2)

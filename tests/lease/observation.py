@@ -4,8 +4,8 @@ import asyncio
 from typing import Final
 
 from scheduler_repo.types import ScalingGroupName
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import GROUP
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import GROUP
 
 _WAIT_SECONDS: Final = 20.0
 _TABLES: Final = """

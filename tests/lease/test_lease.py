@@ -10,19 +10,19 @@ from typing import Final, Optional
 import pytest
 
 from scheduler_repo.database.engine import create_engine
+from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown, ScalingGroupNotFound, StaleLeaseError
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-from tests.databases import SCHEDULER, Database, DriverConnection
-from tests.faults.wire_proxy import Point, Side, proxied
 from tests.lease.conftest import ADA, AGENT, BOB, TTL
 from tests.lease.observation import expire
-from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, place, session_id, status_of
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import GROUP, OTHER_GROUP, place, session_id, status_of
+from tests.support.wire_proxy import Point, Side, proxied
 
 A_DAY: Final = timedelta(days=1)
 

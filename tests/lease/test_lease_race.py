@@ -11,22 +11,22 @@ from typing import Final
 
 import pytest
 
+from scheduler_repo.database import idempotent_write as writing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.database.statements import Statement
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import SessionRetry
 from scheduler_repo.errors import DatabaseTimeout, LeaseHeld, StaleLeaseError
-from scheduler_repo.repositories import writing
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.lifecycle import SessionRetry
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
-from tests.databases import OWNER, SCHEDULER, Database
-from tests.faults.own_server import own_database
-from tests.scheduler.small_cluster import GROUP, agent, cluster, place, session, session_id
+from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.own_server import own_database
+from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 
 HOLDERS: Final = 4
 SECONDS: Final = 5.0

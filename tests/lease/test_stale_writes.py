@@ -13,22 +13,28 @@ import pytest
 
 import scheduler_repo.repositories
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.agent import AgentReport
+from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import (
+    LostSessionAction,
+    SessionAttempt,
+    SessionEnd,
+    SessionRetry,
+    SessionStart,
+)
+from scheduler_repo.entities.reservation import SessionReservation
 from scheduler_repo.errors import InvalidInput, StaleLeaseError
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
-from scheduler_repo.scheduling.agent_life import AgentReport, LostSessionAction
-from scheduler_repo.scheduling.allocation import KernelAllocation, SessionAllocation
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionRetry, SessionStart
-from scheduler_repo.scheduling.reservation import SessionReservation
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionStatus
-from tests.databases import DriverConnection
 from tests.lease.conftest import ADA, AGENT, BOB, TTL
 from tests.lease.observation import all_rows, expire
-from tests.scheduler.small_cluster import CPU, GROUP, MEM, OTHER_GROUP, kernel_id, place, session_id
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import CPU, GROUP, MEM, OTHER_GROUP, kernel_id, place, session_id
 
 # What to give for a parameter that has no default, by its type; session 0 is allocated, session 1 pends.
 # A write that takes another type is found all the same, and its test says what is missing here.

@@ -5,17 +5,17 @@ import asyncio
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import DatabaseTimeout, LeaseHeld
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lease import Lease
-from tests.databases import ADMIN, SCHEDULER, Database, DriverConnection
-from tests.faults.program import running
-from tests.faults.wire_proxy import Point, Side, proxied
 from tests.lease.conftest import AGENT, BOB, TTL
 from tests.lease.leader import HOLDER
 from tests.lease.observation import all_rows, wait_until_expired
-from tests.scheduler.small_cluster import GROUP, held_on, ledger_of, place, session_id, status_of
+from tests.support.databases import ADMIN, SCHEDULER, Database, DriverConnection
+from tests.support.program import running
+from tests.support.small_cluster import GROUP, held_on, ledger_of, place, session_id, status_of
+from tests.support.wire_proxy import Point, Side, proxied
 
 _TAKE_OVER_SECONDS = 10.0
 SCHEDULED = ("SCHEDULED", {"SCHEDULED"})

@@ -5,9 +5,9 @@ import pytest
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import Lives
 from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.support.databases import DriverConnection
+from tests.support.lives import Lives
 
 __all__ = ["db_source", "engine", "lifecycle", "lives", "load", "owner_connection", "repository"]
 

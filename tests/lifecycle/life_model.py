@@ -5,9 +5,9 @@ from typing import Final, Optional
 
 import msgspec
 
-from scheduler_repo.scheduling.allocation import RejectionCode
-from scheduler_repo.scheduling.lifecycle import TransitionRejectionCode
-from scheduler_repo.scheduling.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.entities.allocation import RejectionCode
+from scheduler_repo.entities.lifecycle import TransitionRejectionCode
+from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.types import OCCUPYING_STATUSES, SessionStatus
 
 # (cores, memory)

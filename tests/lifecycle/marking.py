@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Optional
 
+from scheduler_repo.entities.lifecycle import SessionEnd, SessionRetry, SessionStart, TransitionResult
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.scheduling.lifecycle import SessionEnd, SessionRetry, SessionStart, TransitionResult
 from scheduler_repo.types import OperationId, SessionId, SessionStatus
 
 # Every status that a session is marked with; SCHEDULED is the allocation's.

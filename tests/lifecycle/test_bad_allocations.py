@@ -5,18 +5,18 @@ from uuid import UUID
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.allocation import (
+from scheduler_repo.entities.allocation import (
     AllocationResult,
     KernelAllocation,
     RejectedAllocation,
     RejectionCode,
     SessionAllocation,
 )
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import A1, A2, Lives, history_with_reasons, leaks
-from tests.scheduler.small_cluster import GROUP, USER, kernel_id, place, session_id, status_of
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, A2, Lives, history_with_reasons, leaks
+from tests.support.small_cluster import GROUP, USER, kernel_id, place, session_id, status_of
 
 NUL = "a\x00b"
 SURROGATE = "a\ud800b"

@@ -8,8 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lifecycle import (
     RejectedTransition,
     SessionAttempt,
     SessionEnd,
@@ -17,11 +16,12 @@ from scheduler_repo.scheduling.lifecycle import (
     SessionStart,
     TransitionRejectionCode,
 )
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import AgentId, KernelId, OperationId, SessionResult, SessionStatus, SlotName
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import A1, A2, Lives, history_with_reasons, kernels_of, leaks, rejected
 from tests.lifecycle.marking import MARKED, WITHOUT_REASON, mark
-from tests.scheduler.small_cluster import CPU, MEM, Ledger, kernel_id, ledger_of, session_id, status_of
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, A2, Lives, history_with_reasons, kernels_of, leaks, rejected
+from tests.support.small_cluster import CPU, MEM, Ledger, kernel_id, ledger_of, session_id, status_of
 
 WITH_REASON: Final = tuple(status for status in MARKED if status not in WITHOUT_REASON)
 LARGEST: Final = 2**63 - 1

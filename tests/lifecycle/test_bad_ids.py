@@ -6,18 +6,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     SessionAttempt,
     TransitionRejectionCode,
     TransitionResult,
 )
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import OperationId, SessionId, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import A1, Lives, history_with_reasons, leaks, rejected
 from tests.lifecycle.marking import MARKED, mark
-from tests.scheduler.small_cluster import GROUP, PROJECT, USER, kernel_id, session_id
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, Lives, history_with_reasons, leaks, rejected
+from tests.support.small_cluster import GROUP, PROJECT, USER, kernel_id, session_id
 
 # A status from which each can be reached.
 FROM: Final = {

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     SessionAttempt,
     SessionEnd,
@@ -15,10 +14,11 @@ from scheduler_repo.scheduling.lifecycle import (
     UndispatchedKernel,
     UndispatchedSession,
 )
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import AgentId, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import A1, A2, Lives
-from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, kernel_id, place, session_id
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, A2, Lives
+from tests.support.small_cluster import GROUP, OTHER_GROUP, kernel_id, place, session_id
 
 
 def attempts(*numbers: int, retry_count: int = 0) -> list[SessionAttempt]:

@@ -4,23 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_repo.scheduling.allocation import RejectedAllocation, RejectionCode
-from scheduler_repo.scheduling.lifecycle import TransitionRejectionCode
-from scheduler_repo.scheduling.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
+from scheduler_repo.entities.lifecycle import TransitionRejectionCode
+from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.types import OCCUPYING_STATUSES, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import (
-    A1,
-    A2,
-    Kernel,
-    Lives,
-    history_with_reasons,
-    kernels_of,
-    leaks,
-    rejected,
-)
 from tests.lifecycle.marking import MARKED, WITHOUT_REASON
-from tests.scheduler.small_cluster import GROUP, Ledger, ledger_of, place, session_id, status_of
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, A2, Kernel, Lives, history_with_reasons, kernels_of, leaks, rejected
+from tests.support.small_cluster import GROUP, Ledger, ledger_of, place, session_id, status_of
 
 STATUSES = list(SessionStatus)
 NUMBERS = range(len(STATUSES))

@@ -5,16 +5,16 @@ from uuid import UUID
 
 import pytest
 
+from scheduler_repo.entities.allocation import KernelAllocation, RejectionCode, SessionAllocation
+from scheduler_repo.entities.lifecycle import SessionAttempt, SessionStart, TransitionRejectionCode
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import KernelAllocation, RejectionCode, SessionAllocation
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionStart, TransitionRejectionCode
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import leaks
 from tests.lifecycle.marking import mark
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import CPU, GROUP, agent, cluster, kernel_id, place, session, session_id
+from tests.support.databases import DriverConnection
+from tests.support.lives import leaks
+from tests.support.small_cluster import CPU, GROUP, agent, cluster, kernel_id, place, session, session_id
 
 REAL: Final = 1_000
 BATCH: Final = 50_000

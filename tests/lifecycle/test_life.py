@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.repositories.lease.db_source import LeaseDBSource
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lifecycle import (
     RejectedTransition,
     SessionAttempt,
     SessionEnd,
@@ -16,11 +15,12 @@ from scheduler_repo.scheduling.lifecycle import (
     TransitionRejectionCode,
     TransitionResult,
 )
+from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.types import AgentId, LeaseHolder, SessionResult, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import A1, A2, Kernel, Lives, kernels_of, leaks
 from tests.lifecycle.marking import MARKED
-from tests.scheduler.small_cluster import (
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, A2, Kernel, Lives, kernels_of, leaks
+from tests.support.small_cluster import (
     CPU,
     GROUP,
     MEM,

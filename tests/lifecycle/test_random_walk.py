@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
-from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import AllocationResult
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.allocation import AllocationResult
+from scheduler_repo.entities.lifecycle import (
     SessionAttempt,
     SessionEnd,
     SessionRetry,
     SessionStart,
     TransitionResult,
 )
-from scheduler_repo.scheduling.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import AgentId, OwnerScope, SessionResult, SessionStatus
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.lifecycle.life_model import Amounts, LifeModel, ModelAgent, Outcome
-from tests.lifecycle.lives import leaks
 from tests.lifecycle.marking import mark
-from tests.scheduler.small_cluster import (
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.lives import leaks
+from tests.support.small_cluster import (
     CPU,
     GROUP,
     MEM,

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler_repo.entities.lifecycle import SessionRetry, TransitionResult
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
-from scheduler_repo.scheduling.lifecycle import SessionRetry, TransitionResult
 from scheduler_repo.types import ScalingGroupName, SessionId, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import A1, A2, Lives, history_with_reasons, leaks
-from tests.scheduler.small_cluster import CLOSED_GROUP, GROUP, place, session_id, status_of
+from tests.support.databases import DriverConnection
+from tests.support.lives import A1, A2, Lives, history_with_reasons, leaks
+from tests.support.small_cluster import CLOSED_GROUP, GROUP, place, session_id, status_of
 
 SWEPT = "pending for longer than the scaling group allows"
 OLD = "now() - interval '2 hours'"

@@ -6,13 +6,13 @@ from uuid import uuid4
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.demo.workload.synthetic import synthetic_queue
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
-from scheduler_repo.workload.synthetic import synthetic_queue
-from tests.cli.command import CommandHere
-from tests.databases import SCHEDULER, Database
+from tests.support.command import CommandHere
+from tests.support.databases import SCHEDULER, Database
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from prometheus_client.metrics import MetricWrapperBase
 import scheduler_repo
 from scheduler_repo.metrics.dashboard import dashboard_json
 from scheduler_repo.metrics.pools import PoolCollector
-from tests.cli.command import CommandHere
 from tests.metrics.promql import Query, parsed
+from tests.support.command import CommandHere
 
 _OURS = ("backendai_", "scheduler_repo_")
 _SAMPLES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}

@@ -13,7 +13,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.metrics.pools import PoolCollector, watch_pool
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import SCHEDULER, Database
+from tests.support.databases import SCHEDULER, Database
 
 
 class TestPools:

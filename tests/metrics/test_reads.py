@@ -14,8 +14,8 @@ from scheduler_repo.metrics.received import bytes_received
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
-from tests.databases import ADMIN, SCHEDULER, Database, DriverConnection
 from tests.metrics.samples import sample
+from tests.support.databases import ADMIN, SCHEDULER, Database, DriverConnection
 
 IS_SLEEPING = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1"
 # Of 100 kB each: more than a socket takes at once.

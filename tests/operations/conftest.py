@@ -11,9 +11,9 @@ from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
-from tests.faults.wire_proxy import WireProxy, proxied
-from tests.scheduler.small_cluster import agent, cluster, session
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import agent, cluster, session
+from tests.support.wire_proxy import WireProxy, proxied
 
 AGENT = "agent"
 

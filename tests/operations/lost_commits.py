@@ -13,20 +13,20 @@ import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.allocation import AllocationResult
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import SessionEnd, SessionRetry, TransitionResult
 from scheduler_repo.errors import SchedulerRepoError
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import AllocationResult
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.lifecycle import SessionEnd, SessionRetry, TransitionResult
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, LeaseHolder, OperationId, SessionId, SessionStatus, TransactionId
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
-from tests.faults.wire_proxy import WireProxy, proxied
-from tests.scheduler.small_cluster import GROUP, agent, cluster, held_on, ledger_of, place, session, session_id
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import GROUP, agent, cluster, held_on, ledger_of, place, session, session_id
+from tests.support.wire_proxy import WireProxy, proxied
 
 WRITES_PER_ROUND: Final = 4
 _SESSIONS_PER_ROUND: Final = 2

@@ -12,18 +12,18 @@ from uuid import uuid4
 
 import pytest
 
+from scheduler_repo.database import idempotent_write as writing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.embedded import EmbeddedPostgres
+from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import OutcomeUnknown
-from scheduler_repo.repositories import writing
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind
-from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import OperationId
-from tests.databases import OWNER, Database
-from tests.faults.own_server import own_database
-from tests.faults.wire_proxy import Point, Side
 from tests.operations.lost_commits import Cut, Lane, Result, Wrong, count_twice, fill, run_lanes
-from tests.scheduler.small_cluster import session_id
+from tests.support.databases import OWNER, Database
+from tests.support.own_server import own_database
+from tests.support.small_cluster import session_id
+from tests.support.wire_proxy import Point, Side
 
 BEFORE_COMMIT: Final = 80
 AFTER_COMMIT: Final = 80
@@ -106,16 +106,16 @@ class Resolutions:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Count from now on."""
         self.stood = 0
-        original = WriteKind._stored
+        original = IdempotentWrite._stored
 
         async def stored(
-            kind: WriteKind[ResultT], db_sess: SASession, operation_id: OperationId, digest: bytes
+            kind: IdempotentWrite[ResultT], db_sess: SASession, operation_id: OperationId, digest: bytes
         ) -> object:
             result = await original(kind, db_sess, operation_id, digest)
             self.stood += 1
             return result
 
-        monkeypatch.setattr(WriteKind, "_stored", stored)
+        monkeypatch.setattr(IdempotentWrite, "_stored", stored)
 
 
 class TestTold:
@@ -155,9 +155,9 @@ class TestTold:
 
 async def _run_under_new_ids(
     original: Callable[..., Awaitable[ResultT]],
-    kind: WriteKind[ResultT],
+    kind: IdempotentWrite[ResultT],
     engine: ExtendedAsyncSAEngine,
-    work: Callable[[OpenWrite], Awaitable[ResultT]],
+    work: Callable[[WriteTransaction], Awaitable[ResultT]],
     *,
     request: object,
     operation_id: Optional[OperationId] = None,
@@ -185,9 +185,11 @@ class TestWithoutTheCure:
     async def test_asked_again_under_new_ids(
         self, migrated_database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        run = WriteKind.run
+        run = IdempotentWrite.run
         monkeypatch.setattr(writing, "_asked_again", _not_asked_again)
-        monkeypatch.setattr(WriteKind, "run", lambda *given, **named: _run_under_new_ids(run, *given, **named))
+        monkeypatch.setattr(
+            IdempotentWrite, "run", lambda *given, **named: _run_under_new_ids(run, *given, **named)
+        )
 
         wrong = await self._run(migrated_database)
 

@@ -6,16 +6,16 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from scheduler_repo.entities.allocation import AllocationResult
+from scheduler_repo.entities.lifecycle import SessionEnd, SessionRetry
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import AllocationResult
-from scheduler_repo.scheduling.lifecycle import SessionEnd, SessionRetry
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionResult
-from tests.databases import DriverConnection
-from tests.faults.wire_proxy import Point, Side, WireProxy
 from tests.operations.conftest import AGENT, MakeEngine
-from tests.scheduler.small_cluster import GROUP, held_on, history_of, ledger_of, place, session_id, status_of
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import GROUP, held_on, history_of, ledger_of, place, session_id, status_of
+from tests.support.wire_proxy import Point, Side, WireProxy
 
 ALLOCATED = [(None, "PENDING"), ("PENDING", "SCHEDULED")]
 

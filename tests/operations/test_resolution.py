@@ -6,19 +6,19 @@ from uuid import uuid4
 
 import pytest
 
+from scheduler_repo.entities.allocation import AllocationResult
 from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.resilience.layers import LayerType
 from scheduler_repo.resilience.policies.metrics import DomainType
-from scheduler_repo.scheduling.allocation import AllocationResult
 from scheduler_repo.types import OperationId
-from tests.databases import ADMIN, SCHEDULER, Database, DriverConnection
-from tests.faults.wire_proxy import Hold, Point, Side, WireProxy
 from tests.operations.conftest import AGENT, MakeEngine
 from tests.operations.test_operation_ids import ALLOCATED, count_operations
-from tests.resilience.figures import LayerFigures
-from tests.resilience.on_a_server import TERMINATE
-from tests.scheduler.small_cluster import GROUP, history_of, place, session_id, status_of
+from tests.support.databases import ADMIN, SCHEDULER, Database, DriverConnection
+from tests.support.figures import LayerFigures
+from tests.support.on_a_server import TERMINATE
+from tests.support.small_cluster import GROUP, history_of, place, session_id, status_of
+from tests.support.wire_proxy import Hold, Point, Side, WireProxy
 
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity

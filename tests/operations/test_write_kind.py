@@ -8,10 +8,9 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.errors import outcome_is_known
-from scheduler_repo.errors import DatabaseError, InvalidInput, OperationMismatch
-from scheduler_repo.repositories.writing import WriteKind, check_ids
-from scheduler_repo.scheduling.allocation import AllocationResult, RejectedAllocation, RejectionCode
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.database.idempotent_write import IdempotentWrite
+from scheduler_repo.entities.allocation import AllocationResult, RejectedAllocation, RejectionCode
+from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     RejectedTransition,
     SessionEnd,
@@ -19,9 +18,11 @@ from scheduler_repo.scheduling.lifecycle import (
     TransitionRejectionCode,
     TransitionResult,
 )
+from scheduler_repo.errors import DatabaseError, InvalidInput, OperationMismatch
 from scheduler_repo.types import AgentId, OperationId, SessionResult, SessionStatus, TransactionId
+from scheduler_repo.validation import check_ids
 from tests.operations.conftest import MakeEngine
-from tests.scheduler.small_cluster import CPU, kernel_id, session_id
+from tests.support.small_cluster import CPU, kernel_id, session_id
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -102,7 +103,7 @@ class TestStoredResult:
     )
     async def test_is_the_first_one(self, make_engine: MakeEngine, result: object) -> None:
         # given
-        kind: WriteKind[object] = WriteKind("kind", type(result))
+        kind: IdempotentWrite[object] = IdempotentWrite("kind", type(result))
         engine, operation_id = make_engine(), OperationId(UUID(int=1))
 
         async def work(_: object) -> object:
@@ -154,7 +155,7 @@ class TestRequest:
             await self._run(make_engine, first, other)
 
     async def _run(self, make_engine: MakeEngine, *requests: object) -> Asked:
-        kind, engine, operation_id = WriteKind("kind", Asked), make_engine(), OperationId(UUID(int=1))
+        kind, engine, operation_id = IdempotentWrite("kind", Asked), make_engine(), OperationId(UUID(int=1))
         tries = 0
 
         async def work(_: object) -> Asked:

@@ -15,7 +15,7 @@ from typing import Final, Optional
 import sqlalchemy as sa
 
 from scheduler_repo.embedded.account import Account
-from tests.databases import OWNER, READER, SCHEDULER
+from tests.support.databases import OWNER, READER, SCHEDULER
 
 # Paths of PgBouncers, separated as in PATH; without it, the one that is installed.
 BINARIES_VARIABLE: Final = "SCHEDULER_REPO_TEST_PGBOUNCERS"

@@ -10,8 +10,8 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.settings import DatabaseSettings, Pooler, SecretUrl
-from tests.databases import OWNER, SCHEDULER, Database
 from tests.pgbouncer.bouncer import BINARIES_VARIABLE, Bouncer, bouncing, found_binaries, version_of
+from tests.support.databases import OWNER, SCHEDULER, Database
 
 MakeEngine = Callable[..., ExtendedAsyncSAEngine]
 

@@ -7,11 +7,11 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.errors import DatabaseTimeout, DatabaseUnavailable, OutcomeUnknown
-from tests.databases import ADMIN, SCHEDULER, Database
-from tests.faults.interruptions import assert_nothing_open
-from tests.faults.wire_proxy import Point, Side, proxied
 from tests.pgbouncer.bouncer import Bouncer
 from tests.pgbouncer.conftest import MakeEngine
+from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.interruptions import assert_nothing_open
+from tests.support.wire_proxy import Point, Side, proxied
 
 _SLEEP = "SELECT pg_sleep(60)"
 

@@ -11,11 +11,10 @@ from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.types import OperationId
-from tests.databases import ADMIN, SCHEDULER, Database
-from tests.faults.wire_proxy import Point, Side, WireProxy, proxied
 from tests.pgbouncer.bouncer import Bouncer
 from tests.pgbouncer.conftest import MakeEngine
-from tests.scheduler.small_cluster import (
+from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.small_cluster import (
     GROUP,
     agent,
     cluster,
@@ -26,6 +25,7 @@ from tests.scheduler.small_cluster import (
     session,
     session_id,
 )
+from tests.support.wire_proxy import Point, Side, WireProxy, proxied
 
 
 class TestLostCommit:

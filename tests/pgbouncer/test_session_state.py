@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.errors import DatabaseError
-from tests.databases import SCHEDULER, Database, DriverConnection
 from tests.pgbouncer.bouncer import Bouncer
 from tests.pgbouncer.conftest import MakeEngine
+from tests.support.databases import SCHEDULER, Database, DriverConnection
 
 _SETTINGS = """
 SELECT name, setting FROM pg_settings

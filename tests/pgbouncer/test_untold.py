@@ -5,9 +5,9 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.errors import InvalidSettings, PoolerInTheWay
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import SCHEDULER, Database
 from tests.pgbouncer.bouncer import Bouncer
 from tests.pgbouncer.conftest import MakeEngine
+from tests.support.databases import SCHEDULER, Database
 
 
 async def _server_process(engine: ExtendedAsyncSAEngine) -> int:

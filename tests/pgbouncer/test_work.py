@@ -10,6 +10,7 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.schema import check_schema, head_revision, upgrade_schema
+from scheduler_repo.entities.lifecycle import SessionAttempt, SessionEnd, SessionStart
 from scheduler_repo.errors import StaleLeaseError
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
@@ -24,14 +25,13 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.lifecycle import SessionAttempt, SessionEnd, SessionStart
-from scheduler_repo.scheduling.planner import BestFitPlanner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import LeaseHolder, OperationId
-from tests.databases import ADMIN, OWNER, SCHEDULER, Database
-from tests.faults.interruptions import assert_nothing_open
 from tests.pgbouncer.bouncer import Bouncer
 from tests.pgbouncer.conftest import MakeEngine
-from tests.scheduler.small_cluster import GROUP, agent, cluster, place, session, session_id
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database
+from tests.support.interruptions import assert_nothing_open
+from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 
 CALLERS: Final = 50
 CALLS_OF_EACH: Final = 12

@@ -8,16 +8,18 @@ from typing import TypeVar
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.allocation import AllocationResult, RejectionCode
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.owner import OwnersSpec
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import AllocationResult, RejectionCode
-from scheduler_repo.specs import ClusterSpec, OwnersSpec, QuotaSpec, ResourcePolicySpec
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName
-from tests.agents.waiting import until_blocked
-from tests.databases import OWNER, Database, DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.small_cluster import (
     CPU,
     DOMAIN,
     GROUP,
@@ -28,6 +30,7 @@ from tests.scheduler.small_cluster import (
     session,
     session_id,
 )
+from tests.support.waiting import until_blocked
 
 T = TypeVar("T")
 SMALL, LARGE = ResourcePolicyName("small"), ResourcePolicyName("large")

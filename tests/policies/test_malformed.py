@@ -9,6 +9,9 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.errors import DatabaseError, InvalidFilter, InvalidInput, InvalidLimit, InvalidQuantity
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.owner.repository import OwnerRepository
@@ -17,7 +20,6 @@ from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, QuotaSpec, ResourcePolicySpec, UserSpec
 from scheduler_repo.types import OwnerScope
 
 USER = UUID(int=1)

@@ -5,19 +5,20 @@ from typing import Optional
 
 import pytest
 
+from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import RejectedAllocation, RejectionCode
-from scheduler_repo.scheduling.feasibility import QuotaBreach, QuotaKind
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.specs import QuotaSpec, ResourcePolicySpec
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.rules.feasibility import QuotaBreach, QuotaKind
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotName, TransactionId
 from tests.policies.tick_owners import only_owners
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.small_cluster import (
     ACCESS_KEY,
     CPU,
     DOMAIN,

@@ -7,7 +7,20 @@ from uuid import UUID
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, ProjectInfo, UserInfo
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.owner import (
+    DomainInfo,
+    KeypairInfo,
+    KeypairSpec,
+    OwnersSpec,
+    ProjectInfo,
+    ProjectSpec,
+    UserInfo,
+    UserSpec,
+)
+from scheduler_repo.entities.paging import Cursor, Page
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.errors import (
     AlreadyExists,
     InvalidCursor,
@@ -19,16 +32,6 @@ from scheduler_repo.errors import (
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.owner.repository import OwnerRepository
-from scheduler_repo.repositories.paging import Cursor, Page
-from scheduler_repo.specs import (
-    ClusterSpec,
-    KeypairSpec,
-    OwnersSpec,
-    ProjectSpec,
-    QuotaSpec,
-    ResourcePolicySpec,
-    UserSpec,
-)
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -38,7 +41,7 @@ from scheduler_repo.types import (
     ResourcePolicyName,
     UserId,
 )
-from tests.databases import DriverConnection
+from tests.support.databases import DriverConnection
 
 NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
 

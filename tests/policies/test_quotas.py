@@ -6,7 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaUsage
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.owner import OwnersSpec
+from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.errors import (
     InvalidCursor,
     OwnerNotFound,
@@ -18,12 +21,11 @@ from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.slots import MAX_QUANTITY
-from scheduler_repo.specs import ClusterSpec, OwnersSpec, QuotaSpec, ResourcePolicySpec
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName, SlotName
-from tests.databases import DriverConnection
 from tests.policies.tick_owners import only_owners
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     CPU,
     DOMAIN,
     GROUP,

@@ -2,20 +2,19 @@
 
 import pytest
 
-from scheduler_repo.entities.resource_policy import ResourcePolicy
+from scheduler_repo.entities.paging import Cursor
+from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec
 from scheduler_repo.errors import (
     InvalidCursor,
     OperationMismatch,
     ResourcePolicyNotFound,
     UnknownSlotType,
 )
-from scheduler_repo.repositories.paging import Cursor
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.slots import MAX_QUANTITY
-from scheduler_repo.specs import ResourcePolicySpec
 from scheduler_repo.types import OperationId, ResourcePolicyName, SlotName
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import CPU, MEM, PROJECT, agent, cluster
+from tests.support.small_cluster import CPU, MEM, PROJECT, agent, cluster
 
 SMALL, LARGE = ResourcePolicyName("small"), ResourcePolicyName("large")
 

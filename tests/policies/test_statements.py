@@ -9,12 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
+from scheduler_repo.database.locks import LOCK_QUOTAS
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.repositories.scheduler.allocating import LOCK_QUOTAS
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, QuotaSpec, ResourcePolicySpec, UserSpec
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -23,11 +25,11 @@ from scheduler_repo.types import (
     ResourcePolicyName,
     UserId,
 )
-from tests.databases import SCHEDULER, Database, DriverConnection
-from tests.faults.wire_proxy import WireProxy, proxied
 from tests.scheduler.conftest import Load
-from tests.scheduler.past_and_present import finish_sessions
-from tests.scheduler.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent, cluster, session
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.past_and_present import finish_sessions
+from tests.support.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent, cluster, session
+from tests.support.wire_proxy import WireProxy, proxied
 
 BEGIN_AND_COMMIT = 2
 _NAMESPACE = UUID(int=7)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias, Union
 
-from scheduler_repo.scheduling.data import OwnerUsage, SchedulingData
+from scheduler_repo.entities.scheduling_data import OwnerUsage, SchedulingData
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope, ProjectId, UserId
 
 Usage: TypeAlias = Union[

@@ -4,19 +4,14 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
-from scheduler_repo.specs import (
-    AgentSpec,
-    ClusterSpec,
-    KernelSpec,
-    KeypairSpec,
-    OwnersSpec,
-    ProjectSpec,
-    QuotaSpec,
-    ScalingGroupSpec,
-    SessionCreationSpec,
-    SlotTypeSpec,
-    UserSpec,
-)
+from scheduler_repo.entities.agent import AgentSpec
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupSpec
+from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.types import (
     AccessKey,
     AgentId,

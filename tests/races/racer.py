@@ -14,17 +14,18 @@ from time import monotonic, time
 import msgspec
 
 from scheduler_repo.database.engine import create_engine
+from scheduler_repo.database.locks import LOCK_QUOTAS
 from scheduler_repo.database.statements import Statement
+from scheduler_repo.entities.agent import AgentReport
+from scheduler_repo.entities.allocation import KernelAllocation, RejectedAllocation, SessionAllocation
+from scheduler_repo.entities.lifecycle import LostSessionAction, SessionEnd, SessionRetry, SessionStart
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler import allocating
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.scheduling.agent_life import AgentReport, LostSessionAction
-from scheduler_repo.scheduling.allocation import KernelAllocation, RejectedAllocation, SessionAllocation
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
-from scheduler_repo.scheduling.lifecycle import SessionEnd, SessionRetry, SessionStart
-from scheduler_repo.scheduling.planner import BestFitPlanner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionResult
 from tests.races.arena import AGENTS, CAPACITY, GROUPS, new_session
@@ -150,9 +151,9 @@ async def race(url: str, seed: int, seconds: float) -> Outcome:
 
 def main(url: str, seed: str, seconds: str, *options: str) -> None:
     if "--no-owner-locks" in options:
-        without = allocating.LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
-        assert without != allocating.LOCK_QUOTAS.text
-        allocating.LOCK_QUOTAS = Statement("lock_quotas", without)
+        without = LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
+        assert without != LOCK_QUOTAS.text
+        setattr(allocating, "LOCK_QUOTAS", Statement("lock_quotas", without))  # noqa: B010 - not exported
     outcome = asyncio.run(race(url, int(seed), float(seconds)))
     sys.stdout.write(msgspec.json.encode(outcome).decode())
 

@@ -9,17 +9,17 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.scheduling.allocation import RejectedAllocation, RejectionCode
-from scheduler_repo.scheduling.feasibility import ContainerShortage, SlotShortage
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
+from scheduler_repo.scheduling.rules.feasibility import ContainerShortage, SlotShortage
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentStatus, SessionId, SessionStatus
-from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 from tests.races.arena import arena
 from tests.races.racer import Outcome
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 
 PROCESSES = 8
 RACE_SECONDS = 60

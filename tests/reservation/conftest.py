@@ -7,9 +7,9 @@ from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
 from scheduler_repo.repositories.reservation.repository import ReservationRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from tests.databases import DriverConnection
 from tests.reservation.contest import Contest
 from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.support.databases import DriverConnection
 
 __all__ = ["contest", "db_source", "engine", "lifecycle", "load", "owner_connection", "reservations"]
 

@@ -7,28 +7,24 @@ from uuid import UUID
 
 import msgspec
 
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.reservation.repository import ReservationRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.lifecycle import SessionEnd, SessionStart
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.scheduling.reservation import (
+from scheduler_repo.entities.agent import AgentSpec
+from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.lifecycle import SessionEnd, SessionStart
+from scheduler_repo.entities.owner import KeypairSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.reservation import (
     RejectedReservation,
     ReservationRejectionCode,
     ReservationResult,
     SessionReservation,
 )
-from scheduler_repo.specs import (
-    AgentSpec,
-    ClusterSpec,
-    KeypairSpec,
-    ProjectSpec,
-    QuotaSpec,
-    SessionCreationSpec,
-    UserSpec,
-)
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.reservation.repository import ReservationRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -38,9 +34,9 @@ from scheduler_repo.types import (
     SessionStatus,
     UserId,
 )
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import GROUP, cluster, place, session_id
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import GROUP, cluster, place, session_id
 
 A1: Final = "a1"
 A2: Final = "a2"

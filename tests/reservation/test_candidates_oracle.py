@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 
 from scheduler_repo.types import PreemptionScope, ScalingGroupName
-from tests.databases import DriverConnection
 from tests.reservation.contest import A1, A2, LOW, Contest, important
-from tests.scheduler.cluster_rows import ClusterRows, Row, fill
-from tests.scheduler.oracle import as_naive, naive_scheduling_data
-from tests.scheduler.small_cluster import agent, session, session_id
+from tests.support.cluster_rows import ClusterRows, Row, fill
+from tests.support.databases import DriverConnection
+from tests.support.oracle import as_naive, naive_scheduling_data
+from tests.support.small_cluster import agent, session, session_id
 
 GROUPS = ("gpu", "other")
 AGENTS = ("a", "B", "ä", "_")

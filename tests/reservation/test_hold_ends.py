@@ -6,13 +6,13 @@ from uuid import uuid4
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound, StaleLeaseError
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
-from scheduler_repo.scheduling.allocation import KernelAllocation
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.types import (
     AgentId,
     LeaseHolder,
@@ -22,7 +22,7 @@ from scheduler_repo.types import (
     SessionStatus,
 )
 from tests.reservation.contest import A1, LOW, Contest, hold, important
-from tests.scheduler.small_cluster import GROUP, OTHER_GROUP, agent, kernel_id, place, session, session_id
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, kernel_id, place, session, session_id
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import msgspec
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.allocation import KernelAllocation, SessionAllocation
-from scheduler_repo.scheduling.data import PendingSession, Reservation, SchedulingData
-from scheduler_repo.scheduling.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.gate import LockedSession, LockedState, decide
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.scheduling.transforms import finish
-from scheduler_repo.scheduling.waiting import WaitingReason, waiting_reasons
-from scheduler_repo.scheduling.waiting_text import describe
+from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
+from scheduler_repo.entities.scheduling_data import PendingSession, Reservation, SchedulingData
+from scheduler_repo.scheduling.admission.allocations import LockedSession, LockedState, decide
+from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
+from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.snapshot.build import finish
+from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
 from scheduler_repo.types import AgentId, SessionId, SessionStatus
-from tests.scheduling.naive_cluster import NaiveCluster, are_alike
-from tests.scheduling.strategies import reserved_scheduling_data
+from tests.support.naive_cluster import NaiveCluster, are_alike
+from tests.support.strategies import reserved_scheduling_data
 
 
 class HeldCluster:

@@ -5,21 +5,21 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler_repo.entities.allocation import RejectionCode
+from scheduler_repo.entities.scaling_group import ScalingGroupSpec
+from scheduler_repo.entities.scheduling_data import AgentGain
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import RejectionCode
-from scheduler_repo.scheduling.data import AgentGain
-from scheduler_repo.scheduling.feasibility import SlotShortage
-from scheduler_repo.scheduling.holds import HoldNotFree
-from scheduler_repo.scheduling.preemption import preemptible
-from scheduler_repo.scheduling.waiting import WaitingReason, waiting_reasons
-from scheduler_repo.scheduling.waiting_text import describe
-from scheduler_repo.specs import ScalingGroupSpec
+from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
+from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.rules.feasibility import SlotShortage
+from scheduler_repo.scheduling.rules.preemption import preemptible
+from scheduler_repo.scheduling.rules.reservations import HoldNotFree
 from scheduler_repo.types import PreemptionScope, ScalingGroupName, SessionStatus
-from tests.databases import DriverConnection
-from tests.lifecycle.lives import history_with_reasons, leaks
 from tests.reservation.contest import A1, A2, LOW, Contest, hold, important
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import GROUP, agent, cluster, place, session, session_id
+from tests.support.databases import DriverConnection
+from tests.support.lives import history_with_reasons, leaks
+from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 
 PREEMPTED = "preempted: what it occupies is reserved for a session of higher priority"
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.data import PendingSession, PreemptionCandidate, SchedulingData
-from scheduler_repo.scheduling.preemption import Protection, may_preempt, preemptible, protection
+from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
+from scheduler_repo.scheduling.rules.preemption import Protection, may_preempt, preemptible, protection
 from scheduler_repo.types import PreemptionScope
-from tests.scheduling.strategies import OBSERVED_AT, make_candidate, make_data, make_session
+from tests.support.strategies import OBSERVED_AT, make_candidate, make_data, make_session
 
 MICROSECOND = timedelta(microseconds=1)
 owner_choices = st.tuples(*[st.integers(0, 1)] * 4)

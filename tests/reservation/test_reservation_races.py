@@ -7,20 +7,20 @@ from random import Random
 import msgspec
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.lifecycle import SessionRetry
+from scheduler_repo.entities.reservation import SessionReservation
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
-from scheduler_repo.scheduling.allocation import KernelAllocation
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
-from scheduler_repo.scheduling.lifecycle import SessionRetry
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.scheduling.preemption import preemptible
-from scheduler_repo.scheduling.reservation import SessionReservation
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.rules.preemption import preemptible
 from scheduler_repo.types import AgentId, SessionId, SessionStatus
-from tests.databases import OWNER, Database, DriverConnection
-from tests.lifecycle.lives import leaks
 from tests.reservation.contest import OVERPROMISED, Contest, important
-from tests.scheduler.small_cluster import GROUP, agent, session
 from tests.scheduler.test_write_races import OVERCOMMITTED
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.lives import leaks
+from tests.support.small_cluster import GROUP, agent, session
 
 RACERS = 4
 TURNS = 60

@@ -5,8 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_repo.scheduling.data import SessionDependency
-from scheduler_repo.scheduling.feasibility import (
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.reservation import (
+    ProtectedVictim,
+    ReservationRejectionCode,
+    ReservationResult,
+    SessionReservation,
+)
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.scheduling.rules.feasibility import (
     ArchitectureMismatch,
     NotDesignated,
     QuotaBreach,
@@ -14,15 +22,8 @@ from scheduler_repo.scheduling.feasibility import (
     SlotShortage,
     StartNotReached,
 )
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
-from scheduler_repo.scheduling.preemption import Protection
-from scheduler_repo.scheduling.reservation import (
-    ProtectedVictim,
-    ReservationRejectionCode,
-    ReservationResult,
-    SessionReservation,
-)
-from scheduler_repo.specs import QuotaSpec, SessionCreationSpec
+from scheduler_repo.scheduling.rules.preemption import Protection
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -32,7 +33,7 @@ from scheduler_repo.types import (
     SessionStatus,
 )
 from tests.reservation.contest import A1, A2, A3, HIGH, LOW, Contest, hold, important, of_others, rejected
-from tests.scheduler.small_cluster import (
+from tests.support.small_cluster import (
     ARM,
     CLOSED_GROUP,
     CPU,

@@ -7,10 +7,10 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.repositories.reservation import reserving
-from scheduler_repo.scheduling.reservation_gate import KernelClaim
-from tests.databases import DriverConnection
+from scheduler_repo.scheduling.admission.reservations import KernelClaim
 from tests.reservation.contest import Contest, hold, important
-from tests.scheduler.small_cluster import GROUP, agent, place, session, session_id
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import GROUP, agent, place, session, session_id
 
 RESERVE = 21
 RELEASE = 4

@@ -8,10 +8,10 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
-from tests.faults.wire_proxy import WireProxy, proxied
-from tests.resilience.on_a_server import AGENT
-from tests.scheduler.small_cluster import agent, cluster, session
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.on_a_server import AGENT
+from tests.support.small_cluster import agent, cluster, session
+from tests.support.wire_proxy import WireProxy, proxied
 
 
 @pytest.fixture

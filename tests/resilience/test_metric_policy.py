@@ -21,7 +21,7 @@ from scheduler_repo.resilience.policies.metrics import (
 from scheduler_repo.resilience.policies.retry import RetryArgs, RetryPolicy
 from scheduler_repo.resilience.policies.timeout import TimeoutArgs, TimeoutPolicy
 from scheduler_repo.resilience.resilience import Resilience
-from tests.resilience.figures import LayerFigures
+from tests.support.figures import LayerFigures
 
 _FOREVER = 3600.0
 

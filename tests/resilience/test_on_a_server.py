@@ -17,13 +17,13 @@ from scheduler_repo.resilience.policies.retry import RetryArgs, RetryPolicy
 from scheduler_repo.resilience.policies.timeout import call_deadline
 from scheduler_repo.resilience.resilience import Resilience
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.databases import SCHEDULER, Database, DriverConnection
-from tests.faults.interruptions import assert_nothing_open, checked_out
-from tests.faults.own_server import own_database
-from tests.faults.wire_proxy import Point, Side, WireProxy
-from tests.resilience.figures import LayerFigures
-from tests.resilience.on_a_server import AGENT, TERMINATE, Raiser, raised
-from tests.scheduler.small_cluster import GROUP, history_of, place, session_id
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.figures import LayerFigures
+from tests.support.interruptions import assert_nothing_open, checked_out
+from tests.support.on_a_server import AGENT, TERMINATE, Raiser, raised
+from tests.support.own_server import own_database
+from tests.support.small_cluster import GROUP, history_of, place, session_id
+from tests.support.wire_proxy import Point, Side, WireProxy
 
 _READ = "get_scheduling_data"
 _ALLOCATE = "allocate_sessions"

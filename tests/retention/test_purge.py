@@ -7,17 +7,17 @@ from uuid import uuid4
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
+from scheduler_repo.entities.retention import PurgeResult
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
-from scheduler_repo.scheduling.retention import PurgeResult
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import OperationId, SessionStatus
-from tests.databases import DriverConnection
 from tests.retention.conftest import LIVE
-from tests.retention.old_rows import (
+from tests.support.databases import DriverConnection
+from tests.support.old_rows import (
     TABLES_OF_SESSIONS,
     add_agent_history,
     add_all_that_belongs,
@@ -28,7 +28,7 @@ from tests.retention.old_rows import (
     rows_of,
     set_status,
 )
-from tests.scheduler.small_cluster import session_id
+from tests.support.small_cluster import session_id
 
 MONTH = timedelta(days=30)
 OLD = range(100, 110)

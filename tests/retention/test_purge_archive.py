@@ -6,19 +6,14 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from scheduler_repo.entities.retention import ArchivedChange, ArchivedKernel, ArchivedMount, ArchivedSession
 from scheduler_repo.models import Base
 from scheduler_repo.repositories.retention.repository import RetentionRepository
-from scheduler_repo.scheduling.retention import (
-    ArchivedChange,
-    ArchivedKernel,
-    ArchivedMount,
-    ArchivedSession,
-)
 from scheduler_repo.types import MountPermission, SessionStatus, VFolderId
-from tests.databases import DriverConnection
 from tests.retention.conftest import LIVE
-from tests.retention.old_rows import add_all_that_belongs, add_finished, depend, existing
-from tests.scheduler.small_cluster import GROUP, kernel_id, session_id
+from tests.support.databases import DriverConnection
+from tests.support.old_rows import add_all_that_belongs, add_finished, depend, existing
+from tests.support.small_cluster import GROUP, kernel_id, session_id
 
 MONTH = timedelta(days=30)
 OLD = range(100, 110)

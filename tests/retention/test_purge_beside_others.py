@@ -9,15 +9,15 @@ from random import Random
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.scheduling.retention import ArchivedSession, PurgeResult
 from scheduler_repo.types import SessionId, SessionStatus
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.retention.conftest import LIVE
-from tests.retention.old_rows import (
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.old_rows import (
     add_agent_history,
     add_finished,
     add_operations,
@@ -26,7 +26,7 @@ from tests.retention.old_rows import (
     rows_of,
     set_status,
 )
-from tests.scheduler.small_cluster import session, session_id
+from tests.support.small_cluster import session, session_id
 
 MONTH = timedelta(days=30)
 OLD = range(100, 110)

@@ -10,10 +10,10 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.retention import db_source
 from scheduler_repo.repositories.retention.repository import RetentionRepository
-from tests.databases import DriverConnection
 from tests.retention.conftest import LIVE
-from tests.retention.old_rows import add_agent_history, add_finished, add_operations
-from tests.scheduler.small_cluster import session_id
+from tests.support.databases import DriverConnection
+from tests.support.old_rows import add_agent_history, add_finished, add_operations
+from tests.support.small_cluster import session_id
 
 MONTH = timedelta(days=30)
 FINISHED = range(1_000, 21_000)

@@ -17,7 +17,7 @@ from scheduler_repo.types import (
     SessionStatus,
     SessionType,
 )
-from tests.scheduler.cluster_rows import ClusterRows, Row
+from tests.support.cluster_rows import ClusterRows, Row
 
 T = TypeVar("T")
 

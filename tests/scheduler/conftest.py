@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.specs import ClusterSpec
-from tests.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 
 Load = Callable[[ClusterSpec], Awaitable[None]]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scheduler_repo.database.collector import collector_relaxed
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.types import ScalingGroupName
-from tests.databases import DriverConnection
+from tests.support.databases import DriverConnection
 
 HOSTS = (700, 10, 10)
 

@@ -10,17 +10,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.database.sql_files import SQL_ROOT
-from scheduler_repo.scheduling import data as data_module
-from scheduler_repo.scheduling import encoding as encoding_module
-from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.encoding import (
+from scheduler_repo.entities import scheduling_data as data_module
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.scheduling.snapshot import encoding as encoding_module
+from scheduler_repo.scheduling.snapshot.build import CHUNK_ROWS, finish
+from scheduler_repo.scheduling.snapshot.encoding import (
     FORMAT_VERSION,
     UNREADABLE,
     decode_scheduling_data,
     encode_scheduling_data,
 )
-from scheduler_repo.scheduling.transforms import CHUNK_ROWS, finish
-from tests.scheduling.strategies import (
+from tests.support.strategies import (
     ACCESS_KEYS,
     X86,
     make_agent,

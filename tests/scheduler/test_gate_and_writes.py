@@ -6,17 +6,18 @@ from uuid import UUID
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import (
+from scheduler_repo.entities.allocation import (
     AllocationResult,
     KernelAllocation,
     RejectedAllocation,
     RejectionCode,
     SessionAllocation,
 )
-from scheduler_repo.scheduling.data import SessionDependency
-from scheduler_repo.scheduling.feasibility import (
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.rules.feasibility import (
     AgentObstacle,
     ArchitectureMismatch,
     ContainerShortage,
@@ -26,8 +27,7 @@ from scheduler_repo.scheduling.feasibility import (
     SlotShortage,
     StartNotReached,
 )
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
-from scheduler_repo.specs import QuotaSpec
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -36,9 +36,9 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SessionStatus,
 )
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     ARM,
     CLOSED_GROUP,
     CPU,

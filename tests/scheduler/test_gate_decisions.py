@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.allocation import KernelAllocation, RejectionCode, SessionAllocation
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
-from scheduler_repo.scheduling.gate import LockedSession, LockedState, decide
+from scheduler_repo.entities.allocation import KernelAllocation, RejectionCode, SessionAllocation
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
+from scheduler_repo.scheduling.admission.allocations import LockedSession, LockedState, decide
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -17,8 +17,8 @@ from scheduler_repo.types import (
     SessionResult,
     SessionStatus,
 )
-from tests.scheduling.naive_cluster import NaiveCluster
-from tests.scheduling.strategies import AGENT_IDS, DOMAINS, make_data, make_session, make_usage, scheduling_data
+from tests.support.naive_cluster import NaiveCluster
+from tests.support.strategies import AGENT_IDS, DOMAINS, make_data, make_session, make_usage, scheduling_data
 
 CLOSED_AGENT = AgentId("agent-closed")
 NO_AGENT = AgentId("agent-gone")

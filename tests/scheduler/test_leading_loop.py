@@ -8,6 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.audit import AuditCheck
+from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.loop import SchedulerLoop
@@ -17,14 +19,12 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from scheduler_repo.scheduling.audit import AuditCheck
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.planner import BestFitPlanner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
-from tests.databases import SCHEDULER, Database, DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import GROUP, agent, cluster, session
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.small_cluster import GROUP, agent, cluster, session
 
 TTL = timedelta(seconds=1)
 IS_FREE = "SELECT expires_at <= clock_timestamp() FROM scheduler_leases WHERE scaling_group = $1"

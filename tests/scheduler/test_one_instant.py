@@ -8,12 +8,12 @@ import pytest
 
 from scheduler_repo.database import engine as engine_module
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.data import SchedulingData
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import SlotVector
-from tests.databases import SCHEDULER, Database
-from tests.scheduler.busy_cluster import AGENTS, GROUP, Writers, writers_at_work
+from tests.support.busy_cluster import AGENTS, GROUP, Writers, writers_at_work
+from tests.support.databases import SCHEDULER, Database
 
 
 class Reads(msgspec.Struct):

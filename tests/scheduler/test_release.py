@@ -3,18 +3,18 @@
 from typing import Optional
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lifecycle import (
     RejectedTransition,
     SessionEnd,
     TransitionRejectionCode,
     TransitionResult,
 )
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.types import AgentId, SessionId, SessionResult, SessionStatus
-from tests.databases import DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     GROUP,
     Ledger,
     agent,

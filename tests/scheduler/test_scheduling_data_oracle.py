@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.transforms import finish
+from scheduler_repo.scheduling.snapshot.build import finish
+from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
 from scheduler_repo.types import ScalingGroupName
-from tests.databases import DriverConnection
-from tests.scheduler.cluster_rows import ClusterRows, fill
 from tests.scheduler.cluster_strategies import GROUPS, clusters
-from tests.scheduler.oracle import as_naive, naive_scheduling_data
+from tests.support.cluster_rows import ClusterRows, fill
+from tests.support.databases import DriverConnection
+from tests.support.oracle import as_naive, naive_scheduling_data
 
 NO_SUCH_GROUP = ScalingGroupName("gPu")
 

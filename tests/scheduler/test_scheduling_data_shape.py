@@ -10,26 +10,27 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.database.statements import Statement, load_statement
+from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster, synthetic_queue
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import DatabaseReadOnly
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler import reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling import raw
-from scheduler_repo.scheduling.data import SchedulingData
+from scheduler_repo.scheduling.snapshot import rows as raw
 from scheduler_repo.types import ScalingGroupName
-from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster, synthetic_queue
-from tests.databases import DriverConnection
-from tests.scheduler.past_and_present import run_sessions
+from tests.support.databases import DriverConnection
+from tests.support.past_and_present import run_sessions
 
-QUERY_FILES = sorted((SQL_ROOT / "queries").glob("*.sql"))
+QUERY_FILES = sorted((SQL_ROOT / "queries").glob("*/*.sql"))
 ROW_TYPES: dict[Statement, type[NamedTuple]] = {
-    reading.SNAPSHOT: raw.SnapshotRow,
-    reading.SCALING_GROUP: raw.ScalingGroupRow,
-    reading.SLOT_TYPES: raw.SlotTypeRow,
+    lookups.SNAPSHOT: raw.SnapshotRow,
+    lookups.SCALING_GROUP: raw.ScalingGroupRow,
+    lookups.SLOT_TYPES: raw.SlotTypeRow,
     reading.PENDING_SESSIONS: raw.PendingSessionRow,
     reading.PENDING_KERNELS: raw.PendingKernelRow,
     reading.PENDING_DEPENDENCIES: raw.PendingDependencyRow,

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
+from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.statements import Statement
+from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler import reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
-from tests.databases import DriverConnection
-from tests.scheduler.past_and_present import finish_sessions, run_sessions
+from tests.support.databases import DriverConnection
+from tests.support.past_and_present import finish_sessions, run_sessions
 
 FINISHED = 20_000
 PENDING = 300
@@ -81,9 +82,9 @@ class TestPlans:
             for usages in (data.access_keys, data.users, data.projects, data.domains)
         )
         return {
-            reading.SNAPSHOT: (),
-            reading.SCALING_GROUP: (group,),
-            reading.SLOT_TYPES: (),
+            lookups.SNAPSHOT: (),
+            lookups.SCALING_GROUP: (group,),
+            lookups.SLOT_TYPES: (),
             reading.PENDING_SESSIONS: (group, 100),
             reading.PENDING_KERNELS: (group, window),
             reading.PENDING_DEPENDENCIES: (group, window),

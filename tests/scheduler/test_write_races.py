@@ -7,17 +7,18 @@ from random import Random
 import msgspec
 import pytest
 
+from scheduler_repo.database.locks import LOCK_QUOTAS
 from scheduler_repo.database.statements import Statement
+from scheduler_repo.entities.allocation import RejectionCode, SessionAllocation
+from scheduler_repo.entities.lifecycle import SessionEnd
+from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler import allocating
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.allocation import RejectionCode, SessionAllocation
-from scheduler_repo.scheduling.lifecycle import SessionEnd
-from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import OwnerScope
-from tests.databases import OWNER, Database, DriverConnection
 from tests.scheduler.conftest import Load
-from tests.scheduler.small_cluster import (
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.small_cluster import (
     CPU,
     GROUP,
     OWNER_IDS,
@@ -214,8 +215,8 @@ class TestQuotas:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # given
-        text = allocating.LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
-        assert text != allocating.LOCK_QUOTAS.text
+        text = LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
+        assert text != LOCK_QUOTAS.text
         monkeypatch.setattr(allocating, "LOCK_QUOTAS", Statement("lock_no_quotas", text))
         # when
         seen = await run_rounds(db_source, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)

@@ -5,16 +5,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.feasibility import (
-    NodeRequest,
-    agent_obstacle,
-    free_slots,
-    wanted_slots,
-)
-from scheduler_repo.scheduling.state_list import StateList
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.planner.free_capacity_set import StateList
+from scheduler_repo.scheduling.rules.feasibility import NodeRequest, agent_obstacle, free_slots, wanted_slots
 from scheduler_repo.types import AgentId, SlotVector
-from tests.scheduling.strategies import ARM, X86, make_agent, make_data
+from tests.support.strategies import ARM, X86, make_agent, make_data
 
 
 class TestStateList:

@@ -9,26 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.errors import InvalidInput, SessionNotFound
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData
-from scheduler_repo.scheduling.explanation import (
-    LimitCheck,
-    NodeFit,
-    SessionExplanation,
-    explain_session,
-)
-from scheduler_repo.scheduling.explanation_text import (
-    explanation_tables,
-    queue_facts,
-    reason_facts,
-)
-from scheduler_repo.scheduling.feasibility import QuotaKind
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.scheduling.waiting import NodeShortage, WaitingReason, waiting_reasons
+from scheduler_repo.scheduling.explain.reasons import NodeShortage, WaitingReason, waiting_reasons
+from scheduler_repo.scheduling.explain.session import LimitCheck, NodeFit, SessionExplanation, explain_session
+from scheduler_repo.scheduling.explain.session_text import explanation_tables, queue_facts, reason_facts
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.rules.feasibility import QuotaKind
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import ClusterMode, SessionId, SessionResult, SessionStatus
-from tests.scheduling.naive_cluster import KernelGroup, NaiveCluster, NaiveOwner, are_alike, groups_of, slot
-from tests.scheduling.strategies import (
+from tests.scheduling.test_waiting import Oracle
+from tests.support.naive_cluster import KernelGroup, NaiveCluster, NaiveOwner, are_alike, groups_of, slot
+from tests.support.strategies import (
     ACCESS_KEYS,
     AGENT_IDS,
     OBSERVED_AT,
@@ -40,7 +32,6 @@ from tests.scheduling.strategies import (
     reserved_scheduling_data,
     scheduling_data,
 )
-from tests.scheduling.test_waiting import Oracle
 
 QUOTA_REASONS = {
     QuotaKind.KERNELS_PER_SESSION: WaitingReason.TOO_MANY_KERNELS,

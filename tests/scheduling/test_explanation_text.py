@@ -5,10 +5,11 @@ from uuid import UUID
 
 import msgspec
 
-from scheduler_repo.cli.amounts import amount_text
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData, SessionDependency, SlotType
-from scheduler_repo.scheduling.explanation import SessionExplanation, explain_session
-from scheduler_repo.scheduling.explanation_text import (
+from scheduler_repo.cli.output.amounts import amount_text
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData, SessionDependency
+from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.scheduling.explain.session import SessionExplanation, explain_session
+from scheduler_repo.scheduling.explain.session_text import (
     Fact,
     TextTable,
     explanation_tables,
@@ -23,7 +24,7 @@ from scheduler_repo.types import (
     SessionResult,
     SessionStatus,
 )
-from tests.scheduling.strategies import (
+from tests.support.strategies import (
     ACCESS_KEYS,
     ARM,
     OBSERVED_AT,

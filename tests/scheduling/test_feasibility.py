@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.data import SessionDependency
-from scheduler_repo.scheduling.feasibility import (
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.scheduling.rules.feasibility import (
     AgentObstacle,
     ArchitectureMismatch,
     ContainerShortage,
@@ -41,7 +41,7 @@ from scheduler_repo.types import (
     SlotLimits,
     SlotVector,
 )
-from tests.scheduling.strategies import ARM, OBSERVED_AT, X86, make_session
+from tests.support.strategies import ARM, OBSERVED_AT, X86, make_session
 
 short_vectors = st.lists(st.integers(0, 3), max_size=4).map(tuple)
 free_vectors = st.lists(st.integers(-1, 3), max_size=4).map(tuple)

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.allocation import SessionAllocation
-from scheduler_repo.scheduling.data import PendingSession, SchedulableAgent, SchedulingData
-from scheduler_repo.scheduling.planner import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.types import AgentId, ClusterMode, SessionId
-from tests.scheduling.naive_cluster import NaiveCluster, are_alike, groups_of
-from tests.scheduling.strategies import (
+from tests.support.naive_cluster import NaiveCluster, are_alike, groups_of
+from tests.support.strategies import (
     ACCESS_KEYS,
     ARM,
     X86,

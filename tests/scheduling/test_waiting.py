@@ -8,11 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from scheduler_repo.scheduling.data import PendingSession, SchedulingData, SessionDependency, SlotType
-from scheduler_repo.scheduling.feasibility import SlotShortage, StartNotReached
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
-from scheduler_repo.scheduling.planner import BestFitPlanner
-from scheduler_repo.scheduling.waiting import (
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData, SessionDependency
+from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.scheduling.explain.reasons import (
     ArchitectureUnavailable,
     DesignatedUnavailable,
     GroupInactive,
@@ -24,7 +22,10 @@ from scheduler_repo.scheduling.waiting import (
     WaitingSession,
     waiting_reasons,
 )
-from scheduler_repo.scheduling.waiting_text import describe
+from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.rules.feasibility import SlotShortage, StartNotReached
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import (
     AgentId,
     Architecture,
@@ -33,8 +34,8 @@ from scheduler_repo.types import (
     SessionResult,
     SessionStatus,
 )
-from tests.scheduling.naive_cluster import KernelGroup, NaiveCluster, are_alike, groups_of, slot
-from tests.scheduling.strategies import (
+from tests.support.naive_cluster import KernelGroup, NaiveCluster, are_alike, groups_of, slot
+from tests.support.strategies import (
     ACCESS_KEYS,
     ARM,
     OBSERVED_AT,

@@ -7,6 +7,9 @@ from uuid import UUID
 
 import msgspec
 
+from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.session import CreationRejectionCode, SessionCreationSpec
+from scheduler_repo.entities.vfolder import MountSpec
 from scheduler_repo.errors import (
     InvalidInput,
     InvalidQuantity,
@@ -17,8 +20,6 @@ from scheduler_repo.errors import (
     UnknownSlotType,
     VFolderNotFound,
 )
-from scheduler_repo.scheduling.creation import CreationRejectionCode
-from scheduler_repo.specs import KernelSpec, MountSpec, SessionCreationSpec
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -28,7 +29,7 @@ from scheduler_repo.types import (
     UserId,
     VFolderId,
 )
-from tests.scheduler.small_cluster import CPU, kernel_id, session_id
+from tests.support.small_cluster import CPU, kernel_id, session_id
 
 OTHER: Final = UUID(int=99)
 Odd = Callable[[SessionCreationSpec], SessionCreationSpec]

@@ -7,19 +7,18 @@ import pytest
 from prometheus_client import REGISTRY
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.session import CreationRejectionCode, SessionCreationSpec
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.creation import CreationRejectionCode
-from scheduler_repo.specs import SessionCreationSpec
 from scheduler_repo.types import (
     ProjectId,
     SessionId,
 )
-from tests.agents.waiting import until_blocked
-from tests.databases import ADMIN, Database, DriverConnection
-from tests.scheduler.small_cluster import cluster, kernel_id, session, session_id
 from tests.session.conftest import Load
 from tests.session.odd_sessions import OTHER, with_
+from tests.support.databases import ADMIN, Database, DriverConnection
+from tests.support.small_cluster import cluster, kernel_id, session, session_id
+from tests.support.waiting import until_blocked
 
 
 class TestCreationRaces:

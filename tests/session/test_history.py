@@ -7,16 +7,16 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.history import AgentHistoryEntry
+from scheduler_repo.entities.paging import Cursor
 from scheduler_repo.errors import InvalidCursor, InvalidFilter, InvalidInput, InvalidLimit
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.history.db_source import HistoryDBSource
 from scheduler_repo.repositories.history.repository import HistoryRepository
-from scheduler_repo.repositories.paging import Cursor
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.types import AgentId, AgentStatus, SessionId, SessionStatus
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import agent, cluster, session, session_id
 from tests.session.conftest import Count, Load
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import agent, cluster, session, session_id
 
 A: Final = AgentId("a")
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)

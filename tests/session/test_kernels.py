@@ -7,15 +7,16 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.kernel import Kernel
+from scheduler_repo.entities.lifecycle import SessionEnd
+from scheduler_repo.entities.paging import Cursor
 from scheduler_repo.errors import InvalidCursor, InvalidInput, InvalidLimit, KernelNotFound
 from scheduler_repo.repositories.kernel.db_source import KernelDBSource
 from scheduler_repo.repositories.kernel.repository import KernelRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.paging import Cursor
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.lifecycle import SessionEnd
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionResult, SessionStatus
-from tests.scheduler.small_cluster import (
+from tests.session.conftest import Count, Load
+from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,
     GROUP,
@@ -29,7 +30,6 @@ from tests.scheduler.small_cluster import (
     session,
     session_id,
 )
-from tests.session.conftest import Count, Load
 
 A: Final = AgentId("a")
 NOBODY: Final = UUID(int=7)

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.vfolder import VFolderSpec
 from scheduler_repo.errors import DatabaseUnavailable, InvalidInput, SchedulerRepoError
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
@@ -21,11 +23,9 @@ from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.specs import VFolderSpec
 from scheduler_repo.types import SessionStatus
-from tests.scheduler.small_cluster import GROUP, USER, agent, cluster, session, session_id
 from tests.session.odd_sessions import Odd, with_, with_kernel
+from tests.support.small_cluster import GROUP, USER, agent, cluster, session, session_id
 
 
 def nested(depth: int) -> tuple[object, ...]:

@@ -11,20 +11,21 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.database.statements import Statement
+from scheduler_repo.entities.session import SessionFilter, SessionOrder
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.history import db_source as history
 from scheduler_repo.repositories.kernel import db_source as kernel
 from scheduler_repo.repositories.session import creating
 from scheduler_repo.repositories.session import db_source as session_source
-from scheduler_repo.repositories.session.filtering import SessionFilter, SessionOrder
 from scheduler_repo.repositories.session.searching import PageKey, Search, fetch_page
 from scheduler_repo.repositories.vfolder import db_source as vfolder
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import DomainName, ProjectId, SessionStatus, SessionType, UserId
-from tests.databases import ADMIN, SCHEDULER, Database
-from tests.prepared_databases import PreparingServer
-from tests.scheduler.small_cluster import (
+from tests.scheduler.test_tick_plans import LARGE_TABLES, nodes, sequential_scans
+from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.prepared_databases import PreparingServer
+from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,
     GROUP,
@@ -36,7 +37,6 @@ from tests.scheduler.small_cluster import (
     session,
     session_id,
 )
-from tests.scheduler.test_tick_plans import LARGE_TABLES, nodes, sequential_scans
 
 FINISHED: Final = 200_000
 PAGE: Final = 100

@@ -7,6 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, RejectionDetail
+from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode
+from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.errors import (
     AgentNotFound,
     AllocationRefused,
@@ -19,9 +22,7 @@ from scheduler_repo.errors import (
     SchedulerRepoError,
     SessionNotFound,
 )
-from scheduler_repo.scheduling.allocation import RejectedAllocation, RejectionCode, RejectionDetail
-from scheduler_repo.scheduling.data import SessionDependency
-from scheduler_repo.scheduling.feasibility import (
+from scheduler_repo.scheduling.rules.feasibility import (
     ArchitectureMismatch,
     ContainerShortage,
     NotDesignated,
@@ -30,8 +31,7 @@ from scheduler_repo.scheduling.feasibility import (
     SlotShortage,
     StartNotReached,
 )
-from scheduler_repo.scheduling.lifecycle import RejectedTransition, TransitionRejectionCode
-from scheduler_repo.scheduling.owner_ledger import OwnerBreach
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import AgentId, Architecture, KernelId, OwnerScope, SessionId, SessionStatus
 
 SESSION: Final = SessionId(UUID(int=1))

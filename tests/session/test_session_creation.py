@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.session import CreationRejectionCode, SessionCreationResult, SessionCreationSpec
 from scheduler_repo.errors import (
     InvalidInput,
     OperationMismatch,
@@ -17,18 +18,16 @@ from scheduler_repo.errors import (
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.creation import CreationRejectionCode, SessionCreationResult
-from scheduler_repo.specs import SessionCreationSpec
 from scheduler_repo.types import (
     AgentId,
     OperationId,
     ScalingGroupName,
     SessionId,
 )
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import CPU, GROUP, cluster, history_of, session, session_id
 from tests.session.conftest import Count, Load
 from tests.session.odd_sessions import OTHER, REFUSALS, mount, with_, with_mounts
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import CPU, GROUP, cluster, history_of, session, session_id
 
 
 class TestSessionCreation:

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.vfolder import MountSpec, VFolderSpec
 from scheduler_repo.errors import InvalidInput, InvalidLimit, ScalingGroupNotFound, SessionNotFound
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
-from scheduler_repo.specs import MountSpec, VFolderSpec
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -24,8 +24,9 @@ from scheduler_repo.types import (
     SessionStatus,
     SessionType,
 )
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import (
+from tests.session.conftest import Count, Load
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,
     GROUP,
@@ -39,7 +40,6 @@ from tests.scheduler.small_cluster import (
     session,
     session_id,
 )
-from tests.session.conftest import Count, Load
 
 NOBODY = SessionId(UUID(int=7))
 

@@ -11,14 +11,13 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.session import SessionInfo
+from scheduler_repo.entities.agent import AgentFilter
+from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
+from scheduler_repo.entities.paging import Cursor
+from scheduler_repo.entities.session import SessionCreationSpec, SessionFilter, SessionInfo, SessionOrder
 from scheduler_repo.errors import DatabaseUnavailable, InvalidCursor, InvalidFilter, InvalidLimit
-from scheduler_repo.repositories.agent.filter import AgentFilter
-from scheduler_repo.repositories.paging import Cursor
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.session.filtering import SessionFilter, SessionOrder
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.specs import KeypairSpec, OwnersSpec, ProjectSpec, SessionCreationSpec, UserSpec
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -29,9 +28,9 @@ from scheduler_repo.types import (
     SessionType,
     UserId,
 )
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import CLOSED_GROUP, GROUP, OTHER_GROUP, cluster, session
 from tests.session.conftest import Load
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import CLOSED_GROUP, GROUP, OTHER_GROUP, cluster, session
 
 DOMAINS: Final = (DomainName("lab"), DomainName("shop"))
 USERS: Final = tuple(UserId(UUID(int=number)) for number in (1, 11, 12))

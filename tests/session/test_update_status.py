@@ -19,10 +19,11 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.transitions import SESSION_TRANSITIONS
+from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS
 from scheduler_repo.types import LeaseHolder, OperationId, SessionId, SessionStatus
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import (
+from tests.session.conftest import Count, Load
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import (
     GROUP,
     OTHER_GROUP,
     agent,
@@ -35,7 +36,6 @@ from tests.scheduler.small_cluster import (
     session_id,
     status_of,
 )
-from tests.session.conftest import Count, Load
 
 MINUTE: Final = timedelta(minutes=1)
 

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.entities.vfolder import VFolder
+from scheduler_repo.entities.paging import Cursor
+from scheduler_repo.entities.vfolder import MountSpec, VFolder, VFolderSpec
 from scheduler_repo.errors import (
     InvalidCursor,
     InvalidInput,
@@ -16,15 +17,13 @@ from scheduler_repo.errors import (
     VFolderAlreadyExists,
     VFolderNotFound,
 )
-from scheduler_repo.repositories.paging import Cursor
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
-from scheduler_repo.specs import MountSpec, VFolderSpec
 from scheduler_repo.types import MountPermission, OperationId, ProjectId, SessionId, UserId, VFolderId
-from tests.databases import DriverConnection
-from tests.scheduler.small_cluster import PROJECT, USER, cluster, session, session_id
 from tests.session.conftest import Count, Load
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import PROJECT, USER, cluster, session, session_id
 
 NOBODY: Final = UUID(int=7)
 

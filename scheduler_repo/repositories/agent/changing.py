@@ -9,8 +9,16 @@ from typing import Optional, Union
 
 import msgspec
 
+from scheduler_repo.database.agent_counters import expect_rows
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.agent import AgentSwitchResult
+from scheduler_repo.entities.agent import (
+    AgentRejectionCode,
+    AgentSwitchResult,
+    AgentTransitionResult,
+    RejectedAgentTransition,
+)
 from scheduler_repo.repositories.agent.locking import (
     AgentChange,
     CapacityChange,
@@ -23,21 +31,13 @@ from scheduler_repo.repositories.agent.locking import (
     write_capacity,
     write_statuses,
 )
-from scheduler_repo.repositories.scheduler.ledger import expect_rows
-from scheduler_repo.repositories.scheduler.reading import require_group
-from scheduler_repo.repositories.writing import OpenWrite
-from scheduler_repo.scheduling.agent_life import (
-    AgentRejectionCode,
-    AgentTransitionResult,
-    RejectedAgentTransition,
-)
-from scheduler_repo.scheduling.transitions import AGENT_TRANSITIONS, is_allowed
+from scheduler_repo.scheduling.rules.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotName
 
-SILENT_AGENTS = load_statement("silent_agents")
-STILL_SILENT_AGENTS = load_statement("still_silent_agents")
-OCCUPIED_AGENTS = load_statement("occupied_agents")
-SWITCH_AGENTS = load_statement("switch_agents")
+SILENT_AGENTS = load_statement("agent/silent_agents")
+STILL_SILENT_AGENTS = load_statement("agent/still_silent_agents")
+OCCUPIED_AGENTS = load_statement("agent/occupied_agents")
+SWITCH_AGENTS = load_statement("agent/switch_agents")
 
 
 class AgentMove(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class AgentMove(msgspec.Struct, frozen=True):
 
 
 async def lose_batch(
-    write: OpenWrite, scaling_group: ScalingGroupName, longest_silence: timedelta
+    write: WriteTransaction, scaling_group: ScalingGroupName, longest_silence: timedelta
 ) -> AgentTransitionResult:
     """Mark the silent agents of a group as lost; costs three statements, whatever their number."""
     db_sess, to_status = write.db_sess, AgentStatus.LOST
@@ -70,7 +70,9 @@ async def lose_batch(
     return AgentTransitionResult(to_status, lost, (), transaction_id=write.transaction_id)
 
 
-async def move_batch(write: OpenWrite, move: AgentMove, agent_ids: Sequence[AgentId]) -> AgentTransitionResult:
+async def move_batch(
+    write: WriteTransaction, move: AgentMove, agent_ids: Sequence[AgentId]
+) -> AgentTransitionResult:
     """Drain, resume or terminate what may be; costs five statements, whatever the number."""
     db_sess = write.db_sess
     agents = await lock_agents(db_sess, agent_ids)
@@ -93,7 +95,7 @@ async def move_batch(write: OpenWrite, move: AgentMove, agent_ids: Sequence[Agen
 
 
 async def switch_batch(
-    write: OpenWrite,
+    write: WriteTransaction,
     agent_ids: Sequence[AgentId],
     is_schedulable: bool,
     scaling_group: Optional[ScalingGroupName],

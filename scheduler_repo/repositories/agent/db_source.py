@@ -7,12 +7,26 @@ from typing import Optional
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction, check_lease_group
+from scheduler_repo.database.lookups import SLOT_TYPES, require_group
 from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSwitchResult
+from scheduler_repo.entities.agent import (
+    Agent,
+    AgentFilter,
+    AgentInfo,
+    AgentReport,
+    AgentReportResult,
+    AgentSpec,
+    AgentSwitchResult,
+    AgentTransitionResult,
+    HeartbeatResult,
+)
+from scheduler_repo.entities.filtering import checked_filter
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.changing import AgentMove, lose_batch, move_batch, switch_batch
-from scheduler_repo.repositories.agent.filter import AgentFilter
 from scheduler_repo.repositories.agent.locking import check_agent_ids, storable_ids
 from scheduler_repo.repositories.agent.reading import (
     agent_infos,
@@ -22,31 +36,18 @@ from scheduler_repo.repositories.agent.reading import (
     no_such_agent,
 )
 from scheduler_repo.repositories.agent.reporting import RECORD_HEARTBEATS, report_batch
-from scheduler_repo.repositories.arguments import check_flag, check_lease, check_name, checked_batch
-from scheduler_repo.repositories.filtering import checked_filter
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.scheduler.reading import require_group
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_lease_group, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.agent_life import (
-    AgentReport,
-    AgentReportResult,
-    AgentTransitionResult,
-    HeartbeatResult,
-)
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.transforms import slot_types_by_index
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
-from scheduler_repo.specs import AgentSpec
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName, SlotName
+from scheduler_repo.validation import check_flag, check_lease, check_name, check_text, checked_batch
 
-_REGISTER_AGENTS = WriteKind("register_agents", type(None))
-_MARK_LOST_AGENTS = WriteKind("mark_lost_agents", AgentTransitionResult)
-_MOVE_AGENTS = WriteKind("move_agents", AgentTransitionResult)
-_RETURN_AGENTS = WriteKind("return_agents", AgentReportResult)
-_SWITCH_AGENTS = WriteKind("set_agents_schedulable", AgentSwitchResult)
+_REGISTER_AGENTS = IdempotentWrite("register_agents", type(None))
+_MARK_LOST_AGENTS = IdempotentWrite("mark_lost_agents", AgentTransitionResult)
+_MOVE_AGENTS = IdempotentWrite("move_agents", AgentTransitionResult)
+_RETURN_AGENTS = IdempotentWrite("return_agents", AgentReportResult)
+_SWITCH_AGENTS = IdempotentWrite("set_agents_schedulable", AgentSwitchResult)
 
 _SEARCH_AGENTS = CursorCodec("search_agents", tuple[AgentId])
 
@@ -136,7 +137,7 @@ class AgentDBSource:
         if not agents:
             return
 
-        async def register(write: OpenWrite) -> None:
+        async def register(write: WriteTransaction) -> None:
             slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
             await insert_agents(write.db_sess, agents, [slot_type.name for slot_type in slot_types])
 

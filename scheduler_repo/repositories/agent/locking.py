@@ -3,19 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
+from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.agent import AgentRejectionCode, RejectedAgentTransition, ShrunkSlot
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.arguments import checked_sequence
-from scheduler_repo.repositories.scheduler.ledger import expect_rows
-from scheduler_repo.scheduling.agent_life import AgentRejectionCode, RejectedAgentTransition, ShrunkSlot
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName
+from scheduler_repo.validation import checked_sequence
 
-LOCK_AGENT_LIVES = load_statement("lock_agent_lives")
-LOCK_AGENT_REPORTS = load_statement("lock_agent_reports")
-CHANGE_AGENT_STATUSES = load_statement("change_agent_statuses")
-CHANGE_AGENT_CAPACITY = load_statement("change_agent_capacity")
+LOCK_AGENT_LIVES = load_statement("agent/lock_agent_lives")
+LOCK_AGENT_REPORTS = load_statement("agent/lock_agent_reports")
+CHANGE_AGENT_STATUSES = load_statement("agent/change_agent_statuses")
+CHANGE_AGENT_CAPACITY = load_statement("agent/change_agent_capacity")
 
 
 class LockedAgent(NamedTuple):

@@ -7,18 +7,17 @@ import msgspec
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSlot
+from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentSlot
 from scheduler_repo.errors import AgentNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.agent.filter import AgentFilter
 from scheduler_repo.types import AgentId, AgentStatus
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-FIND_AGENT = load_statement("find_agent")
-SEARCH_AGENTS = load_statement("search_agents")
-AGENT_SLOTS = load_statement("agent_slots")
+FIND_AGENT = load_statement("agent/find_agent")
+SEARCH_AGENTS = load_statement("agent/search_agents")
+AGENT_SLOTS = load_statement("agent/agent_slots")
 
 
 class AgentRows(NamedTuple):

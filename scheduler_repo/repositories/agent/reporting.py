@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional, Union
 
+from scheduler_repo.database.agent_counters import expect_rows
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.agent import (
+    AgentRejectionCode,
+    AgentReport,
+    AgentReportResult,
+    RejectedAgentTransition,
+    ShrunkAgent,
+    ShrunkContainers,
+)
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.locking import (
@@ -19,24 +30,13 @@ from scheduler_repo.repositories.agent.locking import (
     write_capacity,
     write_statuses,
 )
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.scheduler.ledger import expect_rows
-from scheduler_repo.repositories.writing import OpenWrite
-from scheduler_repo.scheduling.agent_life import (
-    AgentRejectionCode,
-    AgentReport,
-    AgentReportResult,
-    RejectedAgentTransition,
-    ShrunkAgent,
-    ShrunkContainers,
-)
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.scheduling.transitions import AGENT_TRANSITIONS, is_allowed
+from scheduler_repo.scheduling.rules.transitions import AGENT_TRANSITIONS, is_allowed
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName
 
-RECORD_HEARTBEATS = load_statement("record_heartbeats")
-CHANGE_AGENT_FACTS = load_statement("change_agent_facts")
+RECORD_HEARTBEATS = load_statement("agent/record_heartbeats")
+CHANGE_AGENT_FACTS = load_statement("agent/change_agent_facts")
 
 _SLOTS_IN_REASON = 3
 
@@ -60,7 +60,7 @@ class _Settled(NamedTuple):
 
 
 async def report_batch(
-    write: OpenWrite, reports: Sequence[AgentReport], scaling_group: Optional[ScalingGroupName]
+    write: WriteTransaction, reports: Sequence[AgentReport], scaling_group: Optional[ScalingGroupName]
 ) -> AgentReportResult:
     """Take what may be taken of a batch; costs seven statements, whatever the number of agents and slots."""
     db_sess = write.db_sess
@@ -92,7 +92,9 @@ async def report_batch(
     )
 
 
-async def _write(write: OpenWrite, settled: Sequence[_Settled], agents: Mapping[AgentId, LockedAgent]) -> None:
+async def _write(
+    write: WriteTransaction, settled: Sequence[_Settled], agents: Mapping[AgentId, LockedAgent]
+) -> None:
     db_sess = write.db_sess
     await write_statuses(
         db_sess, [each.change for each in settled if each.change.to_status is not each.change.from_status]

@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Optional
 
-from scheduler_repo.entities.agent import Agent, AgentInfo, AgentSwitchResult
-from scheduler_repo.repositories.agent.db_source import AgentDBSource
-from scheduler_repo.repositories.agent.filter import AgentFilter
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.agent_life import (
+from scheduler_repo.entities.agent import (
+    Agent,
+    AgentFilter,
+    AgentInfo,
     AgentReport,
     AgentReportResult,
+    AgentSpec,
+    AgentSwitchResult,
     AgentTransitionResult,
     HeartbeatResult,
 )
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.specs import AgentSpec
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
 
 _resilience = repository_resilience(LayerType.AGENT_REPOSITORY)

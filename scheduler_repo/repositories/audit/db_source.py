@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Optional
 
+from scheduler_repo.database.agent_counters import LOCK_AGENT_SLOTS, LOCK_AGENTS, expect_rows
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, fetch_rows
-from scheduler_repo.repositories.scheduler.ledger import LOCK_AGENT_SLOTS, LOCK_AGENTS, expect_rows
-from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.audit import (
+from scheduler_repo.entities.audit import (
     AuditCheck,
     AuditFinding,
     AuditReport,
@@ -20,6 +18,8 @@ from scheduler_repo.scheduling.audit import (
     UnrepairableCounter,
     repair_counter,
 )
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId
 
 

@@ -1,9 +1,9 @@
 """The audit's repository: does the database say the same of itself everywhere?"""
 
+from scheduler_repo.entities.audit import AuditReport, RepairReport
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.audit import AuditReport, RepairReport
 
 _resilience = repository_resilience(LayerType.AUDIT_REPOSITORY)
 

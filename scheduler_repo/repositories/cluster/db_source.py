@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Optional, TypeVar
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.db_source import check_agents, insert_agents
@@ -15,16 +17,14 @@ from scheduler_repo.repositories.scaling_group.db_source import (
     insert_scaling_groups,
 )
 from scheduler_repo.repositories.session.creating import check_sessions, insert_sessions
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import OperationId
 
 T = TypeVar("T")
 # (agents loaded, sessions loaded) so far
 Progress = Callable[[int, int], None]
-_LOAD_CLUSTER = WriteKind("load_cluster", type(None))
+_LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))
 _CHUNK = 2_000
 
 
@@ -55,7 +55,7 @@ class ClusterDBSource:
         check_agents(cluster.agents)
         check_sessions(cluster.sessions)
 
-        async def load(write: OpenWrite) -> None:
+        async def load(write: WriteTransaction) -> None:
             db_sess = write.db_sess
             slot_types = await ensure_slot_types(db_sess, cluster.slot_types)
             slot_names = [slot_type.name for slot_type in slot_types]

@@ -2,10 +2,10 @@
 
 from typing import Optional
 
+from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.specs import ClusterSpec
 from scheduler_repo.types import OperationId
 
 

@@ -7,19 +7,18 @@ import msgspec
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.filtering import check_time
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
-from scheduler_repo.repositories.arguments import check_name
-from scheduler_repo.repositories.filtering import check_time
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.history.transforms import agent_entry_of, session_entry_of
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
+from scheduler_repo.validation import check_ids, check_name
 
-SESSION_HISTORY = load_statement("session_history")
-AGENT_HISTORY = load_statement("agent_history")
-AGENT_HISTORY_BY_TIME = load_statement("agent_history_by_time")
+SESSION_HISTORY = load_statement("history/session_history")
+AGENT_HISTORY = load_statement("history/agent_history")
+AGENT_HISTORY_BY_TIME = load_statement("history/agent_history_by_time")
 
 
 class _Span(msgspec.Struct, frozen=True):

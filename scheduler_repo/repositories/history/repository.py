@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Optional
 
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.repositories.history.db_source import HistoryDBSource
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId

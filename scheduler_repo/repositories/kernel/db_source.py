@@ -7,18 +7,17 @@ import msgspec
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.kernel import Kernel
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.errors import KernelNotFound
-from scheduler_repo.repositories.arguments import check_name
 from scheduler_repo.repositories.kernel.transforms import kernel_of
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, KernelId, SessionId
+from scheduler_repo.validation import check_ids, check_name
 
-KERNEL_BY_ID = load_statement("kernel_by_id")
-KERNELS_OF_SESSION = load_statement("kernels_of_session")
-KERNELS_ON_AGENT = load_statement("kernels_on_agent")
+KERNEL_BY_ID = load_statement("kernel/kernel_by_id")
+KERNELS_OF_SESSION = load_statement("kernel/kernels_of_session")
+KERNELS_ON_AGENT = load_statement("kernel/kernels_on_agent")
 
 
 class _OnAgent(msgspec.Struct, frozen=True):

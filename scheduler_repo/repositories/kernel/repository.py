@@ -3,8 +3,8 @@
 from typing import Optional
 
 from scheduler_repo.entities.kernel import Kernel
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.repositories.kernel.db_source import KernelDBSource
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, KernelId, SessionId

@@ -5,18 +5,18 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.idempotent_write import FIND_LEASE, stale_lease
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.writing import FIND_LEASE, stale_lease
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 
-ACQUIRE_LEASE = load_statement("acquire_lease")
-RENEW_LEASE = load_statement("renew_lease")
-RELEASE_LEASE = load_statement("release_lease")
+ACQUIRE_LEASE = load_statement("lease/acquire_lease")
+RENEW_LEASE = load_statement("lease/renew_lease")
+RELEASE_LEASE = load_statement("lease/release_lease")
 
 _LONGEST = timedelta(days=1)
 

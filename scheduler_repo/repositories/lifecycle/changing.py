@@ -10,19 +10,19 @@ from typing import NamedTuple, Optional, Union
 
 import msgspec
 
+from scheduler_repo.database.agent_counters import GivenBack, change_agents, expect_rows, locked_ledger
 from scheduler_repo.database.bulk import array_text
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import printable, quoted
-from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
-from scheduler_repo.repositories.scheduler.ledger import GivenBack, change_agents, expect_rows, locked_ledger
-from scheduler_repo.repositories.scheduler.reading import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, check_ids, check_text
-from scheduler_repo.scheduling.feasibility import free_slots, slot_shortage
-from scheduler_repo.scheduling.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.scheduling.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.scheduling.rules.feasibility import free_slots, slot_shortage
+from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, slot_vector
 from scheduler_repo.types import (
     OCCUPYING_STATUSES,
@@ -35,11 +35,12 @@ from scheduler_repo.types import (
     SlotName,
     SlotVector,
 )
+from scheduler_repo.validation import check_ids, check_text
 
-SESSION_KERNELS = load_statement("session_kernels")
-CHANGE_KERNELS = load_statement("change_kernels")
-CHANGE_SESSIONS = load_statement("change_sessions")
-RECORD_FAILED_AGENTS = load_statement("record_failed_agents")
+SESSION_KERNELS = load_statement("lifecycle/session_kernels")
+CHANGE_KERNELS = load_statement("lifecycle/change_kernels")
+CHANGE_SESSIONS = load_statement("lifecycle/change_sessions")
+RECORD_FAILED_AGENTS = load_statement("lifecycle/record_failed_agents")
 
 
 class SessionChange(msgspec.Struct, frozen=True):
@@ -86,7 +87,9 @@ class Move(msgspec.Struct, frozen=True):
     scaling_group: Optional[ScalingGroupName] = None
 
 
-async def change_batch(write: OpenWrite, move: Move, changes: Sequence[SessionChange]) -> TransitionResult:
+async def change_batch(
+    write: WriteTransaction, move: Move, changes: Sequence[SessionChange]
+) -> TransitionResult:
     """Move what may be moved of a batch; costs eight statements, whatever its size.
 
     One more to PENDING (the agents that failed) and to RUNNING (the slot types). Raises InvalidInput for a

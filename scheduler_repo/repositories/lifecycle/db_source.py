@@ -4,20 +4,14 @@ from collections.abc import Sequence
 from typing import Optional, Union
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction, check_lease_group
+from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
-from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
-from scheduler_repo.repositories.lifecycle.recovering import recover_batch
-from scheduler_repo.repositories.scheduler.reading import require_group
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_items, check_lease_group
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import (
     DispatchResult,
+    LostSessionAction,
+    RecoveryResult,
     SessionAttempt,
     SessionEnd,
     SessionRetry,
@@ -25,14 +19,22 @@ from scheduler_repo.scheduling.lifecycle import (
     TransitionResult,
     UndispatchedSession,
 )
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
+from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
+from scheduler_repo.repositories.lifecycle.recovering import recover_batch
+from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
+from scheduler_repo.validation import check_ids, check_items
 
-EXPIRED_PENDING_SESSIONS = load_statement("expired_pending_sessions")
+EXPIRED_PENDING_SESSIONS = load_statement("lifecycle/expired_pending_sessions")
 
-_MARK_SESSIONS = WriteKind("mark_sessions", TransitionResult)
-_SWEEP_PENDING_SESSIONS = WriteKind("sweep_pending_sessions", TransitionResult)
-_MARK_DISPATCHED = WriteKind("mark_dispatched", DispatchResult)
-_RECOVER_LOST_SESSIONS = WriteKind("recover_lost_sessions", RecoveryResult)
+_MARK_SESSIONS = IdempotentWrite("mark_sessions", TransitionResult)
+_SWEEP_PENDING_SESSIONS = IdempotentWrite("sweep_pending_sessions", TransitionResult)
+_MARK_DISPATCHED = IdempotentWrite("mark_dispatched", DispatchResult)
+_RECOVER_LOST_SESSIONS = IdempotentWrite("recover_lost_sessions", RecoveryResult)
 
 _SWEPT = "pending for longer than the scaling group allows"
 
@@ -157,7 +159,7 @@ class LifecycleDBSource:
         check_lease_group(lease, scaling_group)
         _check_limit(limit)
 
-        async def sweep(write: OpenWrite) -> TransitionResult:
+        async def sweep(write: WriteTransaction) -> TransitionResult:
             rows = await fetch_rows(write.db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
             if not rows:
                 await require_group(write.db_sess, scaling_group)

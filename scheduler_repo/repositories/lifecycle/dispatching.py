@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.locks import LOCK_SESSIONS
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
-from scheduler_repo.repositories.writing import OpenWrite
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     SessionAttempt,
     UndispatchedKernel,
@@ -15,8 +15,8 @@ from scheduler_repo.scheduling.lifecycle import (
 )
 from scheduler_repo.types import ScalingGroupName, SessionId
 
-UNDISPATCHED_KERNELS = load_statement("undispatched_kernels")
-DISPATCH_SESSIONS = load_statement("dispatch_sessions")
+UNDISPATCHED_KERNELS = load_statement("lifecycle/undispatched_kernels")
+DISPATCH_SESSIONS = load_statement("lifecycle/dispatch_sessions")
 
 
 async def fetch_undispatched(
@@ -32,7 +32,7 @@ async def fetch_undispatched(
 
 
 async def dispatch_batch(
-    write: OpenWrite, dispatches: Sequence[SessionAttempt], scaling_group: Optional[ScalingGroupName]
+    write: WriteTransaction, dispatches: Sequence[SessionAttempt], scaling_group: Optional[ScalingGroupName]
 ) -> DispatchResult:
     """Mark what is not marked yet, of one group if it is given; costs two statements, whatever the number."""
     session_ids = sorted({dispatch.session_id for dispatch in dispatches})

@@ -1,18 +1,17 @@
 """The sessions on lost agents: found by the state of their agents, and put back into the queue or ended."""
 
+from scheduler_repo.database.agent_counters import LOCK_AGENT_SLOTS, LOCK_AGENTS
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.lifecycle import LostSessionAction, RecoveryResult, RejectedTransition
 from scheduler_repo.repositories.lifecycle.changing import (
     SESSION_KERNELS,
     Move,
     SessionChange,
     change_batch,
 )
-from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS
-from scheduler_repo.repositories.scheduler.ledger import LOCK_AGENT_SLOTS, LOCK_AGENTS
-from scheduler_repo.repositories.scheduler.reading import require_group
-from scheduler_repo.repositories.writing import OpenWrite
-from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
-from scheduler_repo.scheduling.lifecycle import RejectedTransition
 from scheduler_repo.types import (
     OCCUPYING_STATUSES,
     AgentId,
@@ -22,13 +21,13 @@ from scheduler_repo.types import (
     SessionStatus,
 )
 
-SESSIONS_ON_LOST_AGENTS = load_statement("sessions_on_lost_agents")
+SESSIONS_ON_LOST_AGENTS = load_statement("lifecycle/sessions_on_lost_agents")
 
 _LOST = "an agent that it ran on is lost"
 
 
 async def recover_batch(
-    write: OpenWrite, scaling_group: ScalingGroupName, action: LostSessionAction, limit: int
+    write: WriteTransaction, scaling_group: ScalingGroupName, action: LostSessionAction, limit: int
 ) -> RecoveryResult:
     """Take up to ``limit`` sessions of a group off lost agents; costs at most 22 statements for any number.
 
@@ -54,7 +53,7 @@ async def recover_batch(
 
 
 async def _locked_changes(
-    write: OpenWrite, scaling_group: ScalingGroupName, limit: int
+    write: WriteTransaction, scaling_group: ScalingGroupName, limit: int
 ) -> list[tuple[SessionChange, SessionStatus]]:
     """Lock all that the changes below will lock, at once and in order, and look again under these locks.
 

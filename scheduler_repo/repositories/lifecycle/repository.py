@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import Optional, Union
 
-from scheduler_repo.repositories.lifecycle.changing import SessionChange
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, changes_of
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.agent_life import LostSessionAction, RecoveryResult
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.lifecycle import (
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import (
     DispatchResult,
+    LostSessionAction,
+    RecoveryResult,
     SessionAttempt,
     SessionEnd,
     SessionRetry,
@@ -18,6 +15,10 @@ from scheduler_repo.scheduling.lifecycle import (
     TransitionResult,
     UndispatchedSession,
 )
+from scheduler_repo.repositories.lifecycle.changing import SessionChange
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, changes_of
+from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
 
 DEFAULT_SWEEP_LIMIT = 1_000

@@ -5,8 +5,8 @@ from typing import Final
 
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.arguments import check_name
 from scheduler_repo.types import OwnerScope
+from scheduler_repo.validation import check_name
 
 # As PostgreSQL writes it, and the tables' CHECKs want it.
 _UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

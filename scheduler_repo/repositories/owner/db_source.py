@@ -9,24 +9,23 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, ProjectInfo, UserInfo
+from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import shortened
-from scheduler_repo.repositories.arguments import check_flag, check_name, checked_sequence
 from scheduler_repo.repositories.owner.registering import check_owners, insert_owners
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.specs import OwnersSpec
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
+from scheduler_repo.validation import check_flag, check_ids, check_name, checked_sequence
 
-_REGISTER_OWNERS = WriteKind("register_owners", type(None))
-_SET_ACTIVE = WriteKind("set_owners_active", type(None))
+_REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
+_SET_ACTIVE = IdempotentWrite("set_owners_active", type(None))
 
 _DOMAIN = sa.select(DomainRow.name, DomainRow.is_active, DomainRow.created_at)
 _PROJECT = sa.select(
@@ -71,7 +70,7 @@ class OwnerDBSource:
         """
         check_owners(owners)
 
-        async def register(write: OpenWrite) -> None:
+        async def register(write: WriteTransaction) -> None:
             slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
             await insert_owners(write.db_sess, owners, [slot_type.name for slot_type in slot_types])
 
@@ -244,7 +243,7 @@ class OwnerDBSource:
             return
         table = key.class_.__tablename__
 
-        async def mark(write: OpenWrite) -> None:
+        async def mark(write: WriteTransaction) -> None:
             statement = active_statement(key, owner_ids, is_active)
             marked = set((await write.db_sess.execute(statement)).scalars())
             for owner_id in owner_ids:

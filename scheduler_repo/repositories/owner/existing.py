@@ -12,7 +12,7 @@ from scheduler_repo.types import OwnerScope
 if TYPE_CHECKING:
     from asyncpg import Record
 
-NAMED_OWNERS = load_statement("named_owners")
+NAMED_OWNERS = load_statement("owner/named_owners")
 
 
 async def require_owners(db_sess: SASession, owners: Sequence[tuple[OwnerScope, str]]) -> "list[Record]":

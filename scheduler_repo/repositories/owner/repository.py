@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, ProjectInfo, UserInfo
+from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.specs import OwnersSpec
 from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
 
 _resilience = repository_resilience(LayerType.OWNER_REPOSITORY)

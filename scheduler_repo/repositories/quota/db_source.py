@@ -12,34 +12,33 @@ import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import SLOT_TYPES, SNAPSHOT
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaUsage
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.errors import InvalidFilter, QuotaNotFound
 from scheduler_repo.models.quota import QuotaRow
 from scheduler_repo.quoting import shortened
-from scheduler_repo.repositories.limits import read_slot_limits
 from scheduler_repo.repositories.owner.checking import check_owner_id, check_scope
 from scheduler_repo.repositories.owner.existing import require_owners
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.quota.columns import check_quotas, quota_row
 from scheduler_repo.repositories.quota.requiring import require_policies
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.scheduler.reading import OWNER_OCCUPANCY, OWNER_SESSION_COUNTS, SNAPSHOT
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind
+from scheduler_repo.repositories.scheduler.reading import OWNER_OCCUPANCY, OWNER_SESSION_COUNTS
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.specs import QuotaSpec
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import OperationId, OwnerScope, ResourcePolicyName, SlotVector, TransactionId
+from scheduler_repo.validation import read_slot_limits
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-SET_QUOTAS = load_statement("set_quotas")
-AWAIT_ALLOCATIONS = load_statement("await_allocations")
-EFFECTIVE_LIMITS = load_statement("effective_limits")
+SET_QUOTAS = load_statement("quota/set_quotas")
+AWAIT_ALLOCATIONS = load_statement("quota/await_allocations")
+EFFECTIVE_LIMITS = load_statement("quota/effective_limits")
 
-_SET_QUOTAS = WriteKind("set_quotas", TransactionId)
+_SET_QUOTAS = IdempotentWrite("set_quotas", TransactionId)
 _COLUMNS = (
     QuotaRow.scope,
     QuotaRow.owner_id,
@@ -161,7 +160,7 @@ class QuotaDBSource:
         if not quotas:
             return None
 
-        async def write_quotas(write: OpenWrite) -> TransactionId:
+        async def write_quotas(write: WriteTransaction) -> TransactionId:
             db_sess = write.db_sess
             slot_types = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
             slot_names = [slot_type.name for slot_type in slot_types]

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaUsage
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import OperationId, OwnerScope, TransactionId
 
 _resilience = repository_resilience(LayerType.QUOTA_REPOSITORY)

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.errors import ResourcePolicyNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.specs import QuotaSpec
 from scheduler_repo.types import ResourcePolicyName
 
-LOCK_RESOURCE_POLICIES = load_statement("lock_resource_policies")
+LOCK_RESOURCE_POLICIES = load_statement("quota/lock_resource_policies")
 
 
 async def require_policies(db_sess: SASession, quotas: Iterable[QuotaSpec]) -> None:

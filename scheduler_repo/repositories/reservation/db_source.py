@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, check_lease_group
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.agent.locking import check_agent_ids
 from scheduler_repo.repositories.reservation.reserving import release_batch, reserve_batch
-from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
+from scheduler_repo.validation import check_ids
 
-_RESERVE_SESSIONS = WriteKind("reserve_sessions", ReservationResult)
-_RELEASE_RESERVATIONS = WriteKind("release_reservations", ReleaseResult)
+_RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
+_RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
 
 
 _resilience = db_source_resilience(LayerType.RESERVATION_DB_SOURCE)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Optional
 
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
 
 _resilience = repository_resilience(LayerType.RESERVATION_REPOSITORY)

@@ -7,21 +7,22 @@ quota rows, agents, agent slots. Victims need no more locks than that: while the
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.locks import LOCK_SESSIONS
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.lifecycle.changing import CHANGE_KERNELS, CHANGE_SESSIONS, SESSION_KERNELS
-from scheduler_repo.repositories.scheduler.allocating import LOCK_SESSIONS, locked_state
-from scheduler_repo.repositories.scheduler.ledger import expect_rows
-from scheduler_repo.repositories.writing import OpenWrite
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.raw import PreemptionCandidateRow
-from scheduler_repo.scheduling.reservation import ReleaseResult, ReservationResult, SessionReservation
-from scheduler_repo.scheduling.reservation_gate import (
+from scheduler_repo.repositories.scheduler.allocating import locked_state
+from scheduler_repo.scheduling.admission.reservations import (
     KernelClaim,
     ReservationDecisions,
     ReservationState,
     decide_reservations,
 )
+from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
 from scheduler_repo.types import OCCUPYING_STATUSES, ScalingGroupName, SessionId, SessionStatus
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
-ENDING_KERNELS = load_statement("ending_kernels")
-OWNER_RESERVATIONS = load_statement("owner_reservations")
-RESERVE_SESSIONS = load_statement("reserve_sessions")
-RELEASE_RESERVATIONS = load_statement("release_reservations")
+ENDING_KERNELS = load_statement("reservation/ending_kernels")
+OWNER_RESERVATIONS = load_statement("reservation/owner_reservations")
+RESERVE_SESSIONS = load_statement("reservation/reserve_sessions")
+RELEASE_RESERVATIONS = load_statement("reservation/release_reservations")
 
 _PREEMPTED = "preempted: what it occupies is reserved for a session of higher priority"
 
 
 async def reserve_batch(
-    write: OpenWrite, scaling_group: ScalingGroupName, reservations: Sequence[SessionReservation]
+    write: WriteTransaction, scaling_group: ScalingGroupName, reservations: Sequence[SessionReservation]
 ) -> ReservationResult:
     """Reserve what may be reserved of a batch; costs 19 statements, whatever its size."""
     db_sess = write.db_sess
@@ -72,7 +73,7 @@ async def reserve_batch(
 
 
 async def release_batch(
-    write: OpenWrite, session_ids: Sequence[SessionId], lease: "Optional[Lease]"
+    write: WriteTransaction, session_ids: Sequence[SessionId], lease: "Optional[Lease]"
 ) -> ReleaseResult:
     """Give up reservations, under their sessions' locks; costs two statements."""
     rows = await fetch_rows(write.db_sess, LOCK_SESSIONS, sorted(set(session_ids)))

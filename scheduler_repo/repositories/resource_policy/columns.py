@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.arguments import check_name, checked_batch
-from scheduler_repo.repositories.limits import check_slot_limits, checked_count, slot_limits_text
-from scheduler_repo.specs import ResourcePolicySpec
 from scheduler_repo.types import SlotName
+from scheduler_repo.validation import (
+    check_name,
+    check_slot_limits,
+    checked_batch,
+    checked_count,
+    slot_limits_text,
+)
 
 POLICY_COLUMNS = (
     ("name", "text"),

@@ -7,26 +7,24 @@ import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.resource_policy import ResourcePolicy
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec
 from scheduler_repo.models.quota import ResourcePolicyRow
-from scheduler_repo.repositories.arguments import check_name
-from scheduler_repo.repositories.limits import read_slot_limits
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.quota.requiring import no_such_policy
 from scheduler_repo.repositories.resource_policy.columns import check_policies, policy_row
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.specs import ResourcePolicySpec
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
+from scheduler_repo.validation import check_name, read_slot_limits
 
-SET_RESOURCE_POLICIES = load_statement("set_resource_policies")
-LOCK_POLICY_QUOTAS = load_statement("lock_policy_quotas")
+SET_RESOURCE_POLICIES = load_statement("resource_policy/set_resource_policies")
+LOCK_POLICY_QUOTAS = load_statement("resource_policy/lock_policy_quotas")
 
-_SET_RESOURCE_POLICIES = WriteKind("set_resource_policies", TransactionId)
+_SET_RESOURCE_POLICIES = IdempotentWrite("set_resource_policies", TransactionId)
 _COLUMNS = (
     ResourcePolicyRow.name,
     ResourcePolicyRow.slot_limits,
@@ -100,7 +98,7 @@ class ResourcePolicyDBSource:
         if not policies:
             return None
 
-        async def write_policies(write: OpenWrite) -> TransactionId:
+        async def write_policies(write: WriteTransaction) -> TransactionId:
             slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
             slot_names = [slot_type.name for slot_type in slot_types]
             rows = [policy_row(policy, slot_names) for policy in policies]

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import msgspec
 
+from scheduler_repo.database.change_listeners import announced
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.entities.retention import ArchivedSession, PurgeResult, check_batch_size, check_retention
 from scheduler_repo.errors import OutcomeUnknown
-from scheduler_repo.repositories.changes import announced
 from scheduler_repo.resilience.layers import (
     BULK_DEADLINE,
     LayerType,
@@ -21,26 +22,20 @@ from scheduler_repo.resilience.layers import (
     repository_resilience,
 )
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.retention import (
-    ArchivedSession,
-    PurgeResult,
-    check_batch_size,
-    check_retention,
-)
 from scheduler_repo.types import SessionId
 
-PURGE_CUTOFF = load_statement("purge_cutoff")
-PURGE_COUNT = load_statement("purge_count")
-PURGE_CANDIDATES = load_statement("purge_candidates")
-PURGE_NEEDED_SESSIONS = load_statement("purge_needed_sessions")
-PURGE_SESSIONS = load_statement("purge_sessions")
-PURGE_ARCHIVED_SESSIONS = load_statement("purge_archived_sessions")
-PURGE_ARCHIVED_KERNELS = load_statement("purge_archived_kernels")
-PURGE_ARCHIVED_HISTORY = load_statement("purge_archived_history")
-PURGE_ARCHIVED_MOUNTS = load_statement("purge_archived_mounts")
-PURGE_AGENT_HISTORY_TURN = load_statement("purge_agent_history_turn")
-PURGE_AGENT_HISTORY = load_statement("purge_agent_history")
-PURGE_OPERATIONS = load_statement("purge_operations")
+PURGE_CUTOFF = load_statement("retention/purge_cutoff")
+PURGE_COUNT = load_statement("retention/purge_count")
+PURGE_CANDIDATES = load_statement("retention/purge_candidates")
+PURGE_NEEDED_SESSIONS = load_statement("retention/purge_needed_sessions")
+PURGE_SESSIONS = load_statement("retention/purge_sessions")
+PURGE_ARCHIVED_SESSIONS = load_statement("retention/purge_archived_sessions")
+PURGE_ARCHIVED_KERNELS = load_statement("retention/purge_archived_kernels")
+PURGE_ARCHIVED_HISTORY = load_statement("retention/purge_archived_history")
+PURGE_ARCHIVED_MOUNTS = load_statement("retention/purge_archived_mounts")
+PURGE_AGENT_HISTORY_TURN = load_statement("retention/purge_agent_history_turn")
+PURGE_AGENT_HISTORY = load_statement("retention/purge_agent_history")
+PURGE_OPERATIONS = load_statement("retention/purge_operations")
 
 DEFAULT_BATCH_SIZE: Final = 500
 

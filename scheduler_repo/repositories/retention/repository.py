@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Optional
 
+from scheduler_repo.entities.retention import PurgeResult
 from scheduler_repo.repositories.retention.db_source import (
     DEFAULT_BATCH_SIZE,
     Archive,
@@ -11,7 +12,6 @@ from scheduler_repo.repositories.retention.db_source import (
 )
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.retention import PurgeResult
 
 _resilience = repository_resilience(LayerType.RETENTION_REPOSITORY, BULK_DEADLINE)
 

@@ -2,25 +2,24 @@
 
 from typing import TYPE_CHECKING, Final, Union
 
-from scheduler_repo.cache.aged import AgedCache
-from scheduler_repo.cache.bounds import check_staleness
+from scheduler_repo.cache.bounded_staleness import AgedCache
 from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient, create_redis
 from scheduler_repo.cache.database_key import DatabaseKeyReader
-from scheduler_repo.cache.outcomes import CacheName
+from scheduler_repo.cache.metrics import CacheName
 from scheduler_repo.entities.scaling_group import ResourceTotals
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
-from scheduler_repo.repositories.writing import check_text
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.validation import check_staleness, check_text
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from redis.asyncio import Redis
 
-    from scheduler_repo.cache.outcomes import CacheOutcome
+    from scheduler_repo.cache.metrics import CacheOutcome
 
 DEFAULT_LIFETIME: Final = 60.0
 

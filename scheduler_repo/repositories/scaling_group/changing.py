@@ -5,16 +5,16 @@ from typing import Optional, Union
 
 import msgspec
 
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.lookups import no_such_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import ScalingGroup, ScalingGroupChanges
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.scaling_group.reading import group_infos
-from scheduler_repo.repositories.scheduler.reading import no_such_group
-from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.types import PreemptionScope, ScalingGroupName
 
-UPDATE_SCALING_GROUP = load_statement("update_scaling_group")
+UPDATE_SCALING_GROUP = load_statement("scaling_group/update_scaling_group")
 
 _KINDS: dict[str, type] = {
     "is_active": bool,
@@ -54,7 +54,9 @@ def check_times(subject: str, pending_timeout: Optional[timedelta], min_runtime:
         raise InvalidInput(f"{subject}: preemption_min_runtime is {min_runtime}, it must be 0 or above")
 
 
-async def update_group(write: OpenWrite, name: ScalingGroupName, changes: ScalingGroupChanges) -> ScalingGroup:
+async def update_group(
+    write: WriteTransaction, name: ScalingGroupName, changes: ScalingGroupChanges
+) -> ScalingGroup:
     """Change what is set, and return the group as it is then; raises ScalingGroupNotFound. One statement."""
     rows = await fetch_rows(
         write.db_sess,

@@ -5,19 +5,22 @@ from typing import Optional
 
 from scheduler_repo.database.bulk import copy_rows, insert_missing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.idempotent_write import IdempotentWrite
+from scheduler_repo.database.lookups import SLOT_TYPES, no_such_group
+from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.entities.filtering import checked_filter
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
     ScalingGroup,
     ScalingGroupChanges,
+    ScalingGroupFilter,
     ScalingGroupGrant,
+    ScalingGroupSpec,
 )
+from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.errors import InvalidInput, InvalidQuantity
-from scheduler_repo.repositories.arguments import check_name, checked_batch
-from scheduler_repo.repositories.filtering import checked_filter
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.scaling_group.changing import check_changes, check_times, update_group
-from scheduler_repo.repositories.scaling_group.filter import ScalingGroupFilter
 from scheduler_repo.repositories.scaling_group.granting import (
     check_grants,
     fetch_grants,
@@ -33,25 +36,29 @@ from scheduler_repo.repositories.scaling_group.reading import (
     group_infos,
     resource_totals,
 )
-from scheduler_repo.repositories.scheduler.reading import no_such_group
-from scheduler_repo.repositories.writing import WriteKind, check_ids, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.data import SlotType
-from scheduler_repo.scheduling.transforms import slot_types_by_index
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_quantity
-from scheduler_repo.specs import ScalingGroupSpec, SlotTypeSpec
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
+from scheduler_repo.validation import check_ids, check_name, check_text, checked_batch
 
-_CREATE_SCALING_GROUPS = WriteKind("create_scaling_groups", type(None))
-_REGISTER_SLOT_TYPES = WriteKind("register_slot_types", tuple[SlotType, ...])
-_UPDATE_SCALING_GROUP = WriteKind("update_scaling_group", ScalingGroup)
-_GRANT_SCALING_GROUPS = WriteKind("grant_scaling_groups", tuple[ScalingGroupGrant, ...])
-_REVOKE_SCALING_GROUPS = WriteKind("revoke_scaling_groups", tuple[ScalingGroupGrant, ...])
+_CREATE_SCALING_GROUPS = IdempotentWrite("create_scaling_groups", type(None))
+
+
+_REGISTER_SLOT_TYPES = IdempotentWrite("register_slot_types", tuple[SlotType, ...])
+
+
+_UPDATE_SCALING_GROUP = IdempotentWrite("update_scaling_group", ScalingGroup)
+
+
+_GRANT_SCALING_GROUPS = IdempotentWrite("grant_scaling_groups", tuple[ScalingGroupGrant, ...])
+
+
+_REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingGroupGrant, ...])
+
 
 _SEARCH_SCALING_GROUPS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
-
-SLOT_TYPES = load_statement("slot_types")
 
 
 _resilience = db_source_resilience(LayerType.SCALING_GROUP_DB_SOURCE)

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.lookups import no_such_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import ScalingGroupGrant
-from scheduler_repo.repositories.arguments import check_name, checked_batch
 from scheduler_repo.repositories.owner.checking import check_owner_id
 from scheduler_repo.repositories.owner.existing import require_owners
-from scheduler_repo.repositories.scheduler.reading import no_such_group
-from scheduler_repo.repositories.writing import OpenWrite
 from scheduler_repo.types import OwnerScope, ScalingGroupName
+from scheduler_repo.validation import check_name, checked_batch
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-SCALING_GROUP_GRANTS = load_statement("scaling_group_grants")
-LOCK_SCALING_GROUPS = load_statement("lock_scaling_groups")
-GRANT_SCALING_GROUPS = load_statement("grant_scaling_groups")
-REVOKE_SCALING_GROUPS = load_statement("revoke_scaling_groups")
+SCALING_GROUP_GRANTS = load_statement("scaling_group/scaling_group_grants")
+LOCK_SCALING_GROUPS = load_statement("scaling_group/lock_scaling_groups")
+GRANT_SCALING_GROUPS = load_statement("scaling_group/grant_scaling_groups")
+REVOKE_SCALING_GROUPS = load_statement("scaling_group/revoke_scaling_groups")
 
 
 def check_grants(grants: object) -> None:
@@ -46,7 +46,9 @@ def grants_of(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
     )
 
 
-async def grant_batch(write: OpenWrite, grants: Sequence[ScalingGroupGrant]) -> tuple[ScalingGroupGrant, ...]:
+async def grant_batch(
+    write: WriteTransaction, grants: Sequence[ScalingGroupGrant]
+) -> tuple[ScalingGroupGrant, ...]:
     """Add the grants that are missing, and return them in the order given; costs three statements.
 
     Raises ScalingGroupNotFound and OwnerNotFound.
@@ -56,7 +58,9 @@ async def grant_batch(write: OpenWrite, grants: Sequence[ScalingGroupGrant]) -> 
     return _in_order(grants, await fetch_rows(write.db_sess, GRANT_SCALING_GROUPS, *_columns(grants)))
 
 
-async def revoke_batch(write: OpenWrite, grants: Sequence[ScalingGroupGrant]) -> tuple[ScalingGroupGrant, ...]:
+async def revoke_batch(
+    write: WriteTransaction, grants: Sequence[ScalingGroupGrant]
+) -> tuple[ScalingGroupGrant, ...]:
     """Remove the grants that are there, and return them in the order given; costs two statements.
 
     Raises ScalingGroupNotFound.

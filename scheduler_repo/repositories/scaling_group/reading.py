@@ -4,23 +4,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import no_such_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.scaling_group import ResourceTotals, ScalingGroup
+from scheduler_repo.entities.scaling_group import ResourceTotals, ScalingGroup, ScalingGroupFilter
 from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.scaling_group.filter import ScalingGroupFilter
-from scheduler_repo.repositories.scheduler.reading import no_such_group
 from scheduler_repo.types import AccessKey, PreemptionScope, ProjectId, ScalingGroupName
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-FIND_SCALING_GROUP = load_statement("find_scaling_group")
-SEARCH_SCALING_GROUPS = load_statement("search_scaling_groups")
-COUNT_GROUP_AGENTS = load_statement("count_group_agents")
-SUM_GROUP_SLOTS = load_statement("sum_group_slots")
-GROUP_USER = load_statement("group_user")
-USABLE_SCALING_GROUPS = load_statement("usable_scaling_groups")
+FIND_SCALING_GROUP = load_statement("scaling_group/find_scaling_group")
+SEARCH_SCALING_GROUPS = load_statement("scaling_group/search_scaling_groups")
+COUNT_GROUP_AGENTS = load_statement("scaling_group/count_group_agents")
+SUM_GROUP_SLOTS = load_statement("scaling_group/sum_group_slots")
+GROUP_USER = load_statement("scaling_group/group_user")
+USABLE_SCALING_GROUPS = load_statement("scaling_group/usable_scaling_groups")
 
 
 class TotalsRows(NamedTuple):

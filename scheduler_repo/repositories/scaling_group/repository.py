@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.cache.bounds import check_staleness
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
     ScalingGroup,
     ScalingGroupChanges,
+    ScalingGroupFilter,
     ScalingGroupGrant,
+    ScalingGroupSpec,
 )
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
-from scheduler_repo.repositories.scaling_group.filter import ScalingGroupFilter
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.data import SlotType
-from scheduler_repo.specs import ScalingGroupSpec, SlotTypeSpec
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
+from scheduler_repo.validation import check_staleness
 
 _resilience = repository_resilience(LayerType.SCALING_GROUP_REPOSITORY)
 

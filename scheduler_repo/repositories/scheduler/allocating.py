@@ -12,42 +12,40 @@ only frees, so a batch that still saw one is at worst refused what it might have
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from scheduler_repo.database import lookups
+from scheduler_repo.database.agent_counters import LOCK_AGENT_SLOTS, LOCK_AGENTS, change_agents, expect_rows
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.locks import CHANGE_SESSIONS, LOCK_QUOTAS, LOCK_SESSIONS
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.errors import TransactionConflict
 from scheduler_repo.repositories.scheduler import reading
-from scheduler_repo.repositories.scheduler.ledger import (
-    LOCK_AGENT_SLOTS,
-    LOCK_AGENTS,
-    change_agents,
-    expect_rows,
-)
-from scheduler_repo.repositories.writing import OpenWrite
-from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.scheduling.gate import Decisions, LockedSession, LockedState, decide
-from scheduler_repo.scheduling.raw import (
+from scheduler_repo.scheduling.admission.allocations import Decisions, LockedSession, LockedState, decide
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish, pending_owners
+from scheduler_repo.scheduling.snapshot.rows import (
     PendingSessionRow,
     PreemptionCandidateRow,
     RawSchedulingData,
     SchedulableAgentRow,
 )
-from scheduler_repo.scheduling.transforms import build_scheduling_data, finish, pending_owners
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-LOCK_SESSIONS = load_statement("lock_sessions")
-LOCK_QUOTAS = load_statement("lock_quotas")
-SCHEDULE_KERNELS = load_statement("schedule_kernels")
-CHANGE_SESSIONS = load_statement("change_sessions")
+
+SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
+
 
 _SESSION_WIDTH = len(PendingSessionRow._fields)
+
+
 _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 
 
 async def allocate_batch(
-    write: OpenWrite, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
+    write: WriteTransaction, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
 ) -> AllocationResult:
     """Place what still holds of a batch; costs 17 statements, whatever its size."""
     session_ids = sorted({allocation.session_id for allocation in allocations})
@@ -95,15 +93,15 @@ async def locked_state(
         and row["scaling_group"] == scaling_group
     ]
     open_ids = {row[0] for row in open_agents}
-    groups = await fetch_rows(db_sess, reading.SCALING_GROUP, scaling_group)
+    groups = await fetch_rows(db_sess, lookups.SCALING_GROUP, scaling_group)
     if not groups:
-        raise reading.no_such_group(scaling_group)
-    (snapshot,) = await fetch_rows(db_sess, reading.SNAPSHOT)
+        raise lookups.no_such_group(scaling_group)
+    (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
     raw = RawSchedulingData(
         pending_limit=None,
         snapshot=snapshot,
         scaling_group=groups[0],
-        slot_types=await fetch_rows(db_sess, reading.SLOT_TYPES),
+        slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
         pending_sessions=pending,
         pending_kernels=await fetch_rows(db_sess, reading.PENDING_KERNELS, scaling_group, session_ids),
         pending_dependencies=await fetch_rows(

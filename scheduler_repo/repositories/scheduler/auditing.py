@@ -1,9 +1,9 @@
 """The statements that check the ledger against the kernels."""
 
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, fetch_rows
-from scheduler_repo.repositories.scheduler.reading import require_group
 from scheduler_repo.types import ScalingGroupName
 
 OVERCOMMITTED_AGENTS = Statement("overcommitted_agents", read_sql_file("audit/overcommitted_agents.sql"))

@@ -7,29 +7,29 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Optional, ParamSpec, TypeVar, Union
 
-from scheduler_repo.cache.aged import Aged, NewestStore, milliseconds_since
-from scheduler_repo.cache.bounds import check_staleness
+from scheduler_repo.cache.bounded_staleness import Aged, NewestStore, milliseconds_since
 from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient, outcome_of
 from scheduler_repo.cache.client import create_redis as create_redis
-from scheduler_repo.cache.frame import DatabaseKey, Header, framed, judged, opened
-from scheduler_repo.cache.outcomes import CacheCounts, CacheName
-from scheduler_repo.cache.outcomes import CacheOutcome as CacheOutcome
+from scheduler_repo.cache.entry import DatabaseKey, Header, framed, judged, opened
+from scheduler_repo.cache.metrics import CacheCounts, CacheName
+from scheduler_repo.cache.metrics import CacheOutcome as CacheOutcome
 from scheduler_repo.cache.single_flight import SingleFlight
+from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
 from scheduler_repo.errors import CacheUnavailable
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.data import DatabaseIdentity, SchedulingData
-from scheduler_repo.scheduling.encoding import (
+from scheduler_repo.scheduling.snapshot.build import finish_in_slices
+from scheduler_repo.scheduling.snapshot.encoding import (
     FORMAT_VERSION,
     UNREADABLE,
     Decoded,
     decode_scheduling_data,
     encode_scheduling_data,
 )
-from scheduler_repo.scheduling.transforms import finish_in_slices
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import ScalingGroupName, TransactionId
+from scheduler_repo.validation import check_staleness
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -8,25 +8,27 @@ import msgspec
 
 from scheduler_repo.database.collector import collector_relaxed
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.database.idempotent_write import IdempotentWrite, check_lease_group
+from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.metrics.reads import observe_read
 from scheduler_repo.metrics.received import bytes_received
 from scheduler_repo.repositories.scheduler.allocating import allocate_batch
 from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
-from scheduler_repo.repositories.scheduler.reading import SNAPSHOT, count_rows, fetch_raw_scheduling_data
-from scheduler_repo.repositories.writing import WriteKind, check_ids, check_lease_group, check_text
+from scheduler_repo.repositories.scheduler.reading import count_rows, fetch_raw_scheduling_data
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.scheduling.data import DatabaseIdentity, SchedulingData
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.transforms import build_scheduling_data, finish_in_slices
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName
+from scheduler_repo.validation import check_ids, check_text
 
 MAX_PENDING_LIMIT = 2**31 - 1
 
-_ALLOCATE_SESSIONS = WriteKind("allocate_sessions", AllocationResult)
+_ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
 
 
 class TimedSchedulingData(msgspec.Struct, frozen=True):

@@ -3,27 +3,44 @@
 from typing import Optional
 
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import SCALING_GROUP, SLOT_TYPES, SNAPSHOT, no_such_group
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
-from scheduler_repo.errors import ScalingGroupNotFound
-from scheduler_repo.quoting import quoted
-from scheduler_repo.scheduling.raw import RawSchedulingData
-from scheduler_repo.scheduling.transforms import finish_in_slices, pending_owners
+from scheduler_repo.scheduling.snapshot.build import finish_in_slices, pending_owners
+from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
 from scheduler_repo.types import ScalingGroupName
 
-SNAPSHOT = load_statement("snapshot")
-SCALING_GROUP = load_statement("scaling_group")
-SLOT_TYPES = load_statement("slot_types")
-PENDING_SESSIONS = load_statement("pending_sessions")
-PENDING_KERNELS = load_statement("pending_kernels")
-PENDING_DEPENDENCIES = load_statement("pending_dependencies")
-SCHEDULABLE_AGENTS = load_statement("schedulable_agents")
-SCHEDULABLE_AGENT_SLOTS = load_statement("schedulable_agent_slots")
-AGENT_OCCUPANCY = load_statement("agent_occupancy")
-RESERVATIONS = load_statement("reservations")
-PREEMPTION_CANDIDATES = load_statement("preemption_candidates")
-OWNER_OCCUPANCY = load_statement("owner_occupancy")
-OWNER_SESSION_COUNTS = load_statement("owner_session_counts")
-OWNER_LIMITS = load_statement("owner_limits")
+PENDING_SESSIONS = load_statement("scheduler/pending_sessions")
+
+
+PENDING_KERNELS = load_statement("scheduler/pending_kernels")
+
+
+PENDING_DEPENDENCIES = load_statement("scheduler/pending_dependencies")
+
+
+SCHEDULABLE_AGENTS = load_statement("scheduler/schedulable_agents")
+
+
+SCHEDULABLE_AGENT_SLOTS = load_statement("scheduler/schedulable_agent_slots")
+
+
+AGENT_OCCUPANCY = load_statement("scheduler/agent_occupancy")
+
+
+RESERVATIONS = load_statement("scheduler/reservations")
+
+
+PREEMPTION_CANDIDATES = load_statement("scheduler/preemption_candidates")
+
+
+OWNER_OCCUPANCY = load_statement("scheduler/owner_occupancy")
+
+
+OWNER_SESSION_COUNTS = load_statement("scheduler/owner_session_counts")
+
+
+OWNER_LIMITS = load_statement("scheduler/owner_limits")
+
 
 TICK_STATEMENTS: tuple[Statement, ...] = (
     SNAPSHOT,
@@ -41,19 +58,6 @@ TICK_STATEMENTS: tuple[Statement, ...] = (
     OWNER_SESSION_COUNTS,
     OWNER_LIMITS,
 )
-
-
-def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
-    """Make the error for a group that does not exist."""
-    return ScalingGroupNotFound(
-        f"there is no scaling group {quoted(scaling_group)}; correct the name or create the group"
-    )
-
-
-async def require_group(db_sess: SASession, scaling_group: ScalingGroupName) -> None:
-    """Raise ScalingGroupNotFound if there is no such group: nothing found there would hide a mistyped name."""
-    if not await fetch_rows(db_sess, SCALING_GROUP, scaling_group):
-        raise no_such_group(scaling_group)
 
 
 async def fetch_raw_scheduling_data(

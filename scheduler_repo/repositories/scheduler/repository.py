@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.cache.bounds import check_staleness
+from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.scheduling.data import SchedulingData
-from scheduler_repo.scheduling.lease import Lease
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
+from scheduler_repo.validation import check_staleness
 
 _resilience = repository_resilience(LayerType.SCHEDULER_REPOSITORY)
 

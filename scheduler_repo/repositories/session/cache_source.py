@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Final, Optional, Union
 from scheduler_repo.cache.background import BackgroundTasks
 from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient, create_redis
 from scheduler_repo.cache.database_key import DatabaseKeyReader
-from scheduler_repo.cache.invalidated import InvalidatedCache
-from scheduler_repo.cache.invalidations import Invalidations
-from scheduler_repo.cache.outcomes import CacheName
+from scheduler_repo.cache.lease_cache import InvalidatedCache
+from scheduler_repo.cache.metrics import CacheName
+from scheduler_repo.cache.pending_invalidations import Invalidations
+from scheduler_repo.database.change_listeners import ignore, listen
 from scheduler_repo.entities.session import Session, SessionInfo
 from scheduler_repo.errors import SessionNotFound
-from scheduler_repo.repositories.changes import ignore, listen
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.writing import check_ids
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import SessionId
+from scheduler_repo.validation import check_ids
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from redis.asyncio import Redis
 
-    from scheduler_repo.cache.outcomes import CacheOutcome
+    from scheduler_repo.cache.metrics import CacheOutcome
 
 DEFAULT_LIFETIME: Final = 10.0
 

@@ -7,12 +7,15 @@ from typing import NamedTuple
 
 from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import SLOT_TYPES, SNAPSHOT
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.session import SessionInfo
+from scheduler_repo.entities.session import (
+    CreationRejectionCode,
+    RejectedSession,
+    SessionCreationSpec,
+    SessionInfo,
+)
 from scheduler_repo.quoting import printable, quoted
-from scheduler_repo.repositories.arguments import checked_batch
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.scheduler.reading import SNAPSHOT
 from scheduler_repo.repositories.session.rows import (
     DEPENDENCY_COLUMNS,
     KERNEL_COLUMNS,
@@ -30,17 +33,15 @@ from scheduler_repo.repositories.session.rows import (
     session_of,
     subject_of,
 )
-from scheduler_repo.repositories.writing import check_ids
-from scheduler_repo.scheduling.creation import CreationRejectionCode, RejectedSession
-from scheduler_repo.scheduling.feasibility import total_slots
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.specs import SessionCreationSpec
+from scheduler_repo.scheduling.rules.feasibility import total_slots
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import KernelId, SessionId, SessionStatus, SlotName
+from scheduler_repo.validation import check_ids, checked_batch
 
-CREATION_REFERENCES = load_statement("creation_references")
-CREATE_SESSIONS = load_statement("create_sessions")
-CREATE_KERNELS = load_statement("create_kernels")
-UNCREATE_SESSIONS = load_statement("uncreate_sessions")
+CREATION_REFERENCES = load_statement("session/creation_references")
+CREATE_SESSIONS = load_statement("session/create_sessions")
+CREATE_KERNELS = load_statement("session/create_kernels")
+UNCREATE_SESSIONS = load_statement("session/uncreate_sessions")
 
 # When it was created, and when it got its status.
 _Times = tuple[datetime, datetime]

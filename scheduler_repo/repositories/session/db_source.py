@@ -5,28 +5,32 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Optional
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import SLOT_TYPES, no_such_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.session import Session, SessionInfo, SessionWithDependencies
+from scheduler_repo.entities.filtering import checked_filter
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.session import (
+    Session,
+    SessionCreationResult,
+    SessionCreationSpec,
+    SessionFilter,
+    SessionInfo,
+    SessionOrder,
+    SessionQuestion,
+    SessionWithDependencies,
+    check_order,
+)
 from scheduler_repo.errors import InvalidInput, SessionNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.arguments import check_lease, check_name
-from scheduler_repo.repositories.filtering import checked_filter
 from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.scaling_group.db_source import SLOT_TYPES
-from scheduler_repo.repositories.scheduler.reading import no_such_group
 from scheduler_repo.repositories.session.creating import (
     check_answerable,
     check_sessions,
     create_batch,
     insert_sessions,
-)
-from scheduler_repo.repositories.session.filtering import (
-    SessionFilter,
-    SessionOrder,
-    SessionQuestion,
-    check_order,
 )
 from scheduler_repo.repositories.session.searching import Search, fetch_page
 from scheduler_repo.repositories.session.transforms import (
@@ -36,13 +40,9 @@ from scheduler_repo.repositories.session.transforms import (
     session_with_dependencies,
 )
 from scheduler_repo.repositories.vfolder.db_source import SESSION_MOUNTS
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.creation import SessionCreationResult
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.scheduling.transforms import slot_types_by_index
-from scheduler_repo.specs import SessionCreationSpec
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import (
     AccessKey,
     OperationId,
@@ -51,20 +51,21 @@ from scheduler_repo.types import (
     SessionStatus,
     TransactionId,
 )
+from scheduler_repo.validation import check_ids, check_lease, check_name, check_text
 
 if TYPE_CHECKING:
     from scheduler_repo.database.engine import SASession
 
-SESSION_BY_ID = load_statement("session_by_id")
-SESSION_INFO = load_statement("session_info")
-SESSION_DEPENDENCIES = load_statement("session_dependencies")
-SESSION_DEPENDANTS = load_statement("session_dependants")
-COUNT_ACTIVE_SESSIONS = load_statement("count_active_sessions")
+SESSION_BY_ID = load_statement("session/session_by_id")
+SESSION_INFO = load_statement("session/session_info")
+SESSION_DEPENDENCIES = load_statement("session/session_dependencies")
+SESSION_DEPENDANTS = load_statement("session/session_dependants")
+COUNT_ACTIVE_SESSIONS = load_statement("session/count_active_sessions")
 
-_ENQUEUE_SESSIONS = WriteKind("enqueue_sessions", tuple[SessionId, ...])
-_CREATE_SESSION = WriteKind("create_session", SessionInfo)
-_CREATE_SESSIONS = WriteKind("create_sessions", SessionCreationResult)
-_UPDATE_STATUS = WriteKind("update_session_status", TransactionId)
+_ENQUEUE_SESSIONS = IdempotentWrite("enqueue_sessions", tuple[SessionId, ...])
+_CREATE_SESSION = IdempotentWrite("create_session", SessionInfo)
+_CREATE_SESSIONS = IdempotentWrite("create_sessions", SessionCreationResult)
+_UPDATE_STATUS = IdempotentWrite("update_session_status", TransactionId)
 
 _CURSORS: Final = CursorCodec("search_sessions", tuple[datetime, SessionId])
 
@@ -184,7 +185,7 @@ class SessionDBSource:
         """
         check_sessions((spec,))
 
-        async def create(write: OpenWrite) -> SessionInfo:
+        async def create(write: WriteTransaction) -> SessionInfo:
             batch = await create_batch(write.db_sess, (spec,))
             for rejection in batch.rejected:
                 raise rejection.to_error()
@@ -206,7 +207,7 @@ class SessionDBSource:
         if not specs:
             return SessionCreationResult((), ())
 
-        async def create(write: OpenWrite) -> SessionCreationResult:
+        async def create(write: WriteTransaction) -> SessionCreationResult:
             batch = await create_batch(write.db_sess, specs)
             created = {spec.session_id: None for spec in specs if spec.session_id in batch.times}
             write.changed_sessions.update(created)
@@ -228,7 +229,7 @@ class SessionDBSource:
         if not sessions:
             return ()
 
-        async def enqueue(write: OpenWrite) -> tuple[SessionId, ...]:
+        async def enqueue(write: WriteTransaction) -> tuple[SessionId, ...]:
             slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
             await insert_sessions(write.db_sess, sessions, [slot_type.name for slot_type in slot_types])
             session_ids = tuple(session.session_id for session in sessions)
@@ -266,7 +267,7 @@ class SessionDBSource:
         check_lease(lease)
         move = Move(status, reason, scaling_group=None if lease is None else lease.scaling_group)
 
-        async def update(write: OpenWrite) -> TransactionId:
+        async def update(write: WriteTransaction) -> TransactionId:
             result = await change_batch(write, move, (SessionChange(session_id),))
             for rejection in result.rejected:
                 raise rejection.to_error()

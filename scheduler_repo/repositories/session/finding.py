@@ -9,7 +9,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionResult, SessionStatus
 
-FIND_SESSION = load_statement("find_session")
+FIND_SESSION = load_statement("session/find_session")
 
 
 class FoundSession(msgspec.Struct, frozen=True):

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Optional
 
-from scheduler_repo.entities.session import Session, SessionInfo, SessionWithDependencies
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.session import (
+    Session,
+    SessionCreationResult,
+    SessionCreationSpec,
+    SessionFilter,
+    SessionInfo,
+    SessionOrder,
+    SessionWithDependencies,
+)
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.session.filtering import SessionFilter, SessionOrder
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.creation import SessionCreationResult
-from scheduler_repo.scheduling.lease import Lease
-from scheduler_repo.specs import SessionCreationSpec
 from scheduler_repo.types import (
     AccessKey,
     OperationId,

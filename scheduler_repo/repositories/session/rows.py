@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, NoReturn, cast
 
+from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.session import CreationRejectionCode, RejectedSession, SessionCreationSpec
+from scheduler_repo.entities.vfolder import MountSpec
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import printable, quoted, shortened
-from scheduler_repo.repositories.writing import check_ids, check_text
-from scheduler_repo.scheduling.creation import CreationRejectionCode, RejectedSession
-from scheduler_repo.scheduling.feasibility import total_slots
+from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
-from scheduler_repo.specs import KernelSpec, MountSpec, SessionCreationSpec
 from scheduler_repo.types import AgentId, SessionId, SlotName, SlotVector
+from scheduler_repo.validation import check_ids, check_text
 
 Row = tuple[object, ...]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Optional
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import Statement, fetch_rows
-from scheduler_repo.repositories.session.filtering import SessionFilter, SessionOrder
+from scheduler_repo.entities.session import SessionFilter, SessionOrder
 from scheduler_repo.types import SessionId
 
 if TYPE_CHECKING:

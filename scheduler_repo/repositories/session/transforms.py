@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.session import Session, SessionInfo, SessionWithDependencies
 from scheduler_repo.repositories.kernel.transforms import kernel_of
 from scheduler_repo.repositories.vfolder.transforms import mount_of
-from scheduler_repo.scheduling.data import SessionDependency
 from scheduler_repo.types import ClusterMode, SessionResult, SessionStatus, SessionType
 
 if TYPE_CHECKING:

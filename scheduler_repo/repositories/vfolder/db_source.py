@@ -8,24 +8,23 @@ import msgspec
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
-from scheduler_repo.entities.vfolder import MountedVFolder, VFolder
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
 from scheduler_repo.errors import InvalidInput, VFolderNotFound
-from scheduler_repo.repositories.arguments import checked_batch
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.vfolder.transforms import mount_of, vfolder_of
-from scheduler_repo.repositories.writing import OpenWrite, WriteKind, check_ids, check_text
 from scheduler_repo.resilience.layers import LayerType, db_source_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.specs import VFolderSpec
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
+from scheduler_repo.validation import check_ids, check_text, checked_batch
 
-VFOLDER_BY_ID = load_statement("vfolder_by_id")
-VFOLDERS_OF_USER = load_statement("vfolders_of_user")
-VFOLDERS_OF_PROJECT = load_statement("vfolders_of_project")
-SESSION_MOUNTS = load_statement("session_mounts")
+VFOLDER_BY_ID = load_statement("vfolder/vfolder_by_id")
+VFOLDERS_OF_USER = load_statement("vfolder/vfolders_of_user")
+VFOLDERS_OF_PROJECT = load_statement("vfolder/vfolders_of_project")
+SESSION_MOUNTS = load_statement("vfolder/session_mounts")
 
-_CREATE_VFOLDERS = WriteKind("create_vfolders", tuple[VFolderId, ...])
+_CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...])
 _COLUMNS: Final = ("id", "name", "host", "user_id", "project_id")
 
 
@@ -59,7 +58,7 @@ class VFolderDBSource:
         if not vfolders:
             return ()
 
-        async def create(write: OpenWrite) -> tuple[VFolderId, ...]:
+        async def create(write: WriteTransaction) -> tuple[VFolderId, ...]:
             rows = [(each.vfolder_id, each.name, each.host, each.user_id, each.project_id) for each in vfolders]
             # Of two callers with the same one waits and finds them; in unlike orders they would deadlock.
             await copy_rows(write.db_sess, "vfolders", _COLUMNS, sorted(rows, key=itemgetter(0)))

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.entities.vfolder import MountedVFolder, VFolder
-from scheduler_repo.repositories.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.resilience.layers import LayerType, repository_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.specs import VFolderSpec
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
 
 _resilience = repository_resilience(LayerType.VFOLDER_REPOSITORY)

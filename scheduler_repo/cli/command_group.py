@@ -1,0 +1,61 @@
+"""The commands and what they have in common."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from scheduler_repo.cli.commands.audit import audit
+from scheduler_repo.cli.commands.db import db
+from scheduler_repo.cli.commands.demo import demo
+from scheduler_repo.cli.commands.explain import explain
+from scheduler_repo.cli.commands.metrics import metrics
+from scheduler_repo.cli.commands.snapshot import snapshot
+from scheduler_repo.cli.options import debug_option
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        try:
+            click.echo(f"scheduler-repo {version('scheduler-repo')}")
+        except PackageNotFoundError:
+            click.echo("scheduler-repo (not installed)")
+        context.exit()
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Every setting can come from the environment too, such as SCHEDULER_REPO_DATABASE_URL and "
+    "SCHEDULER_REPO_REDIS_URL; an option goes before its variable.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+@debug_option
+def command_line() -> None:
+    """The data-access engine under a scheduler of compute sessions.
+
+    Start with "scheduler-repo demo": it needs nothing but this package.
+    """
+
+
+command_line.add_command(demo)
+
+
+command_line.add_command(db)
+
+
+command_line.add_command(snapshot)
+
+
+command_line.add_command(explain)
+
+
+command_line.add_command(audit)
+
+
+command_line.add_command(metrics)

@@ -1,0 +1,21 @@
+"""``scheduler-repo metrics``: what is needed to look at the metrics."""
+
+import click
+
+from scheduler_repo.cli.options import debug_option
+
+
+@click.group()
+@debug_option
+def metrics() -> None:
+    """Print a dashboard of the metrics."""
+
+
+@metrics.command()
+@debug_option
+def dashboard() -> None:
+    """Print a Grafana dashboard of all metrics, as JSON to import."""
+    from scheduler_repo.cli.output.streams import say_json
+    from scheduler_repo.metrics.dashboard import dashboard_json
+
+    say_json(dashboard_json().rstrip("\n").encode())

@@ -1,0 +1,49 @@
+"""Amounts, shares and times as people read them; whole numbers in, no floats for quantities."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.slots import format_quantity
+
+_BYTES: Final = "B"
+
+
+_BINARY_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+
+
+def amount_text(amount: int, slot_type: SlotType) -> str:
+    """Write smallest units as whole units, such as ``6,212 GPU``; bytes to a tenth of a larger unit."""
+    if slot_type.display_unit == _BYTES and slot_type.units_per_whole == 1:
+        return _bytes_text(amount)
+    whole, point, rest = format_quantity(amount, slot_type.units_per_whole).partition(".")
+    unit = slot_type.display_unit and f" {slot_type.display_unit}"
+    return f"{int(whole):,}{point}{rest}{unit}"
+
+
+def percent_text(part: int, whole: int) -> str:
+    """Write a share to a tenth of a per cent, cut off: what is not full is never called full."""
+    if whole == 0:
+        return "-"
+    percent, tenth = divmod(part * 1000 // whole, 10)
+    return f"{percent}.{tenth} %"
+
+
+def count_text(number: int, noun: str) -> str:
+    """Write a count with its noun, such as ``1 agent`` or ``1,523 agents``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def slot_total(amounts: Sequence[Sequence[int]], slot_index: int) -> int:
+    """Sum one slot over vectors of amounts; a vector that ends before it has none."""
+    return sum(vector[slot_index] for vector in amounts if slot_index < len(vector))
+
+
+def _bytes_text(amount: int) -> str:
+    exponent = 0
+    while exponent + 1 < len(_BINARY_UNITS) and amount >= 1024 ** (exponent + 1):
+        exponent += 1
+    if exponent == 0:
+        return f"{amount} {_BYTES}"
+    whole, tenth = divmod(amount * 10 // 1024**exponent, 10)
+    return f"{whole:,}.{tenth} {_BINARY_UNITS[exponent]}"

@@ -1,0 +1,75 @@
+"""Takes URLs with a secret off the command line, which every account of the machine can read."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Optional
+
+URL_OPTIONS: Final[Mapping[str, str]] = {
+    "--database-url": "SCHEDULER_REPO_DATABASE_URL",
+    "--redis-url": "SCHEDULER_REPO_REDIS_URL",
+}
+
+
+# Names the options that the exec has taken; without the prefix of the settings, as it is none.
+_TAKEN_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
+
+
+# Nothing but a scheme and a place, or a user without a password: all of it may be seen.
+_OPEN_URL: Final = re.compile(r"[a-z0-9+.]+://([^:/?#@]*@)?[^?#@]*")
+
+
+class HiddenArguments(NamedTuple):
+    """The arguments that are left, and the variables that carry the URLs instead."""
+
+    arguments: list[str]
+    variables: dict[str, str]
+
+
+def hide_secret_urls() -> None:
+    """Start the same command anew with its URLs in the environment, if one may hold a secret.
+
+    A process cannot take back its arguments, but an exec replaces them, and the environment of a process can
+    be read by its own account and root alone. Returns if there is nothing to hide.
+    """
+    arguments = sys.argv[1:]
+    hidden = take_secret_urls(arguments)
+    interpreter = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
+    if hidden is None or not sys.executable or [*interpreter, *arguments] != sys.orig_argv:
+        return
+    taken = " ".join(option for option, variable in URL_OPTIONS.items() if variable in hidden.variables)
+    os.execve(  # noqa: S606
+        sys.executable,
+        [*interpreter, *hidden.arguments],
+        {**os.environ, **hidden.variables, _TAKEN_VARIABLE: taken},
+    )
+
+
+def came_as_option(option: str) -> bool:
+    """Whether ``hide_secret_urls`` put this option's URL in the environment, and not the caller."""
+    return option in os.environ.get(_TAKEN_VARIABLE, "").split()
+
+
+def take_secret_urls(arguments: Sequence[str]) -> Optional[HiddenArguments]:
+    """Take the URL options out of ``arguments`` if one may hold a secret; None if there is nothing to hide."""
+    left: list[str] = []
+    variables: dict[str, str] = {}
+    has_secret = False
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            left.append(argument)
+            break
+        option, has_value, value = argument.partition("=")
+        if option not in URL_OPTIONS:
+            left.append(argument)
+            continue
+        given = value if has_value else next(rest, None)
+        if given is None:
+            left.append(argument)
+            break
+        variables[URL_OPTIONS[option]] = given
+        has_secret = has_secret or _OPEN_URL.fullmatch(given) is None
+    left.extend(rest)
+    return HiddenArguments(left, variables) if has_secret else None

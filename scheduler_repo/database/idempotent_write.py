@@ -1,0 +1,241 @@
+"""Writes that happen once: an operation id each, stored with its result, and the lease that they name.
+
+The id is claimed first, so that a second try waits for the first and finds its result. A COMMIT whose answer
+was lost is never guessed at: the write is asked for again under its id.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, Optional, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from scheduler_repo.database.change_listeners import announced
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.errors import (
+    DatabaseError,
+    InvalidInput,
+    OperationMismatch,
+    OutcomeUnknown,
+    StaleLeaseError,
+)
+from scheduler_repo.quoting import shortened
+from scheduler_repo.resilience.operation import current_operation
+from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, TransactionId
+from scheduler_repo.validation import check_ids
+
+CLAIM_OPERATION = load_statement("operation/claim_operation")
+
+
+FIND_OPERATION = load_statement("operation/find_operation")
+
+
+FINISH_OPERATION = load_statement("operation/finish_operation")
+
+
+CHECK_LEASE = load_statement("lease/check_lease")
+
+
+FIND_LEASE = load_statement("lease/find_lease")
+
+
+_ASK_AGAIN_SECONDS = 0.1
+
+
+ResultT = TypeVar("ResultT")
+
+
+class WriteTransaction(msgspec.Struct, frozen=True):
+    """A write's transaction; what a snapshot must include to have seen it.
+
+    Whoever changes sessions adds their ids to ``changed_sessions``: caches are told after the COMMIT.
+    """
+
+    db_sess: SASession
+    transaction_id: TransactionId
+    changed_sessions: set[SessionId]
+
+
+class _Done(msgspec.Struct, frozen=True, array_like=True):
+    """What is stored of a write: its result, and what caches are told again by whoever asks for that later."""
+
+    result: msgspec.Raw
+    changed_sessions: tuple[SessionId, ...]
+
+
+_decode_done = msgspec.msgpack.Decoder(_Done).decode
+
+
+class IdempotentWrite(Generic[ResultT]):
+    """One kind of write and the type of its result."""
+
+    def __init__(self, name: str, result_type: type[ResultT]) -> None:
+        """Take the kind's name, which is stored, and what its result is decoded as."""
+        self.name = name
+        self._decoder = msgspec.msgpack.Decoder(result_type)
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
+
+    async def run(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        work: Callable[[WriteTransaction], Awaitable[ResultT]],
+        *,
+        request: object,
+        operation_id: Optional[OperationId] = None,
+        lease: Optional[Lease] = None,
+    ) -> ResultT:
+        """Do ``work`` in one transaction, once for each ``operation_id``, and return its result.
+
+        Without an id of the caller's, one is made for the call, its retries included. Raises StaleLeaseError,
+        OperationMismatch if the id was another request's, OutcomeUnknown if the server could not be asked in
+        time whether a lost COMMIT stands, and the errors of ``work``. Costs two statements besides, three with
+        a lease.
+        """
+        chosen = _chosen_id(operation_id)
+        digest = _digest(self.name, request)
+
+        async def attempt(settled: Callable[[], None]) -> ResultT:
+            async with engine.begin_session() as db_sess:
+                claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
+                if not claimed:
+                    done = await self._stored(db_sess, chosen, digest)
+                    # Whoever did it may have ended before it told any cache.
+                    changed_sessions.update(done.changed_sessions)
+                    return self._decoder.decode(done.result)
+                settled()
+                if lease is not None:
+                    await _check(db_sess, lease)
+                result = await work(WriteTransaction(db_sess, TransactionId(claimed[0][0]), changed_sessions))
+                done = _Done(msgspec.Raw(self._encoder.encode(result)), tuple(changed_sessions))
+                await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(done))
+                return result
+
+        async with announced(engine) as changed_sessions:
+            try:
+                return await attempt(lambda: None)
+            except OutcomeUnknown as lost:
+                return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
+
+    async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> _Done:
+        rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
+        if not rows:
+            raise DatabaseError(
+                f"operation {operation_id} was done before, and its result was purged at this moment; nothing "
+                "was written now"
+            )
+        kind, stored_digest, result = rows[0]
+        if (kind, stored_digest) != (self.name, digest):
+            raise OperationMismatch(
+                f"operation {operation_id} was {kind} with another request, and is now asked for as "
+                f"{self.name}; an id stands for one write, make a new one for another"
+            )
+        try:
+            return _decode_done(result)
+        except msgspec.ValidationError:
+            # Stored before revision 0003, when it was the result alone.
+            return _Done(msgspec.Raw(result), ())
+
+
+def _chosen_id(given: Optional[OperationId]) -> OperationId:
+    """The id to write under; a policy that makes the call again finds the one of its first try."""
+    if given is not None:
+        check_ids("operation", (given,))
+    operation = current_operation()
+    if operation is None:
+        return OperationId(uuid4()) if given is None else given
+    chosen = given or operation.operation_id or OperationId(uuid4())
+    operation.writes_under(chosen)
+    return chosen
+
+
+async def _asked_again(
+    attempt: Callable[[Callable[[], None]], Awaitable[ResultT]],
+    lost: OutcomeUnknown,
+    operation_id: OperationId,
+    resolve_timeout: float,
+) -> ResultT:
+    deadline = asyncio.get_running_loop().time() + resolve_timeout
+    found: Optional[DatabaseError] = None
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline) as waiting:
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+                try:
+                    # Who has the id knows that the lost try does not stand: from there on it is a first try.
+                    return await attempt(lambda: waiting.reschedule(None))
+                except DatabaseError as error:
+                    if waiting.when() is None and not isinstance(error, OutcomeUnknown):
+                        raise
+                    # The server is not back, only reads for now, or the lost transaction still holds the id.
+                    found = error
+    except TimeoutError:
+        last = "" if found is None else f" (the last time: {found})"
+        raise OutcomeUnknown(
+            f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer "
+            f"in {resolve_timeout:g} s{last}: all was written, or nothing; ask again under this operation id"
+        ) from lost
+
+
+async def _check(db_sess: SASession, lease: Lease) -> None:
+    if await fetch_rows(db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch):
+        return
+    raise await stale_lease(db_sess, lease)
+
+
+async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
+    """Make the error for a lease that does not hold any more; costs one statement."""
+    rows = await fetch_rows(db_sess, FIND_LEASE, lease.scaling_group)
+    if not rows:
+        found = "there is none"
+    else:
+        (_, holder, epoch, _, expires_at, is_held) = rows[0]
+        state = "held until" if is_held else "expired at"
+        found = f"it is now epoch {epoch} of {holder}, {state} {expires_at.isoformat()}"
+    return StaleLeaseError(
+        f"the lease of scaling group {shortened(lease.scaling_group)}, epoch {lease.epoch} of "
+        f"{shortened(lease.holder)}, does not hold: {found}; nothing was written, acquire the lease again "
+        "before deciding anew"
+    )
+
+
+def check_lease_group(lease: Optional[Lease], scaling_group: ScalingGroupName) -> None:
+    """Raise InvalidInput if a lease is of another group than what it is to cover."""
+    if lease is not None and lease.scaling_group != scaling_group:
+        raise InvalidInput(
+            f"the lease is of scaling group {lease.scaling_group}, the write of {scaling_group}; "
+            "acquire the lease of that group"
+        )
+
+
+def _digest(name: str, request: object) -> bytes:
+    try:
+        encoded = _request_encoder.encode((name, request))
+    except (OverflowError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        # What cannot be encoded is refused later, by a check that names it.
+        encoded = _text_of((name, request)).encode()
+    return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
+def _text_of(request: object) -> str:
+    try:
+        return repr(request)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"{error}; no number so large and nothing so deep can be stored, none of the batch was written"
+        ) from error
+
+
+def plain(value: object) -> object:
+    """Encode what msgspec does not by itself; raises TypeError for what has no encoding."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str):  # of a class of its own, such as a name from numpy
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} has no encoding")
+
+
+_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)

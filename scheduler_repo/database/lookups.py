@@ -1,0 +1,24 @@
+"""Look-ups that several repositories share: the snapshot, slot types, a scaling group that must exist."""
+
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.errors import ScalingGroupNotFound
+from scheduler_repo.quoting import quoted
+from scheduler_repo.types import ScalingGroupName
+
+SNAPSHOT = load_statement("scheduler/snapshot")
+SCALING_GROUP = load_statement("scaling_group/scaling_group")
+SLOT_TYPES = load_statement("scaling_group/slot_types")
+
+
+def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
+    """Make the error for a group that does not exist."""
+    return ScalingGroupNotFound(
+        f"there is no scaling group {quoted(scaling_group)}; correct the name or create the group"
+    )
+
+
+async def require_group(db_sess: SASession, scaling_group: ScalingGroupName) -> None:
+    """Raise ScalingGroupNotFound if there is no such group: nothing found there would hide a mistyped name."""
+    if not await fetch_rows(db_sess, SCALING_GROUP, scaling_group):
+        raise no_such_group(scaling_group)

@@ -1,0 +1,311 @@
+"""Made-up clusters with a queue, the same in every run with the same seed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.demo.workload.owners import (
+    Naming,
+    Owner,
+    ample_limits,
+    combine_owners,
+    make_owners,
+    varied_limits,
+)
+from scheduler_repo.demo.workload.slot_types import (
+    CPU,
+    CPU_TYPE,
+    CUDA_DEVICE,
+    CUDA_DEVICE_TYPE,
+    CUDA_SHARES,
+    CUDA_SHARES_TYPE,
+    GIBIBYTE,
+    MEM,
+    MEM_TYPE,
+    MILLI,
+)
+from scheduler_repo.entities.agent import AgentSpec
+from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.scaling_group import ScalingGroupSpec
+from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.types import (
+    AgentId,
+    Architecture,
+    ClusterMode,
+    KernelId,
+    ScalingGroupName,
+    SessionId,
+    SessionType,
+    SlotName,
+)
+
+MAX_AGENTS = 100_000
+
+
+MAX_SESSIONS = 1_000_000
+
+
+MAX_KERNELS = 2_000_000
+
+
+DEFAULT_SCALING_GROUP = ScalingGroupName("default")
+
+
+QUEUE_START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+# No clock here: a time that is far ahead stays in the future.
+FUTURE_START = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+_X86_64 = Architecture("x86_64")
+
+
+_AARCH64 = Architecture("aarch64")
+
+
+class _AgentModel(msgspec.Struct, frozen=True):
+    weight: int
+    architecture: Architecture
+    capacity: Mapping[SlotName, int]
+
+
+def _model(
+    weight: int, cores: int, gibibytes: int, gpus: Mapping[SlotName, int], architecture: Architecture = _X86_64
+) -> _AgentModel:
+    return _AgentModel(weight, architecture, {CPU: cores * MILLI, MEM: gibibytes * GIBIBYTE, **gpus})
+
+
+_QUEUE_AGENT = _model(1, 96, 768, {CUDA_SHARES: 8 * MILLI})
+
+
+_AGENT_MODELS = (
+    _model(25, 64, 256, {}),
+    _model(15, 32, 128, {}),
+    _model(12, 128, 512, {}, _AARCH64),
+    _model(12, 48, 384, {CUDA_DEVICE: 4}),
+    _model(14, 96, 768, {CUDA_DEVICE: 8}),
+    _model(10, 48, 384, {CUDA_SHARES: 4 * MILLI}),
+    _model(12, 96, 768, {CUDA_SHARES: 8 * MILLI}),
+)
+
+
+def synthetic_cluster(
+    agents: int, sessions: int, seed: int, scaling_group: ScalingGroupName = DEFAULT_SCALING_GROUP
+) -> ClusterSpec:
+    """Make one group as it is met in practice: mixed agents, some 400 owners, a queue with every feature.
+
+    Agents with and without GPUs (whole or shared) of two architectures; policies and quotas, some tight and one
+    of zero; priorities, sessions of one to eight kernels, dependencies on earlier sessions, designated agents,
+    start times that have passed or are far ahead. Not all sessions can be placed. Names and ids carry the
+    group's name, so that several groups can be loaded side by side.
+
+    Raises InvalidInput for counts below 0, above 100,000 agents and above 1,000,000 sessions. About 25 µs a
+    session.
+    """
+    _check_count("agents", agents, 0, MAX_AGENTS)
+    _check_count("sessions", sessions, 0, MAX_SESSIONS)
+    _check_seed(seed)
+    rng = Random(seed)  # noqa: S311 - a workload, not a secret
+    naming = Naming(scaling_group, seed)
+    owners = varied_limits(rng, naming, make_owners(rng, naming))
+    choices = combine_owners(rng, owners)
+    models = rng.choices(_AGENT_MODELS, weights=[model.weight for model in _AGENT_MODELS], k=agents)
+    agent_specs = tuple(
+        _make_agent(naming, number, model, rng.choices((None, 32), weights=(9, 1))[0], scaling_group)
+        for number, model in enumerate(models)
+    )
+    agent_ids = [agent.agent_id for agent in agent_specs]
+    created_at = QUEUE_START
+    session_specs = []
+    for number in range(sessions):
+        created_at += timedelta(seconds=rng.randrange(30))
+        session_specs.append(
+            _make_session(rng, naming, number, rng.choice(choices), created_at, agent_ids, scaling_group)
+        )
+    return ClusterSpec(
+        slot_types=(CPU_TYPE, MEM_TYPE, CUDA_DEVICE_TYPE, CUDA_SHARES_TYPE),
+        scaling_groups=(ScalingGroupSpec(name=scaling_group),),
+        agents=agent_specs,
+        owners=owners,
+        sessions=tuple(session_specs),
+    )
+
+
+def synthetic_queue(
+    agents: int = 1_000,
+    sessions: int = 10_000,
+    kernels: int = 16_000,
+    seed: int = 1,
+    scaling_group: ScalingGroupName = DEFAULT_SCALING_GROUP,
+) -> ClusterSpec:
+    """Make one group with exactly so many agents, pending sessions and kernels, for measuring.
+
+    Agents are alike; every kernel asks for the three slots there are (cpu, mem, cuda.shares) and fits any agent
+    that is empty; at the default counts all of them ask for less than there is. Every access key has an ample
+    policy. Nothing holds a session back: no dependencies, designated agents or start times.
+
+    Raises InvalidInput for counts below 0, above 100,000 agents, 1,000,000 sessions and 2,000,000 kernels, and
+    for fewer kernels than sessions. About 10 µs a kernel.
+    """
+    _check_count("agents", agents, 0, MAX_AGENTS)
+    _check_count("sessions", sessions, 0, MAX_SESSIONS)
+    _check_count("kernels", kernels, sessions, MAX_KERNELS if sessions else 0)
+    _check_seed(seed)
+    rng = Random(seed)  # noqa: S311 - a workload, not a secret
+    naming = Naming(scaling_group, seed)
+    owners = ample_limits(naming, make_owners(rng, naming))
+    choices = combine_owners(rng, owners)
+    kernel_counts = [1] * sessions
+    for _ in range(kernels - sessions):
+        kernel_counts[rng.randrange(sessions)] += 1
+    session_specs = []
+    for number, kernel_count in enumerate(kernel_counts):
+        requested_slots = {
+            CPU: rng.choice((1, 2, 4, 8)) * MILLI,
+            MEM: rng.choice((4, 8, 16, 32)) * GIBIBYTE,
+            CUDA_SHARES: rng.randrange(50, 801, 50),
+        }
+        owner = rng.choice(choices)
+        session_specs.append(
+            SessionCreationSpec(
+                name=naming.name("session", number),
+                scaling_group=scaling_group,
+                access_key=owner.access_key,
+                user_id=owner.user_id,
+                project_id=owner.project_id,
+                domain_name=owner.domain_name,
+                kernels=_make_kernels(naming, number, kernel_count, requested_slots, None),
+                cluster_mode=_cluster_mode(rng, kernel_count),
+                priority=rng.choice((10, 10, 10, 20)),
+                created_at=QUEUE_START + timedelta(seconds=number),
+                session_id=SessionId(naming.uuid("session", number)),
+            )
+        )
+    return ClusterSpec(
+        slot_types=(CPU_TYPE, MEM_TYPE, CUDA_SHARES_TYPE),
+        scaling_groups=(ScalingGroupSpec(name=scaling_group),),
+        agents=tuple(_make_agent(naming, n, _QUEUE_AGENT, None, scaling_group) for n in range(agents)),
+        owners=owners,
+        sessions=tuple(session_specs),
+    )
+
+
+def _check_count(what: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidInput(f"{what} must be a whole number from {least} to {most}, found {value!r}")
+
+
+def _check_seed(seed: object) -> None:
+    if type(seed) is not int:
+        raise InvalidInput(f"seed must be a whole number, as runs are repeated by it, found {seed!r}")
+
+
+def _make_agent(
+    naming: Naming,
+    number: int,
+    model: _AgentModel,
+    max_containers: Optional[int],
+    scaling_group: ScalingGroupName,
+) -> AgentSpec:
+    agent_id = AgentId(naming.name("agent", number))
+    return AgentSpec(
+        agent_id=agent_id,
+        scaling_group=scaling_group,
+        address=f"{agent_id}:6001",
+        architecture=model.architecture,
+        capacity=model.capacity,
+        max_containers=max_containers,
+    )
+
+
+def _make_session(
+    rng: Random,
+    naming: Naming,
+    number: int,
+    owner: Owner,
+    created_at: datetime,
+    agent_ids: Sequence[AgentId],
+    scaling_group: ScalingGroupName,
+) -> SessionCreationSpec:
+    kernel_count = rng.choices((1, 2, 4, 8), weights=(80, 8, 8, 4))[0]
+    session_type = rng.choices(tuple(SessionType), weights=(25, 60, 13, 2))[0]
+    requested_slots, architecture = _make_request(rng)
+    return SessionCreationSpec(
+        name=naming.name("session", number),
+        scaling_group=scaling_group,
+        access_key=owner.access_key,
+        user_id=owner.user_id,
+        project_id=owner.project_id,
+        domain_name=owner.domain_name,
+        kernels=_make_kernels(naming, number, kernel_count, requested_slots, architecture),
+        session_type=session_type,
+        cluster_mode=_cluster_mode(rng, kernel_count),
+        priority=rng.choices((0, 10, 20, 100), weights=(10, 70, 15, 5))[0],
+        created_at=created_at,
+        requested_start_at=_make_start(rng, created_at),
+        designated_agent_ids=_make_designated(rng, agent_ids),
+        depends_on=_make_dependencies(rng, naming, number),
+        session_id=SessionId(naming.uuid("session", number)),
+    )
+
+
+def _make_kernels(
+    naming: Naming,
+    session_number: int,
+    count: int,
+    requested_slots: Mapping[SlotName, int],
+    architecture: Optional[Architecture],
+) -> tuple[KernelSpec, ...]:
+    return tuple(
+        KernelSpec(
+            requested_slots=requested_slots,
+            image="registry.example/python:3.11",
+            architecture=architecture,
+            kernel_id=KernelId(naming.uuid("kernel", session_number, index)),
+        )
+        for index in range(count)
+    )
+
+
+def _make_request(rng: Random) -> tuple[dict[SlotName, int], Optional[Architecture]]:
+    cores = rng.choice((1, 2, 4, 8, 16))
+    requested_slots = {CPU: cores * MILLI, MEM: cores * rng.choice((2, 4, 8)) * GIBIBYTE}
+    gpu = rng.choices((None, CUDA_DEVICE, CUDA_SHARES), weights=(40, 30, 30))[0]
+    if gpu is None:
+        return requested_slots, rng.choice((None, _X86_64, _AARCH64))
+    if gpu == CUDA_DEVICE:
+        requested_slots[CUDA_DEVICE] = rng.choice((1, 1, 1, 2, 4, 8))
+    else:
+        requested_slots[CUDA_SHARES] = rng.choice((100, 250, 460, 500, 810, MILLI, 2 * MILLI))
+    return requested_slots, rng.choice((None, _X86_64))
+
+
+def _cluster_mode(rng: Random, kernel_count: int) -> ClusterMode:
+    return ClusterMode.SINGLE_NODE if kernel_count == 1 else rng.choice(tuple(ClusterMode))
+
+
+def _make_start(rng: Random, created_at: datetime) -> Optional[datetime]:
+    draw = rng.randrange(100)
+    if draw < 3:
+        return FUTURE_START + timedelta(hours=draw)
+    return created_at + timedelta(hours=1) if draw < 6 else None
+
+
+def _make_designated(rng: Random, agent_ids: Sequence[AgentId]) -> tuple[AgentId, ...]:
+    if not agent_ids or rng.randrange(100) >= 4:
+        return ()
+    return tuple(sorted(rng.sample(agent_ids, rng.randint(1, min(5, len(agent_ids))))))
+
+
+def _make_dependencies(rng: Random, naming: Naming, number: int) -> tuple[SessionId, ...]:
+    # Only on earlier ones: no circles.
+    if not number or rng.randrange(100) >= 6:
+        return ()
+    earlier = rng.sample(range(number), rng.randint(1, min(3, number)))
+    return tuple(SessionId(naming.uuid("session", other)) for other in earlier)

@@ -1,0 +1,139 @@
+"""One CSV file of a trace: its rows and fields, refused with file and line where they are wrong."""
+
+import codecs
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from scheduler_repo.errors import InvalidTrace
+from scheduler_repo.slots import MAX_QUANTITY
+
+MAX_NAME_LENGTH = 255
+
+
+_MAX_DIGITS = 64  # far above 63 bits; int() itself refuses very long texts by another error
+
+
+_SHOWN_CHARACTERS = 60
+
+
+class TracePlace(msgspec.Struct, frozen=True, gc=False):
+    """A line of a file, 1 is the first; of a row that spans several lines, its first."""
+
+    path: Path
+    line: int
+
+    def error(self, problem: str) -> InvalidTrace:
+        """Make the error that says what is wrong here."""
+        return InvalidTrace(f"{self.path}, line {self.line}: {problem}")
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[TracePlace, list[str]]]:
+    """Yield the place of every row of a CSV file and its fields of ``columns``, in that order.
+
+    The first line is the header; other columns are ignored, a byte order mark and blank lines at the end too.
+    Raises InvalidTrace for a file that cannot be read, is not UTF-8 or not CSV, is empty or lacks a column, and
+    for a row with more or fewer fields than the header. Streams: memory does not grow with the file.
+    """
+    if "\0" in str(path):
+        raise InvalidTrace(
+            f"{str(path)!r}: cannot be read: a path has no NUL character; give a readable CSV file"
+        )
+    try:
+        with path.open("rb") as file:
+            yield from _parse_rows(path, file, columns)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InvalidTrace(f"{path}: cannot be read: {reason}; give a readable CSV file") from error
+
+
+def _parse_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[TracePlace, list[str]]]:
+    rows = _split_rows(path, file)
+    header_place, header = next(rows, (TracePlace(path, 1), []))
+    if not header:
+        raise header_place.error(f"is empty; the first line must name the columns {', '.join(columns)}")
+    positions = _column_positions(header_place, header, columns)
+    blank = None
+    for place, fields in rows:
+        if not fields or (len(fields) == 1 and not fields[0].strip()):
+            blank = blank or place
+            continue
+        if blank is not None:
+            raise blank.error(f"is blank, but rows follow in line {place.line}; remove it")
+        if len(fields) != len(header):
+            raise place.error(f"has {len(fields)} fields, but the header names {len(header)} columns")
+        yield place, [fields[position] for position in positions]
+
+
+def _split_rows(path: Path, file: BinaryIO) -> Iterator[tuple[TracePlace, list[str]]]:
+    reader = csv.reader(_decode_lines(path, file), strict=True)
+    while True:
+        place = TracePlace(path, reader.line_num + 1)
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise place.error(f"is not CSV: {error}") from error
+        if fields is None:
+            return
+        yield place, fields
+
+
+def _decode_lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    # Decoded line by line, so that the error knows its line.
+    for line_number, line in enumerate(file, start=1):
+        content = line.removeprefix(codecs.BOM_UTF8) if line_number == 1 else line
+        try:
+            yield content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TracePlace(path, line_number).error(
+                f"is not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
+            ) from error
+
+
+def _column_positions(place: TracePlace, header: list[str], columns: Sequence[str]) -> list[int]:
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise place.error(f"the header lacks {', '.join(missing)}; it has {shorten(', '.join(header))}")
+    repeated = [column for column in columns if header.count(column) > 1]
+    if repeated:
+        raise place.error(f"the header names {', '.join(repeated)} more than once")
+    return [header.index(column) for column in columns]
+
+
+def whole_number(place: TracePlace, column: str, text: str, factor: int = 1) -> int:
+    """Read a field as a whole number and multiply it by ``factor``, smallest units in the field's unit.
+
+    Raises InvalidTrace for anything but decimal digits, and for a product above 63 bits.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise place.error(f"{column} must be a whole number from 0 to 2^63 - 1, found {shorten(text)!r}")
+    return checked_amount(place, column, text, int(text) * factor)
+
+
+def checked_amount(place: TracePlace, column: str, text: str, amount: int) -> int:
+    """Return ``amount``, what ``text`` means in smallest units; raises InvalidTrace above 63 bits."""
+    if amount > MAX_QUANTITY:
+        raise place.error(
+            f"{column} {shorten(text)!r} is above 2^63 - 1 smallest units, the most that can be stored"
+        )
+    return amount
+
+
+def checked_name(place: TracePlace, column: str, text: str) -> str:
+    """Return ``text`` if it can name something; raises InvalidTrace if empty, too long or not printable."""
+    if not text.strip():
+        raise place.error(f"{column} is empty; a name is needed")
+    if not text.isprintable():
+        culprit = next(character for character in text if not character.isprintable())
+        raise place.error(f"{column} has the control or invisible character U+{ord(culprit):04X}; remove it")
+    if len(text) > MAX_NAME_LENGTH:
+        raise place.error(f"{column} has {len(text)} characters; a name may have {MAX_NAME_LENGTH}")
+    return text
+
+
+def shorten(text: str) -> str:
+    """Cut a text that is too long for a message."""
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

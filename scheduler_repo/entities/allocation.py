@@ -1,0 +1,154 @@
+"""A tick's decisions: where each kernel of a session goes, and what the database made of it."""
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Optional, Union
+
+import msgspec
+
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.errors import (
+    AgentNotFound,
+    AllocationRefused,
+    InvalidInput,
+    InvalidTransition,
+    QuotaExceeded,
+    SchedulerRepoError,
+    SessionNotFound,
+)
+from scheduler_repo.scheduling.rules.feasibility import (
+    AgentObstacle,
+    ArchitectureMismatch,
+    ContainerShortage,
+    NotDesignated,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
+from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
+
+
+class KernelAllocation(msgspec.Struct, frozen=True, gc=False):
+    """One kernel and the agent that is to run it."""
+
+    kernel_id: KernelId
+    agent_id: AgentId
+
+
+class SessionAllocation(msgspec.Struct, frozen=True, gc=False):
+    """The placement of one session: every one of its kernels, or it is rejected."""
+
+    session_id: SessionId
+    kernels: tuple[KernelAllocation, ...]
+
+
+class RejectionCode(enum.StrEnum):
+    """Why one session of a batch was not placed."""
+
+    DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
+    SESSION_UNKNOWN = "SESSION_UNKNOWN"
+    OTHER_GROUP = "OTHER_GROUP"
+    GROUP_INACTIVE = "GROUP_INACTIVE"
+    NOT_PENDING = "NOT_PENDING"  # any more; another scheduler was first, or it was cancelled
+    KERNELS_DIFFER = "KERNELS_DIFFER"  # not exactly its pending kernels, each once
+    AGENT_UNKNOWN = "AGENT_UNKNOWN"
+    AGENT_UNAVAILABLE = "AGENT_UNAVAILABLE"  # lost, draining, closed or of another group
+    SPREAD = "SPREAD"  # a single-node session on several agents
+    AGENT = "AGENT"  # the agent cannot take it; the detail says what is short
+    OWNER_LIMIT = "OWNER_LIMIT"
+    DEPENDENCY = "DEPENDENCY"
+    START_NOT_REACHED = "START_NOT_REACHED"
+
+
+RejectionDetail = Union[AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, SessionStatus, None]
+
+
+_ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
+    {
+        RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
+        RejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
+        RejectionCode.OTHER_GROUP: (InvalidInput, "is of another scaling group; allocate it in its own"),
+        RejectionCode.GROUP_INACTIVE: (AllocationRefused, "waits: its scaling group is inactive; activate it"),
+        RejectionCode.NOT_PENDING: (InvalidTransition, "is not pending any more; read again, decide anew"),
+        RejectionCode.KERNELS_DIFFER: (InvalidInput, "is not given each of its kernels once; place them all"),
+        RejectionCode.AGENT_UNKNOWN: (AgentNotFound, "was given an agent that does not exist; correct the id"),
+        RejectionCode.AGENT_UNAVAILABLE: (
+            AllocationRefused,
+            "was given an agent that takes no kernels of its group now; choose another",
+        ),
+        RejectionCode.SPREAD: (
+            AllocationRefused,
+            "is for a single node and was given several agents; choose one for all kernels",
+        ),
+        RejectionCode.AGENT: (AllocationRefused, "does not fit on the agent; choose another, or wait"),
+        RejectionCode.OWNER_LIMIT: (QuotaExceeded, "would pass a limit of its owner; wait, or raise the limit"),
+        RejectionCode.DEPENDENCY: (
+            AllocationRefused,
+            "depends on a session that has not succeeded; wait for it",
+        ),
+        RejectionCode.START_NOT_REACHED: (AllocationRefused, "asked to start later; wait until then"),
+    }
+)
+
+
+class RejectedAllocation(msgspec.Struct, frozen=True):
+    """A session that was not placed, and why.
+
+    ``agent_id`` is set where one agent is the reason; ``detail`` names amounts, limits, the other session or
+    its own status.
+    """
+
+    session_id: SessionId
+    code: RejectionCode
+    agent_id: Optional[AgentId] = None
+    detail: RejectionDetail = None
+
+    def to_error(self) -> SchedulerRepoError:
+        """Make the typed error that says the same, for who asked for this one session alone.
+
+        SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded (an owner's limit),
+        InvalidInput (the request is wrong whatever the state), else AllocationRefused. Amounts in the message
+        are in the slot's smallest unit.
+        """
+        kind, words = _ERRORS[self.code]
+        found = [] if self.agent_id is None else [f"agent {self.agent_id}"]
+        found += [] if self.detail is None else [_detail_text(self.detail)]
+        return kind(f"session {self.session_id} {words}" + (f" ({', '.join(found)})" if found else ""))
+
+
+def _detail_text(detail: RejectionDetail) -> str:
+    match detail:
+        case SlotShortage(slot_index=index, requested=requested, available=available):
+            return f"slot index {index}: requested {requested}, free {available}"
+        case ContainerShortage(requested=requested, used=used, limit=limit):
+            return f"containers: requested {requested}, used {used} of {limit}"
+        case ArchitectureMismatch(requested=requested, available=available):
+            return f"requested {requested}, the agent is {available}"
+        case NotDesignated(designated_agent_ids=designated):
+            return f"designated: {', '.join(designated)}"
+        case OwnerBreach(scope=scope, owner_id=owner_id, breach=breach):
+            limited = f"slot index {breach.slot_index}" if breach.kind is QuotaKind.SLOT else breach.kind
+            return (
+                f"{scope} {owner_id}, {limited}: used {breach.used}, requested {breach.requested}, "
+                f"limit {breach.limit}"
+            )
+        case SessionDependency(depends_on=depends_on, status=status):
+            return f"session {depends_on}, which {'is gone' if status is None else f'is {status}'}"
+        case StartNotReached(requested_start_at=requested_at, observed_at=observed_at):
+            return f"at {requested_at.isoformat()}, it is {observed_at.isoformat()}"
+        case _:
+            return f"it is {detail}"
+
+
+class AllocationResult(msgspec.Struct, frozen=True):
+    """What became of a batch: each of its sessions is in one of the two, in the order given.
+
+    The next read must have seen ``transaction_id`` (``SchedulingData.has_seen``), or it decides on what was
+    before; None where nothing was asked.
+    """
+
+    allocated: tuple[SessionId, ...]
+    rejected: tuple[RejectedAllocation, ...]
+    transaction_id: Optional[TransactionId] = None

@@ -1,0 +1,205 @@
+"""What becomes of sessions after placement: the changes asked for, and what the database made of them."""
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Optional
+
+import msgspec
+
+from scheduler_repo.errors import (
+    DatabaseError,
+    InvalidInput,
+    InvalidQuantity,
+    InvalidTransition,
+    KernelNotFound,
+    SchedulerRepoError,
+    SessionNotFound,
+)
+from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS
+from scheduler_repo.types import (
+    AgentId,
+    KernelId,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SlotName,
+    TransactionId,
+)
+
+
+class LostSessionAction(enum.StrEnum):
+    """What becomes of a session that had a kernel on a lost agent."""
+
+    REQUEUE = "REQUEUE"
+    FAIL = "FAIL"
+
+
+class TransitionRejectionCode(enum.StrEnum):
+    """Why one session of a batch was left as it is."""
+
+    DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
+    SESSION_UNKNOWN = "SESSION_UNKNOWN"
+    OTHER_GROUP = "OTHER_GROUP"  # than the lease's
+    OTHER_ATTEMPT = "OTHER_ATTEMPT"  # than the one that was named; the report is of an earlier one
+    NOT_ALLOWED = "NOT_ALLOWED"  # from its status, by the table of transitions
+    KERNEL_UNKNOWN = "KERNEL_UNKNOWN"  # or of another session
+    INVALID_AMOUNT = "INVALID_AMOUNT"
+    ABOVE_REQUEST = "ABOVE_REQUEST"  # a kernel occupies more than it requested
+    LEDGER_DRIFT = "LEDGER_DRIFT"  # its agent's counters are below what its kernels occupy; run the audit
+
+
+class RejectedTransition(msgspec.Struct, frozen=True):
+    """A session that was left as it is, and why.
+
+    ``status`` is what it has, None if it is unknown or was not looked at. ``kernel_id`` and ``agent_id`` are
+    set where one is the reason; ``detail`` says in words what was found.
+    """
+
+    session_id: SessionId
+    code: TransitionRejectionCode
+    status: Optional[SessionStatus] = None
+    kernel_id: Optional[KernelId] = None
+    agent_id: Optional[AgentId] = None
+    detail: str = ""
+
+    def to_error(self) -> SchedulerRepoError:
+        """Make the typed error that says the same, for who asked for this one session alone.
+
+        SessionNotFound, KernelNotFound, InvalidTransition (by its status, or a report of another attempt),
+        InvalidQuantity, InvalidInput, or DatabaseError where the counters of its agent have drifted.
+        """
+        subject = f"session {self.session_id}"
+        if self.code is TransitionRejectionCode.NOT_ALLOWED:
+            following = () if self.status is None else SESSION_TRANSITIONS[self.status]
+            advice = f"may follow: {', '.join(following)}" if following else "it has ended for good"
+            return InvalidTransition(
+                f"{subject} may not go {self.detail}; {advice}; read it again before deciding anew"
+            )
+        kind, words = _ERRORS[self.code]
+        found = [] if self.status is None else [f"it is {self.status}"]
+        found += [f"kernel {self.kernel_id}"] if self.kernel_id is not None else []
+        found += [f"agent {self.agent_id}"] if self.agent_id is not None else []
+        found += [self.detail] if self.detail else []
+        return kind(f"{subject} {words}" + (f" ({', '.join(found)})" if found else ""))
+
+
+class RecoveryResult(msgspec.Struct, frozen=True):
+    """What became of sessions on lost agents, by id: PENDING again, ERROR, or left as they are and why.
+
+    Their kernels on agents that are not lost still run there: these agents are to be told to end them.
+    """
+
+    requeued: tuple[SessionId, ...]
+    failed: tuple[SessionId, ...]
+    rejected: tuple[RejectedTransition, ...]
+    transaction_id: Optional[TransactionId] = None
+
+
+class SessionAttempt(msgspec.Struct, frozen=True):
+    """One attempt of a session: what agents report of another one is not true of this."""
+
+    session_id: SessionId
+    retry_count: int
+
+
+class SessionStart(msgspec.Struct, frozen=True):
+    """A session whose kernels run, in the attempt ``retry_count`` if it is given.
+
+    ``occupied_slots`` says, for kernels that took less than they requested, what they really occupy, per slot
+    and in its smallest unit; the rest is given back. Kernels left out occupy what they requested.
+    """
+
+    session_id: SessionId
+    occupied_slots: Mapping[KernelId, Mapping[SlotName, int]] = {}
+    retry_count: Optional[int] = None
+
+
+class SessionEnd(msgspec.Struct, frozen=True):
+    """A session whose kernels have ended, in the attempt ``retry_count`` if it is given.
+
+    Sessions that depend on it may start only after SessionResult.SUCCESS; None is not known, and holds them
+    back for good. ``exit_codes`` are its containers', where known.
+    """
+
+    session_id: SessionId
+    result: Optional[SessionResult] = None
+    exit_codes: Mapping[KernelId, int] = {}
+    retry_count: Optional[int] = None
+
+
+class SessionRetry(msgspec.Struct, frozen=True):
+    """A session that goes back to the queue, and the agents on which its attempt failed.
+
+    ``retry_count`` is the attempt's, if it is given.
+    """
+
+    session_id: SessionId
+    failed_agent_ids: tuple[AgentId, ...] = ()
+    retry_count: Optional[int] = None
+
+
+_ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
+    {
+        TransitionRejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
+        TransitionRejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
+        TransitionRejectionCode.OTHER_GROUP: (
+            InvalidInput,
+            "is not of the lease's scaling group; give the lease of its own",
+        ),
+        TransitionRejectionCode.OTHER_ATTEMPT: (
+            InvalidTransition,
+            "is in another attempt than was named; drop the late report",
+        ),
+        TransitionRejectionCode.KERNEL_UNKNOWN: (
+            KernelNotFound,
+            "has no such kernel that has not ended; name its own kernels",
+        ),
+        TransitionRejectionCode.INVALID_AMOUNT: (InvalidQuantity, "cannot take what was reported of a kernel"),
+        TransitionRejectionCode.ABOVE_REQUEST: (
+            InvalidQuantity,
+            "has a kernel that occupies more than it requested; report at most its request",
+        ),
+        TransitionRejectionCode.LEDGER_DRIFT: (DatabaseError, "cannot give back what it occupies"),
+    }
+)
+
+
+class TransitionResult(msgspec.Struct, frozen=True):
+    """What became of a batch: each of its sessions is in one of the two, in the order given.
+
+    A snapshot that includes ``transaction_id`` has seen the change; None where nothing was asked.
+    """
+
+    to_status: SessionStatus
+    changed: tuple[SessionId, ...]
+    rejected: tuple[RejectedTransition, ...]
+    transaction_id: Optional[TransactionId] = None
+
+
+class UndispatchedKernel(msgspec.Struct, frozen=True):
+    """A kernel that an agent is to be told to start."""
+
+    kernel_id: KernelId
+    kernel_index: int
+    agent_id: AgentId
+    agent_address: str
+
+
+class UndispatchedSession(msgspec.Struct, frozen=True):
+    """An allocated session whose agents were not told yet.
+
+    (``session_id``, ``retry_count``) names the attempt: an agent that is told twice can tell by it.
+    """
+
+    session_id: SessionId
+    retry_count: int
+    kernels: tuple[UndispatchedKernel, ...]
+
+
+class DispatchResult(msgspec.Struct, frozen=True):
+    """Which attempts this call marked as dispatched; the others were before, or are not waiting for it now."""
+
+    dispatched: tuple[SessionId, ...]
+    rejected: tuple[SessionId, ...]
+    transaction_id: Optional[TransactionId] = None

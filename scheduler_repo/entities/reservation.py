@@ -1,0 +1,86 @@
+"""Capacity held for pending sessions while others end: what is asked for, and what the database made of it."""
+
+import enum
+from typing import Optional, Union
+
+import msgspec
+
+from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.scheduling.rules.feasibility import AgentObstacle, StartNotReached
+from scheduler_repo.scheduling.rules.preemption import Protection
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
+from scheduler_repo.types import AgentId, SessionId, SessionStatus, TransactionId
+
+
+class SessionReservation(msgspec.Struct, frozen=True, gc=False):
+    """Where a pending session is to run once its ``victims`` have ended; none, if enough is ending already."""
+
+    session_id: SessionId
+    kernels: tuple[KernelAllocation, ...]
+    victims: tuple[SessionId, ...] = ()
+
+
+class ReservationRejectionCode(enum.StrEnum):
+    """Why one session of a batch was not reserved for; the first ones are those of RejectionCode."""
+
+    DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
+    SESSION_UNKNOWN = "SESSION_UNKNOWN"
+    OTHER_GROUP = "OTHER_GROUP"
+    GROUP_INACTIVE = "GROUP_INACTIVE"
+    NOT_PENDING = "NOT_PENDING"
+    KERNELS_DIFFER = "KERNELS_DIFFER"  # not exactly its pending kernels, each once
+    AGENT_UNKNOWN = "AGENT_UNKNOWN"
+    AGENT_UNAVAILABLE = "AGENT_UNAVAILABLE"  # lost, draining, closed or of another group
+    SPREAD = "SPREAD"  # a single-node session on several agents
+    AGENT = "AGENT"  # it will not have enough when all that ends on it has ended; the detail says what is short
+    OWNER_LIMIT = "OWNER_LIMIT"  # would be passed, with what ends given back and what is held counted
+    DEPENDENCY = "DEPENDENCY"
+    START_NOT_REACHED = "START_NOT_REACHED"
+    ALREADY_RESERVED = "ALREADY_RESERVED"  # release it first
+    VICTIM_UNKNOWN = "VICTIM_UNKNOWN"
+    VICTIM_OTHER_GROUP = "VICTIM_OTHER_GROUP"
+    VICTIM_NOT_RUNNING = "VICTIM_NOT_RUNNING"  # any more; the detail is its status
+    VICTIM_PROTECTED = "VICTIM_PROTECTED"  # the detail says by what
+
+
+class ProtectedVictim(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """What protects a running session from the pending one."""
+
+    protection: Protection
+
+
+class RejectedReservation(msgspec.Struct, frozen=True):
+    """A session that was not reserved for, and why; none of its victims was touched.
+
+    ``agent_id`` or ``victim_id`` is set where one is the reason; ``detail`` names amounts, limits, the other
+    session, a status (the victim's where ``victim_id`` is set, else its own) or what protects the victim.
+    """
+
+    session_id: SessionId
+    code: ReservationRejectionCode
+    agent_id: Optional[AgentId] = None
+    victim_id: Optional[SessionId] = None
+    detail: Union[
+        AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, ProtectedVictim, SessionStatus, None
+    ] = None
+
+
+class ReservationResult(msgspec.Struct, frozen=True):
+    """What became of a batch: each of its sessions is in one of the two, in the order given.
+
+    The victims of those that are reserved are TERMINATING. A snapshot that includes ``transaction_id`` has seen
+    it (``SchedulingData.has_seen``); None where nothing was asked.
+    """
+
+    reserved: tuple[SessionId, ...]
+    rejected: tuple[RejectedReservation, ...]
+    transaction_id: Optional[TransactionId] = None
+
+
+class ReleaseResult(msgspec.Struct, frozen=True):
+    """Whose reservations this call gave up; the others have none, or are not in the lease's group."""
+
+    released: tuple[SessionId, ...]
+    rejected: tuple[SessionId, ...]
+    transaction_id: Optional[TransactionId] = None

@@ -1,0 +1,142 @@
+"""What is purged when it is old: how long it must have been kept, what went, and how it looks in an archive."""
+
+from datetime import datetime, timedelta
+from typing import Final, Optional
+
+import msgspec
+
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.types import (
+    AccessKey,
+    AgentId,
+    Architecture,
+    ClusterMode,
+    DomainName,
+    KernelId,
+    MountPermission,
+    ProjectId,
+    ScalingGroupName,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    SlotVector,
+    UserId,
+    VFolderId,
+)
+
+# Less, and a write could be purged while its caller still asks for it again.
+SHORTEST_RETENTION: Final = timedelta(hours=1)
+
+
+# More is taken for a mistake.
+LONGEST_RETENTION: Final = timedelta(days=36_500)
+
+
+MAX_BATCH_SIZE: Final = 10_000
+
+
+class PurgeResult(msgspec.Struct, frozen=True):
+    """How many rows went, in how many transactions.
+
+    ``kernels`` went with their sessions. ``kept_sessions`` are old enough, but an unfinished session depends on
+    them; ``skipped_sessions`` were held by another transaction, and are for the next purge.
+    """
+
+    sessions: int = 0
+    kernels: int = 0
+    agent_history: int = 0
+    operations: int = 0
+    kept_sessions: int = 0
+    skipped_sessions: int = 0
+    batches: int = 0
+
+    def __add__(self, other: "PurgeResult") -> "PurgeResult":
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return PurgeResult(*(mine + theirs for mine, theirs in pairs))
+
+
+class ArchivedKernel(msgspec.Struct, frozen=True):
+    """A kernel as it ended; amounts are in each slot's smallest unit, at the slot type's ``slot_index``."""
+
+    kernel_id: KernelId
+    kernel_index: int
+    image: str
+    architecture: Optional[Architecture]
+    status: SessionStatus
+    agent_id: Optional[AgentId]
+    requested_slots: SlotVector
+    occupied_slots: SlotVector
+    exit_code: Optional[int]
+    status_changed_at: datetime
+
+
+class ArchivedChange(msgspec.Struct, frozen=True):
+    """One change of the session's status, or of one kernel's; ``from_status`` None: it was created."""
+
+    kernel_id: Optional[KernelId]
+    from_status: Optional[SessionStatus]
+    to_status: SessionStatus
+    reason: Optional[str]
+    changed_at: datetime
+
+
+class ArchivedMount(msgspec.Struct, frozen=True):
+    """A vfolder that the session had mounted."""
+
+    vfolder_id: VFolderId
+    mount_path: str
+    permission: MountPermission
+
+
+class ArchivedSession(msgspec.Struct, frozen=True):
+    """A session with all that is deleted with it; kernels by index, history in its order."""
+
+    session_id: SessionId
+    name: str
+    scaling_group: ScalingGroupName
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    session_type: SessionType
+    cluster_mode: ClusterMode
+    priority: int
+    status: SessionStatus
+    result: Optional[SessionResult]
+    designated_agent_ids: tuple[AgentId, ...]
+    created_at: datetime
+    requested_start_at: Optional[datetime]
+    status_changed_at: datetime
+    retry_count: int
+    failed_agent_ids: tuple[AgentId, ...]
+    dispatched_at: Optional[datetime]
+    depends_on: tuple[SessionId, ...]
+    kernels: tuple[ArchivedKernel, ...]
+    history: tuple[ArchivedChange, ...]
+    mounts: tuple[ArchivedMount, ...]
+
+
+def check_retention(older_than: timedelta, resolve_timeout: float) -> None:
+    """Raise InvalidInput unless what has ended is kept for long enough, and for no absurd time.
+
+    ``resolve_timeout``, in seconds, is how long the engine asks after a write whose COMMIT was lost.
+    """
+    # Twice, as the age of a write counts from its beginning.
+    shortest = max(SHORTEST_RETENTION, 2 * timedelta(seconds=resolve_timeout))
+    if older_than < shortest:
+        raise InvalidInput(
+            f"what is older than {older_than} was to be purged, and the least is {shortest}: a write that is "
+            "asked for again under its operation id must find it; give more"
+        )
+    if older_than > LONGEST_RETENTION:
+        raise InvalidInput(
+            f"what is older than {older_than} was to be purged, and the most is {LONGEST_RETENTION.days} days; "
+            "give less, or do not purge"
+        )
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise InvalidInput unless a batch is of 1 to 10,000 rows."""
+    if not 1 <= batch_size <= MAX_BATCH_SIZE:
+        raise InvalidInput(f"a batch of {batch_size} rows was asked for; give 1 to {MAX_BATCH_SIZE:,}")

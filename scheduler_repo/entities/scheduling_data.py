@@ -1,0 +1,236 @@
+"""SchedulingData: the immutable answer of one read, all that one tick needs.
+
+Everything in it is a frozen struct, a tuple or a scalar, all the way down, so that a planner can share it
+freely. Amounts are whole numbers in each slot's smallest unit. None of the structs can be part of a
+reference cycle, hence ``gc=False``: a million of them cost the collector nothing.
+"""
+
+from datetime import datetime, timedelta
+from typing import Generic, NewType, Optional, TypeVar
+
+import msgspec
+
+from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.types import (
+    AccessKey,
+    AgentId,
+    Architecture,
+    ClusterMode,
+    DomainName,
+    KernelId,
+    PreemptionScope,
+    ProjectId,
+    ResourcePolicyName,
+    ScalingGroupName,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    SlotLimits,
+    SlotVector,
+    TransactionId,
+    UserId,
+)
+
+# The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
+SnapshotToken = NewType("SnapshotToken", str)
+
+
+OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
+
+
+class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
+    """Which database answered: one cluster, one database in it, one start of its server."""
+
+    system_identifier: int
+    database_oid: int
+    started_at: datetime
+
+
+class ScalingGroupInfo(msgspec.Struct, frozen=True, gc=False):
+    """The group of one tick and its options.
+
+    ``preemption_scope`` says whose sessions a pending one may have ended for it, None: nobody's; those that run
+    for less than ``preemption_min_runtime`` are left alone.
+    """
+
+    name: ScalingGroupName
+    is_active: bool
+    pending_timeout: Optional[timedelta]
+    preemption_scope: Optional[PreemptionScope]
+    preemption_min_runtime: timedelta
+
+
+class PendingKernel(msgspec.Struct, frozen=True, gc=False):
+    """One container that a pending session asks for; ``architecture`` None takes any agent."""
+
+    kernel_id: KernelId
+    kernel_index: int
+    architecture: Optional[Architecture]
+    requested_slots: SlotVector
+
+
+class SessionDependency(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+
+    depends_on: SessionId
+    status: Optional[SessionStatus]
+    result: Optional[SessionResult]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the other session terminated with success."""
+        return self.status is SessionStatus.TERMINATED and self.result is SessionResult.SUCCESS
+
+    @property
+    def can_be_met(self) -> bool:
+        """Whether the other session may still succeed, or has."""
+        return self.is_met or (
+            self.status is not None
+            and self.status not in (SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
+        )
+
+
+class PendingSession(msgspec.Struct, frozen=True, gc=False):
+    """A session that waits to be placed, all of its kernels or none.
+
+    ``kernels`` are ordered by index, ``dependencies`` by id, ``designated_agent_ids`` as text; no designated
+    agents means any agent. ``retry_count`` is how often it came back to the queue; on ``failed_agent_ids``
+    earlier attempts failed, which is a hint: another agent may do better.
+    """
+
+    session_id: SessionId
+    name: str
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    priority: int
+    session_type: SessionType
+    cluster_mode: ClusterMode
+    created_at: datetime
+    requested_start_at: Optional[datetime]
+    designated_agent_ids: tuple[AgentId, ...]
+    retry_count: int
+    failed_agent_ids: tuple[AgentId, ...]
+    kernels: tuple[PendingKernel, ...]
+    dependencies: tuple[SessionDependency, ...]
+
+
+class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
+    """An agent that takes kernels: alive, not draining, open for scheduling.
+
+    ``occupied`` is the ledger that the writes keep; ``occupied_by_kernels`` is the sum over its kernels in the
+    same snapshot. They are equal unless a counter has drifted. ``reserved`` and ``reserved_containers`` are
+    what the group's reservations hold on it in all; it may be occupied still.
+    """
+
+    agent_id: AgentId
+    address: str
+    architecture: Architecture
+    container_count: int
+    max_containers: Optional[int]
+    capacity: SlotVector
+    occupied: SlotVector
+    occupied_by_kernels: SlotVector
+    reserved: SlotVector
+    reserved_containers: int
+
+
+class ReservedKernel(msgspec.Struct, frozen=True, gc=False):
+    """A kernel of a reservation, and the agent on which all that it requests is held."""
+
+    kernel_id: KernelId
+    agent_id: AgentId
+    requested_slots: SlotVector
+
+
+class Reservation(msgspec.Struct, frozen=True, gc=False):
+    """What is held for one pending session; ``kernels`` are ordered by index.
+
+    Of two that hold on one agent, the one with the lower ``position`` is served first.
+    """
+
+    session_id: SessionId
+    position: int
+    kernels: tuple[ReservedKernel, ...]
+
+
+class AgentGain(msgspec.Struct, frozen=True, gc=False):
+    """What an agent would get back if a session ended."""
+
+    agent_id: AgentId
+    slots: SlotVector
+    container_count: int
+
+
+class PreemptionCandidate(msgspec.Struct, frozen=True, gc=False):
+    """A running session that is less important than some pending one.
+
+    ``gains`` are ordered by agent; an agent may be one that takes no kernels now.
+    """
+
+    session_id: SessionId
+    access_key: AccessKey
+    user_id: UserId
+    project_id: ProjectId
+    domain_name: DomainName
+    priority: int
+    running_since: datetime
+    gains: tuple[AgentGain, ...]
+
+
+class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
+    """What one owner occupies across all groups, and what it may occupy at the most.
+
+    The limits are the least of the owner's policy and its own quota; None where neither limits.
+    """
+
+    owner_id: OwnerT
+    occupied: SlotVector
+    session_count: int
+    resource_policy: Optional[ResourcePolicyName]
+    slot_limits: SlotLimits
+    max_concurrent_sessions: Optional[int]
+    max_kernels_per_session: Optional[int]
+
+
+class SchedulingData(msgspec.Struct, frozen=True, gc=False):
+    """All that one tick of one scaling group needs, true of one instant.
+
+    ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
+    are those of the pending sessions. ``observed_at`` is the clock of the database at ``snapshot``.
+    ``pending_limit`` is the bound that the read was given: sessions may wait behind it.
+
+    ``reservations`` are the group's, by position, those of sessions behind the bound too.
+    ``preemption_candidates``, where the group has preemption on: lowest priority first, of those the youngest
+    run first, then by id.
+    """
+
+    database: DatabaseIdentity
+    snapshot: SnapshotToken
+    observed_at: datetime
+    pending_limit: Optional[int]
+    scaling_group: ScalingGroupInfo
+    slot_types: tuple[SlotType, ...]
+    pending_sessions: tuple[PendingSession, ...]
+    agents: tuple[SchedulableAgent, ...]
+    reservations: tuple[Reservation, ...]
+    preemption_candidates: tuple[PreemptionCandidate, ...]
+    access_keys: tuple[OwnerUsage[AccessKey], ...]
+    users: tuple[OwnerUsage[UserId], ...]
+    projects: tuple[OwnerUsage[ProjectId], ...]
+    domains: tuple[OwnerUsage[DomainName], ...]
+
+    def has_seen(self, transaction_id: TransactionId) -> bool:
+        """Whether the snapshot includes a write, by the ``transaction_id`` that its result carries."""
+        _, xmax, xip = self.snapshot.split(":")
+        return transaction_id < int(xmax) and str(transaction_id) not in xip.split(",")
+
+    def __repr__(self) -> str:
+        """Say what it is about; spelt out it would be megabytes, in a log or in asyncio's own messages."""
+        return (
+            f"SchedulingData(scaling_group={self.scaling_group.name!r}, "
+            f"observed_at={self.observed_at.isoformat()}, snapshot={self.snapshot!r}, "
+            f"pending_sessions={len(self.pending_sessions)}, agents={len(self.agents)})"
+        )

@@ -1,0 +1,97 @@
+"""Says of a session that would fit if it were first what the sessions before it leave of that."""
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.scheduling_data import (
+    OwnerT,
+    OwnerUsage,
+    PendingSession,
+    SchedulableAgent,
+    SchedulingData,
+)
+from scheduler_repo.scheduling.explain.reasons import WaitingSession, waiting_reason
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
+from scheduler_repo.scheduling.rules.feasibility import total_slots
+from scheduler_repo.scheduling.rules.reservations import held_places
+from scheduler_repo.types import AgentId, SlotVector
+
+
+class QueueTurn(msgspec.Struct, frozen=True, gc=False):
+    """What a plan of the whole queue by BestFitPlanner makes of one session.
+
+    ``placed_before`` sessions are placed before it: those ahead of it in the queue and, wherever they stand,
+    those with a reservation. Then it is placed itself (``allocation``), or they have taken what it needs, and
+    ``lacks`` says what it waits for from there: PLACEABLE only where its kernels differ, and a plan does not
+    try again what it has missed once.
+    """
+
+    placed_before: int
+    allocation: Optional[SessionAllocation]
+    lacks: Optional[WaitingSession]
+
+
+def queue_turn(data: SchedulingData, session: PendingSession) -> QueueTurn:
+    """Plan the queue of a snapshot as a tick would, up to one of its pending sessions.
+
+    Raises InvalidInput if an owner of a session is missing in ``data``. Cost: a plan of the queue, which ends
+    where the session and all before it are placed.
+    """
+    held = held_places(data)
+    order = [each.session_id for each in in_turn(data, held)]
+    turn = order.index(session.session_id)
+    plan = BestFitPlanner(max_allocations=turn + 1).plan(data)
+    before_ids = set(order[:turn])
+    before = [allocation for allocation in plan if allocation.session_id in before_ids]
+    for allocation in plan:
+        if allocation.session_id == session.session_id:
+            return QueueTurn(len(before), allocation, None)
+    return QueueTurn(len(before), None, waiting_reason(_with_placed(data, before), session))
+
+
+def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation]) -> SchedulingData:
+    """Return what a plan goes on from, once it has put these sessions on their agents."""
+    agent_of = {kernel.kernel_id: kernel.agent_id for each in allocations for kernel in each.kernels}
+    placed_ids = {allocation.session_id for allocation in allocations}
+    placed = [session for session in data.pending_sessions if session.session_id in placed_ids]
+    held = held_places(data)
+    on_agents: dict[AgentId, list[SlotVector]] = {}
+    for session in placed:
+        # What was held for it was free for nobody else: there is as much left as before.
+        if session.session_id not in held:
+            for kernel in session.kernels:
+                on_agents.setdefault(agent_of[kernel.kernel_id], []).append(kernel.requested_slots)
+    return msgspec.structs.replace(
+        data,
+        pending_sessions=tuple(each for each in data.pending_sessions if each.session_id not in placed_ids),
+        agents=tuple(_with_kernels(agent, on_agents.get(agent.agent_id, ())) for agent in data.agents),
+        access_keys=_with_sessions(data.access_keys, [(each.access_key, each) for each in placed]),
+        users=_with_sessions(data.users, [(each.user_id, each) for each in placed]),
+        projects=_with_sessions(data.projects, [(each.project_id, each) for each in placed]),
+        domains=_with_sessions(data.domains, [(each.domain_name, each) for each in placed]),
+    )
+
+
+def _with_kernels(agent: SchedulableAgent, requests: Sequence[SlotVector]) -> SchedulableAgent:
+    occupied = total_slots((agent.occupied, *requests))
+    count = agent.container_count + len(requests)
+    return msgspec.structs.replace(agent, occupied=occupied, container_count=count)
+
+
+def _with_sessions(
+    usages: tuple[OwnerUsage[OwnerT], ...], placed: Iterable[tuple[OwnerT, PendingSession]]
+) -> tuple[OwnerUsage[OwnerT], ...]:
+    amounts_of = {usage.owner_id: [usage.occupied] for usage in usages}
+    for owner_id, session in placed:
+        amounts_of[owner_id].append(total_slots(kernel.requested_slots for kernel in session.kernels))
+    return tuple(
+        msgspec.structs.replace(
+            usage,
+            session_count=usage.session_count + len(amounts_of[usage.owner_id]) - 1,
+            occupied=total_slots(amounts_of[usage.owner_id]),
+        )
+        for usage in usages
+    )

@@ -1,0 +1,365 @@
+"""Says of each pending session why it waits: the first thing that keeps this snapshot from placing it."""
+
+import enum
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import zip_longest
+from typing import Optional, Union
+
+import msgspec
+
+from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.planner.placement import SessionPlacer, are_alike
+from scheduler_repo.scheduling.rules.feasibility import (
+    NodeRequest,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+    claimed_containers,
+    node_requests,
+    open_slots,
+    start_not_reached,
+    total_slots,
+    unknown_slot,
+    unmet_dependency,
+    wanted_slots,
+)
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach, OwnerLedger
+from scheduler_repo.scheduling.rules.reservations import HoldNotFree, held_places
+from scheduler_repo.types import (
+    AgentId,
+    Architecture,
+    ScalingGroupName,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SlotVector,
+)
+
+
+class WaitingReason(enum.StrEnum):
+    """Why a session waits, in the order in which it is looked for."""
+
+    GROUP_INACTIVE = "GROUP_INACTIVE"
+    NO_KERNELS = "NO_KERNELS"
+    UNKNOWN_SLOT = "UNKNOWN_SLOT"
+    START_NOT_REACHED = "START_NOT_REACHED"
+    DEPENDENCY_CANNOT_BE_MET = "DEPENDENCY_CANNOT_BE_MET"
+    DEPENDENCY_NOT_MET = "DEPENDENCY_NOT_MET"
+    TOO_MANY_KERNELS = "TOO_MANY_KERNELS"
+    SESSION_QUOTA = "SESSION_QUOTA"
+    SLOT_QUOTA = "SLOT_QUOTA"
+    RESERVED = "RESERVED"
+    NO_AGENT = "NO_AGENT"
+    DESIGNATED_AGENTS_UNAVAILABLE = "DESIGNATED_AGENTS_UNAVAILABLE"
+    NO_AGENT_OF_ARCHITECTURE = "NO_AGENT_OF_ARCHITECTURE"
+    LARGER_THAN_ANY_AGENT = "LARGER_THAN_ANY_AGENT"
+    NOT_ENOUGH_FREE = "NOT_ENOUGH_FREE"
+    KERNELS_DO_NOT_FIT_TOGETHER = "KERNELS_DO_NOT_FIT_TOGETHER"
+    PLACEABLE = "PLACEABLE"
+
+
+class GroupInactive(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The scaling group is switched off: its sessions wait."""
+
+    scaling_group: ScalingGroupName
+
+
+class UnmetDependency(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+
+    depends_on: SessionId
+    status: Optional[SessionStatus]
+    result: Optional[SessionResult]
+
+
+class DesignatedUnavailable(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """None of the designated agents takes kernels."""
+
+    designated_agent_ids: tuple[AgentId, ...]
+
+
+class ArchitectureUnavailable(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """No agent in question is of all the requested architectures; those of the ones there are, ordered."""
+
+    requested: tuple[Architecture, ...]
+    available: tuple[Architecture, ...]
+
+
+class BestAvailable(msgspec.Struct, frozen=True, gc=False):
+    """A requested slot, and the most of it that any one agent in question has."""
+
+    slot_index: int
+    requested: int
+    available: int
+
+
+class NodeShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """No single agent in question holds all that is requested of one.
+
+    The agents in question are the designated ones, if any, of the requested architecture. ``slots`` lists what
+    is requested, by index; each may be available on another agent. ``container_room`` is the most containers
+    that one agent still takes (of an empty cluster, for LARGER_THAN_ANY_AGENT), None where one has no limit.
+    """
+
+    slots: tuple[BestAvailable, ...]
+    container_count: int
+    container_room: Optional[int]
+
+
+class JointShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Best fit, largest kernel first, found agents for ``placed_count`` kernels and none for the next.
+
+    ``is_proven`` where all kernels ask for the same: then no placement of all exists. Where they differ,
+    another choice of agents might hold them all.
+    """
+
+    kernel_count: int
+    placed_count: int
+    is_proven: bool
+
+
+class PossiblePlacement(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Where the session's kernels would fit now, if it were placed before all others."""
+
+    kernels: tuple[KernelAllocation, ...]
+
+
+WaitingDetail = Union[
+    GroupInactive,
+    SlotShortage,
+    StartNotReached,
+    UnmetDependency,
+    OwnerBreach,
+    HoldNotFree,
+    DesignatedUnavailable,
+    ArchitectureUnavailable,
+    NodeShortage,
+    JointShortage,
+    PossiblePlacement,
+]
+
+
+class WaitingSession(msgspec.Struct, frozen=True, gc=False):
+    """Why one session waits.
+
+    ``kernel_index`` is set where the reason is about one kernel of several. ``detail`` is None for NO_KERNELS
+    and NO_AGENT.
+    """
+
+    session_id: SessionId
+    reason: WaitingReason
+    kernel_index: Optional[int]
+    detail: Optional[WaitingDetail]
+
+
+_Designated = tuple[AgentId, ...]
+
+
+_Question = tuple[tuple[NodeRequest, ...], _Designated]
+
+
+# A reason, the position of the kernel that it is about, and the detail.
+_Verdict = tuple[WaitingReason, Optional[int], Optional[WaitingDetail]]
+
+
+_RANK = {reason: rank for rank, reason in enumerate(WaitingReason)}
+
+
+_QUOTA_REASONS = {
+    QuotaKind.KERNELS_PER_SESSION: WaitingReason.TOO_MANY_KERNELS,
+    QuotaKind.CONCURRENT_SESSIONS: WaitingReason.SESSION_QUOTA,
+    QuotaKind.SLOT: WaitingReason.SLOT_QUOTA,
+}
+
+
+def waiting_reasons(data: SchedulingData) -> tuple[WaitingSession, ...]:
+    """Explain each pending session, in queue order, by this snapshot as it stands.
+
+    Each is judged alone, as if nothing before it were placed: PLACEABLE means that a plan would place it if it
+    came to it with the capacity and quotas of the snapshot. A session with a reservation is RESERVED while what
+    is held for it is not free, even if it would fit elsewhere: it is placed nowhere else. Of several kernels
+    the one with the earliest reason in the order of WaitingReason is named. KERNELS_DO_NOT_FIT_TOGETHER says by
+    its ``is_proven`` whether it proves that no placement exists; so does every other reason but RESERVED.
+
+    Raises InvalidInput if an owner of a session is missing in ``data``. Cost: as a plan in which nothing is
+    placed; sessions that ask for the same are judged once.
+    """
+    judge = _Judge(data)
+    return tuple(judge.explain(session) for session in data.pending_sessions)
+
+
+def waiting_reason(data: SchedulingData, session: PendingSession) -> WaitingSession:
+    """Explain one pending session of ``data``, as ``waiting_reasons`` does and raising what it raises.
+
+    Cost: an index of the agents.
+    """
+    return _Judge(data).explain(session)
+
+
+class _Judge:
+    """Judges the sessions of one snapshot, and remembers what it found for those that ask for the same."""
+
+    def __init__(self, data: SchedulingData) -> None:
+        self._data = data
+        self._known_slots = frozenset(slot_type.slot_index for slot_type in data.slot_types)
+        self._ledger = OwnerLedger(data)
+        self._places = held_places(data)
+        self._free = CapacityIndex(data)
+        self._placer = SessionPlacer(self._free)
+        self._shortages = _Shortages(data)
+        self._positions: dict[_Question, tuple[int, ...]] = {}
+        self._verdicts: dict[_Question, _Verdict] = {}
+
+    def explain(self, session: PendingSession) -> WaitingSession:
+        reason, position, detail = (
+            self._before_capacity(session) or self._by_reservation(session) or self._by_capacity(session)
+        )
+        kernel_index = None
+        if position is not None and len(session.kernels) > 1:
+            kernel_index = session.kernels[position].kernel_index
+        return WaitingSession(session.session_id, reason, kernel_index, detail)
+
+    def _before_capacity(self, session: PendingSession) -> Optional[_Verdict]:
+        group = self._data.scaling_group
+        if not group.is_active:
+            return WaitingReason.GROUP_INACTIVE, None, GroupInactive(group.name)
+        if not session.kernels:
+            return WaitingReason.NO_KERNELS, None, None
+        for position, kernel in enumerate(session.kernels):
+            unknown = unknown_slot(kernel.requested_slots, self._known_slots)
+            if unknown is not None:
+                return WaitingReason.UNKNOWN_SLOT, position, unknown
+        start = start_not_reached(session.requested_start_at, self._data.observed_at)
+        if start is not None:
+            return WaitingReason.START_NOT_REACHED, None, start
+        unmet = unmet_dependency(session.dependencies)
+        if unmet is not None:
+            can_be_met = unmet.can_be_met
+            reason = WaitingReason.DEPENDENCY_NOT_MET if can_be_met else WaitingReason.DEPENDENCY_CANNOT_BE_MET
+            return reason, None, UnmetDependency(unmet.depends_on, unmet.status, unmet.result)
+        requested = total_slots(kernel.requested_slots for kernel in session.kernels)
+        breach = self._ledger.breach(session, requested)
+        if breach is not None:
+            return _QUOTA_REASONS[breach.breach.kind], None, breach
+        return None
+
+    def _by_reservation(self, session: PendingSession) -> Optional[_Verdict]:
+        place = self._places.get(session.session_id) if self._places else None
+        if place is None:
+            return None
+        if place.obstacle is not None:
+            return WaitingReason.RESERVED, None, place.obstacle
+        return WaitingReason.PLACEABLE, None, PossiblePlacement(place.kernels)
+
+    def _by_capacity(self, session: PendingSession) -> _Verdict:
+        question = node_requests(session.cluster_mode, session.kernels), session.designated_agent_ids
+        verdict = self._verdicts.get(question)
+        if verdict is not None:
+            return verdict
+        positions = self._positions.get(question)
+        if positions is None:
+            placement = self._placer.place(*question)
+            positions = placement.positions
+            if positions is None:
+                verdict = self._verdicts[question] = self._unplaced(*question, placement.placed_count)
+                return verdict
+            self._placer.take_back(placement)
+            self._positions[question] = positions
+        possible = PossiblePlacement(self._placer.allocations(session, positions))
+        return WaitingReason.PLACEABLE, None, possible
+
+    def _unplaced(
+        self, requests: tuple[NodeRequest, ...], designated: _Designated, placed_count: int
+    ) -> _Verdict:
+        alone: dict[NodeRequest, _Verdict] = {}
+        for position, request in enumerate(requests):
+            if request in alone:
+                continue
+            if len(requests) == 1 or self._free.find(request, designated) is None:
+                reason, detail = self._shortages.explain(request, designated)
+                alone[request] = reason, position if len(requests) > 1 else None, detail
+        if alone:
+            return min(alone.values(), key=lambda verdict: _RANK[verdict[0]])
+        joint = JointShortage(len(requests), placed_count, is_proven=are_alike(requests))
+        return WaitingReason.KERNELS_DO_NOT_FIT_TOGETHER, None, joint
+
+
+class _Candidates:
+    """Agents in question for some requests, and the most of each slot and of containers that any one has."""
+
+    def __init__(self, agents: Sequence[SchedulableAgent], width: int) -> None:
+        self.agents = agents
+        self.width = width
+
+    @cached_property
+    def whole(self) -> tuple[SlotVector, Optional[int]]:
+        vectors = [agent.capacity for agent in self.agents]
+        return self._most(vectors, [agent.max_containers for agent in self.agents])
+
+    @cached_property
+    def free(self) -> tuple[SlotVector, Optional[int]]:
+        vectors = [open_slots(agent) for agent in self.agents]
+        rooms = [
+            None if agent.max_containers is None else agent.max_containers - claimed_containers(agent)
+            for agent in self.agents
+        ]
+        return self._most(vectors, rooms)
+
+    def _most(self, vectors: list[SlotVector], rooms: list[Optional[int]]) -> tuple[SlotVector, Optional[int]]:
+        # A vector is longer than the known slots where kernels name others, were it with an amount of 0.
+        slots = tuple(map(max, zip_longest(*vectors, fillvalue=0)))
+        slots += (0,) * (self.width - len(slots))
+        limited = [room for room in rooms if room is not None]
+        return slots, max(limited) if len(limited) == len(rooms) else None
+
+
+class _Shortages:
+    """Says why one request finds no agent by itself; figures are kept per set of agents in question."""
+
+    def __init__(self, data: SchedulingData) -> None:
+        self._data = data
+        self._agent_of = {agent.agent_id: agent for agent in data.agents}
+        self._candidates: dict[tuple[tuple[Architecture, ...], _Designated], _Candidates] = {}
+
+    @cached_property
+    def _empty_cluster(self) -> CapacityIndex:
+        return CapacityIndex(self._data, empty=True)
+
+    def explain(
+        self, request: NodeRequest, designated: _Designated
+    ) -> tuple[WaitingReason, Optional[WaitingDetail]]:
+        """Explain a request that ``CapacityIndex.find`` found no agent for."""
+        if not self._data.agents:
+            return WaitingReason.NO_AGENT, None
+        designation = self._of((), designated)
+        if not designation.agents:
+            return WaitingReason.DESIGNATED_AGENTS_UNAVAILABLE, DesignatedUnavailable(designated)
+        candidates = self._of(request.architectures, designated)
+        if not candidates.agents:
+            available = tuple(sorted({agent.architecture for agent in designation.agents}))
+            unavailable = ArchitectureUnavailable(request.architectures, available)
+            return WaitingReason.NO_AGENT_OF_ARCHITECTURE, unavailable
+        if self._empty_cluster.find(request, designated) is None:
+            return WaitingReason.LARGER_THAN_ANY_AGENT, _node_shortage(request, *candidates.whole)
+        return WaitingReason.NOT_ENOUGH_FREE, _node_shortage(request, *candidates.free)
+
+    def _of(self, architectures: tuple[Architecture, ...], designated: _Designated) -> _Candidates:
+        key = architectures, designated
+        candidates = self._candidates.get(key)
+        if candidates is None:
+            agents: Iterable[SchedulableAgent] = self._data.agents
+            if designated:
+                agents = [self._agent_of[each] for each in designated if each in self._agent_of]
+            matching = [agent for agent in agents if all(agent.architecture == each for each in architectures)]
+            candidates = self._candidates[key] = _Candidates(matching, len(self._data.slot_types))
+        return candidates
+
+
+def _node_shortage(request: NodeRequest, most: SlotVector, room: Optional[int]) -> NodeShortage:
+    slots = tuple(
+        BestAvailable(index, amount, most[index]) for index, amount in wanted_slots(request.requested_slots)
+    )
+    return NodeShortage(slots, request.container_count, room)

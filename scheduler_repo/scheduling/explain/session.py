@@ -1,0 +1,335 @@
+"""Explains one pending session in full: what blocks it, how near it comes to fitting, its quotas, its turn.
+
+Every verdict is asked of the checks that the planner and the write gate use; here they are only taken apart,
+slot by slot and owner by owner. Amounts are whole numbers in each slot's smallest unit.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.entities.scheduling_data import (
+    OwnerT,
+    OwnerUsage,
+    PendingSession,
+    SchedulableAgent,
+    SchedulingData,
+    SnapshotToken,
+)
+from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.errors import InvalidInput, SessionNotFound
+from scheduler_repo.scheduling.explain.queue_turn import QueueTurn, queue_turn
+from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
+from scheduler_repo.scheduling.rules.feasibility import (
+    ArchitectureMismatch,
+    NodeRequest,
+    NotDesignated,
+    QuotaKind,
+    agent_obstacle,
+    claimed_containers,
+    container_shortage,
+    first_short,
+    kernel_limit_breach,
+    node_requests,
+    open_slots,
+    session_limit_breach,
+    slot_limit_breach,
+    start_not_reached,
+    total_slots,
+    wanted_slots,
+)
+from scheduler_repo.types import (
+    AgentId,
+    ClusterMode,
+    OwnerScope,
+    ResourcePolicyName,
+    ScalingGroupName,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SlotVector,
+)
+
+
+class ResourceFit(msgspec.Struct, frozen=True, gc=False):
+    """One requested slot looked at alone, or the containers (``slot_index`` None), on the agents in question.
+
+    ``most_free`` is what the best agent has, the first by id of several: below 0 if it is over its capacity,
+    None if its containers are not limited. ``missing`` is what the best lacks, 0 if nothing. Without an agent
+    in question there is no best, and all is missing.
+    """
+
+    slot_index: Optional[int]
+    requested: int
+    fitting_agents: int
+    most_free: Optional[int]
+    best_agent_id: Optional[AgentId]
+    missing: int
+
+
+class NodeFit(msgspec.Struct, frozen=True, gc=False):
+    """What the session asks of one agent, and how the agents stand to it now, each by itself.
+
+    The agents in question are the designated ones, if any, of the requested architecture; ``fitting_agents`` of
+    them hold all of it at once. What is reserved is not free, for the session itself neither. Kernels of a
+    MULTI_NODE session that ask for the same share one NodeFit, and each needs the request once. ``resources``
+    are the requested slots by index, then the containers.
+    """
+
+    kernel_indexes: tuple[int, ...]
+    request: NodeRequest
+    agents_in_question: int
+    fitting_agents: int
+    resources: tuple[ResourceFit, ...]
+
+
+class DesignatedAgent(msgspec.Struct, frozen=True, gc=False):
+    """An agent that the session designates, and whether it takes kernels in this group."""
+
+    agent_id: AgentId
+    takes_kernels: bool
+
+
+class LimitCheck(msgspec.Struct, frozen=True, gc=False):
+    """One limit of an owner and how the session stands to it; ``slot_index`` is set for slots only."""
+
+    kind: QuotaKind
+    slot_index: Optional[int]
+    used: int
+    requested: int
+    limit: int
+    passes: bool
+
+
+class OwnerCheck(msgspec.Struct, frozen=True, gc=False):
+    """One of the session's four owners with its limits; ``owner_id`` is a UUID or a name as text."""
+
+    scope: OwnerScope
+    owner_id: str
+    resource_policy: Optional[ResourcePolicyName]
+    limits: tuple[LimitCheck, ...]
+
+
+class DependencyCheck(msgspec.Struct, frozen=True, gc=False):
+    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+
+    depends_on: SessionId
+    status: Optional[SessionStatus]
+    result: Optional[SessionResult]
+    is_met: bool
+    can_be_met: bool
+
+
+class QueuePlace(msgspec.Struct, frozen=True, gc=False):
+    """Where the session stands among the pending ones that were read; ``rank`` 1 is the first.
+
+    ``age`` is from ``created_at`` to the snapshot. ``pending_limit`` is that of the read: more may wait behind.
+    """
+
+    rank: int
+    pending_count: int
+    pending_limit: Optional[int]
+    priority: int
+    created_at: datetime
+    age: timedelta
+    requested_start_at: Optional[datetime]
+    is_start_reached: bool
+
+
+class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
+    """Why one session waits, with every figure that has a say in it, true of one instant.
+
+    ``waiting`` is the first thing that blocks it, judged as if it were first in the queue; ``turn`` is set
+    where that is nothing (PLACEABLE). ``nodes`` are ordered by their first kernel, ``owners`` as OwnerScope.
+    """
+
+    session_id: SessionId
+    name: str
+    scaling_group: ScalingGroupName
+    observed_at: datetime
+    snapshot: SnapshotToken
+    slot_types: tuple[SlotType, ...]
+    cluster_mode: ClusterMode
+    waiting: WaitingSession
+    agent_count: int
+    designated_agents: tuple[DesignatedAgent, ...]
+    nodes: tuple[NodeFit, ...]
+    owners: tuple[OwnerCheck, ...]
+    dependencies: tuple[DependencyCheck, ...]
+    place: QueuePlace
+    turn: Optional[QueueTurn]
+
+
+# An agent and what it has free; an agent's id, what it has of one resource, and whether that is enough.
+_Agent = tuple[SchedulableAgent, SlotVector]
+
+
+_Candidate = tuple[AgentId, Optional[int], bool]
+
+
+def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExplanation:
+    """Explain one pending session of a snapshot by the checks of planner and write gate.
+
+    Raises SessionNotFound if it is not among the pending sessions of ``data``, InvalidInput if one of its
+    owners is missing there. Cost: an index of the agents, and a pass over them for each different request of
+    the session; where it would fit if it were first, a plan of the queue up to it too.
+    """
+    rank, session = _find(data, session_id)
+    waiting = waiting_reason(data, session)
+    known_agents = {agent.agent_id for agent in data.agents}
+    return SessionExplanation(
+        session_id=session.session_id,
+        name=session.name,
+        scaling_group=data.scaling_group.name,
+        observed_at=data.observed_at,
+        snapshot=data.snapshot,
+        slot_types=data.slot_types,
+        cluster_mode=session.cluster_mode,
+        waiting=waiting,
+        agent_count=len(data.agents),
+        designated_agents=tuple(
+            DesignatedAgent(each, each in known_agents) for each in session.designated_agent_ids
+        ),
+        nodes=_nodes(data, session),
+        owners=_owners(data, session),
+        dependencies=tuple(
+            DependencyCheck(each.depends_on, each.status, each.result, each.is_met, each.can_be_met)
+            for each in session.dependencies
+        ),
+        place=QueuePlace(
+            rank=rank,
+            pending_count=len(data.pending_sessions),
+            pending_limit=data.pending_limit,
+            priority=session.priority,
+            created_at=session.created_at,
+            age=data.observed_at - session.created_at,
+            requested_start_at=session.requested_start_at,
+            is_start_reached=start_not_reached(session.requested_start_at, data.observed_at) is None,
+        ),
+        turn=queue_turn(data, session) if waiting.reason is WaitingReason.PLACEABLE else None,
+    )
+
+
+def _find(data: SchedulingData, session_id: SessionId) -> tuple[int, PendingSession]:
+    for rank, session in enumerate(data.pending_sessions, start=1):
+        if session.session_id == session_id:
+            return rank, session
+    bound = "" if data.pending_limit is None else f", of which the first {data.pending_limit} were read"
+    raise SessionNotFound(
+        f"session {session_id} is not pending in the scaling group {data.scaling_group.name!r}{bound}, at "
+        f"{data.observed_at.isoformat()}; see of which group it is, and what became of it"
+    )
+
+
+def _nodes(data: SchedulingData, session: PendingSession) -> tuple[NodeFit, ...]:
+    agents = [(agent, open_slots(agent)) for agent in data.agents]
+    indexes = [kernel.kernel_index for kernel in session.kernels]
+    requests = node_requests(session.cluster_mode, session.kernels)
+    kernels_of: dict[NodeRequest, list[int]] = {}
+    for position, request in enumerate(requests):
+        # One request of all kernels together, or one per kernel.
+        kernels_of.setdefault(request, []).extend(indexes if len(requests) == 1 else [indexes[position]])
+    return tuple(
+        _node_fit(tuple(kernel_indexes), request, session.designated_agent_ids, agents)
+        for request, kernel_indexes in kernels_of.items()
+    )
+
+
+def _node_fit(
+    kernel_indexes: tuple[int, ...],
+    request: NodeRequest,
+    designated: tuple[AgentId, ...],
+    agents: Iterable[_Agent],
+) -> NodeFit:
+    in_question: list[_Agent] = []
+    fitting_agents = 0
+    for agent, free in agents:
+        obstacle = agent_obstacle(
+            request,
+            designated,
+            agent_id=agent.agent_id,
+            architecture=agent.architecture,
+            free=free,
+            running=claimed_containers(agent),
+            max_containers=agent.max_containers,
+        )
+        if not isinstance(obstacle, (NotDesignated, ArchitectureMismatch)):
+            in_question.append((agent, free))
+            fitting_agents += obstacle is None
+    slots = [_slot_fit(*wanted, in_question) for wanted in wanted_slots(request.requested_slots)]
+    resources = (*slots, _container_fit(request.container_count, in_question))
+    return NodeFit(kernel_indexes, request, len(in_question), fitting_agents, resources)
+
+
+def _slot_fit(index: int, requested: int, agents: Iterable[_Agent]) -> ResourceFit:
+    candidates: list[_Candidate] = []
+    for agent, free in agents:
+        amount = _at(free, index)
+        candidates.append((agent.agent_id, amount, first_short(((0, requested),), (amount,)) is None))
+    return _resource_fit(index, requested, candidates)
+
+
+def _container_fit(requested: int, agents: Iterable[_Agent]) -> ResourceFit:
+    candidates: list[_Candidate] = []
+    for agent, _ in agents:
+        running, most = claimed_containers(agent), agent.max_containers
+        fits = container_shortage(requested, running, most) is None
+        candidates.append((agent.agent_id, None if most is None else most - running, fits))
+    return _resource_fit(None, requested, candidates)
+
+
+def _resource_fit(slot_index: Optional[int], requested: int, candidates: Sequence[_Candidate]) -> ResourceFit:
+    if not candidates:
+        return ResourceFit(slot_index, requested, 0, None, None, missing=requested)
+    fitting_agents = sum(fits for _, _, fits in candidates)
+    agent_id, most, _ = max(candidates, key=lambda each: (each[1] is None, each[1] or 0))
+    missing = 0 if fitting_agents or most is None else requested - most
+    return ResourceFit(slot_index, requested, fitting_agents, most, agent_id, missing)
+
+
+def _owners(data: SchedulingData, session: PendingSession) -> tuple[OwnerCheck, ...]:
+    return (
+        _owner(OwnerScope.ACCESS_KEY, session.access_key, data.access_keys, session),
+        _owner(OwnerScope.USER, session.user_id, data.users, session),
+        _owner(OwnerScope.PROJECT, session.project_id, data.projects, session),
+        _owner(OwnerScope.DOMAIN, session.domain_name, data.domains, session),
+    )
+
+
+def _owner(
+    scope: OwnerScope, owner_id: OwnerT, usages: Iterable[OwnerUsage[OwnerT]], session: PendingSession
+) -> OwnerCheck:
+    for usage in usages:
+        if usage.owner_id == owner_id:
+            return OwnerCheck(scope, str(owner_id), usage.resource_policy, _limits(usage, session))
+    raise InvalidInput(
+        f"session {session.session_id}: its owner {scope} {owner_id} is not in the scheduling data, so its "
+        "limits are unknown; give the data as it was read"
+    )
+
+
+def _limits(usage: OwnerUsage[OwnerT], session: PendingSession) -> tuple[LimitCheck, ...]:
+    limits: list[LimitCheck] = []
+    most = usage.max_kernels_per_session
+    if most is not None:
+        count = len(session.kernels)
+        passes = kernel_limit_breach(count, most) is None
+        limits.append(LimitCheck(QuotaKind.KERNELS_PER_SESSION, None, 0, count, most, passes))
+    most = usage.max_concurrent_sessions
+    if most is not None:
+        count = usage.session_count
+        passes = session_limit_breach(count, most) is None
+        limits.append(LimitCheck(QuotaKind.CONCURRENT_SESSIONS, None, count, 1, most, passes))
+    requested = total_slots(kernel.requested_slots for kernel in session.kernels)
+    for index, limit in enumerate(usage.slot_limits):
+        if limit is not None:
+            amount, used = _at(requested, index), _at(usage.occupied, index)
+            passes = slot_limit_breach((amount,), (used,), (limit,)) is None
+            limits.append(LimitCheck(QuotaKind.SLOT, index, used, amount, limit, passes))
+    return tuple(limits)
+
+
+def _at(vector: SlotVector, index: int) -> int:
+    return vector[index] if index < len(vector) else 0

@@ -1,0 +1,268 @@
+"""Free capacity of a scaling group, indexed so that a request finds its agent without looking at each one.
+
+Agents form classes by architecture and by which slots they have at all. A request goes to the classes with the
+fewest slots that it does not ask for, so that what needs no GPU stays off the agents that have some. In a class
+the states are ordered by what is free of the scarcest slot, then of the next: best fit is the first that fits.
+
+Best fit by one slot strands it: GPUs stay free on agents whose cores are gone. So of the first few states
+that fit, the one is taken in which the placement strands the least more. Stranded is what is free of the
+scarcest slot above what the agent's other slots can serve, at the mean mix of all that runs and waits.
+"""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import islice
+from typing import NamedTuple, Optional
+
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.scheduling.planner.free_capacity_set import State, StateList
+from scheduler_repo.scheduling.rules.feasibility import (
+    NodeRequest,
+    Wanted,
+    claimed_containers,
+    claimed_slots,
+    first_short,
+    free_slots,
+    wanted_slots,
+)
+from scheduler_repo.types import AgentId, Architecture, SlotVector
+
+# States that are compared for stranding. More cost time, and weigh stranding above tight packing.
+_COMPARED_STATES = 16
+
+
+# Weights are whole numbers: this many bits of precision at the least.
+_WEIGHT_BITS = 20
+
+
+class Spot(NamedTuple):
+    """An agent that can serve a request: its position in ``data.agents``, and the request in its dimensions."""
+
+    position: int
+    wanted: Wanted
+
+
+class SlotMix:
+    """How much of each slot is wanted in all, running and pending, and which slots are scarce.
+
+    Kernels larger than any agent count for nothing: they will never run.
+    """
+
+    def __init__(self, data: SchedulingData) -> None:
+        self._width = len(data.slot_types)
+        largest = [
+            max((_at(agent.capacity, i) for agent in data.agents), default=0) for i in range(self._width)
+        ]
+        pending = Counter(
+            kernel.requested_slots for session in data.pending_sessions for kernel in session.kernels
+        )
+        self._demand = [sum(_at(agent.occupied, i) for agent in data.agents) for i in range(self._width)]
+        for vector, count in pending.items():
+            wanted = wanted_slots(vector)
+            if all(index < self._width and amount <= largest[index] for index, amount in wanted):
+                for index, amount in wanted:
+                    self._demand[index] += amount * count
+        supply = [sum(_at(agent.capacity, i) for agent in data.agents) for i in range(self._width)]
+        ratios = [
+            Fraction(demand, total) if total else Fraction(0)
+            for demand, total in zip(self._demand, supply, strict=True)
+        ]
+        self.scarcest_first = tuple(sorted(range(self._width), key=lambda index: (-ratios[index], index)))
+
+    def weight(self, slot_index: int) -> int:
+        """Weigh one unit of a slot so that the mean mix weighs the same in each slot; 0 if nobody wants it."""
+        demand = self._demand[slot_index]
+        return (max(self._demand) << _WEIGHT_BITS) // demand if demand else 0
+
+
+class _AgentClass:
+    """Agents of one architecture that have the same slots and are alike in whether containers are limited.
+
+    The dimensions of its states are its slots, scarcest first, then the containers it still takes, if limited.
+    """
+
+    def __init__(self, architecture: Architecture, slots: tuple[int, ...], *, limits_containers: bool) -> None:
+        self.architecture = architecture
+        self.slots = slots
+        self.dimension_of = {slot: dimension for dimension, slot in enumerate(slots)}
+        self.limits_containers = limits_containers
+        self.agent_count = 0
+        self.states = StateList()
+        self.members: dict[State, list[int]] = {}
+
+    def state(self, free: SlotVector, running: int, max_containers: Optional[int]) -> State:
+        amounts = tuple(free[slot] for slot in self.slots)
+        return amounts if max_containers is None else (*amounts, max_containers - running)
+
+    def join(self, state: State, position: int) -> None:
+        members = self.members.get(state)
+        if members is None:
+            self.members[state] = [position]
+            self.states.add(state)
+        else:
+            insort(members, position)
+
+    def leave(self, state: State, position: int) -> None:
+        members = self.members[state]
+        if len(members) == 1:
+            del self.members[state]
+            self.states.remove(state)
+        else:
+            del members[bisect_left(members, position)]
+
+
+class _Search:
+    """One request in the dimensions of one class."""
+
+    def __init__(self, request: NodeRequest, agent_class: _AgentClass, mix: SlotMix) -> None:
+        self.agent_class = agent_class
+        asked = dict(wanted_slots(request.requested_slots))
+        wanted = {agent_class.dimension_of[slot]: amount for slot, amount in asked.items()}
+        if agent_class.limits_containers and request.container_count:
+            wanted[len(agent_class.slots)] = request.container_count
+        self.wanted: Wanted = tuple(sorted(wanted.items()))
+        # (dimension, weight, weighed amount) of the slots that anybody wants; the first is the scarcest.
+        self._weighed = [
+            (dimension, weight, weight * asked.get(slot, 0))
+            for dimension, slot in enumerate(agent_class.slots)
+            if (weight := mix.weight(slot))
+        ]
+
+    def best_state(self) -> Optional[State]:
+        fitting = self.agent_class.states.fitting(self.wanted)
+        if len(self._weighed) < 2:
+            return next(fitting, None)
+        return min(islice(fitting, _COMPARED_STATES), key=self.newly_stranded, default=None)
+
+    def newly_stranded(self, state: State) -> int:
+        """Weigh how much more of the scarcest slot is stranded once the request is placed; below 0 if less."""
+        if len(self._weighed) < 2:
+            return 0
+        dimension, weight, asked = self._weighed[1]
+        before = state[dimension] * weight
+        after = before - asked
+        for dimension, weight, asked in self._weighed[2:]:
+            share = state[dimension] * weight
+            if share < before:
+                before = share
+            if share - asked < after:
+                after = share - asked
+        dimension, weight, asked = self._weighed[0]
+        scarcest = state[dimension] * weight
+        return max(scarcest - asked - after, 0) - max(scarcest - before, 0)
+
+
+class CapacityIndex:
+    """The agents of one snapshot by what they have free, kept up to date as capacity is taken.
+
+    What is reserved is not free. ``empty`` indexes the agents as if nothing ran on them or was reserved. Cost:
+    a search is a bisection and some blocks of states per class; taking is two bisections.
+    """
+
+    def __init__(self, data: SchedulingData, *, empty: bool = False) -> None:
+        self._mix = SlotMix(data)
+        self._agents = data.agents
+        self._position_of = {agent.agent_id: position for position, agent in enumerate(data.agents)}
+        self._classes: list[_AgentClass] = []
+        self._class_of: list[_AgentClass] = []
+        self._state_of: list[State] = []
+        self._searches: dict[NodeRequest, dict[_AgentClass, _Search]] = {}
+        self._fill(len(data.slot_types), empty=empty)
+
+    def find(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...] = ()) -> Optional[Spot]:
+        """Find the best agent for a request, of the designated ones if there are any."""
+        searches = self._searches.get(request)
+        if searches is None:
+            searches = self._searches[request] = self._prepare(request)
+        if designated_agent_ids:
+            return self._find_designated(searches, designated_agent_ids)
+        for agent_class, search in searches.items():
+            state = search.best_state()
+            if state is not None:
+                return Spot(agent_class.members[state][0], search.wanted)
+        return None
+
+    def take(self, spot: Spot) -> State:
+        """Take what was found; the state before is what ``restore`` wants."""
+        before = self._state_of[spot.position]
+        after = list(before)
+        for dimension, amount in spot.wanted:
+            after[dimension] -= amount
+        self._move(spot.position, tuple(after))
+        return before
+
+    def restore(self, position: int, state: State) -> None:
+        """Set an agent back to an earlier state."""
+        self._move(position, state)
+
+    def agent_id(self, position: int) -> AgentId:
+        """Return the id of the agent at a position."""
+        return self._agents[position].agent_id
+
+    def scarcest_amounts(self, request: NodeRequest) -> tuple[int, ...]:
+        """Return what is requested by slot, the scarcest first, for comparing the sizes of requests."""
+        return tuple(_at(request.requested_slots, slot) for slot in self._mix.scarcest_first)
+
+    def _fill(self, width: int, *, empty: bool) -> None:
+        by_kind: dict[tuple[Architecture, tuple[int, ...], bool], _AgentClass] = {}
+        nothing = (0,) * width
+        for position, agent in enumerate(self._agents):
+            slots = tuple(slot for slot in self._mix.scarcest_first if _at(agent.capacity, slot))
+            kind = (agent.architecture, slots, agent.max_containers is not None)
+            agent_class = by_kind.get(kind)
+            if agent_class is None:
+                agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
+            free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
+            state = agent_class.state(free, 0 if empty else claimed_containers(agent), agent.max_containers)
+            agent_class.agent_count += 1
+            agent_class.join(state, position)
+            self._class_of.append(agent_class)
+            self._state_of.append(state)
+        self._classes = list(by_kind.values())
+
+    def _prepare(self, request: NodeRequest) -> dict[_AgentClass, _Search]:
+        """List the classes that could ever serve a request, the most fitting first."""
+        asked = {slot for slot, _ in wanted_slots(request.requested_slots)}
+        rank = {slot: place for place, slot in enumerate(self._mix.scarcest_first)}
+
+        def waste(agent_class: _AgentClass) -> tuple[int, list[int], int]:
+            # Among as many spare slots: the less scarce ones, then the class with more agents.
+            spare = [-rank[slot] for slot in agent_class.slots if slot not in asked]
+            return len(spare), spare, -agent_class.agent_count
+
+        eligible = [
+            agent_class
+            for agent_class in self._classes
+            if asked.issubset(agent_class.slots)
+            and all(architecture == agent_class.architecture for architecture in request.architectures)
+        ]
+        return {each: _Search(request, each, self._mix) for each in sorted(eligible, key=waste)}
+
+    def _find_designated(
+        self, searches: dict[_AgentClass, _Search], designated_agent_ids: Iterable[AgentId]
+    ) -> Optional[Spot]:
+        ranks = {agent_class: rank for rank, agent_class in enumerate(searches)}
+        best: Optional[tuple[int, int, State, int]] = None
+        for agent_id in designated_agent_ids:
+            position = self._position_of.get(agent_id)
+            if position is None or (agent_class := self._class_of[position]) not in searches:
+                continue
+            state, search = self._state_of[position], searches[agent_class]
+            if first_short(search.wanted, state) is None:
+                choice = ranks[agent_class], search.newly_stranded(state), state, position
+                best = choice if best is None else min(best, choice)
+        if best is None:
+            return None
+        return Spot(best[3], searches[self._class_of[best[3]]].wanted)
+
+    def _move(self, position: int, state: State) -> None:
+        agent_class = self._class_of[position]
+        agent_class.leave(self._state_of[position], position)
+        agent_class.join(state, position)
+        self._state_of[position] = state
+
+
+def _at(vector: SlotVector, index: int) -> int:
+    return vector[index] if index < len(vector) else 0

@@ -1,0 +1,276 @@
+"""Whether a request fits: the one predicate of the planner, of the reasons for waiting and of the write gate.
+
+Every check answers None where it passes and otherwise a struct that names what fails first. Amounts are whole
+numbers in each slot's smallest unit, at the slot type's ``slot_index``.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import zip_longest
+from typing import Optional, Union
+
+import msgspec
+
+from scheduler_repo.entities.scheduling_data import (
+    PendingKernel,
+    PendingSession,
+    SchedulableAgent,
+    SessionDependency,
+)
+from scheduler_repo.types import AgentId, Architecture, ClusterMode, KernelId, SlotLimits, SlotVector
+
+# (index, amount) of what is asked for. Only amounts above 0, so that a zero request fits wherever it goes:
+# on an agent without the slot, and on one that is over its capacity.
+Wanted = tuple[tuple[int, int], ...]
+
+
+class SlotShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The first slot of which more is requested than is available."""
+
+    slot_index: int
+    requested: int
+    available: int
+
+
+class ContainerShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """More containers than the agent still takes: ``used`` of ``limit`` run on it."""
+
+    requested: int
+    used: int
+    limit: int
+
+
+class ArchitectureMismatch(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A kernel is built for another architecture than the agent's."""
+
+    requested: Architecture
+    available: Architecture
+
+
+class NotDesignated(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The session designates agents, and this is none of them."""
+
+    agent_id: AgentId
+    designated_agent_ids: tuple[AgentId, ...]
+
+
+AgentObstacle = Union[NotDesignated, ArchitectureMismatch, ContainerShortage, SlotShortage]
+
+
+class QuotaKind(enum.StrEnum):
+    """Which of an owner's limits a breach is of."""
+
+    KERNELS_PER_SESSION = "KERNELS_PER_SESSION"
+    CONCURRENT_SESSIONS = "CONCURRENT_SESSIONS"
+    SLOT = "SLOT"
+
+
+class QuotaBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A limit that ``used`` + ``requested`` would pass; ``slot_index`` is set for slots only."""
+
+    kind: QuotaKind
+    slot_index: Optional[int]
+    used: int
+    requested: int
+    limit: int
+
+
+class StartNotReached(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The session asked to start later than the snapshot was taken."""
+
+    requested_start_at: datetime
+    observed_at: datetime
+
+
+class NodeRequest(msgspec.Struct, frozen=True, gc=False):
+    """What one agent must give at once: slots, containers, and every architecture named, ordered.
+
+    Two architectures in one request fit no agent.
+    """
+
+    requested_slots: SlotVector
+    container_count: int
+    architectures: tuple[Architecture, ...]
+
+
+def wanted_slots(requested: SlotVector) -> Wanted:
+    """List the slots of which anything is asked for, by index."""
+    return tuple((index, amount) for index, amount in enumerate(requested) if amount)
+
+
+def first_short(wanted: Wanted, free: Sequence[int]) -> Optional[tuple[int, int]]:
+    """Find the first (index, amount) of ``wanted`` that ``free``, which covers every index, does not hold."""
+    for pair in wanted:
+        if pair[1] > free[pair[0]]:
+            return pair
+    return None
+
+
+def free_slots(capacity: SlotVector, occupied: SlotVector) -> SlotVector:
+    """Subtract slot by slot; below 0 where an agent is over its capacity."""
+    return tuple(total - used for total, used in zip_longest(capacity, occupied, fillvalue=0))
+
+
+def total_slots(vectors: Iterable[SlotVector]) -> SlotVector:
+    """Add slot by slot; the result is as long as the longest of ``vectors``."""
+    return tuple(map(sum, zip_longest(*vectors, fillvalue=0)))
+
+
+def claimed_slots(agent: SchedulableAgent) -> SlotVector:
+    """Add up what is occupied and what is reserved: taken, for a session that holds nothing on the agent."""
+    if not agent.reserved_containers:
+        return agent.occupied
+    return total_slots((agent.occupied, agent.reserved))
+
+
+def open_slots(agent: SchedulableAgent) -> SlotVector:
+    """Say what is neither occupied nor reserved; below 0 where more is claimed than the agent has."""
+    return free_slots(agent.capacity, claimed_slots(agent))
+
+
+def claimed_containers(agent: SchedulableAgent) -> int:
+    """Count the containers of an agent that run or are reserved."""
+    return agent.container_count + agent.reserved_containers
+
+
+def slot_shortage(requested: SlotVector, free: SlotVector) -> Optional[SlotShortage]:
+    """Check a request against free slots; vectors of unequal length are padded by 0."""
+    missing = len(requested) - len(free)
+    padded = free + (0,) * missing if missing > 0 else free
+    short = first_short(wanted_slots(requested), padded)
+    if short is None:
+        return None
+    return SlotShortage(short[0], requested=short[1], available=padded[short[0]])
+
+
+def unknown_slot(requested: SlotVector, known_slots: frozenset[int]) -> Optional[SlotShortage]:
+    """Check that nothing is asked of a slot index that no slot type has; nobody ever has any of it."""
+    for index, amount in wanted_slots(requested):
+        if index not in known_slots:
+            return SlotShortage(index, requested=amount, available=0)
+    return None
+
+
+def container_shortage(
+    container_count: int, running: int, max_containers: Optional[int]
+) -> Optional[ContainerShortage]:
+    """Check ``container_count`` more containers beside the ``running`` ones; no limit where it is None."""
+    if max_containers is None or not container_count or running + container_count <= max_containers:
+        return None
+    return ContainerShortage(requested=container_count, used=running, limit=max_containers)
+
+
+def agent_obstacle(
+    request: NodeRequest,
+    designated_agent_ids: tuple[AgentId, ...],
+    *,
+    agent_id: AgentId,
+    architecture: Architecture,
+    free: SlotVector,
+    running: int,
+    max_containers: Optional[int],
+) -> Optional[AgentObstacle]:
+    """Check a request against one agent: designation, architecture, containers, then slots by index.
+
+    ``free`` is capacity less what is occupied, ``running`` the number of its containers. No designated agents
+    means any.
+    """
+    if designated_agent_ids and agent_id not in designated_agent_ids:
+        return NotDesignated(agent_id, designated_agent_ids)
+    for wanted_architecture in request.architectures:
+        if wanted_architecture != architecture:
+            return ArchitectureMismatch(requested=wanted_architecture, available=architecture)
+    return container_shortage(request.container_count, running, max_containers) or slot_shortage(
+        request.requested_slots, free
+    )
+
+
+def node_requests(cluster_mode: ClusterMode, kernels: tuple[PendingKernel, ...]) -> tuple[NodeRequest, ...]:
+    """Say what a session asks of agents: SINGLE_NODE one sum for one agent, MULTI_NODE one request per kernel.
+
+    Several requests may share an agent. A session without kernels has none, in either mode.
+    """
+    if cluster_mode is ClusterMode.MULTI_NODE or len(kernels) == 1:
+        return tuple(
+            NodeRequest(
+                kernel.requested_slots, 1, () if kernel.architecture is None else (kernel.architecture,)
+            )
+            for kernel in kernels
+        )
+    if not kernels:
+        return ()
+    architectures = {kernel.architecture for kernel in kernels if kernel.architecture is not None}
+    slots = total_slots(kernel.requested_slots for kernel in kernels)
+    return (NodeRequest(slots, len(kernels), tuple(sorted(architectures))),)
+
+
+def requests_by_agent(
+    session: PendingSession, placed: Iterable[tuple[KernelId, AgentId]]
+) -> dict[AgentId, NodeRequest]:
+    """Say what a session asks of each agent if its kernels go there; each kernel is one of the session's."""
+    kernel_of = {kernel.kernel_id: kernel for kernel in session.kernels}
+    kernels: dict[AgentId, list[PendingKernel]] = {}
+    for kernel_id, agent_id in placed:
+        kernels.setdefault(agent_id, []).append(kernel_of[kernel_id])
+    return {
+        agent_id: NodeRequest(
+            total_slots(kernel.requested_slots for kernel in together),
+            len(together),
+            tuple(sorted({kernel.architecture for kernel in together if kernel.architecture})),
+        )
+        for agent_id, together in kernels.items()
+    }
+
+
+def kernel_limit_breach(kernel_count: int, max_kernels_per_session: Optional[int]) -> Optional[QuotaBreach]:
+    """Check the size of one session against its owner's policy."""
+    if max_kernels_per_session is None or kernel_count <= max_kernels_per_session:
+        return None
+    return QuotaBreach(
+        QuotaKind.KERNELS_PER_SESSION, None, used=0, requested=kernel_count, limit=max_kernels_per_session
+    )
+
+
+def session_limit_breach(session_count: int, max_concurrent_sessions: Optional[int]) -> Optional[QuotaBreach]:
+    """Check one more session beside the ``session_count`` that the owner has."""
+    if max_concurrent_sessions is None or session_count < max_concurrent_sessions:
+        return None
+    return QuotaBreach(
+        QuotaKind.CONCURRENT_SESSIONS, None, used=session_count, requested=1, limit=max_concurrent_sessions
+    )
+
+
+def slot_limit_breach(
+    requested: SlotVector, occupied: SlotVector, slot_limits: SlotLimits
+) -> Optional[QuotaBreach]:
+    """Check a session's slots beside what its owner occupies; 0 is a limit, None and missing are none.
+
+    Asking for nothing of a slot breaches no limit on it, even one that is passed already.
+    """
+    for index, amount in wanted_slots(requested):
+        limit = slot_limits[index] if index < len(slot_limits) else None
+        if limit is None:
+            continue
+        used = occupied[index] if index < len(occupied) else 0
+        if used + amount > limit:
+            return QuotaBreach(QuotaKind.SLOT, index, used=used, requested=amount, limit=limit)
+    return None
+
+
+def unmet_dependency(dependencies: tuple[SessionDependency, ...]) -> Optional[SessionDependency]:
+    """Find what a session still waits for: first one that can never be met, else the first not yet met."""
+    unmet = [dependency for dependency in dependencies if not dependency.is_met]
+    for dependency in unmet:
+        if not dependency.can_be_met:
+            return dependency
+    return unmet[0] if unmet else None
+
+
+def start_not_reached(
+    requested_start_at: Optional[datetime], observed_at: datetime
+) -> Optional[StartNotReached]:
+    """Check a session's start time against the database's clock at the snapshot; equal is reached."""
+    if requested_start_at is None or requested_start_at <= observed_at:
+        return None
+    return StartNotReached(requested_start_at, observed_at)

@@ -1,0 +1,58 @@
+"""Whether a pending session may have a running one ended for it; which it does have is the planner's choice."""
+
+import enum
+from typing import Optional
+
+from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
+from scheduler_repo.types import PreemptionScope
+
+
+class Protection(enum.StrEnum):
+    """What protects a running session, in the order in which it is looked for."""
+
+    PREEMPTION_OFF = "PREEMPTION_OFF"  # in the scaling group
+    PRIORITY = "PRIORITY"  # not below the pending session's
+    OTHER_OWNER = "OTHER_OWNER"  # than the pending session's, in the group's scope
+    MIN_RUNTIME = "MIN_RUNTIME"  # not reached yet
+
+
+def protection(
+    session: PendingSession, candidate: PreemptionCandidate, data: SchedulingData
+) -> Optional[Protection]:
+    """Find what protects ``candidate`` from ``session`` at ``data.observed_at``; None: it may be preempted."""
+    scope = data.scaling_group.preemption_scope
+    if scope is None:
+        return Protection.PREEMPTION_OFF
+    if candidate.priority >= session.priority:
+        return Protection.PRIORITY
+    if not _is_in_scope(scope, session, candidate):
+        return Protection.OTHER_OWNER
+    if data.observed_at - candidate.running_since < data.scaling_group.preemption_min_runtime:
+        return Protection.MIN_RUNTIME
+    return None
+
+
+def may_preempt(session: PendingSession, candidate: PreemptionCandidate, data: SchedulingData) -> bool:
+    """Whether ``session`` may have ``candidate`` ended for it, by the group's options and the snapshot's clock.
+
+    The group has preemption on, the candidate a strictly lower priority and an owner in scope, and it has run
+    for the shortest time that is allowed, to the microsecond.
+    """
+    return protection(session, candidate, data) is None
+
+
+def preemptible(session: PendingSession, data: SchedulingData) -> tuple[PreemptionCandidate, ...]:
+    """Return whom ``session`` may preempt, the least important first; costs a pass over the candidates."""
+    return tuple(each for each in data.preemption_candidates if may_preempt(session, each, data))
+
+
+def _is_in_scope(scope: PreemptionScope, session: PendingSession, candidate: PreemptionCandidate) -> bool:
+    match scope:
+        case PreemptionScope.USER:
+            return session.user_id == candidate.user_id
+        case PreemptionScope.PROJECT:
+            return session.project_id == candidate.project_id
+        case PreemptionScope.DOMAIN:
+            return session.domain_name == candidate.domain_name
+        case PreemptionScope.GROUP:
+            return True

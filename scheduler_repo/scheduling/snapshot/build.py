@@ -1,0 +1,415 @@
+"""Pure functions from the raw rows of one snapshot to SchedulingData.
+
+They run with no connection held. Each of the large ones is a generator that stops between chunks of rows, so
+that an event loop can turn in between. Rows become structs a column at a time and by position: the loops are
+in C, and the columns of each statement stand in the order of the struct's fields.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import groupby, repeat, zip_longest
+from operator import attrgetter, itemgetter
+from typing import Any, Optional, TypeVar
+
+import msgspec
+
+from scheduler_repo.entities.scheduling_data import (
+    AgentGain,
+    DatabaseIdentity,
+    OwnerUsage,
+    PendingKernel,
+    PendingSession,
+    PreemptionCandidate,
+    Reservation,
+    ReservedKernel,
+    ScalingGroupInfo,
+    SchedulableAgent,
+    SchedulingData,
+    SessionDependency,
+    SnapshotToken,
+)
+from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.scheduling.rules.feasibility import total_slots
+from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, held_by_agent
+from scheduler_repo.scheduling.snapshot.rows import (
+    OwnerLimitsRow,
+    PendingDependencyRow,
+    PendingKernelRow,
+    PendingOwners,
+    PendingSessionRow,
+    PreemptionCandidateRow,
+    RawSchedulingData,
+    ReservationRow,
+    ScalingGroupRow,
+    SlotTypeRow,
+)
+from scheduler_repo.types import (
+    AccessKey,
+    AgentId,
+    ClusterMode,
+    DomainName,
+    PreemptionScope,
+    ProjectId,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    SlotName,
+    SlotVector,
+    UserId,
+)
+
+T = TypeVar("T")
+
+
+RowT = TypeVar("RowT")
+
+
+OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
+
+
+UuidT = TypeVar("UuidT", UserId, ProjectId)
+
+
+Steps = Generator[None, None, T]
+
+
+# About 2 ms of work on the slowest transform.
+CHUNK_ROWS = 2_000
+
+
+_SESSION_TYPES = {member.value: member for member in SessionType}
+
+
+_CLUSTER_MODES = {member.value: member for member in ClusterMode}
+
+
+_STATUSES: dict[Optional[str], Optional[SessionStatus]] = {m.value: m for m in SessionStatus} | {None: None}
+
+
+_RESULTS: dict[Optional[str], Optional[SessionResult]] = {m.value: m for m in SessionResult} | {None: None}
+
+
+# The owner columns of a row, in the order of the owner statements; exactly one of them is set.
+_ACCESS_KEY, _USER, _PROJECT, _DOMAIN = range(4)
+
+
+# A UUID is grouped by its bytes: hashing the driver's UUID objects takes four times as long.
+_bytes_of = attrgetter("bytes")
+
+
+def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
+    """Return who owns the pending sessions, each owner once."""
+    access_keys: set[AccessKey] = set()
+    users: dict[bytes, UserId] = {}
+    projects: dict[bytes, ProjectId] = {}
+    domains: set[DomainName] = set()
+    for chunk in _chunks(rows):
+        access_keys.update(_column(chunk, "access_key"))
+        users.update(_by_bytes(list(_column(chunk, "user_id"))))
+        projects.update(_by_bytes(list(_column(chunk, "project_id"))))
+        domains.update(_column(chunk, "domain_name"))
+        yield
+    return PendingOwners(
+        access_keys=list(access_keys),
+        users=list(users.values()),
+        projects=list(projects.values()),
+        domains=list(domains),
+    )
+
+
+def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
+    """Transform one snapshot's rows; run it with ``finish`` or, in an event loop, ``finish_in_slices``.
+
+    Cost: one pass over each kind of row.
+    """
+    slot_types = slot_types_by_index(raw.slot_types)
+    width = len(slot_types)
+    kernels_of = yield from _kernels_by_session(raw.pending_kernels)
+    dependencies_of = yield from _dependencies_by_session(raw.pending_dependencies)
+    pending_sessions = yield from _pending_sessions(raw.pending_sessions, kernels_of, dependencies_of)
+    reservations = _reservations(raw.reservations)
+    agents = yield from _agents(raw, reservations, width)
+    candidates = yield from _candidates(raw.preemption_candidates, width)
+    usages = yield from _usages(raw, width)
+    return SchedulingData(
+        database=DatabaseIdentity(*raw.snapshot[2:]),
+        snapshot=SnapshotToken(raw.snapshot[1]),
+        observed_at=raw.snapshot[0],
+        pending_limit=raw.pending_limit,
+        scaling_group=_group(raw.scaling_group),
+        slot_types=slot_types,
+        pending_sessions=pending_sessions,
+        agents=agents,
+        reservations=reservations,
+        preemption_candidates=candidates,
+        access_keys=usages.of(_ACCESS_KEY, raw.owners.access_keys),
+        users=usages.of(_USER, raw.owners.users),
+        projects=usages.of(_PROJECT, raw.owners.projects),
+        domains=usages.of(_DOMAIN, raw.owners.domains),
+    )
+
+
+def finish(steps: Steps[T]) -> T:
+    """Run a transform to its end at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+async def finish_in_slices(steps: Steps[T]) -> T:
+    """Run a transform to its end, giving way to the event loop after each chunk (a few ms)."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        await asyncio.sleep(0)
+
+
+def _column(rows: Sequence[PendingSessionRow], name: str) -> Iterator[Any]:
+    return map(itemgetter(PendingSessionRow._fields.index(name)), rows)
+
+
+def _by_bytes(ids: list[UuidT]) -> Iterator[tuple[bytes, UuidT]]:
+    return zip(map(_bytes_of, ids), ids, strict=True)
+
+
+def _chunks(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
+    return (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
+
+
+def slot_types_by_index(rows: Sequence[SlotTypeRow]) -> tuple[SlotType, ...]:
+    """Slot types at their index; a gap is filled, as the amounts of a slot type that was removed remain."""
+    by_index = {row[1]: SlotType(*row) for row in rows}
+    width = max(by_index, default=-1) + 1
+    return tuple(
+        by_index.get(index) or SlotType(SlotName(f"removed slot {index}"), index, 1, "")
+        for index in range(width)
+    )
+
+
+def _kernels_by_session(rows: Sequence[PendingKernelRow]) -> Steps[dict[bytes, tuple[PendingKernel, ...]]]:
+    kernels: list[PendingKernel] = []
+    sessions: list[bytes] = []
+    # Requests repeat: those alike share one vector, which saves memory and the collector's time.
+    shared: dict[SlotVector, SlotVector] = {}
+    for chunk in _chunks(rows):
+        session_ids, kernel_ids, indexes, architectures, requested = zip(*chunk, strict=True)
+        sessions.extend(map(_bytes_of, session_ids))
+        vectors: list[SlotVector] = list(map(tuple, requested))
+        shared_vectors = map(shared.setdefault, vectors, vectors)
+        kernels.extend(map(PendingKernel, kernel_ids, indexes, architectures, shared_vectors))
+        yield
+    # Rows of one session stand together, so each session has a run of them.
+    ordered = tuple(kernels)
+    start = 0
+    by_session = {}
+    counts = Counter(sessions)
+    yield
+    for number, (session, count) in enumerate(counts.items()):
+        by_session[session] = ordered[start : start + count]
+        start += count
+        if number % CHUNK_ROWS == 0:
+            yield
+    return by_session
+
+
+def _dependencies_by_session(
+    rows: Sequence[PendingDependencyRow],
+) -> Steps[dict[bytes, tuple[SessionDependency, ...]]]:
+    by_session: dict[bytes, list[SessionDependency]] = {}
+    for chunk in _chunks(rows):
+        for session_id, depends_on, status, result in chunk:
+            dependency = SessionDependency(depends_on, _STATUSES[status], _RESULTS[result])
+            by_session.setdefault(session_id.bytes, []).append(dependency)
+        yield
+    return {session: tuple(dependencies) for session, dependencies in by_session.items()}
+
+
+def _pending_sessions(
+    rows: Sequence[PendingSessionRow],
+    kernels_of: Mapping[bytes, tuple[PendingKernel, ...]],
+    dependencies_of: Mapping[bytes, tuple[SessionDependency, ...]],
+) -> Steps[tuple[PendingSession, ...]]:
+    sessions: list[PendingSession] = []
+    for chunk in _chunks(rows):
+        session_ids, *middle, types, modes, created, start, designated, retries, failed = zip(
+            *chunk, strict=True
+        )
+        keys = list(map(_bytes_of, session_ids))
+        sessions.extend(
+            map(
+                PendingSession,
+                session_ids,
+                *middle,
+                map(_SESSION_TYPES.__getitem__, types),
+                map(_CLUSTER_MODES.__getitem__, modes),
+                created,
+                start,
+                [tuple(sorted(agents)) if agents else () for agents in designated],
+                retries,
+                [tuple(agents) if agents else () for agents in failed],
+                map(kernels_of.get, keys, repeat(())),
+                map(dependencies_of.get, keys, repeat(())),
+            )
+        )
+        yield
+    return tuple(sessions)
+
+
+def _group(row: ScalingGroupRow) -> ScalingGroupInfo:
+    name, is_active, pending_timeout, scope, min_runtime = row
+    return ScalingGroupInfo(
+        name, is_active, pending_timeout, None if scope is None else PreemptionScope(scope), min_runtime
+    )
+
+
+def _reservations(rows: Sequence[ReservationRow]) -> tuple[Reservation, ...]:
+    """One for the rows of each session, which stand together."""
+    return tuple(
+        Reservation(session_id, position, tuple(ReservedKernel(*row[2:4], tuple(row[4])) for row in kernels))
+        for (session_id, position), kernels in groupby(rows, itemgetter(0, 1))
+    )
+
+
+def _candidates(rows: Sequence[PreemptionCandidateRow], width: int) -> Steps[tuple[PreemptionCandidate, ...]]:
+    candidates: list[PreemptionCandidate] = []
+    # Rows of one session stand together here too.
+    for number, (_, together) in enumerate(groupby(rows, itemgetter(0))):
+        kernels = list(together)
+        held: dict[AgentId, list[SlotVector]] = {}
+        for *_, agent_id, occupied in kernels:
+            if agent_id is not None:
+                held.setdefault(agent_id, []).append(tuple(occupied or ()))
+        gains = tuple(
+            AgentGain(agent_id, _fitted(list(total_slots(vectors)), width), len(vectors))
+            for agent_id, vectors in held.items()
+        )
+        candidates.append(PreemptionCandidate(*kernels[0][:7], gains))
+        if number % CHUNK_ROWS == 0:
+            yield
+    return tuple(candidates)
+
+
+def _agents(
+    raw: RawSchedulingData, reservations: tuple[Reservation, ...], width: int
+) -> Steps[tuple[SchedulableAgent, ...]]:
+    empty = [0] * width
+    capacity = {row[0]: empty.copy() for row in raw.agents}
+    occupied = {row[0]: empty.copy() for row in raw.agents}
+    by_kernels = {row[0]: empty.copy() for row in raw.agents}
+    for slot_chunk in _chunks(raw.agent_slots):
+        for agent_id, slot_index, slot_capacity, slot_occupied in slot_chunk:
+            capacity[agent_id][slot_index] = slot_capacity
+            occupied[agent_id][slot_index] = slot_occupied
+        yield
+    for occupancy_chunk in _chunks(raw.agent_occupancy):
+        for agent_id, slot_index, amount in occupancy_chunk:
+            amounts = by_kernels[agent_id]
+            if slot_index >= len(amounts):
+                _widen(amounts, slot_index + 1)
+            amounts[slot_index] = amount
+        yield
+    nothing = (0,) * width
+    held = held_by_agent(reservations)
+    reserved = {agent_id: _fitted(list(each.slots), width) for agent_id, each in held.items()}
+    agents: list[SchedulableAgent] = []
+    for chunk in _chunks(raw.agents):
+        agents.extend(
+            SchedulableAgent(
+                *row,
+                tuple(capacity[row[0]]),
+                tuple(occupied[row[0]]),
+                tuple(by_kernels[row[0]]),
+                reserved.get(row[0], nothing),
+                held.get(row[0], NOTHING_HELD).containers,
+            )
+            for row in chunk
+        )
+        yield
+    return tuple(agents)
+
+
+def _widen(amounts: list[int], width: int) -> None:
+    """Make room: kernels can hold amounts of slots beyond the known ones, and none may vanish."""
+    amounts.extend([0] * (width - len(amounts)))
+
+
+class _Usages(msgspec.Struct):
+    """What is known of owners, by owner column and id."""
+
+    width: int
+    occupied: dict[tuple[int, object], list[int]]
+    session_counts: dict[tuple[int, object], int]
+    limits: dict[tuple[int, object], OwnerLimitsRow]
+
+    def of(self, scope: int, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
+        """Return the usage of each owner of one scope, by id."""
+        return tuple(self._of_owner(scope, owner) for owner in sorted(owners))
+
+    def _of_owner(self, scope: int, owner: OwnerT) -> OwnerUsage[OwnerT]:
+        key = (scope, owner)
+        occupied = _fitted(self.occupied.get(key, []), self.width)
+        session_count = self.session_counts.get(key, 0)
+        row = self.limits.get(key)
+        if row is None:
+            return OwnerUsage(owner, occupied, session_count, None, (None,) * self.width, None, None)
+        _, _, _, _, policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = row
+        return OwnerUsage(
+            owner,
+            occupied,
+            session_count,
+            policy,
+            _least_limits(policy_slots or (), own_slots, self.width),
+            _least(policy_sessions, own_sessions),
+            policy_kernels,
+        )
+
+
+def _usages(raw: RawSchedulingData, width: int) -> Steps[_Usages]:
+    usages = _Usages(width, {}, {}, {})
+    for chunk in _chunks(raw.owner_occupancy):
+        for row in chunk:
+            amounts = usages.occupied.setdefault(_owner_key(row), [])
+            _widen(amounts, row[4])
+            amounts[row[4] : row[4] + len(row[5])] = row[5]
+        yield
+    for count_row in raw.owner_session_counts:
+        usages.session_counts[_owner_key(count_row)] = count_row[4]
+    for limits_row in raw.owner_limits:
+        usages.limits[_owner_key(limits_row)] = limits_row
+    yield
+    return usages
+
+
+def _fitted(amounts: list[int], width: int) -> SlotVector:
+    """Amounts as a vector of the known slots, longer only where there is something beyond them."""
+    end = len(amounts)
+    while end > width and not amounts[end - 1]:
+        end -= 1
+    return tuple(amounts[:end]) + (0,) * (width - end)
+
+
+def _owner_key(row: Sequence[object]) -> tuple[int, object]:
+    for scope in (_ACCESS_KEY, _USER, _PROJECT, _DOMAIN):
+        if row[scope] is not None:
+            return scope, row[scope]
+    raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
+
+
+def _least(one: Optional[int], other: Optional[int]) -> Optional[int]:
+    given = [limit for limit in (one, other) if limit is not None]
+    return min(given, default=None)
+
+
+def _least_limits(
+    policy: Sequence[Optional[int]], own: Sequence[Optional[int]], width: int
+) -> tuple[Optional[int], ...]:
+    """The least limit per slot; what is missing at the end of either is no limit."""
+    limits = tuple(_least(one, other) for one, other in zip_longest(policy, own))
+    return limits + (None,) * (width - len(limits))

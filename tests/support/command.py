@@ -1,0 +1,151 @@
+"""The real command in a process of its own, and what it leaves behind."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from scheduler_repo.cli.process.failure import run_reporting_failures
+from scheduler_repo.cli.process.invocation import Invocation
+from tests.support.observation import PROJECT_ROOT, processes_in
+
+_TIMEOUT = 60
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A command that has ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def error_line(self) -> str:
+        """The one line that it said on stderr; fails if there were more, or a traceback."""
+        lines = self.errors.splitlines()
+        assert len(lines) == 1, self.errors
+        assert lines[0].startswith("error: "), self.errors
+        return lines[0]
+
+
+class Command:
+    """Runs ``scheduler-repo``; its servers' directories go below ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("SCHEDULER_REPO_")
+        }
+        return {**inherited, "TMPDIR": str(self.folder), "COLUMNS": "80", **variables}
+
+    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        """Start with pipes for both streams; SIGINT is heeded even where pytest runs in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "scheduler_repo.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT_ROOT,
+            env=self.environment(variables),
+            preexec_fn=_heed_interrupts,
+        )
+
+    def run(self, *arguments: str, **variables: str) -> Ended:
+        """Run to the end."""
+        process = self.start(*arguments, **variables)
+        output, errors = process.communicate(timeout=_TIMEOUT)
+        return Ended(process.returncode, output, errors)
+
+    def run_on_terminal(self, *arguments: str) -> Ended:
+        """Run to the end on a terminal of 80 columns; both streams go there."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scheduler_repo.cli", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=PROJECT_ROOT,
+            env=self.environment({"TERM": "xterm-256color", "NO_COLOR": "1"}),
+        )
+        os.close(theirs)
+        shown = _read_all(ours)
+        return Ended(process.wait(_TIMEOUT), shown, "")
+
+    def run_until(self, mark: str, number: signal.Signals, *arguments: str, impatient: bool = False) -> Ended:
+        """Run until a line begins with ``mark``, send a signal, and wait for the end.
+
+        The ``impatient`` send it again and again for as long as there is anything to clean up.
+        """
+        process = self.start(*arguments)
+        assert process.stdout is not None
+        output = ""
+        for line in process.stdout:
+            output += line
+            if line.startswith(mark):
+                break
+        else:
+            raise AssertionError(f"no line begins with {mark!r}: {output}{process.communicate()[1]}")
+        process.send_signal(number)
+        while impatient and process.poll() is None and any(self.folder.iterdir()):
+            process.send_signal(number)
+            time.sleep(0.001)
+        rest, errors = process.communicate(timeout=_TIMEOUT)
+        return Ended(process.returncode, output + rest, errors)
+
+    def left_behind(self) -> list[object]:
+        """The processes and directories below the folder, when those that are ending have ended."""
+        deadline = time.monotonic() + 10
+        while True:
+            left: list[object] = [*processes_in(self.folder), *self.folder.iterdir()]
+            # Nothing announces the end of a watcher, a process of no relation to this one.
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(0.01)
+
+
+class CommandHere:
+    """Runs ``scheduler-repo`` in this process, which spares the start of another; without its own signals."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def run(self, *arguments: str, **variables: str) -> Ended:
+        """Run to the end."""
+        with self._monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("SCHEDULER_REPO_")]:
+                patch.delenv(name)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["scheduler-repo", *arguments])
+            patch.setattr(sys, "excepthook", sys.excepthook)
+            code = run_reporting_failures(Invocation())
+        output, errors = self._capsys.readouterr()
+        return Ended(code, output, errors)
+
+
+def _read_all(terminal: int) -> str:
+    chunks: list[bytes] = []
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # how Linux says that the other side has closed
+            chunk = b""
+        if not chunk:
+            os.close(terminal)
+            return b"".join(chunks).decode().replace("\r\n", "\n")
+        chunks.append(chunk)
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
