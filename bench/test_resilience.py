@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from statistics import median
 from time import perf_counter
 
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
 from scheduler_repo.resilience.policies.retry import RetryPolicy
@@ -44,9 +44,9 @@ async def microseconds_in_turns(calls: Mapping[str, Call]) -> dict[str, float]:
 class TestResilience:
     def test_cost_of_a_call_that_does_not_fail(self, runner: asyncio.Runner) -> None:
         # given
-        source: Call = db_source_resilience(LayerType.SESSION_DB_SOURCE).apply(OperationKind.READ)(bare)
+        source: Call = layer_resilience(LayerType.SESSION_DB_SOURCE).apply(OperationKind.READ)(bare)
 
-        @repository_resilience(LayerType.SESSION_REPOSITORY).apply(OperationKind.READ)
+        @layer_resilience(LayerType.SESSION_REPOSITORY, retries=False).apply(OperationKind.READ)
         async def repository(number: int) -> int:
             return await source(number)
 

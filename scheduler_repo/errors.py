@@ -54,6 +54,12 @@ class InvalidTrace(InvalidInput):
     error_code = "invalid_trace"
 
 
+class InvalidWiring(InvalidInput):
+    """A part was given where another is needed, such as an engine for a source, or a class for an object."""
+
+    error_code = "invalid_wiring"
+
+
 class InvalidSettings(InvalidInput):
     """A setting (option or environment variable) is missing or malformed."""
 
@@ -253,6 +259,12 @@ class SchemaMismatch(DatabaseError):
     """The database's schema is missing, older or newer than this package needs."""
 
     error_code = "schema_mismatch"
+
+
+class UnknownWord(DatabaseError):
+    """The database holds a status, type or mode that this version does not know."""
+
+    error_code = "unknown_word"
 
 
 class PoolerInTheWay(DatabaseError):

@@ -1,8 +1,10 @@
 """The field's words as types: ids, names, statuses."""
 
 import enum
-from typing import NewType, Optional
+from typing import NewType, NoReturn, Optional
 from uuid import UUID
+
+from scheduler_repo.errors import UnknownWord
 
 SessionId = NewType("SessionId", UUID)
 KernelId = NewType("KernelId", UUID)
@@ -30,7 +32,19 @@ SlotVector = tuple[int, ...]
 SlotLimits = tuple[Optional[int], ...]
 
 
-class SessionStatus(enum.StrEnum):
+class Word(enum.StrEnum):
+    """A word of the field that the database stores; one that this version does not know raises UnknownWord."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        known = ", ".join(cls)
+        raise UnknownWord(
+            f"{value!r:.60} is no {cls.__name__} that this version knows ({known}); "
+            "a newer version may have stored it, upgrade this one"
+        )
+
+
+class SessionStatus(Word):
     """Where a session, or one of its kernels, stands in its life."""
 
     PENDING = "PENDING"
@@ -53,14 +67,14 @@ OCCUPYING_STATUSES = (
 FINISHED_STATUSES = (SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
 
 
-class SessionResult(enum.StrEnum):
+class SessionResult(Word):
     """How a finished session ended, as its dependants see it."""
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
 
 
-class SessionType(enum.StrEnum):
+class SessionType(Word):
     """What a session is for."""
 
     INTERACTIVE = "INTERACTIVE"
@@ -69,14 +83,14 @@ class SessionType(enum.StrEnum):
     SYSTEM = "SYSTEM"
 
 
-class ClusterMode(enum.StrEnum):
+class ClusterMode(Word):
     """Whether a session's kernels share one agent or may be spread over several."""
 
     SINGLE_NODE = "SINGLE_NODE"
     MULTI_NODE = "MULTI_NODE"
 
 
-class AgentStatus(enum.StrEnum):
+class AgentStatus(Word):
     """Whether an agent takes kernels (ALIVE and schedulable), only keeps them, or is gone."""
 
     ALIVE = "ALIVE"
@@ -85,7 +99,7 @@ class AgentStatus(enum.StrEnum):
     TERMINATED = "TERMINATED"
 
 
-class OwnerScope(enum.StrEnum):
+class OwnerScope(Word):
     """The four kinds of owner that may carry a quota and a policy."""
 
     ACCESS_KEY = "ACCESS_KEY"
@@ -94,7 +108,7 @@ class OwnerScope(enum.StrEnum):
     DOMAIN = "DOMAIN"
 
 
-class PreemptionScope(enum.StrEnum):
+class PreemptionScope(Word):
     """Whose sessions a pending session may have ended for it."""
 
     USER = "USER"
@@ -103,7 +117,7 @@ class PreemptionScope(enum.StrEnum):
     GROUP = "GROUP"
 
 
-class MountPermission(enum.StrEnum):
+class MountPermission(Word):
     """What a session may do with a vfolder that it mounts."""
 
     READ_ONLY = "READ_ONLY"

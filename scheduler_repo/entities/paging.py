@@ -6,6 +6,7 @@ page 1 costs. It belongs to one search, with its filter and order, and is refuse
 
 import base64
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, NewType, Optional, TypeVar
 
 import msgspec
@@ -78,6 +79,14 @@ class CursorCodec(Generic[KeyT]):
                 f"cursor {quoted(cursor)} is not of this search: it was changed, or is of another filter or "
                 "order; pass next_cursor of the page before on as it is, or None for the first page"
             ) from None
+
+    def page(
+        self, question: msgspec.Struct, found: Sequence[T], limit: int, key: Callable[[T], KeyT]
+    ) -> Page[T]:
+        """Cut what a search found to a page; one answer more than ``limit`` says that another page follows."""
+        items = tuple(found[:limit])
+        more = len(found) > limit
+        return Page(items, self.encode(question, key(items[-1])) if more else None)
 
     def _seal(self, question: msgspec.Struct, encoded: bytes) -> bytes:
         asked = self._encoder.encode((self._search, question))

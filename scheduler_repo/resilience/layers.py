@@ -1,11 +1,11 @@
-"""The resilience of each layer of this package: metrics, one deadline, and retries where the database is."""
+"""The resilience of each layer of this package: metrics, one deadline, and retries where the transaction is."""
 
 import enum
 
 from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
 from scheduler_repo.resilience.policies.retry import RetryArgs, RetryPolicy
 from scheduler_repo.resilience.policies.timeout import DEFAULT_DEADLINE, TimeoutArgs, TimeoutPolicy
-from scheduler_repo.resilience.resilience import Resilience
+from scheduler_repo.resilience.resilience import Policy, Resilience
 
 # Loading or purging a whole cluster.
 BULK_DEADLINE = 3600.0
@@ -52,22 +52,18 @@ class LayerType(enum.StrEnum):
     VALKEY_CLIENT = "valkey_client"
 
 
-def repository_resilience(layer: LayerType, deadline: float = DEFAULT_DEADLINE) -> Resilience:
-    """Make what surrounds the methods of a repository or cache source; they ask sources that retry."""
-    return Resilience(
-        policies=[
-            MetricPolicy(MetricArgs(domain=DomainType.REPOSITORY, layer=layer)),
-            TimeoutPolicy(TimeoutArgs(deadline=deadline)),
-        ]
-    )
+def layer_resilience(
+    layer: LayerType, *, deadline: float = DEFAULT_DEADLINE, retries: bool = True
+) -> Resilience:
+    """Make what surrounds the public methods of one layer: metrics, one deadline (seconds), and retries.
 
-
-def db_source_resilience(layer: LayerType, deadline: float = DEFAULT_DEADLINE) -> Resilience:
-    """Make what surrounds the methods of a database source; what fails for a passing reason is retried."""
-    return Resilience(
-        policies=[
-            MetricPolicy(MetricArgs(domain=DomainType.REPOSITORY, layer=layer)),
-            TimeoutPolicy(TimeoutArgs(deadline=deadline)),
-            RetryPolicy(RetryArgs()),
-        ]
-    )
+    A call is retried in one layer only, the one that opens its transaction: ``retries`` is False where a method
+    asks a source that retries by itself.
+    """
+    policies: list[Policy] = [
+        MetricPolicy(MetricArgs(domain=DomainType.REPOSITORY, layer=layer)),
+        TimeoutPolicy(TimeoutArgs(deadline=deadline)),
+    ]
+    if retries:
+        policies.append(RetryPolicy(RetryArgs()))
+    return Resilience(policies=policies)

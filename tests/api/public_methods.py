@@ -14,6 +14,8 @@ AsyncMethod: TypeAlias = Callable[..., Coroutine[object, object, object]]
 
 _SUFFIXES: Final = ("Repository", "DBSource", "CacheSource")
 # What ends a cache source, not a question to it.
+# What a source's method takes that runs inside a repository's transaction.
+_OPEN_SESSIONS: Final = frozenset({"db_sess", "write"})
 _LIFE_OF_A_SOURCE: Final = frozenset({"drain", "aclose"})
 
 
@@ -44,7 +46,7 @@ def public_classes() -> Iterator[type]:
 
 
 def methods_of(owner: type) -> tuple[PublicMethod, ...]:
-    """The public async methods of one class, inherited ones too."""
+    """The public async methods of one class, inherited ones too, statements on an open session among them."""
     return tuple(
         PublicMethod(owner, name, function)
         for name, function in inspect.getmembers(owner, inspect.iscoroutinefunction)
@@ -52,4 +54,11 @@ def methods_of(owner: type) -> tuple[PublicMethod, ...]:
     )
 
 
-PUBLIC_METHODS: Final = tuple(method for owner in public_classes() for method in methods_of(owner))
+def is_statement(method: PublicMethod) -> bool:
+    """Whether a source's method runs on the open session of a repository."""
+    return not _OPEN_SESSIONS.isdisjoint(inspect.signature(method.function).parameters)
+
+
+_METHODS: Final = tuple(method for owner in public_classes() for method in methods_of(owner))
+PUBLIC_METHODS: Final = tuple(method for method in _METHODS if not is_statement(method))
+STATEMENTS: Final = tuple(method for method in _METHODS if is_statement(method))

@@ -14,14 +14,14 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import DeclarativeBase
 
 from scheduler_repo.entities.paging import Page
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.metrics import MetricPolicy
 from scheduler_repo.resilience.policies.retry import RetryPolicy
 from scheduler_repo.resilience.policies.timeout import TimeoutPolicy
 from scheduler_repo.resilience.resilience import resilience_of
 from scheduler_repo.types import SessionId
-from tests.api.public_methods import PUBLIC_METHODS, PublicMethod, methods_of
+from tests.api.public_methods import PUBLIC_METHODS, STATEMENTS, PublicMethod, methods_of
 
 # A purge that failed in the middle is gone on with by whoever asked for it.
 _NOT_RETRIED = frozenset({"RetentionDBSource.purge"})
@@ -133,9 +133,15 @@ class TestEveryPublicMethod:
         assert resilience is not None
         kinds = {type(policy) for policy in resilience.policies}
         assert {MetricPolicy, TimeoutPolicy} <= kinds
-        # Retries are where the database is, and only there: two layers that retry would multiply.
-        retries = method.owner.__name__.endswith("DBSource") and method.label not in _NOT_RETRIED
-        assert (RetryPolicy in kinds) == retries
+        assert RetryPolicy not in kinds or method.label not in _NOT_RETRIED
+
+
+@pytest.mark.parametrize("method", STATEMENTS, ids=lambda method: method.label)
+class TestEveryStatement:
+    def test_is_a_source_s_and_has_no_resilience_of_its_own(self, method: PublicMethod) -> None:
+        assert method.owner.__name__.endswith("DBSource")
+        assert resilience_of(method.function) is None
+        assert inspect.getdoc(method.function)
 
 
 class TestTheWalk:
@@ -186,7 +192,7 @@ class TestTheWalk:
             async def get_thing(self, wanted, seconds: float) -> Optional[int]:  # type: ignore[no-untyped-def]  # noqa: ANN001
                 """Get a thing."""
 
-            @db_source_resilience(LayerType.SESSION_DB_SOURCE).apply(OperationKind.READ)
+            @layer_resilience(LayerType.SESSION_DB_SOURCE).apply(OperationKind.READ)
             async def find_thing(self, wanted: int) -> int:
                 return wanted
 

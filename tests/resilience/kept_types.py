@@ -3,12 +3,12 @@
 from collections.abc import Callable, Coroutine
 from typing import Optional, assert_type
 
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import ScalingGroupName, SessionId
 
-_resilience = repository_resilience(LayerType.SESSION_REPOSITORY)
-_source_resilience = db_source_resilience(LayerType.SESSION_DB_SOURCE)
+_resilience = layer_resilience(LayerType.SESSION_REPOSITORY, retries=False)
+_source_resilience = layer_resilience(LayerType.SESSION_DB_SOURCE)
 
 
 @_resilience.apply()

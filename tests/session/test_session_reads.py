@@ -13,6 +13,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
+from scheduler_repo.repositories.vfolder.repository import VFolderRepository
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -50,8 +51,8 @@ class TestSessionReads:
         return SessionRepository(SessionDBSource(engine))
 
     @pytest.fixture
-    def vfolders(self, engine: ExtendedAsyncSAEngine) -> VFolderDBSource:
-        return VFolderDBSource(engine)
+    def vfolders(self, engine: ExtendedAsyncSAEngine) -> VFolderRepository:
+        return VFolderRepository(VFolderDBSource(engine))
 
     async def test_a_session_by_its_id(
         self, repository: SessionRepository, load: Load, db_source: SchedulerDBSource
@@ -120,7 +121,7 @@ class TestSessionReads:
     async def test_all_that_belongs_to_a_session(
         self,
         repository: SessionRepository,
-        vfolders: VFolderDBSource,
+        vfolders: VFolderRepository,
         load: Load,
         db_source: SchedulerDBSource,
         owner_connection: DriverConnection,

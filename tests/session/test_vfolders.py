@@ -75,8 +75,8 @@ class TestVFolders:
         self, repository: VFolderRepository
     ) -> None:
         one = OperationId(uuid4())
-        first = await repository.create_vfolders([folder(1)], one)
-        assert await repository.create_vfolders([folder(1)], one) == first
+        first = await repository.create_vfolders([folder(1)], operation_id=one)
+        assert await repository.create_vfolders([folder(1)], operation_id=one) == first
 
     async def test_a_vfolder_that_is_not_there(self, repository: VFolderRepository) -> None:
         assert await repository.find_vfolder(VFolderId(NOBODY)) is None

@@ -36,7 +36,7 @@ from scheduler_repo.repositories.agent.reading import (
     no_such_agent,
 )
 from scheduler_repo.repositories.agent.reporting import RECORD_HEARTBEATS, report_batch
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
@@ -55,7 +55,7 @@ _GONE = (AgentStatus.LOST, AgentStatus.TERMINATED)
 _ASKED_FOR = (AgentStatus.ALIVE, AgentStatus.DRAINING, AgentStatus.TERMINATED)
 
 
-_resilience = db_source_resilience(LayerType.AGENT_DB_SOURCE)
+_resilience = layer_resilience(LayerType.AGENT_DB_SOURCE)
 
 
 class AgentDBSource:

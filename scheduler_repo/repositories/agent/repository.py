@@ -18,11 +18,11 @@ from scheduler_repo.entities.agent import (
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
 
-_resilience = repository_resilience(LayerType.AGENT_REPOSITORY)
+_resilience = layer_resilience(LayerType.AGENT_REPOSITORY, retries=False)
 
 
 class AgentRepository:

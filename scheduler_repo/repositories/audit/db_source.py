@@ -18,7 +18,7 @@ from scheduler_repo.entities.audit import (
     UnrepairableCounter,
     repair_counter,
 )
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId
 
@@ -34,7 +34,7 @@ MEND_AGENT_SLOTS = _load("mend_agent_slots")
 MEND_AGENT_CONTAINERS = _load("mend_agent_containers")
 
 
-_resilience = db_source_resilience(LayerType.AUDIT_DB_SOURCE)
+_resilience = layer_resilience(LayerType.AUDIT_DB_SOURCE)
 
 
 class AuditDBSource:

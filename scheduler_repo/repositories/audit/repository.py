@@ -2,10 +2,10 @@
 
 from scheduler_repo.entities.audit import AuditReport, RepairReport
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 
-_resilience = repository_resilience(LayerType.AUDIT_REPOSITORY)
+_resilience = layer_resilience(LayerType.AUDIT_REPOSITORY, retries=False)
 
 
 class AuditRepository:

@@ -17,7 +17,7 @@ from scheduler_repo.repositories.scaling_group.db_source import (
     insert_scaling_groups,
 )
 from scheduler_repo.repositories.session.creating import check_sessions, insert_sessions
-from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId
 
@@ -28,7 +28,7 @@ _LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))
 _CHUNK = 2_000
 
 
-_resilience = db_source_resilience(LayerType.CLUSTER_DB_SOURCE, BULK_DEADLINE)
+_resilience = layer_resilience(LayerType.CLUSTER_DB_SOURCE, deadline=BULK_DEADLINE)
 
 
 class ClusterDBSource:

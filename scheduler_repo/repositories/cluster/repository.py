@@ -4,7 +4,7 @@ from typing import Optional
 
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
-from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, repository_resilience
+from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId
 
@@ -13,7 +13,7 @@ def _silent(agents: int, sessions: int) -> None:
     """Tell nobody."""
 
 
-_resilience = repository_resilience(LayerType.CLUSTER_REPOSITORY, BULK_DEADLINE)
+_resilience = layer_resilience(LayerType.CLUSTER_REPOSITORY, deadline=BULK_DEADLINE, retries=False)
 
 
 class ClusterRepository:

@@ -11,7 +11,7 @@ from scheduler_repo.entities.filtering import check_time
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.repositories.history.transforms import agent_entry_of, session_entry_of
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
 from scheduler_repo.validation import check_ids, check_name
@@ -28,7 +28,7 @@ class _Span(msgspec.Struct, frozen=True):
 
 _CURSORS: Final = CursorCodec("search_agent_history", tuple[datetime, int])
 
-_resilience = db_source_resilience(LayerType.HISTORY_DB_SOURCE)
+_resilience = layer_resilience(LayerType.HISTORY_DB_SOURCE)
 
 
 class HistoryDBSource:

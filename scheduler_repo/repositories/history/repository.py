@@ -6,11 +6,11 @@ from typing import Optional
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.repositories.history.db_source import HistoryDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
 
-_resilience = repository_resilience(LayerType.HISTORY_REPOSITORY)
+_resilience = layer_resilience(LayerType.HISTORY_REPOSITORY, retries=False)
 
 
 class HistoryRepository:

@@ -10,7 +10,7 @@ from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown
 from scheduler_repo.quoting import quoted
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 
@@ -21,7 +21,7 @@ RELEASE_LEASE = load_statement("lease/release_lease")
 _LONGEST = timedelta(days=1)
 
 
-_resilience = db_source_resilience(LayerType.LEASE_DB_SOURCE)
+_resilience = layer_resilience(LayerType.LEASE_DB_SOURCE)
 
 
 class LeaseDBSource:

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 
-_resilience = repository_resilience(LayerType.LEASE_REPOSITORY)
+_resilience = layer_resilience(LayerType.LEASE_REPOSITORY, retries=False)
 
 
 class LeaseRepository:

@@ -24,7 +24,7 @@ from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
 from scheduler_repo.repositories.lifecycle.recovering import recover_batch
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
 from scheduler_repo.validation import check_ids, check_items
@@ -39,7 +39,7 @@ _RECOVER_LOST_SESSIONS = IdempotentWrite("recover_lost_sessions", RecoveryResult
 _SWEPT = "pending for longer than the scaling group allows"
 
 
-_resilience = db_source_resilience(LayerType.LIFECYCLE_DB_SOURCE)
+_resilience = layer_resilience(LayerType.LIFECYCLE_DB_SOURCE)
 
 
 class LifecycleDBSource:

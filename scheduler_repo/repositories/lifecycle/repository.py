@@ -17,7 +17,7 @@ from scheduler_repo.entities.lifecycle import (
 )
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, changes_of
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
 
@@ -25,7 +25,7 @@ DEFAULT_SWEEP_LIMIT = 1_000
 DEFAULT_RECOVERY_LIMIT = 1_000
 
 
-_resilience = repository_resilience(LayerType.LIFECYCLE_REPOSITORY)
+_resilience = layer_resilience(LayerType.LIFECYCLE_REPOSITORY, retries=False)
 
 
 class LifecycleRepository:

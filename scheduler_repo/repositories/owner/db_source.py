@@ -18,7 +18,7 @@ from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import shortened
 from scheduler_repo.repositories.owner.registering import check_owners, insert_owners
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
@@ -52,7 +52,7 @@ _DOMAINS = CursorCodec("search_domains", str)
 _PROJECTS = CursorCodec("search_projects", str)
 _USERS = CursorCodec("search_users", str)
 
-_resilience = db_source_resilience(LayerType.OWNER_DB_SOURCE)
+_resilience = layer_resilience(LayerType.OWNER_DB_SOURCE)
 
 
 class OwnerDBSource:

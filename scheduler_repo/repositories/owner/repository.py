@@ -6,11 +6,11 @@ from typing import Optional
 from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
 
-_resilience = repository_resilience(LayerType.OWNER_REPOSITORY)
+_resilience = layer_resilience(LayerType.OWNER_REPOSITORY, retries=False)
 
 
 class OwnerRepository:

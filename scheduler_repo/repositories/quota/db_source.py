@@ -25,7 +25,7 @@ from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.quota.columns import check_quotas, quota_row
 from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.repositories.scheduler.reading import OWNER_OCCUPANCY, OWNER_SESSION_COUNTS
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import OperationId, OwnerScope, ResourcePolicyName, SlotVector, TransactionId
@@ -54,7 +54,7 @@ class _OfScope(msgspec.Struct, frozen=True):
 
 
 _CURSORS = CursorCodec("search_quotas", tuple[OwnerScope, str])
-_resilience = db_source_resilience(LayerType.QUOTA_DB_SOURCE)
+_resilience = layer_resilience(LayerType.QUOTA_DB_SOURCE)
 
 
 class QuotaDBSource:

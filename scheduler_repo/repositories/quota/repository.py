@@ -6,11 +6,11 @@ from typing import Optional
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.repositories.quota.db_source import QuotaDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, OwnerScope, TransactionId
 
-_resilience = repository_resilience(LayerType.QUOTA_REPOSITORY)
+_resilience = layer_resilience(LayerType.QUOTA_REPOSITORY, retries=False)
 
 
 class QuotaRepository:

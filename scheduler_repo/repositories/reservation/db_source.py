@@ -9,7 +9,7 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.agent.locking import check_agent_ids
 from scheduler_repo.repositories.reservation.reserving import release_batch, reserve_batch
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
 from scheduler_repo.validation import check_ids
@@ -18,7 +18,7 @@ _RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
 
 
-_resilience = db_source_resilience(LayerType.RESERVATION_DB_SOURCE)
+_resilience = layer_resilience(LayerType.RESERVATION_DB_SOURCE)
 
 
 class ReservationDBSource:

@@ -6,11 +6,11 @@ from typing import Optional
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
 
-_resilience = repository_resilience(LayerType.RESERVATION_REPOSITORY)
+_resilience = layer_resilience(LayerType.RESERVATION_REPOSITORY, retries=False)
 
 
 class ReservationRepository:

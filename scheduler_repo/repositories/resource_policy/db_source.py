@@ -15,7 +15,7 @@ from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePoli
 from scheduler_repo.models.quota import ResourcePolicyRow
 from scheduler_repo.repositories.quota.requiring import no_such_policy
 from scheduler_repo.repositories.resource_policy.columns import check_policies, policy_row
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
@@ -39,7 +39,7 @@ class _AllPolicies(msgspec.Struct, frozen=True):
 
 
 _CURSORS = CursorCodec("search_resource_policies", ResourcePolicyName)
-_resilience = db_source_resilience(LayerType.RESOURCE_POLICY_DB_SOURCE)
+_resilience = layer_resilience(LayerType.RESOURCE_POLICY_DB_SOURCE)
 
 
 class ResourcePolicyDBSource:

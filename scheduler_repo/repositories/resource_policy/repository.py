@@ -6,11 +6,11 @@ from typing import Optional
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
 from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
 
-_resilience = repository_resilience(LayerType.RESOURCE_POLICY_REPOSITORY)
+_resilience = layer_resilience(LayerType.RESOURCE_POLICY_REPOSITORY, retries=False)
 
 
 class ResourcePolicyRepository:

@@ -18,8 +18,7 @@ from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.resilience.layers import (
     BULK_DEADLINE,
     LayerType,
-    db_source_resilience,
-    repository_resilience,
+    layer_resilience,
 )
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import SessionId
@@ -48,9 +47,9 @@ OnBatch = Callable[[PurgeResult], None]
 _KEEP_PLANS: Final = "SET LOCAL plan_cache_mode = auto"
 
 
-_resilience = db_source_resilience(LayerType.RETENTION_DB_SOURCE, BULK_DEADLINE)
+_resilience = layer_resilience(LayerType.RETENTION_DB_SOURCE, deadline=BULK_DEADLINE)
 # A purge that failed in the middle is gone on with by whoever asked for it.
-_unretried = repository_resilience(LayerType.RETENTION_DB_SOURCE, BULK_DEADLINE)
+_unretried = layer_resilience(LayerType.RETENTION_DB_SOURCE, deadline=BULK_DEADLINE, retries=False)
 
 
 class RetentionDBSource:

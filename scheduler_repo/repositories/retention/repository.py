@@ -10,10 +10,10 @@ from scheduler_repo.repositories.retention.db_source import (
     OnBatch,
     RetentionDBSource,
 )
-from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, repository_resilience
+from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 
-_resilience = repository_resilience(LayerType.RETENTION_REPOSITORY, BULK_DEADLINE)
+_resilience = layer_resilience(LayerType.RETENTION_REPOSITORY, deadline=BULK_DEADLINE, retries=False)
 
 
 class RetentionRepository:

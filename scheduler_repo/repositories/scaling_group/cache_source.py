@@ -8,7 +8,7 @@ from scheduler_repo.cache.database_key import DatabaseKeyReader
 from scheduler_repo.cache.metrics import CacheName
 from scheduler_repo.entities.scaling_group import ResourceTotals
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import ScalingGroupName
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIFETIME: Final = 60.0
 
-_resilience = repository_resilience(LayerType.SCALING_GROUP_CACHE_SOURCE)
+_resilience = layer_resilience(LayerType.SCALING_GROUP_CACHE_SOURCE, retries=False)
 
 
 def create_scaling_group_cache_source(

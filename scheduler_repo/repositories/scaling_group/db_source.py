@@ -36,7 +36,7 @@ from scheduler_repo.repositories.scaling_group.reading import (
     group_infos,
     resource_totals,
 )
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_quantity
@@ -61,7 +61,7 @@ _REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingG
 _SEARCH_SCALING_GROUPS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
 
 
-_resilience = db_source_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
+_resilience = layer_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
 
 
 class ScalingGroupDBSource:

@@ -15,12 +15,12 @@ from scheduler_repo.entities.scaling_group import (
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
 from scheduler_repo.validation import check_staleness
 
-_resilience = repository_resilience(LayerType.SCALING_GROUP_REPOSITORY)
+_resilience = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY, retries=False)
 
 
 class ScalingGroupRepository:

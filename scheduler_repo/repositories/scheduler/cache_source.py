@@ -17,7 +17,7 @@ from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
 from scheduler_repo.errors import CacheUnavailable
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import finish_in_slices
 from scheduler_repo.scheduling.snapshot.encoding import (
@@ -50,7 +50,7 @@ def create_cache_source(settings: CacheSettings, db_source: SchedulerDBSource) -
     )
 
 
-_resilience = repository_resilience(LayerType.SCHEDULE_CACHE_SOURCE)
+_resilience = layer_resilience(LayerType.SCHEDULE_CACHE_SOURCE, retries=False)
 
 
 class SchedulerCacheSource:

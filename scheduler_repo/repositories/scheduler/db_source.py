@@ -20,7 +20,7 @@ from scheduler_repo.metrics.received import bytes_received
 from scheduler_repo.repositories.scheduler.allocating import allocate_batch
 from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
 from scheduler_repo.repositories.scheduler.reading import count_rows, fetch_raw_scheduling_data
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName
@@ -39,7 +39,7 @@ class TimedSchedulingData(msgspec.Struct, frozen=True):
     transform_seconds: float
 
 
-_resilience = db_source_resilience(LayerType.SCHEDULER_DB_SOURCE)
+_resilience = layer_resilience(LayerType.SCHEDULER_DB_SOURCE)
 
 
 class SchedulerDBSource:

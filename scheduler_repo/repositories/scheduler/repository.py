@@ -8,12 +8,12 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
 from scheduler_repo.validation import check_staleness
 
-_resilience = repository_resilience(LayerType.SCHEDULER_REPOSITORY)
+_resilience = layer_resilience(LayerType.SCHEDULER_REPOSITORY, retries=False)
 
 
 class SchedulerRepository:

@@ -14,7 +14,7 @@ from scheduler_repo.database.change_listeners import ignore, listen
 from scheduler_repo.entities.session import Session, SessionInfo
 from scheduler_repo.errors import SessionNotFound
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import SessionId
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIFETIME: Final = 10.0
 
-_resilience = repository_resilience(LayerType.SESSION_CACHE_SOURCE)
+_resilience = layer_resilience(LayerType.SESSION_CACHE_SOURCE, retries=False)
 
 
 def create_session_cache_source(settings: CacheSettings, db_source: SessionDBSource) -> "SessionCacheSource":

@@ -40,7 +40,7 @@ from scheduler_repo.repositories.session.transforms import (
     session_with_dependencies,
 )
 from scheduler_repo.repositories.vfolder.db_source import SESSION_MOUNTS
-from scheduler_repo.resilience.layers import LayerType, db_source_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import (
@@ -69,7 +69,7 @@ _UPDATE_STATUS = IdempotentWrite("update_session_status", TransactionId)
 
 _CURSORS: Final = CursorCodec("search_sessions", tuple[datetime, SessionId])
 
-_resilience = db_source_resilience(LayerType.SESSION_DB_SOURCE)
+_resilience = layer_resilience(LayerType.SESSION_DB_SOURCE)
 
 
 class SessionDBSource:

@@ -15,7 +15,7 @@ from scheduler_repo.entities.session import (
     SessionWithDependencies,
 )
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import (
     AccessKey,
@@ -29,7 +29,7 @@ from scheduler_repo.types import (
 if TYPE_CHECKING:
     from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 
-_resilience = repository_resilience(LayerType.SESSION_REPOSITORY)
+_resilience = layer_resilience(LayerType.SESSION_REPOSITORY, retries=False)
 
 
 class SessionRepository:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.session import Session, SessionInfo, SessionWithDependencies
-from scheduler_repo.repositories.kernel.transforms import kernel_of
-from scheduler_repo.repositories.vfolder.transforms import mount_of
+from scheduler_repo.repositories.kernel.db_source import kernel_from_row
+from scheduler_repo.repositories.vfolder.db_source import mount_from_row
 from scheduler_repo.types import ClusterMode, SessionResult, SessionStatus, SessionType
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def session_with_dependencies(raw: RawSession) -> SessionWithDependencies:
     """Put one session together."""
     return SessionWithDependencies(
         session=session_of(raw.session),
-        kernels=tuple(map(kernel_of, raw.kernels)),
-        mounts=tuple(map(mount_of, raw.mounts)),
+        kernels=tuple(map(kernel_from_row, raw.kernels)),
+        mounts=tuple(map(mount_from_row, raw.mounts)),
         dependencies=tuple(map(_dependency_of, raw.dependencies)),
         dependants=tuple(row["session_id"] for row in raw.dependants),
     )

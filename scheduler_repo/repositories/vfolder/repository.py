@@ -1,31 +1,47 @@
 """Virtual folders, and which session mounts them where."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Final, Optional, Union
 
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+import msgspec
+
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
-from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
-from scheduler_repo.resilience.layers import LayerType, repository_resilience
+from scheduler_repo.errors import InvalidInput, VFolderNotFound
+from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource, mount_from_row, vfolder_from_row
+from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
+from scheduler_repo.validation import check_ids, check_text, check_wiring, checked_batch
 
-_resilience = repository_resilience(LayerType.VFOLDER_REPOSITORY)
+_resilience = layer_resilience(LayerType.VFOLDER_REPOSITORY)
+_CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...])
+
+
+class _OfOwner(msgspec.Struct, frozen=True):
+    owner: str
+    owner_id: Union[UserId, ProjectId]
+
+
+_CURSORS: Final = CursorCodec("search_vfolders", tuple[VFolderId])
 
 
 class VFolderRepository:
-    """Creates, finds and lists vfolders; all raise the errors of the database layer.
+    """Creates, finds and lists vfolders; all methods raise the errors of the database layer too.
 
     ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins.
     """
 
     def __init__(self, db_source: VFolderDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no VFolderDBSource."""
+        check_wiring(db_source, VFolderDBSource, "db_source", "VFolderDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_vfolders(
-        self, vfolders: Sequence[VFolderSpec], operation_id: Optional[OperationId] = None
+        self, vfolders: Sequence[VFolderSpec], *, operation_id: Optional[OperationId] = None
     ) -> tuple[VFolderId, ...]:
         """Create vfolders, all or none, and return their ids in the order given.
 
@@ -33,7 +49,16 @@ class VFolderRepository:
         OutcomeUnknown. Asking again under the same ``operation_id`` answers the same and writes nothing twice.
         Costs three statements, whatever the number.
         """
-        return await self._db_source.create_vfolders(vfolders, operation_id)
+        for vfolder in checked_batch(vfolders, VFolderSpec, "vfolders"):
+            _check_spec(vfolder)
+        if not vfolders:
+            return ()
+
+        async def create(write: WriteTransaction) -> tuple[VFolderId, ...]:
+            await self._db_source.insert_vfolders(write.db_sess, vfolders)
+            return tuple(each.vfolder_id for each in vfolders)
+
+        return await _CREATE_VFOLDERS.run(self._db, create, request=vfolders, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.READ)
     async def get_vfolder_by_id(self, vfolder_id: VFolderId) -> VFolder:
@@ -41,37 +66,46 @@ class VFolderRepository:
 
         Costs one statement.
         """
-        return await self._db_source.get_vfolder_by_id(vfolder_id)
+        found = await self._find(vfolder_id)
+        if found is None:
+            raise VFolderNotFound(f"there is no vfolder {vfolder_id}; correct the id or create it")
+        return found
 
     @_resilience.apply(OperationKind.READ)
     async def find_vfolder(self, vfolder_id: VFolderId) -> Optional[VFolder]:
-        """Return a vfolder, or None where there is none of this id.
+        """Return a vfolder, or None if no vfolder has this id.
 
         Raises InvalidInput for an id that is no UUID. Costs one statement.
         """
-        return await self._db_source.find_vfolder(vfolder_id)
+        return await self._find(vfolder_id)
 
     @_resilience.apply(OperationKind.READ)
     async def search_vfolders_by_user(
         self, user_id: UserId, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
     ) -> Page[VFolder]:
-        """Answer one page of the vfolders that a user owns, by id; none if there is no such user.
+        """Return one page of the vfolders that a user owns, by id; none if there is no such user.
 
         Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement; time grows with what the user
         owns.
         """
-        return await self._db_source.search_vfolders_by_user(user_id, limit, cursor)
+        question, after = _asked("user", user_id, limit, cursor)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_vfolders_of_user(db_sess, user_id, after, limit + 1)
+        return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
 
     @_resilience.apply(OperationKind.READ)
     async def search_vfolders_by_project(
         self, project_id: ProjectId, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
     ) -> Page[VFolder]:
-        """Answer one page of the vfolders that a project owns, by id; none if there is no such project.
+        """Return one page of the vfolders that a project owns, by id; none if there is no such project.
 
         Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement; time grows with what the
         project owns.
         """
-        return await self._db_source.search_vfolders_by_project(project_id, limit, cursor)
+        question, after = _asked("project", project_id, limit, cursor)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_vfolders_of_project(db_sess, project_id, after, limit + 1)
+        return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
 
     @_resilience.apply(OperationKind.READ)
     async def list_mounts_by_session(self, session_id: SessionId) -> tuple[MountedVFolder, ...]:
@@ -79,4 +113,33 @@ class VFolderRepository:
 
         Raises InvalidInput for an id that is no UUID. Costs one statement.
         """
-        return await self._db_source.list_mounts_by_session(session_id)
+        check_ids("session", (session_id,))
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_mounts_of_session(db_sess, session_id)
+        return tuple(map(mount_from_row, rows))
+
+    async def _find(self, vfolder_id: VFolderId) -> Optional[VFolder]:
+        check_ids("vfolder", (vfolder_id,))
+        async with self._db.begin_readonly_session() as db_sess:
+            row = await self._db_source.find_vfolder(db_sess, vfolder_id)
+        return None if row is None else vfolder_from_row(row)
+
+
+def _asked(
+    owner: str, owner_id: Union[UserId, ProjectId], limit: int, cursor: Optional[Cursor]
+) -> tuple[_OfOwner, Optional[VFolderId]]:
+    check_ids(owner, (owner_id,))
+    check_limit(limit)
+    question = _OfOwner(owner, owner_id)
+    return question, None if cursor is None else _CURSORS.decode(question, cursor)[0]
+
+
+def _check_spec(vfolder: VFolderSpec) -> None:
+    check_ids("vfolder", (vfolder.vfolder_id,))
+    subject = f"vfolder {vfolder.vfolder_id}"
+    check_text(vfolder.name, f"{subject}, name")
+    check_text(vfolder.host, f"{subject}, host")
+    owners = [owner for owner in (vfolder.user_id, vfolder.project_id) if owner is not None]
+    check_ids(f"{subject}: owner", owners)
+    if len(owners) != 1:
+        raise InvalidInput(f"{subject} has {len(owners)} owners; give a user or a project, one of the two")
