@@ -39,6 +39,15 @@ def check_ids(entity: str, ids: Iterable[object]) -> None:
             raise InvalidInput(f"{entity} id {quoted(given)} is a {type(given).__name__}, it must be a UUID")
 
 
+def check_agent_ids(agent_ids: object) -> None:
+    """Raise InvalidInput unless it is a list of texts; a NUL is let through, as an id that no agent has."""
+    for given in checked_sequence(agent_ids, "agent ids"):
+        if not isinstance(given, str):
+            raise InvalidInput(f"agent id {quoted(given)} is a {type(given).__name__}, it must be a str")
+        if not (given.isascii() or printable(given) == given):
+            raise InvalidInput(f"agent id {quoted(given)} has half of a surrogate pair, it is no text")
+
+
 def check_text(value: object, subject: str) -> None:
     """Raise InvalidInput for what is no text, or holds a NUL or a lone surrogate; ``subject`` is named."""
     if not isinstance(value, str) or "\x00" in value or not (value.isascii() or printable(value) == value):

@@ -2,9 +2,11 @@
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.errors import ScalingGroupNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
+from scheduler_repo.types import ScalingGroupName, SlotName
 
 SNAPSHOT = load_statement("scheduler/snapshot")
 SCALING_GROUP = load_statement("scaling_group/scaling_group")
@@ -22,3 +24,13 @@ async def require_group(db_sess: SASession, scaling_group: ScalingGroupName) -> 
     """Raise ScalingGroupNotFound if there is no such group: nothing found there would hide a mistyped name."""
     if not await fetch_rows(db_sess, SCALING_GROUP, scaling_group):
         raise no_such_group(scaling_group)
+
+
+async def fetch_slot_types(db_sess: SASession) -> tuple[SlotType, ...]:
+    """Read all slot types by index; costs one statement."""
+    return slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
+
+
+async def fetch_slot_names(db_sess: SASession) -> list[SlotName]:
+    """Read the names of all slot types by index: the order of every vector of amounts; costs one statement."""
+    return [slot_type.name for slot_type in await fetch_slot_types(db_sess)]

@@ -27,7 +27,7 @@ from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Pa
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.changing import AgentMove, lose_batch, move_batch, switch_batch
-from scheduler_repo.repositories.agent.locking import check_agent_ids, storable_ids
+from scheduler_repo.repositories.agent.locking import storable_ids
 from scheduler_repo.repositories.agent.reading import (
     agent_infos,
     agent_of,
@@ -41,7 +41,14 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName, SlotName
-from scheduler_repo.validation import check_flag, check_lease, check_name, check_text, checked_batch
+from scheduler_repo.validation import (
+    check_agent_ids,
+    check_flag,
+    check_lease,
+    check_name,
+    check_text,
+    checked_batch,
+)
 
 _REGISTER_AGENTS = IdempotentWrite("register_agents", type(None))
 _MARK_LOST_AGENTS = IdempotentWrite("mark_lost_agents", AgentTransitionResult)

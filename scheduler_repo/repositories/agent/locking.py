@@ -7,10 +7,7 @@ from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.agent import AgentRejectionCode, RejectedAgentTransition, ShrunkSlot
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.quoting import quoted
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName
-from scheduler_repo.validation import checked_sequence
 
 LOCK_AGENT_LIVES = load_statement("agent/lock_agent_lives")
 LOCK_AGENT_REPORTS = load_statement("agent/lock_agent_reports")
@@ -60,15 +57,6 @@ class CapacityChange(NamedTuple):
     slot_name: SlotName
     capacity: int
     reported: int
-
-
-def check_agent_ids(agent_ids: object) -> None:
-    """Raise InvalidInput for the first id that is no text, or for what is no list of ids."""
-    for given in checked_sequence(agent_ids, "agent ids"):
-        if not isinstance(given, str):
-            raise InvalidInput(f"agent id {quoted(given)} is a {type(given).__name__}, it must be a str")
-        if not is_text(given):
-            raise InvalidInput(f"agent id {quoted(given)} has half of a surrogate pair, it is no text")
 
 
 def is_text(value: object) -> bool:

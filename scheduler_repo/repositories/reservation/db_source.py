@@ -7,12 +7,11 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.idempotent_write import IdempotentWrite, check_lease_group
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
-from scheduler_repo.repositories.agent.locking import check_agent_ids
 from scheduler_repo.repositories.reservation.reserving import release_batch, reserve_batch
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
-from scheduler_repo.validation import check_ids
+from scheduler_repo.validation import check_agent_ids, check_ids
 
 _RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
