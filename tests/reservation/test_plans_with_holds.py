@@ -15,9 +15,16 @@ from scheduler_repo.scheduling.explain.reasons_text import describe
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot.build import finish
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.types import AgentId, SessionId, SessionStatus
+from scheduler_repo.types import AgentId, ClusterMode, SessionId, SessionStatus
 from tests.support.naive_cluster import NaiveCluster, are_alike
-from tests.support.strategies import reserved_scheduling_data
+from tests.support.strategies import (
+    AGENT_IDS,
+    make_agent,
+    make_data,
+    make_reservation,
+    make_session,
+    reserved_scheduling_data,
+)
 
 
 class HeldCluster:
@@ -59,9 +66,12 @@ class HeldCluster:
         self._hold(ahead, -1)
         return fits
 
-    def has_place(self, session: PendingSession) -> bool:
-        """Whether a session has a place anywhere that has no hold, or one that is not of all its kernels."""
-        ahead = list(self.standing.values())
+    def has_place(self, session: PendingSession, ended: Sequence[Reservation] = ()) -> bool:
+        """Whether a session without a hold of all its kernels has a place anywhere, beside what is held.
+
+        ``ended`` are reservations whose room is not to be counted on yet, though their sessions were placed.
+        """
+        ahead = [*self.standing.values(), *ended]
         self._hold(ahead, 1)
         found = self.cluster.has_joint_placement(session)
         self._hold(ahead, -1)
@@ -103,6 +113,7 @@ class TestPlan:
             if each.session_id in pending and replay.hold_of(pending[each.session_id]) is not None
         ]
         turns = [*holders, *(session for session in data.pending_sessions if session not in holders)]
+        ended: list[Reservation] = []
         for session in turns:
             hold = replay.hold_of(session)
             allocation = plan.pop(session.session_id, None)
@@ -112,13 +123,34 @@ class TestPlan:
                 assert (allocation is not None) == may_go
                 event(f"holder placed: {may_go}")
             elif allocation is None and not held_back and are_alike(session):
-                assert not replay.has_place(session)
+                assert not replay.has_place(session, ended)
             if allocation is not None:
                 assert not held_back
                 assert replay.fits(session, agents_of(allocation), on_hold=hold is not None)
+                if hold is None and session.session_id in replay.standing:
+                    ended.append(replay.standing[session.session_id])
                 replay.place(session, allocation)
         assert not plan
         assert order == [session.session_id for session in turns if session.session_id in order]
+
+    def test_an_incomplete_hold_keeps_its_room_until_the_next_tick(self) -> None:
+        """Within a plan capacity only shrinks, even where placing a session ends what was held for it."""
+        # given the first session holds a place for one of its two kernels on the small agent
+        first = make_session(
+            1, (1, 0, 0), (1, 0, 0), cluster_mode=ClusterMode.MULTI_NODE, designated=(AGENT_IDS[1],)
+        )
+        second = make_session(2, requested)
+        hold = make_reservation(first, 0, AGENT_IDS[0], AGENT_IDS[0])
+        hold = msgspec.structs.replace(hold, kernels=hold.kernels[:1])
+        small = msgspec.structs.replace(
+            make_agent(AGENT_IDS[0], (1, 0, 0)), reserved=(1, 0, 0), reserved_containers=1
+        )
+        agents = (small, make_agent(AGENT_IDS[1], (2, 0, 0)))
+        data = msgspec.structs.replace(make_data(agents, (first, second)), reservations=(hold,))
+        # when
+        plan = BestFitPlanner().plan(data)
+        # then the second waits for the room that the first gives up by being placed
+        assert [each.session_id for each in plan] == [first.session_id]
 
     @given(reserved_scheduling_data())
     @settings(deadline=None)

@@ -35,7 +35,8 @@ class BestFitPlanner:
     so many sessions. Raises InvalidInput if that is negative.
 
     Sessions with a reservation come before the queue, first reserved, first placed: on the agents that are held
-    for them, as soon as these have it free, and on no others. What is held is free for nobody else.
+    for them, as soon as these have it free, and on no others. What is held is free for nobody else within the
+    plan, even where placing a session ends a reservation that did not name all of its kernels.
 
     A MULTI_NODE session whose kernels differ may be passed over although some placement exists: its kernels
     are placed one by one, largest first, without going back on a choice.
