@@ -136,8 +136,9 @@ class TestPlan:
     def test_an_incomplete_hold_keeps_its_room_until_the_next_tick(self) -> None:
         """Within a plan capacity only shrinks, even where placing a session ends what was held for it."""
         # given the first session holds a place for one of its two kernels on the small agent
+        requested = (1, 0, 0)
         first = make_session(
-            1, (1, 0, 0), (1, 0, 0), cluster_mode=ClusterMode.MULTI_NODE, designated=(AGENT_IDS[1],)
+            1, requested, requested, cluster_mode=ClusterMode.MULTI_NODE, designated=(AGENT_IDS[1],)
         )
         second = make_session(2, requested)
         hold = make_reservation(first, 0, AGENT_IDS[0], AGENT_IDS[0])
