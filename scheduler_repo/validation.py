@@ -107,8 +107,6 @@ def check_lease(lease: Optional[object]) -> None:
 
 
 _SHORTEST: Final = 0.001
-
-
 _LONGEST: Final = 86_400.0
 
 

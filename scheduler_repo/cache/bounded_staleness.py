@@ -18,8 +18,6 @@ from scheduler_repo.scheduling.snapshot.encoding import UNREADABLE
 from scheduler_repo.validation import check_seconds
 
 _KEY_PREFIX: Final = "scheduler_repo"
-
-
 ValueT = TypeVar("ValueT")
 
 

@@ -14,21 +14,12 @@ from scheduler_repo.scheduling.snapshot.encoding import UNREADABLE
 
 # Three bytes for all versions of this frame, one for its version.
 _FAMILY: Final = b"SRC"
-
-
 _MAGIC: Final = _FAMILY + b"\x01"
-
 
 # A lease is no entry: it says that a reader is about to store one.
 LEASE: Final = b"SRL"
-
-
 _DIGEST_BYTES: Final = 16
-
-
 _LENGTH_BYTES: Final = 4
-
-
 _PREFIX_BYTES: Final = len(_MAGIC) + _DIGEST_BYTES + _LENGTH_BYTES
 
 
@@ -50,8 +41,6 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-
-
 _decode_header = msgspec.msgpack.Decoder(Header).decode
 
 

@@ -17,11 +17,7 @@ from scheduler_repo.scheduling.snapshot.encoding import UNREADABLE
 from scheduler_repo.validation import check_seconds
 
 _KEY_PREFIX: Final = "scheduler_repo"
-
-
 _TOKEN_BYTES: Final = 16
-
-
 ValueT = TypeVar("ValueT")
 
 

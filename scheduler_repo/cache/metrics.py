@@ -52,32 +52,22 @@ class StoreOutcome(enum.StrEnum):
 LOOKUPS: Final = Counter(
     "scheduler_repo_cache_lookup_count", "Look-ups in a cache, by what came of them", ["cache", "outcome"]
 )
-
-
 STORES: Final = Counter(
     "scheduler_repo_cache_store_count",
     "Answers of the database that were to be stored in a cache",
     ["cache", "outcome"],
 )
-
-
 FAILED_INVALIDATIONS: Final = Counter(
     "scheduler_repo_cache_failed_invalidation_count",
     "Changed entries that could not be removed at once; they end by expiry at the latest",
     ["cache"],
 )
-
-
 OPEN_BREAKERS: Final = Gauge(
     "scheduler_repo_cache_open_breakers", "Clients of Redis or Valkey that do not ask it now, as it failed"
 )
-
-
 BREAKER_OPENINGS: Final = Counter(
     "scheduler_repo_cache_breaker_opening_count", "How often a client of Redis or Valkey ceased to ask it"
 )
-
-
 _open_breakers: "weakref.WeakSet[object]" = weakref.WeakSet()
 
 

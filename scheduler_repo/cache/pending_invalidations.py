@@ -13,7 +13,6 @@ from scheduler_repo.errors import CacheRefused, CacheUnavailable
 # How many keys are remembered one by one; beyond, all entries are doubted for one lifetime.
 _MAX_DOUBTED: Final = 100_000
 
-
 # A server notices within a second that the client of a COMMIT is gone; only then the change may be seen.
 _SETTLE_SECONDS: Final = 2.0
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 
 DATABASE_URL_OPTION: Final = "--database-url"
-
-
 _MAX_NAME_LENGTH: Final = 255
 
 
@@ -74,15 +72,11 @@ debug_option = click.option(
     callback=_set_debug,
     help="Show the traceback of an error.",
 )
-
-
 database_url_option = click.option(
     DATABASE_URL_OPTION,
     metavar="URL",
     help="Your PostgreSQL: postgresql://user@host:port/database. [env: SCHEDULER_REPO_DATABASE_URL]",
 )
-
-
 redis_url_option = click.option(
     "--redis-url",
     metavar="URL",

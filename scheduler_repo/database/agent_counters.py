@@ -12,14 +12,8 @@ from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.types import AgentId, SlotVector
 
 LOCK_AGENTS = load_statement("agent/lock_agents")
-
-
 LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
-
-
 CHANGE_AGENT_OCCUPANCY = load_statement("agent/change_agent_occupancy")
-
-
 CHANGE_AGENT_CONTAINERS = load_statement("agent/change_agent_containers")
 
 

@@ -29,23 +29,11 @@ from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, Trans
 from scheduler_repo.validation import check_ids
 
 CLAIM_OPERATION = load_statement("operation/claim_operation")
-
-
 FIND_OPERATION = load_statement("operation/find_operation")
-
-
 FINISH_OPERATION = load_statement("operation/finish_operation")
-
-
 CHECK_LEASE = load_statement("lease/check_lease")
-
-
 FIND_LEASE = load_statement("lease/find_lease")
-
-
 _ASK_AGAIN_SECONDS = 0.1
-
-
 ResultT = TypeVar("ResultT")
 
 

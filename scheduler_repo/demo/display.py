@@ -14,11 +14,7 @@ from scheduler_repo.loop import BatchProgress, Tick, TickTimes
 
 # (agents, sessions) loaded so far
 LoadProgress = Callable[[int, int], None]
-
-
 _SHOWN_TICKS: Final = 10
-
-
 _TENTHS: Final = 10
 
 

@@ -17,14 +17,8 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
 
 DATABASE: Final = "scheduler_repo"
-
-
 OWNER: Final = "scheduler_repo_owner"
-
-
 SCHEDULER: Final = "scheduler_repo_scheduler"
-
-
 _SUPERUSER: Final = "postgres"
 
 

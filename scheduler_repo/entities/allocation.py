@@ -63,8 +63,6 @@ class RejectionCode(enum.StrEnum):
 
 
 RejectionDetail = Union[AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, SessionStatus, None]
-
-
 _ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
     {
         RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),

@@ -16,23 +16,11 @@ from scheduler_repo.errors import InvalidCursor, InvalidLimit
 from scheduler_repo.quoting import quoted
 
 Cursor = NewType("Cursor", str)
-
-
 T = TypeVar("T")
-
-
 KeyT = TypeVar("KeyT")
-
-
 DEFAULT_PAGE: Final = 100
-
-
 LARGEST_PAGE: Final = 1_000
-
-
 _LONGEST_CURSOR: Final = 2_048
-
-
 _DIGEST_SIZE: Final = 12
 
 

@@ -28,11 +28,8 @@ from scheduler_repo.types import (
 # Less, and a write could be purged while its caller still asks for it again.
 SHORTEST_RETENTION: Final = timedelta(hours=1)
 
-
 # More is taken for a mistake.
 LONGEST_RETENTION: Final = timedelta(days=36_500)
-
-
 MAX_BATCH_SIZE: Final = 10_000
 
 

@@ -34,8 +34,6 @@ from scheduler_repo.types import (
 
 # The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
 SnapshotToken = NewType("SnapshotToken", str)
-
-
 OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
 
 

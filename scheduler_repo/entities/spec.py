@@ -29,8 +29,6 @@ _FIELD_KINDS: dict[str, type] = {
     "pending_timeout": timedelta,
     **dict.fromkeys(("is_active", "is_public"), bool),
 }
-
-
 _MAY_BE_NONE = frozenset({"preemption_scope", "pending_timeout"})
 
 

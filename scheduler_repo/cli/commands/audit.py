@@ -21,8 +21,6 @@ from scheduler_repo.entities.audit import (
 from scheduler_repo.types import SlotName
 
 _NOTHING: Final = "nothing"
-
-
 _OBSTACLES: Final = {
     RepairObstacle.ABOVE_CAPACITY: "its kernels hold more than its capacity",
     RepairObstacle.ABOVE_MAX_CONTAINERS: "its kernels are more than its max_containers",

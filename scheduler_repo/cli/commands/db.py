@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 
 _NOTHING: Final = "nothing"
-
-
 _OWNER: Final = "scheduler_repo_owner"
 
 

@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 _DEFAULT_AGENTS: Final = 200
-
-
 _DEFAULT_SESSIONS: Final = 2_000
-
-
 _DEFAULT_SEED: Final = 1
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # Python's own UUID takes braces, underscores and hyphens anywhere.
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
-
-
 _SHOWN_CHARACTERS: Final = 60
 
 

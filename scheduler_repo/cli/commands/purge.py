@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 _DEFAULT_BATCH_SIZE: Final = 500
-
-
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhdw])")
-
-
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -7,8 +7,6 @@ from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.slots import format_quantity
 
 _BYTES: Final = "B"
-
-
 _BINARY_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 
 

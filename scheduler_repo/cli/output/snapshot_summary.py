@@ -16,11 +16,7 @@ from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSess
 from scheduler_repo.scheduling.explain.reasons_text import describe
 
 _SHOWN_OWNERS: Final = 5
-
-
 _SHOWN_PRIORITIES: Final = 10
-
-
 _BASIS: Final = 1_000_000
 
 

@@ -16,8 +16,6 @@ from scheduler_repo.cli.process.invocation import Interrupted, Invocation, Outpu
 from scheduler_repo.errors import SchedulerRepoError
 
 _PASSWORD_IN_URL: Final = re.compile(r"(\w://[^\s:/?#@]*):\S*@")
-
-
 _SECRET_OPTION: Final = re.compile(r"([?&]\w*password=)[^\s&'\")]*", re.IGNORECASE)
 
 

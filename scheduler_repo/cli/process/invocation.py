@@ -10,11 +10,7 @@ from types import FrameType
 from typing import Final, Optional, TypeVar
 
 T = TypeVar("T")
-
-
 _PATIENCE_SECONDS: Final = 2.0
-
-
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

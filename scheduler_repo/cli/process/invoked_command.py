@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Final
 
 _NAME: Final = "scheduler-repo"
-
-
 _MODULE: Final = "scheduler_repo.cli"
 
 

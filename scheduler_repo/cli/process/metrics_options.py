@@ -9,11 +9,7 @@ import click
 from scheduler_repo.cli.options import WholeNumber
 
 DecoratedT = TypeVar("DecoratedT", bound=Callable[..., object])
-
-
 _PORT_OPTION = "--metrics-port"
-
-
 _HOST_OPTION = "--metrics-host"
 
 

@@ -11,10 +11,8 @@ URL_OPTIONS: Final[Mapping[str, str]] = {
     "--redis-url": "SCHEDULER_REPO_REDIS_URL",
 }
 
-
 # Names the options that the exec has taken; without the prefix of the settings, as it is none.
 _TAKEN_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
-
 
 # Nothing but a scheme and a place, or a user without a password: all of it may be seen.
 _OPEN_URL: Final = re.compile(r"[a-z0-9+.]+://([^:/?#@]*@)?[^?#@]*")

@@ -21,17 +21,9 @@ from scheduler_repo.types import (
 )
 
 DOMAIN_COUNT = 4
-
-
 PROJECTS_PER_DOMAIN = 5
-
-
 USERS_PER_DOMAIN = 40
-
-
 MAX_KEYPAIRS_PER_USER = 2
-
-
 _NAMESPACE = UUID("0b8a6c54-6a2e-5d1b-8a56-2f7d4f0e9c31")
 
 

@@ -4,33 +4,13 @@ from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.types import SlotName
 
 CPU = SlotName("cpu")
-
-
 MEM = SlotName("mem")
-
-
 CUDA_DEVICE = SlotName("cuda.device")
-
-
 CUDA_SHARES = SlotName("cuda.shares")
-
-
 MILLI = 1000
-
-
 MEBIBYTE = 2**20
-
-
 GIBIBYTE = 2**30
-
-
 CPU_TYPE = SlotTypeSpec(name=CPU, units_per_whole=MILLI, display_unit="cores")
-
-
 MEM_TYPE = SlotTypeSpec(name=MEM, units_per_whole=1, display_unit="B")
-
-
 CUDA_DEVICE_TYPE = SlotTypeSpec(name=CUDA_DEVICE, units_per_whole=1, display_unit="GPU")
-
-
 CUDA_SHARES_TYPE = SlotTypeSpec(name=CUDA_SHARES, units_per_whole=MILLI, display_unit="GPU")

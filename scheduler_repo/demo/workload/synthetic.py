@@ -45,27 +45,14 @@ from scheduler_repo.types import (
 )
 
 MAX_AGENTS = 100_000
-
-
 MAX_SESSIONS = 1_000_000
-
-
 MAX_KERNELS = 2_000_000
-
-
 DEFAULT_SCALING_GROUP = ScalingGroupName("default")
-
-
 QUEUE_START = datetime(2025, 1, 1, tzinfo=UTC)
-
 
 # No clock here: a time that is far ahead stays in the future.
 FUTURE_START = datetime(2100, 1, 1, tzinfo=UTC)
-
-
 _X86_64 = Architecture("x86_64")
-
-
 _AARCH64 = Architecture("aarch64")
 
 
@@ -82,8 +69,6 @@ def _model(
 
 
 _QUEUE_AGENT = _model(1, 96, 768, {CUDA_SHARES: 8 * MILLI})
-
-
 _AGENT_MODELS = (
     _model(25, 64, 256, {}),
     _model(15, 32, 128, {}),

@@ -45,8 +45,6 @@ from scheduler_repo.types import (
 )
 
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
-
-
 POD_COLUMNS = (
     "name",
     "cpu_milli",
@@ -58,28 +56,17 @@ POD_COLUMNS = (
     "creation_time",
 )
 
-
 # The trace counts seconds from its own start; a fixed one makes every reading the same.
 TRACE_START = datetime(2023, 1, 1, tzinfo=UTC)
-
 
 # Some 300 years: well within what a timestamp can hold.
 MAX_CREATION_TIME = 10**10
 
-
 # Tasks of one second are told apart by microseconds.
 MAX_TASKS_PER_SECOND = 10**6
-
-
 _NAMESPACE = UUID("6f1c8f0e-3d0b-5b0a-9f63-0d5a0c1a7be4")
-
-
 _DOMAIN = DomainName("trace")
-
-
 _ARCHITECTURE = Architecture("x86_64")
-
-
 _MODEL_PLACEHOLDER = "no-agent-of-model:"
 
 

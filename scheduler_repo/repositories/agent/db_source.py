@@ -60,8 +60,6 @@ _SEARCH_AGENTS = CursorCodec("search_agents", tuple[AgentId])
 
 _GONE = (AgentStatus.LOST, AgentStatus.TERMINATED)
 _ASKED_FOR = (AgentStatus.ALIVE, AgentStatus.DRAINING, AgentStatus.TERMINATED)
-
-
 _resilience = layer_resilience(LayerType.AGENT_DB_SOURCE)
 
 

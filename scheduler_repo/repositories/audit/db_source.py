@@ -32,8 +32,6 @@ CHECKS: Final[Mapping[AuditCheck, Statement]] = {check: _load(check.value) for c
 LEDGER_DRIFT = _load("ledger_drift")
 MEND_AGENT_SLOTS = _load("mend_agent_slots")
 MEND_AGENT_CONTAINERS = _load("mend_agent_containers")
-
-
 _resilience = layer_resilience(LayerType.AUDIT_DB_SOURCE)
 
 

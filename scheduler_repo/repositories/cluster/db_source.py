@@ -26,8 +26,6 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]
 _LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))
 _CHUNK = 2_000
-
-
 _resilience = layer_resilience(LayerType.CLUSTER_DB_SOURCE, deadline=BULK_DEADLINE)
 
 

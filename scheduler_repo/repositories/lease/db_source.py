@@ -19,8 +19,6 @@ RENEW_LEASE = load_statement("lease/renew_lease")
 RELEASE_LEASE = load_statement("lease/release_lease")
 
 _LONGEST = timedelta(days=1)
-
-
 _resilience = layer_resilience(LayerType.LEASE_DB_SOURCE)
 
 

@@ -37,8 +37,6 @@ _MARK_DISPATCHED = IdempotentWrite("mark_dispatched", DispatchResult)
 _RECOVER_LOST_SESSIONS = IdempotentWrite("recover_lost_sessions", RecoveryResult)
 
 _SWEPT = "pending for longer than the scaling group allows"
-
-
 _resilience = layer_resilience(LayerType.LIFECYCLE_DB_SOURCE)
 
 

@@ -23,8 +23,6 @@ from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, Sessi
 
 DEFAULT_SWEEP_LIMIT = 1_000
 DEFAULT_RECOVERY_LIMIT = 1_000
-
-
 _resilience = layer_resilience(LayerType.LIFECYCLE_REPOSITORY, retries=False)
 
 

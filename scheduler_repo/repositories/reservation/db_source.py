@@ -15,8 +15,6 @@ from scheduler_repo.validation import check_agent_ids, check_ids
 
 _RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
-
-
 _resilience = layer_resilience(LayerType.RESERVATION_DB_SOURCE)
 
 

@@ -45,8 +45,6 @@ OnBatch = Callable[[PurgeResult], None]
 
 # The deletes that follow from foreign keys are planned once: anew for every session takes twice as long.
 _KEEP_PLANS: Final = "SET LOCAL plan_cache_mode = auto"
-
-
 _resilience = layer_resilience(LayerType.RETENTION_DB_SOURCE, deadline=BULK_DEADLINE)
 # A purge that failed in the middle is gone on with by whoever asked for it.
 _unretried = layer_resilience(LayerType.RETENTION_DB_SOURCE, deadline=BULK_DEADLINE, retries=False)

@@ -44,23 +44,11 @@ from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroup
 from scheduler_repo.validation import check_ids, check_name, check_text, checked_batch
 
 _CREATE_SCALING_GROUPS = IdempotentWrite("create_scaling_groups", type(None))
-
-
 _REGISTER_SLOT_TYPES = IdempotentWrite("register_slot_types", tuple[SlotType, ...])
-
-
 _UPDATE_SCALING_GROUP = IdempotentWrite("update_scaling_group", ScalingGroup)
-
-
 _GRANT_SCALING_GROUPS = IdempotentWrite("grant_scaling_groups", tuple[ScalingGroupGrant, ...])
-
-
 _REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingGroupGrant, ...])
-
-
 _SEARCH_SCALING_GROUPS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
-
-
 _resilience = layer_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
 
 

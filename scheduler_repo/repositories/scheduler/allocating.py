@@ -36,11 +36,7 @@ if TYPE_CHECKING:
 
 
 SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
-
-
 _SESSION_WIDTH = len(PendingSessionRow._fields)
-
-
 _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 
 

@@ -156,18 +156,11 @@ class WaitingSession(msgspec.Struct, frozen=True, gc=False):
 
 
 _Designated = tuple[AgentId, ...]
-
-
 _Question = tuple[tuple[NodeRequest, ...], _Designated]
-
 
 # A reason, the position of the kernel that it is about, and the detail.
 _Verdict = tuple[WaitingReason, Optional[int], Optional[WaitingDetail]]
-
-
 _RANK = {reason: rank for rank, reason in enumerate(WaitingReason)}
-
-
 _QUOTA_REASONS = {
     QuotaKind.KERNELS_PER_SESSION: WaitingReason.TOO_MANY_KERNELS,
     QuotaKind.CONCURRENT_SESSIONS: WaitingReason.SESSION_QUOTA,

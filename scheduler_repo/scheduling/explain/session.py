@@ -164,8 +164,6 @@ class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
 
 # An agent and what it has free; an agent's id, what it has of one resource, and whether that is enough.
 _Agent = tuple[SchedulableAgent, SlotVector]
-
-
 _Candidate = tuple[AgentId, Optional[int], bool]
 
 

@@ -32,7 +32,6 @@ from scheduler_repo.types import AgentId, Architecture, SlotVector
 # States that are compared for stranding. More cost time, and weigh stranding above tight packing.
 _COMPARED_STATES = 16
 
-
 # Weights are whole numbers: this many bits of precision at the least.
 _WEIGHT_BITS = 20
 

@@ -8,8 +8,6 @@ from scheduler_repo.scheduling.rules.feasibility import Wanted, first_short
 
 # What an agent has free, one amount per dimension; agents in the same state are interchangeable.
 State = tuple[int, ...]
-
-
 _BLOCK_SIZE = 64
 
 

@@ -18,8 +18,6 @@ from scheduler_repo.scheduling.rules.feasibility import (
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope, ProjectId, SlotVector, UserId
 
 _Owners = tuple[AccessKey, UserId, ProjectId, DomainName]
-
-
 _AnyUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[ProjectId], OwnerUsage[DomainName]]
 
 

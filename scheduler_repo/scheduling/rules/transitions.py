@@ -8,11 +8,7 @@ from typing import TypeVar
 from scheduler_repo.types import AgentStatus, SessionStatus
 
 StatusT = TypeVar("StatusT", bound=StrEnum)
-
-
 TransitionTable = Mapping[StatusT, tuple[StatusT, ...]]
-
-
 SESSION_TRANSITIONS: TransitionTable[SessionStatus] = MappingProxyType(
     {
         SessionStatus.PENDING: (SessionStatus.SCHEDULED, SessionStatus.CANCELLED, SessionStatus.ERROR),
@@ -50,11 +46,8 @@ SESSION_TRANSITIONS: TransitionTable[SessionStatus] = MappingProxyType(
     }
 )
 
-
 # A kernel moves with its session, in the same transaction; the session's history row stands for its kernels'.
 KERNEL_TRANSITIONS: TransitionTable[SessionStatus] = SESSION_TRANSITIONS
-
-
 AGENT_TRANSITIONS: TransitionTable[AgentStatus] = MappingProxyType(
     {
         AgentStatus.ALIVE: (AgentStatus.DRAINING, AgentStatus.LOST, AgentStatus.TERMINATED),

@@ -60,39 +60,20 @@ from scheduler_repo.types import (
 )
 
 T = TypeVar("T")
-
-
 RowT = TypeVar("RowT")
-
-
 OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
-
-
 UuidT = TypeVar("UuidT", UserId, ProjectId)
-
-
 Steps = Generator[None, None, T]
-
 
 # About 2 ms of work on the slowest transform.
 CHUNK_ROWS = 2_000
-
-
 _SESSION_TYPES = {member.value: member for member in SessionType}
-
-
 _CLUSTER_MODES = {member.value: member for member in ClusterMode}
-
-
 _STATUSES: dict[Optional[str], Optional[SessionStatus]] = {m.value: m for m in SessionStatus} | {None: None}
-
-
 _RESULTS: dict[Optional[str], Optional[SessionResult]] = {m.value: m for m in SessionResult} | {None: None}
-
 
 # The owner columns of a row, in the order of the owner statements; exactly one of them is set.
 _ACCESS_KEY, _USER, _PROJECT, _DOMAIN = range(4)
-
 
 # A UUID is grouped by its bytes: hashing the driver's UUID objects takes four times as long.
 _bytes_of = attrgetter("bytes")

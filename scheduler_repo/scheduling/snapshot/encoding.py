@@ -10,11 +10,7 @@ from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCa
 from scheduler_repo.scheduling.snapshot.build import CHUNK_ROWS, Steps
 
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
-
-
 _decode_sessions = msgspec.msgpack.Decoder(tuple[PendingSession, ...]).decode
-
-
 _decode_candidates = msgspec.msgpack.Decoder(tuple[PreemptionCandidate, ...]).decode
 
 
@@ -41,10 +37,7 @@ class _AnyEnvelope(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
-
-
 _decode_version = msgspec.msgpack.Decoder(_AnyEnvelope).decode
-
 
 # What the decoder may raise on bytes that are not an envelope, whatever they are.
 UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
