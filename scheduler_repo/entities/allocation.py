@@ -7,6 +7,16 @@ from typing import Final, Optional, Union
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import (
+    AgentObstacle,
+    ArchitectureMismatch,
+    ContainerShortage,
+    NotDesignated,
+    OwnerBreach,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.errors import (
     AgentNotFound,
@@ -17,16 +27,6 @@ from scheduler_repo.errors import (
     SchedulerRepoError,
     SessionNotFound,
 )
-from scheduler_repo.scheduling.rules.feasibility import (
-    AgentObstacle,
-    ArchitectureMismatch,
-    ContainerShortage,
-    NotDesignated,
-    QuotaKind,
-    SlotShortage,
-    StartNotReached,
-)
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
 
 

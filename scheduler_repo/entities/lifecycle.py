@@ -7,6 +7,7 @@ from typing import Final, Optional
 
 import msgspec
 
+from scheduler_repo.entities.transitions import SESSION_TRANSITIONS
 from scheduler_repo.errors import (
     DatabaseError,
     InvalidInput,
@@ -16,7 +17,6 @@ from scheduler_repo.errors import (
     SchedulerRepoError,
     SessionNotFound,
 )
-from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS
 from scheduler_repo.types import (
     AgentId,
     KernelId,

@@ -6,10 +6,8 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.obstacles import AgentObstacle, OwnerBreach, Protection, StartNotReached
 from scheduler_repo.entities.scheduling_data import SessionDependency
-from scheduler_repo.scheduling.rules.feasibility import AgentObstacle, StartNotReached
-from scheduler_repo.scheduling.rules.preemption import Protection
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import AgentId, SessionId, SessionStatus, TransactionId
 
 

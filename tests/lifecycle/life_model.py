@@ -7,7 +7,7 @@ import msgspec
 
 from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.entities.lifecycle import TransitionRejectionCode
-from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.types import OCCUPYING_STATUSES, SessionStatus
 
 # (cores, memory)

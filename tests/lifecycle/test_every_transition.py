@@ -6,7 +6,7 @@ import pytest
 
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
 from scheduler_repo.entities.lifecycle import TransitionRejectionCode
-from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
+from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.types import OCCUPYING_STATUSES, SessionStatus
 from tests.lifecycle.marking import MARKED, WITHOUT_REASON
 from tests.support.databases import DriverConnection

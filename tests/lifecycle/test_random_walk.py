@@ -20,12 +20,12 @@ from scheduler_repo.entities.lifecycle import (
     TransitionResult,
 )
 from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, OwnerScope, SessionResult, SessionStatus
 from tests.lifecycle.life_model import Amounts, LifeModel, ModelAgent, Outcome

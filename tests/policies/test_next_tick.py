@@ -6,6 +6,7 @@ from typing import Optional
 import pytest
 
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
+from scheduler_repo.entities.obstacles import OwnerBreach, QuotaBreach, QuotaKind
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.owner.repository import OwnerRepository
@@ -13,8 +14,6 @@ from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.scheduling.rules.feasibility import QuotaBreach, QuotaKind
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotName, TransactionId
 from tests.policies.tick_owners import only_owners
 from tests.scheduler.conftest import Load

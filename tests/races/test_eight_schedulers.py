@@ -10,11 +10,10 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
+from scheduler_repo.entities.obstacles import ContainerShortage, OwnerBreach, SlotShortage
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.scheduling.rules.feasibility import ContainerShortage, SlotShortage
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentStatus, SessionId, SessionStatus
 from tests.races.arena import arena

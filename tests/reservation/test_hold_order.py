@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, SessionAllocation
-from scheduler_repo.scheduling.rules.feasibility import ContainerShortage, SlotShortage
+from scheduler_repo.entities.obstacles import ContainerShortage, SlotShortage
 from scheduler_repo.types import AgentId, ClusterMode
 from tests.reservation.contest import A1, A2, LOW, Contest, hold, important
 from tests.support.small_cluster import GROUP, agent, place, session, session_id

@@ -6,14 +6,13 @@ from datetime import timedelta
 import pytest
 
 from scheduler_repo.entities.allocation import RejectionCode
+from scheduler_repo.entities.obstacles import HoldNotFree, SlotShortage
 from scheduler_repo.entities.scaling_group import ScalingGroupSpec
 from scheduler_repo.entities.scheduling_data import AgentGain
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
 from scheduler_repo.scheduling.explain.reasons_text import describe
-from scheduler_repo.scheduling.rules.feasibility import SlotShortage
 from scheduler_repo.scheduling.rules.preemption import preemptible
-from scheduler_repo.scheduling.rules.reservations import HoldNotFree
 from scheduler_repo.types import PreemptionScope, ScalingGroupName, SessionStatus
 from tests.reservation.contest import A1, A2, LOW, Contest, hold, important
 from tests.scheduler.conftest import Load

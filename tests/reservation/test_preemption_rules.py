@@ -8,8 +8,9 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from scheduler_repo.entities.obstacles import Protection
 from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
-from scheduler_repo.scheduling.rules.preemption import Protection, may_preempt, preemptible, protection
+from scheduler_repo.scheduling.rules.preemption import may_preempt, preemptible, protection
 from scheduler_repo.types import PreemptionScope
 from tests.support.strategies import OBSERVED_AT, make_candidate, make_data, make_session
 

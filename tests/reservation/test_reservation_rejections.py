@@ -5,6 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scheduler_repo.entities.obstacles import (
+    ArchitectureMismatch,
+    NotDesignated,
+    OwnerBreach,
+    Protection,
+    QuotaBreach,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.reservation import (
     ProtectedVictim,
@@ -14,16 +24,6 @@ from scheduler_repo.entities.reservation import (
 )
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.session import SessionCreationSpec
-from scheduler_repo.scheduling.rules.feasibility import (
-    ArchitectureMismatch,
-    NotDesignated,
-    QuotaBreach,
-    QuotaKind,
-    SlotShortage,
-    StartNotReached,
-)
-from scheduler_repo.scheduling.rules.preemption import Protection
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,

@@ -13,21 +13,21 @@ from scheduler_repo.entities.allocation import (
     RejectionCode,
     SessionAllocation,
 )
-from scheduler_repo.entities.quota import QuotaSpec
-from scheduler_repo.entities.scheduling_data import SessionDependency
-from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.rules.feasibility import (
+from scheduler_repo.entities.obstacles import (
     AgentObstacle,
     ArchitectureMismatch,
     ContainerShortage,
     NotDesignated,
+    OwnerBreach,
     QuotaBreach,
     QuotaKind,
     SlotShortage,
     StartNotReached,
 )
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
+from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,

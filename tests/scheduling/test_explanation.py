@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler_repo.entities.obstacles import OwnerBreach, QuotaKind
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.errors import InvalidInput, SessionNotFound
 from scheduler_repo.scheduling.explain.reasons import NodeShortage, WaitingReason, waiting_reasons
 from scheduler_repo.scheduling.explain.session import LimitCheck, NodeFit, SessionExplanation, explain_session
 from scheduler_repo.scheduling.explain.session_text import explanation_tables, queue_facts, reason_facts
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.scheduling.rules.feasibility import QuotaKind
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import ClusterMode, SessionId, SessionResult, SessionStatus
 from tests.scheduling.test_waiting import Oracle
 from tests.support.naive_cluster import KernelGroup, NaiveCluster, NaiveOwner, are_alike, groups_of, slot

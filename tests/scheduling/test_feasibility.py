@@ -8,17 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_repo.entities.scheduling_data import SessionDependency
-from scheduler_repo.scheduling.rules.feasibility import (
+from scheduler_repo.entities.obstacles import (
     AgentObstacle,
     ArchitectureMismatch,
     ContainerShortage,
-    NodeRequest,
     NotDesignated,
     QuotaBreach,
     QuotaKind,
     SlotShortage,
     StartNotReached,
+)
+from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.scheduling.rules.feasibility import (
+    NodeRequest,
     agent_obstacle,
     container_shortage,
     free_slots,

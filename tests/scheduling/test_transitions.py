@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_repo.scheduling.rules.transitions import (
+from scheduler_repo.entities.transitions import (
     AGENT_TRANSITIONS,
     KERNEL_TRANSITIONS,
     SESSION_TRANSITIONS,

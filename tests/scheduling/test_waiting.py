@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from scheduler_repo.entities.obstacles import OwnerBreach, SlotShortage, StartNotReached
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData, SessionDependency
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.explain.reasons import (
@@ -24,8 +25,6 @@ from scheduler_repo.scheduling.explain.reasons import (
 )
 from scheduler_repo.scheduling.explain.reasons_text import describe
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.scheduling.rules.feasibility import SlotShortage, StartNotReached
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import (
     AgentId,
     Architecture,

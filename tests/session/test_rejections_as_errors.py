@@ -9,6 +9,16 @@ import pytest
 
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, RejectionDetail
 from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode
+from scheduler_repo.entities.obstacles import (
+    ArchitectureMismatch,
+    ContainerShortage,
+    NotDesignated,
+    OwnerBreach,
+    QuotaBreach,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.errors import (
     AgentNotFound,
@@ -22,16 +32,6 @@ from scheduler_repo.errors import (
     SchedulerRepoError,
     SessionNotFound,
 )
-from scheduler_repo.scheduling.rules.feasibility import (
-    ArchitectureMismatch,
-    ContainerShortage,
-    NotDesignated,
-    QuotaBreach,
-    QuotaKind,
-    SlotShortage,
-    StartNotReached,
-)
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
 from scheduler_repo.types import AgentId, Architecture, KernelId, OwnerScope, SessionId, SessionStatus
 
 SESSION: Final = SessionId(UUID(int=1))

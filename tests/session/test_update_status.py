@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.transitions import SESSION_TRANSITIONS
 from scheduler_repo.errors import (
     DatabaseError,
     InvalidInput,
@@ -19,7 +20,6 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS
 from scheduler_repo.types import LeaseHolder, OperationId, SessionId, SessionStatus
 from tests.session.conftest import Count, Load
 from tests.support.databases import DriverConnection

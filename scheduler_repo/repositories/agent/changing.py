@@ -19,6 +19,7 @@ from scheduler_repo.entities.agent import (
     AgentTransitionResult,
     RejectedAgentTransition,
 )
+from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.repositories.agent.locking import (
     AgentChange,
     CapacityChange,
@@ -31,7 +32,6 @@ from scheduler_repo.repositories.agent.locking import (
     write_capacity,
     write_statuses,
 )
-from scheduler_repo.scheduling.rules.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotName
 
 SILENT_AGENTS = load_statement("agent/silent_agents")

@@ -15,6 +15,7 @@ from scheduler_repo.entities.agent import (
     ShrunkAgent,
     ShrunkContainers,
 )
+from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.locking import (
@@ -30,7 +31,6 @@ from scheduler_repo.repositories.agent.locking import (
     write_capacity,
     write_statuses,
 )
-from scheduler_repo.scheduling.rules.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName

@@ -18,10 +18,10 @@ from scheduler_repo.database.locks import LOCK_SESSIONS
 from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
+from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.scheduling.rules.feasibility import free_slots, slot_shortage
-from scheduler_repo.scheduling.rules.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.slots import checked_int32, slot_vector
 from scheduler_repo.types import (

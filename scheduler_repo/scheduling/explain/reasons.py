@@ -9,14 +9,12 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.allocation import KernelAllocation
+from scheduler_repo.entities.obstacles import HoldNotFree, OwnerBreach, QuotaKind, SlotShortage, StartNotReached
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.planner.placement import SessionPlacer, are_alike
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
-    QuotaKind,
-    SlotShortage,
-    StartNotReached,
     claimed_containers,
     node_requests,
     open_slots,
@@ -26,8 +24,8 @@ from scheduler_repo.scheduling.rules.feasibility import (
     unmet_dependency,
     wanted_slots,
 )
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach, OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import HoldNotFree, held_places
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
+from scheduler_repo.scheduling.rules.reservations import held_places
 from scheduler_repo.types import (
     AgentId,
     Architecture,

@@ -2,6 +2,17 @@
 
 from collections.abc import Iterable
 
+from scheduler_repo.entities.obstacles import (
+    ArchitectureMismatch,
+    ContainerShortage,
+    HoldNotFree,
+    NotDesignated,
+    OwnerBreach,
+    QuotaBreach,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.explain.reasons import (
@@ -16,17 +27,6 @@ from scheduler_repo.scheduling.explain.reasons import (
     WaitingReason,
     WaitingSession,
 )
-from scheduler_repo.scheduling.rules.feasibility import (
-    ArchitectureMismatch,
-    ContainerShortage,
-    NotDesignated,
-    QuotaBreach,
-    QuotaKind,
-    SlotShortage,
-    StartNotReached,
-)
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerBreach
-from scheduler_repo.scheduling.rules.reservations import HoldNotFree
 from scheduler_repo.slots import format_quantity
 
 _NAMED_AGENTS = 3

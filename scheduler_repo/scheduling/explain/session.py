@@ -10,6 +10,7 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import ArchitectureMismatch, NotDesignated, QuotaKind
 from scheduler_repo.entities.scheduling_data import (
     OwnerT,
     OwnerUsage,
@@ -23,10 +24,7 @@ from scheduler_repo.errors import InvalidInput, SessionNotFound
 from scheduler_repo.scheduling.explain.queue_turn import QueueTurn, queue_turn
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
 from scheduler_repo.scheduling.rules.feasibility import (
-    ArchitectureMismatch,
     NodeRequest,
-    NotDesignated,
-    QuotaKind,
     agent_obstacle,
     claimed_containers,
     container_shortage,

@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import QuotaKind
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.explain.queue_turn import QueueTurn
@@ -20,7 +21,6 @@ from scheduler_repo.scheduling.explain.session import (
     ResourceFit,
     SessionExplanation,
 )
-from scheduler_repo.scheduling.rules.feasibility import QuotaKind
 from scheduler_repo.types import ClusterMode
 
 # Writes an amount in a slot type's smallest units as people read it.

@@ -4,14 +4,23 @@ Every check answers None where it passes and otherwise a struct that names what 
 numbers in each slot's smallest unit, at the slot type's ``slot_index``.
 """
 
-import enum
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import zip_longest
-from typing import Optional, Union
+from typing import Optional
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import (
+    AgentObstacle,
+    ArchitectureMismatch,
+    ContainerShortage,
+    NotDesignated,
+    QuotaBreach,
+    QuotaKind,
+    SlotShortage,
+    StartNotReached,
+)
 from scheduler_repo.entities.scheduling_data import (
     PendingKernel,
     PendingSession,
@@ -23,64 +32,6 @@ from scheduler_repo.types import AgentId, Architecture, ClusterMode, KernelId, S
 # (index, amount) of what is asked for. Only amounts above 0, so that a zero request fits wherever it goes:
 # on an agent without the slot, and on one that is over its capacity.
 Wanted = tuple[tuple[int, int], ...]
-
-
-class SlotShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The first slot of which more is requested than is available."""
-
-    slot_index: int
-    requested: int
-    available: int
-
-
-class ContainerShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """More containers than the agent still takes: ``used`` of ``limit`` run on it."""
-
-    requested: int
-    used: int
-    limit: int
-
-
-class ArchitectureMismatch(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A kernel is built for another architecture than the agent's."""
-
-    requested: Architecture
-    available: Architecture
-
-
-class NotDesignated(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The session designates agents, and this is none of them."""
-
-    agent_id: AgentId
-    designated_agent_ids: tuple[AgentId, ...]
-
-
-AgentObstacle = Union[NotDesignated, ArchitectureMismatch, ContainerShortage, SlotShortage]
-
-
-class QuotaKind(enum.StrEnum):
-    """Which of an owner's limits a breach is of."""
-
-    KERNELS_PER_SESSION = "KERNELS_PER_SESSION"
-    CONCURRENT_SESSIONS = "CONCURRENT_SESSIONS"
-    SLOT = "SLOT"
-
-
-class QuotaBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A limit that ``used`` + ``requested`` would pass; ``slot_index`` is set for slots only."""
-
-    kind: QuotaKind
-    slot_index: Optional[int]
-    used: int
-    requested: int
-    limit: int
-
-
-class StartNotReached(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The session asked to start later than the snapshot was taken."""
-
-    requested_start_at: datetime
-    observed_at: datetime
 
 
 class NodeRequest(msgspec.Struct, frozen=True, gc=False):

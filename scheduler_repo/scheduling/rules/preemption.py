@@ -1,19 +1,10 @@
 """Whether a pending session may have a running one ended for it; which it does have is the planner's choice."""
 
-import enum
 from typing import Optional
 
+from scheduler_repo.entities.obstacles import Protection
 from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
 from scheduler_repo.types import PreemptionScope
-
-
-class Protection(enum.StrEnum):
-    """What protects a running session, in the order in which it is looked for."""
-
-    PREEMPTION_OFF = "PREEMPTION_OFF"  # in the scaling group
-    PRIORITY = "PRIORITY"  # not below the pending session's
-    OTHER_OWNER = "OTHER_OWNER"  # than the pending session's, in the group's scope
-    MIN_RUNTIME = "MIN_RUNTIME"  # not reached yet
 
 
 def protection(

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Optional, Union
 
-import msgspec
-
+from scheduler_repo.entities.obstacles import OwnerBreach, QuotaBreach
 from scheduler_repo.entities.scheduling_data import OwnerUsage, PendingSession, SchedulingData
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.rules.feasibility import (
-    QuotaBreach,
     kernel_limit_breach,
     session_limit_breach,
     slot_limit_breach,
@@ -18,15 +16,9 @@ from scheduler_repo.scheduling.rules.feasibility import (
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope, ProjectId, SlotVector, UserId
 
 _Owners = tuple[AccessKey, UserId, ProjectId, DomainName]
+
+
 _AnyUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[ProjectId], OwnerUsage[DomainName]]
-
-
-class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A limit that one more session would pass, and whose; ``owner_id`` is a UUID or a name as text."""
-
-    scope: OwnerScope
-    owner_id: str
-    breach: QuotaBreach
 
 
 class _Account:

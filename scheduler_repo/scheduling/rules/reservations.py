@@ -10,9 +10,9 @@ from typing import NamedTuple, Optional
 import msgspec
 
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
+from scheduler_repo.entities.obstacles import HoldNotFree
 from scheduler_repo.entities.scheduling_data import PendingSession, Reservation, SchedulingData
 from scheduler_repo.scheduling.rules.feasibility import (
-    AgentObstacle,
     agent_obstacle,
     free_slots,
     requests_by_agent,
@@ -84,17 +84,6 @@ class Holds:
             if other_id != session_id and (position is None or self._reservations[other_id].position < position)
         ]
         return Held(total_slots(held.slots for held in ahead), sum(held.containers for held in ahead))
-
-
-class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The first agent of a session's reservation that has not free yet what is held on it.
-
-    ``obstacle`` names what is short, beside what runs and what was reserved earlier; None where the agent takes
-    no kernels now.
-    """
-
-    agent_id: AgentId
-    obstacle: Optional[AgentObstacle]
 
 
 class HeldPlace(msgspec.Struct, frozen=True):

@@ -1,0 +1,98 @@
+"""What can stand against placing a session: the details that rejections and reasons for waiting carry.
+
+Amounts are whole numbers in each slot's smallest unit, at the slot type's ``slot_index``.
+"""
+
+import enum
+from datetime import datetime
+from typing import Optional, Union
+
+import msgspec
+
+from scheduler_repo.types import AgentId, Architecture, OwnerScope
+
+
+class SlotShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The first slot of which more is requested than is available."""
+
+    slot_index: int
+    requested: int
+    available: int
+
+
+class ContainerShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """More containers than the agent still takes: ``used`` of ``limit`` run on it."""
+
+    requested: int
+    used: int
+    limit: int
+
+
+class ArchitectureMismatch(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A kernel is built for another architecture than the agent's."""
+
+    requested: Architecture
+    available: Architecture
+
+
+class NotDesignated(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The session designates agents, and this is none of them."""
+
+    agent_id: AgentId
+    designated_agent_ids: tuple[AgentId, ...]
+
+
+AgentObstacle = Union[NotDesignated, ArchitectureMismatch, ContainerShortage, SlotShortage]
+
+
+class QuotaKind(enum.StrEnum):
+    """Which of an owner's limits a breach is of."""
+
+    KERNELS_PER_SESSION = "KERNELS_PER_SESSION"
+    CONCURRENT_SESSIONS = "CONCURRENT_SESSIONS"
+    SLOT = "SLOT"
+
+
+class QuotaBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A limit that ``used`` + ``requested`` would pass; ``slot_index`` is set for slots only."""
+
+    kind: QuotaKind
+    slot_index: Optional[int]
+    used: int
+    requested: int
+    limit: int
+
+
+class StartNotReached(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The session asked to start later than the snapshot was taken."""
+
+    requested_start_at: datetime
+    observed_at: datetime
+
+
+class Protection(enum.StrEnum):
+    """What protects a running session, in the order in which it is looked for."""
+
+    PREEMPTION_OFF = "PREEMPTION_OFF"  # in the scaling group
+    PRIORITY = "PRIORITY"  # not below the pending session's
+    OTHER_OWNER = "OTHER_OWNER"  # than the pending session's, in the group's scope
+    MIN_RUNTIME = "MIN_RUNTIME"  # not reached yet
+
+
+class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A limit that one more session would pass, and whose; ``owner_id`` is a UUID or a name as text."""
+
+    scope: OwnerScope
+    owner_id: str
+    breach: QuotaBreach
+
+
+class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The first agent of a session's reservation that has not free yet what is held on it.
+
+    ``obstacle`` names what is short, beside what runs and what was reserved earlier; None where the agent takes
+    no kernels now.
+    """
+
+    agent_id: AgentId
+    obstacle: Optional[AgentObstacle]

@@ -1,1 +1,0 @@
-"""Clusters with a queue to load: read from a trace, or made up by a seed."""
