@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from time import perf_counter
+from typing import cast
 
 import pytest
 
-from scheduler_repo.errors import BreakerOpen, InvalidInput
+from scheduler_repo.errors import BreakerOpen, InvalidInput, InvalidWiring
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState, CircuitBreakerPolicy
 from scheduler_repo.resilience.resilience import Resilience
@@ -183,6 +184,31 @@ class TestCircuitBreakerPolicy:
         assert line.calls == 4
         await breaker.aclose()
 
+    async def test_it_opens_again_if_a_probe_fails_unheard_of(self, line: Line) -> None:
+        # Given a probe that raises, though it must not
+        async def probe() -> bool:
+            line.probed.set()
+            raise LookupError
+
+        breaker = CircuitBreakerPolicy(
+            BreakerArgs(name="the line", is_failure=bool, probe=probe, recovery=_RECOVERY)
+        )
+        line.answers = False
+        await asyncio.gather(breaker.execute(line.ask), return_exceptions=True)
+
+        # When that has happened, and a call is made
+        for _ in range(2):
+            line.probed.clear()
+            with pytest.raises(BreakerOpen):
+                await breaker.execute(line.ask)
+            async with asyncio.timeout(5):
+                await line.probed.wait()
+            await asyncio.sleep(0)
+
+        # Then it is open still, and was probed anew
+        assert breaker.state is BreakerState.OPEN
+        await breaker.aclose()
+
     async def test_it_surrounds_like_any_policy(self, line: Line, breaker: CircuitBreakerPolicy) -> None:
         ask = Resilience([breaker]).apply(OperationKind.READ)(line.ask)
         assert await ask() == "yes"
@@ -196,3 +222,7 @@ class TestCircuitBreakerPolicy:
             BreakerArgs(
                 name="the line", is_failure=bool, probe=line.probe, threshold=threshold, recovery=recovery
             )
+
+    def test_a_class_of_arguments_is_refused(self) -> None:
+        with pytest.raises(InvalidWiring, match="the class BreakerArgs"):
+            CircuitBreakerPolicy(cast(BreakerArgs, BreakerArgs))

@@ -1,12 +1,12 @@
 """Policies around a call: their order, what they know of it, and what a user's own may do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Optional, TypeVar, cast
 
 import pytest
 
-from scheduler_repo.errors import InvalidInput, SessionNotFound
+from scheduler_repo.errors import InvalidWiring, SessionNotFound
 from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.policies.retry import RetryPolicy
 from scheduler_repo.resilience.resilience import Policy, Resilience, resilience_of
@@ -106,8 +106,17 @@ class TestChain:
 
     @pytest.mark.parametrize("policy", [None, "retry", RetryPolicy, lambda call: call()])
     def test_what_is_no_policy_is_refused(self, policy: object) -> None:
-        with pytest.raises(InvalidInput, match="derived from Policy"):
+        with pytest.raises(InvalidWiring, match="derived from Policy"):
             Resilience([cast(Policy, policy)])
+
+    def test_class_of_a_policy_is_named(self) -> None:
+        with pytest.raises(InvalidWiring, match="a policy is the class RetryPolicy"):
+            Resilience([cast(Policy, RetryPolicy)])
+
+    @pytest.mark.parametrize("policies", [RetryPolicy(), None, RetryPolicy])
+    def test_what_is_no_list_of_policies_is_refused(self, policies: object) -> None:
+        with pytest.raises(InvalidWiring, match="give a list"):
+            Resilience(cast("list[Policy]", policies))
 
     async def test_none_at_all(self) -> None:
         @Resilience([]).apply()
@@ -125,6 +134,50 @@ class TestChain:
         assert resilience_of(decorated) is resilience
         assert resilience_of(find) is None
         assert asyncio.iscoroutinefunction(decorated)
+
+
+def sync_function() -> int:
+    """Is not async."""
+    return 1
+
+
+async def generate() -> AsyncIterator[int]:
+    """Answers more than once."""
+    yield 1
+
+
+async def find() -> int:
+    """Is async."""
+    return 1
+
+
+class TestWiring:
+    """What cannot be decorated is refused where it is decorated, not at the first call."""
+
+    @pytest.mark.parametrize(
+        ("function", "named"),
+        [
+            (sync_function, "sync_function"),
+            (generate, "generate"),
+            (lambda: 1, "<lambda>"),
+            (RetryPolicy, "the class RetryPolicy"),
+            (staticmethod(find), "find"),
+            (None, "None"),
+        ],
+    )
+    def test_what_is_no_async_function(self, function: object, named: str) -> None:
+        with pytest.raises(InvalidWiring, match=f"given {named}, which is not an async function; give"):
+            Resilience([]).apply()(cast("Callable[[], Awaitable[int]]", function))
+
+    @pytest.mark.parametrize("kind", [find, sync_function, "read", None, OperationKind])
+    def test_no_parentheses_or_no_kind(self, kind: object) -> None:
+        with pytest.raises(InvalidWiring, match=r"kind is .* write @resilience\.apply\(\) with parentheses"):
+            Resilience([]).apply(cast(OperationKind, kind))
+
+    async def test_bound_and_decorated_methods_are_async(self) -> None:
+        source = Source()
+        for function in (source.fetch, Resilience([]).apply()(source.fetch)):
+            assert await Resilience([]).apply()(function)() is not None
 
 
 class Source:

@@ -11,12 +11,18 @@ from scheduler_repo.errors import (
     DatabaseTimeout,
     DatabaseUnavailable,
     InvalidInput,
+    InvalidWiring,
     OutcomeUnknown,
     SessionNotFound,
     TransactionConflict,
 )
 from scheduler_repo.resilience.operation import OperationKind, current_operation
-from scheduler_repo.resilience.policies.retry import BackoffStrategy, RetryArgs, RetryPolicy
+from scheduler_repo.resilience.policies.retry import (
+    BackoffStrategy,
+    RetryArgs,
+    RetryPolicy,
+    retry_waits_disabled,
+)
 from scheduler_repo.resilience.resilience import Resilience
 
 
@@ -61,26 +67,44 @@ class TestWaits:
         return await call()
 
     async def test_ten_of_a_tenth_of_a_second_by_default(self, waits: list[float]) -> None:
-        assert await self.run(RetryArgs(), 10) == 11
+        assert await self.run(RetryArgs(jitter=0), 10) == 11
         assert waits == [0.1] * 10
+
+    async def test_arguments_of_the_specification(self, waits: list[float]) -> None:
+        args = RetryArgs(
+            max_retries=10,
+            retry_delay=0.1,
+            backoff_strategy=BackoffStrategy.FIXED,
+            non_retryable_exceptions=(SessionNotFound,),
+        )
+        assert await self.run(args, 10) == 11
+        assert args == RetryArgs(non_retryable_exceptions=(SessionNotFound,))
+        assert len(waits) == 10
+        assert all(0.1 <= wait <= 0.15 for wait in waits)
 
     async def test_gives_up_with_the_last_failure(self, waits: list[float]) -> None:
         with pytest.raises(TransactionConflict):
-            await self.run(RetryArgs(), 11)
+            await self.run(RetryArgs(jitter=0), 11)
         assert waits == [0.1] * 10
 
-    async def test_policy_without_arguments_has_the_same_defaults(self, waits: list[float]) -> None:
+    async def test_policy_without_arguments_has_the_same_defaults_and_jitter(self, waits: list[float]) -> None:
         # given
         failing = Failing(*(TransactionConflict("again") for _ in range(10)))
         # when
         assert await RetryPolicy().execute(failing) == 11
         # then
-        assert waits == [0.1] * 10
+        assert len(waits) == 10
+        assert all(0.1 <= wait <= 0.15 for wait in waits)
+        assert len(set(waits)) > 5
         assert RetryArgs().backoff_strategy is BackoffStrategy.FIXED
 
     async def test_growing_up_to_the_longest(self, waits: list[float]) -> None:
         args = RetryArgs(
-            max_retries=6, retry_delay=0.25, backoff_strategy=BackoffStrategy.EXPONENTIAL, max_delay=3.0
+            max_retries=6,
+            retry_delay=0.25,
+            backoff_strategy=BackoffStrategy.EXPONENTIAL,
+            max_delay=3.0,
+            jitter=0,
         )
         assert await self.run(args, 6) == 7
         assert waits == [0.25, 0.5, 1.0, 2.0, 3.0, 3.0]
@@ -92,10 +116,25 @@ class TestWaits:
         assert all(1.0 <= wait <= 1.5 for wait in waits)
         assert len(set(waits)) > 10
 
+    async def test_growing_for_ever(self, waits: list[float]) -> None:
+        args = RetryArgs(max_retries=2_000, backoff_strategy=BackoffStrategy.EXPONENTIAL, jitter=0)
+        assert await self.run(args, 2_000) == 2_001
+        assert waits[-1] == args.max_delay
+
     async def test_none_at_all(self, waits: list[float]) -> None:
         with pytest.raises(TransactionConflict):
             await self.run(RetryArgs(max_retries=0), 1)
         assert waits == []
+
+    async def test_disabled_for_tests(self, waits: list[float]) -> None:
+        with retry_waits_disabled():
+            with retry_waits_disabled():
+                assert await self.run(RetryArgs(retry_delay=3600.0), 10) == 11
+            assert await self.run(RetryArgs(backoff_strategy=BackoffStrategy.EXPONENTIAL), 10) == 11
+        assert waits == [0.0] * 20
+
+        await self.run(RetryArgs(jitter=0), 1)
+        assert waits[20:] == [0.1]
 
 
 class TestWhatIsRetried:
@@ -258,3 +297,8 @@ class TestArguments:
     def test_no_exception_classes(self, given: object) -> None:
         with pytest.raises(InvalidInput, match="is no tuple of exception classes"):
             RetryArgs(non_retryable_exceptions=cast("tuple[type[BaseException], ...]", given))
+
+    @pytest.mark.parametrize("args", [RetryArgs, 10, {"max_retries": 10}])
+    def test_no_arguments_of_a_policy(self, args: object) -> None:
+        with pytest.raises(InvalidWiring, match=r"args is .* it must be a RetryArgs"):
+            RetryPolicy(cast(RetryArgs, args))

@@ -1,32 +1,29 @@
-"""Not asking for a while what did not answer, as a policy on the circuit breaker of purgatory."""
+"""A circuit breaker: after a failure, calls are refused until a probe beside them is answered."""
 
 import asyncio
 import contextvars
 import enum
-import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Optional, TypeVar
 
 import msgspec
-import purgatory
 
 from scheduler_repo.errors import BreakerOpen, InvalidInput
 from scheduler_repo.resilience.resilience import Policy
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
 _LONGEST_RECOVERY: Final = 3600.0
-# The library would compare wall clocks, which may be set back: when to try again is decided here.
-_AT_ONCE: Final = -math.inf
 _CANCEL_SECONDS: Final = 0.1
 
 
 class BreakerState(enum.StrEnum):
-    """Calls are made; are refused; are refused but for one probe, which is under way."""
+    """Whether calls are made (CLOSED), or are refused (OPEN; HALF_OPEN while a probe is under way)."""
 
     CLOSED = "closed"
-    OPEN = "opened"
-    HALF_OPEN = "half-opened"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
 
 
 class BreakerArgs(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,42 +44,29 @@ class BreakerArgs(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if type(self.threshold) is not int or self.threshold < 1:
             raise InvalidInput(f"threshold {self.threshold!r:.40} is no number of failures; give 1 or more")
-        _check_recovery(self.recovery)
-
-
-def _check_recovery(seconds: object) -> None:
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, (int, float))
-        or not 0 < seconds <= _LONGEST_RECOVERY
-    ):
-        raise InvalidInput(
-            f"recovery {seconds!r:.40} cannot be waited; give seconds above 0, at most {_LONGEST_RECOVERY:g}"
-        )
-
-
-class _ProbeFailed(Exception):
-    """Tells the library that a probe was not answered."""
+        # A bool is an int to Python, and NaN is never in a range.
+        if type(self.recovery) not in (int, float) or not 0 < self.recovery <= _LONGEST_RECOVERY:
+            raise InvalidInput(
+                f"recovery {self.recovery!r:.40} cannot be waited; give seconds above 0, at most "
+                f"{_LONGEST_RECOVERY:g}"
+            )
 
 
 class CircuitBreakerPolicy(Policy):
     """Refuses calls with BreakerOpen from a failure on, until a probe is answered.
 
     For one server: make one for each. A cancelled call says nothing about the server and counts as nothing; so
-    does the end of a call that was made before the breaker opened.
+    does the end of a call, while the breaker is open, that was made before.
     """
 
     def __init__(self, args: BreakerArgs) -> None:
-        """Take the arguments; the breaker is closed."""
+        """Start closed; raises InvalidWiring for anything else."""
+        check_wiring(args, BreakerArgs, "args", "BreakerArgs(...)")
         self._args = args
-        self._factory = purgatory.AsyncCircuitBreakerFactory(
-            default_threshold=args.threshold, default_ttl=_AT_ONCE
-        )
-        self._factory.add_listener(self._on_event)
         self._state = BreakerState.CLOSED
         # Its text alone: an error holds on to all that its call had at hand.
         self._last_failure = ""
-        self._failures = 0
+        self._failures_in_a_row = 0
         self._probing: Optional[asyncio.Task[None]] = None
         self._closed = asyncio.Event()
         self._closed.set()
@@ -103,13 +87,10 @@ class CircuitBreakerPolicy(Policy):
         try:
             result = await call()
         except Exception as error:
-            if self._args.is_failure(error) and self._state is BreakerState.CLOSED:
-                await self._failed(error)
+            if self._args.is_failure(error):
+                self._count_failure(error)
             raise
-        if self._failures and self._state is BreakerState.CLOSED:
-            self._failures = 0
-            async with await self._factory.get_breaker(self._args.name):
-                pass
+        self._failures_in_a_row = 0
         return result
 
     async def recovered(self) -> None:
@@ -125,15 +106,13 @@ class CircuitBreakerPolicy(Policy):
                 probing.cancel()
                 await asyncio.wait([probing], timeout=_CANCEL_SECONDS)
 
-    async def _failed(self, error: Exception) -> None:
-        self._last_failure = str(error)
-        self._failures += 1
-        try:
-            async with await self._factory.get_breaker(self._args.name):
-                raise _ProbeFailed
-        except _ProbeFailed:
-            pass
+    def _count_failure(self, error: Exception) -> None:
         if self._state is not BreakerState.CLOSED:
+            return
+        self._last_failure = str(error)
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._args.threshold:
+            self._enter(BreakerState.OPEN)
             self._keep_probing()
 
     def _keep_probing(self) -> None:
@@ -144,22 +123,19 @@ class CircuitBreakerPolicy(Policy):
     async def _probe(self) -> None:
         while self._state is not BreakerState.CLOSED:
             await asyncio.sleep(self._args.recovery)
+            self._enter(BreakerState.HALF_OPEN)
+            is_answered = False
             try:
-                # In half-open state the library would let every call through; here only this one is made.
-                async with await self._factory.get_breaker(self._args.name):
-                    if not await self._args.probe():
-                        raise _ProbeFailed
-            except _ProbeFailed:
-                continue
+                is_answered = await self._args.probe()
+            finally:
+                self._enter(BreakerState.CLOSED if is_answered else BreakerState.OPEN)
 
-    def _on_event(self, _name: str, event: str, details: purgatory.Event) -> None:
-        if event != "state_changed" or not isinstance(details, purgatory.ContextChanged):
-            return
-        self._state = BreakerState(details.state)
-        if self._state is BreakerState.CLOSED:
-            self._failures = 0
+    def _enter(self, state: BreakerState) -> None:
+        self._state = state
+        if state is BreakerState.CLOSED:
+            self._failures_in_a_row = 0
             self._closed.set()
         else:
             self._closed.clear()
         if self._args.on_change is not None:
-            self._args.on_change(self._state)
+            self._args.on_change(state)

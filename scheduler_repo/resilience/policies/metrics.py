@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.resilience.resilience import Policy
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
@@ -73,7 +74,8 @@ class MetricPolicy(Policy):
     """Counts and times calls; a call that is cancelled counts as failed with CancelledError."""
 
     def __init__(self, args: MetricArgs) -> None:
-        """Take the labels."""
+        """Count under the labels of ``args``; raises InvalidWiring for anything else."""
+        check_wiring(args, MetricArgs, "args", "MetricArgs(domain=..., layer=...)")
         self.args = args
         self._children: dict[str, _Children] = {}
 

@@ -1,22 +1,27 @@
-"""Trying again what failed for a reason that passes by itself."""
+"""Repeating what failed for a reason that passes by itself."""
 
+import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Optional, TypeVar
 
 import msgspec
-import tenacity
-from tenacity.wait import wait_base
 
 from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
-from scheduler_repo.resilience.operation import OperationKind, current_operation
+from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
 from scheduler_repo.resilience.transient import is_transient
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
 _LONGEST_WAIT = 3600.0
 _FACTOR = 2
+# From here on a growing wait is above any ``max_delay``, and its power soon above what a float holds.
+_LARGEST_POWER = 64
+_waits_disabled = 0
 
 
 class BackoffStrategy(enum.StrEnum):
@@ -27,18 +32,18 @@ class BackoffStrategy(enum.StrEnum):
 
 
 class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
-    """How often to try again and how long to wait before each retry (seconds).
+    """How often to retry, and how long to wait before each retry (seconds).
 
     ``max_delay`` bounds the growing wait; ``jitter`` adds a random part of up to so many seconds to each wait,
-    so that many callers that failed together do not come back together. ``is_retryable`` is the allowlist, by
-    default ``is_transient``; what is in ``non_retryable_exceptions`` is never tried again.
+    so that many callers that failed together do not come back together; 0 adds none. ``is_retryable`` is the
+    allowlist, by default ``is_transient``; exceptions in ``non_retryable_exceptions`` are never retried.
     """
 
     max_retries: int = 10
     retry_delay: float = 0.1
     backoff_strategy: BackoffStrategy = BackoffStrategy.FIXED
     max_delay: float = 10.0
-    jitter: float = 0.0
+    jitter: float = 0.05
     non_retryable_exceptions: tuple[type[BaseException], ...] = ()
     is_retryable: Callable[[BaseException, OperationKind], bool] = is_transient
 
@@ -61,72 +66,64 @@ class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+@contextmanager
+def retry_waits_disabled() -> Iterator[None]:
+    """Make all retries of this process follow at once inside the block: for tests."""
+    global _waits_disabled
+    _waits_disabled += 1
+    try:
+        yield
+    finally:
+        _waits_disabled -= 1
+
+
 class RetryPolicy(Policy):
-    """Makes a call again while what it fails with is transient; raises what it failed with last."""
+    """Makes a call again while it fails with a transient error; raises the last error."""
 
     def __init__(self, args: Optional[RetryArgs] = None) -> None:
-        """Take the arguments; 10 retries, 0.1 s apart, unless given."""
+        """Retry 10 times, 0.1 s apart, or as ``args`` says; raises InvalidWiring for anything but RetryArgs."""
         self._args = RetryArgs() if args is None else args
-        self._wait = _wait_of(self._args)
+        check_wiring(self._args, RetryArgs, "args", "RetryArgs(...), or None for the defaults")
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
         """Make the call; raises what it raises. Costs a function call when nothing fails."""
-        try:
-            return await call()
-        except Exception as error:
-            if not self._args.max_retries or not self._may_retry(error):
-                raise
-            return await self._retry(call, error)
-
-    async def _retry(self, call: Callable[[], Awaitable[R]], failed: Exception) -> R:
-        operation = current_operation()
-        failures: list[BaseException] = []
-
-        async def attempt() -> R:
-            # tenacity comes in only now, with the first failure as its first try: it costs more than the
-            # call's other policies together.
-            if not failures:
-                raise failed
-            if operation is not None:
-                operation.retried()
-            return await call()
-
-        def note(state: tenacity.RetryCallState) -> None:
-            error = failed if state.outcome is None else state.outcome.exception()
-            if isinstance(error, Exception):
-                failures.append(error)
+        retries = 0
+        lost: Optional[OutcomeUnknown] = None
+        while True:
+            try:
+                return await call()
+            except Exception as error:
+                operation = current_operation()
+                if retries == self._args.max_retries or not self._may_retry(error, operation):
+                    if lost is not None and _hides_lost_commit(error):
+                        raise OutcomeUnknown(f"{lost}; it was asked again, and then: {error}") from lost
+                    raise
+                if isinstance(error, OutcomeUnknown):
+                    lost = lost or error
                 if operation is not None:
                     operation.failed_with(error)
+            await asyncio.sleep(self._choose_wait(retries))
+            retries += 1
+            if operation is not None:
+                operation.retried()
 
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self._args.max_retries + 1),
-            wait=self._wait,
-            retry=tenacity.retry_if_exception(self._may_retry),
-            before_sleep=note,
-            reraise=True,
-        )
-        try:
-            return await retrying(attempt)
-        except DatabaseError as error:
-            # A later failure, such as one to connect, says nothing of an earlier try that may stand.
-            lost = next((failure for failure in failures if isinstance(failure, OutcomeUnknown)), None)
-            if lost is None or isinstance(error, OutcomeUnknown):
-                raise
-            raise OutcomeUnknown(f"{lost}; it was asked again, and then: {error}") from lost
-
-    def _may_retry(self, error: BaseException) -> bool:
-        if not isinstance(error, Exception) or isinstance(error, self._args.non_retryable_exceptions):
-            return False
-        operation = current_operation()
+    def _may_retry(self, error: Exception, operation: Optional[Operation]) -> bool:
         kind = OperationKind.WRITE if operation is None else operation.kind
-        return self._args.is_retryable(error, kind)
+        may_retry = self._args.is_retryable
+        return not isinstance(error, self._args.non_retryable_exceptions) and may_retry(error, kind)
+
+    def _choose_wait(self, retries: int) -> float:
+        if _waits_disabled:
+            return 0.0
+        wait = self._args.retry_delay
+        if self._args.backoff_strategy is BackoffStrategy.EXPONENTIAL:
+            wait = min(wait * _FACTOR ** min(retries, _LARGEST_POWER), self._args.max_delay)
+        return wait + random.uniform(0.0, self._args.jitter)  # noqa: S311 - it keeps no secret
 
 
-def _wait_of(args: RetryArgs) -> wait_base:
-    if args.backoff_strategy is BackoffStrategy.EXPONENTIAL:
-        growing = tenacity.wait_exponential(multiplier=args.retry_delay, exp_base=_FACTOR, max=args.max_delay)
-        return growing + tenacity.wait_random(0, args.jitter)
-    return tenacity.wait_fixed(args.retry_delay) + tenacity.wait_random(0, args.jitter)
+def _hides_lost_commit(error: Exception) -> bool:
+    """Whether a later failure, such as one to connect, says nothing of an earlier COMMIT that may stand."""
+    return isinstance(error, DatabaseError) and not isinstance(error, OutcomeUnknown)
 
 
 def _are_exception_classes(given: object) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from scheduler_repo.errors import DeadlineExceeded, InvalidInput
 from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
@@ -65,8 +66,9 @@ class TimeoutPolicy(Policy):
     """Ends a call at its deadline with DeadlineExceeded; inside a call that has one already, that one holds."""
 
     def __init__(self, args: Optional[TimeoutArgs] = None) -> None:
-        """Take the deadline; 60 seconds unless given."""
+        """Allow 60 seconds unless ``args`` says otherwise; raises InvalidWiring for anything else."""
         self._args = TimeoutArgs() if args is None else args
+        check_wiring(self._args, TimeoutArgs, "args", "TimeoutArgs(...), or None for the default")
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
         """Make the call; raises DeadlineExceeded."""
