@@ -32,11 +32,11 @@ class DriverFloor:
             lookups.SNAPSHOT.name: (),
             lookups.SLOT_TYPES.name: (),
             reading.PENDING_SESSIONS.name: (scaling_group, None),
-            reading.PENDING_KERNELS.name: (scaling_group, None),
-            reading.PENDING_DEPENDENCIES.name: (scaling_group, None),
-            reading.OWNER_OCCUPANCY.name: owner_ids,
-            reading.OWNER_SESSION_COUNTS.name: owner_ids,
-            reading.OWNER_LIMITS.name: owner_ids,
+            lookups.PENDING_KERNELS.name: (scaling_group, None),
+            lookups.PENDING_DEPENDENCIES.name: (scaling_group, None),
+            lookups.OWNER_OCCUPANCY.name: owner_ids,
+            lookups.OWNER_SESSION_COUNTS.name: owner_ids,
+            lookups.OWNER_LIMITS.name: owner_ids,
         }
         calls = [
             (statement.text, parameters.get(statement.name, (scaling_group,)))

@@ -6,13 +6,11 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
-from scheduler_repo.errors import TransactionConflict
+from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.types import AgentId, SlotVector
 
-LOCK_AGENTS = load_statement("agent/lock_agents")
-LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
 CHANGE_AGENT_OCCUPANCY = load_statement("agent/change_agent_occupancy")
 CHANGE_AGENT_CONTAINERS = load_statement("agent/change_agent_containers")
 
@@ -85,16 +83,3 @@ async def change_agents(
     )
     counts = {agent_id: sign * count for agent_id, count in containers.items() if count}
     await expect_rows(db_sess, len(counts), CHANGE_AGENT_CONTAINERS, list(counts), list(counts.values()))
-
-
-async def expect_rows(db_sess: SASession, count: int, statement: Statement, *parameters: object) -> None:
-    """Run a guarded UPDATE; raises TransactionConflict if it did not find every row as it was read.
-
-    The locks make that impossible for writers that take them; this holds against those that do not.
-    """
-    changed = len(await fetch_rows(db_sess, statement, *parameters))
-    if changed != count:
-        raise TransactionConflict(
-            f"{statement.name} found {changed} of {count} rows as they were under lock; "
-            "something writes without the locks, nothing was written"
-        )

@@ -1,7 +1,21 @@
-"""Row locks that several writers take, in the one order that all of them keep."""
+"""Row locks that several entities take, and the one order in which every writer takes them.
+
+1. the operation's id (``claim_operation.sql``): a second try waits for the first
+2. the scaling group's lease, FOR SHARE (``check_lease.sql``)
+3. resource policies, by name
+4. sessions, by id
+5. quotas of owners, by scope and id, behind the advisory lock that holds allocations up while a quota is added
+6. agents, by id
+7. slots of agents, by agent and slot name
+
+A writer leaves out what it does not need. At READ COMMITTED a statement sees what was committed before it
+began, so whatever a decision is based on is read by statements that come after the locks.
+"""
 
 from scheduler_repo.database.statements import load_statement
 
 LOCK_SESSIONS = load_statement("session/lock_sessions")
 LOCK_QUOTAS = load_statement("quota/lock_quotas")
+LOCK_AGENTS = load_statement("agent/lock_agents")
+LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
 CHANGE_SESSIONS = load_statement("lifecycle/change_sessions")

@@ -1,4 +1,4 @@
-"""Look-ups that several repositories share: the snapshot, slot types, a scaling group that must exist."""
+"""Statements that several entities read with: the snapshot, slot types, the queue, owners' usage, a group."""
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
@@ -11,6 +11,12 @@ from scheduler_repo.types import ScalingGroupName, SlotName
 SNAPSHOT = load_statement("scheduler/snapshot")
 SCALING_GROUP = load_statement("scaling_group/scaling_group")
 SLOT_TYPES = load_statement("scaling_group/slot_types")
+PENDING_KERNELS = load_statement("scheduler/pending_kernels")
+PENDING_DEPENDENCIES = load_statement("scheduler/pending_dependencies")
+RESERVATIONS = load_statement("scheduler/reservations")
+OWNER_OCCUPANCY = load_statement("scheduler/owner_occupancy")
+OWNER_SESSION_COUNTS = load_statement("scheduler/owner_session_counts")
+OWNER_LIMITS = load_statement("scheduler/owner_limits")
 
 
 def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:

@@ -6,6 +6,7 @@ import msgspec
 
 from scheduler_repo.database.engine import driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
+from scheduler_repo.errors import TransactionConflict
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -36,3 +37,16 @@ async def fetch_rows(db_sess: "SASession", statement: Statement, *parameters: ob
     """
     rows: list[Record] = await driver_connection(db_sess).fetch(statement.text, *parameters)
     return rows
+
+
+async def expect_rows(db_sess: "SASession", count: int, statement: Statement, *parameters: object) -> None:
+    """Run a guarded UPDATE; raises TransactionConflict unless it changed ``count`` rows.
+
+    The locks make that impossible among writers that take them; this protects against those that do not.
+    """
+    changed = len(await fetch_rows(db_sess, statement, *parameters))
+    if changed != count:
+        raise TransactionConflict(
+            f"{statement.name} found {changed} of {count} rows as they were under lock; "
+            "something writes without the locks, nothing was written"
+        )

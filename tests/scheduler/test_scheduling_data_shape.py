@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from scheduler_repo.database import lookups
+from scheduler_repo.database import locks, lookups
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.database.statements import Statement, load_statement
@@ -32,22 +32,22 @@ ROW_TYPES: dict[Statement, type[NamedTuple]] = {
     lookups.SCALING_GROUP: raw.ScalingGroupRow,
     lookups.SLOT_TYPES: raw.SlotTypeRow,
     reading.PENDING_SESSIONS: raw.PendingSessionRow,
-    reading.PENDING_KERNELS: raw.PendingKernelRow,
-    reading.PENDING_DEPENDENCIES: raw.PendingDependencyRow,
+    lookups.PENDING_KERNELS: raw.PendingKernelRow,
+    lookups.PENDING_DEPENDENCIES: raw.PendingDependencyRow,
     reading.SCHEDULABLE_AGENTS: raw.SchedulableAgentRow,
     reading.SCHEDULABLE_AGENT_SLOTS: raw.AgentSlotRow,
     reading.AGENT_OCCUPANCY: raw.AgentOccupancyRow,
-    reading.RESERVATIONS: raw.ReservationRow,
+    lookups.RESERVATIONS: raw.ReservationRow,
     reading.PREEMPTION_CANDIDATES: raw.PreemptionCandidateRow,
-    reading.OWNER_OCCUPANCY: raw.OwnerOccupancyRow,
-    reading.OWNER_SESSION_COUNTS: raw.OwnerSessionCountRow,
-    reading.OWNER_LIMITS: raw.OwnerLimitsRow,
+    lookups.OWNER_OCCUPANCY: raw.OwnerOccupancyRow,
+    lookups.OWNER_SESSION_COUNTS: raw.OwnerSessionCountRow,
+    lookups.OWNER_LIMITS: raw.OwnerLimitsRow,
 }
 # Of these only the first columns are such rows; what the lock says besides follows.
-LOCKED_ROW_TYPES: dict[str, type[NamedTuple]] = {
-    "lock_sessions": raw.PendingSessionRow,
-    "lock_agents": raw.SchedulableAgentRow,
-    "lock_agent_slots": raw.AgentSlotRow,
+LOCKED_ROW_TYPES: dict[Statement, type[NamedTuple]] = {
+    locks.LOCK_SESSIONS: raw.PendingSessionRow,
+    locks.LOCK_AGENTS: raw.SchedulableAgentRow,
+    locks.LOCK_AGENT_SLOTS: raw.AgentSlotRow,
 }
 TURN_PREEMPTION_ON = """
 UPDATE scaling_groups SET preemption_scope = 'GROUP';
@@ -141,14 +141,14 @@ class TestStatements:
             assert columns == row_type._fields, statement.name
 
     async def test_columns_of_the_locking_statements(self, owner_connection: DriverConnection) -> None:
-        for name, row_type in LOCKED_ROW_TYPES.items():
+        for statement, row_type in LOCKED_ROW_TYPES.items():
             # when
-            prepared = await owner_connection.prepare(load_statement(name).text)
+            prepared = await owner_connection.prepare(statement.text)
             # then
             columns = tuple(attribute.name for attribute in prepared.get_attributes())
-            assert columns[: len(row_type._fields)] == row_type._fields, name
+            assert columns[: len(row_type._fields)] == row_type._fields, statement.name
 
-    @pytest.mark.parametrize("name", [path.stem for path in QUERY_FILES])
+    @pytest.mark.parametrize("name", [f"{path.parent.name}/{path.stem}" for path in QUERY_FILES])
     def test_every_file_opens_with_what_parameters_and_index(self, name: str) -> None:
         # when
         lines = load_statement(name).text.splitlines()

@@ -86,16 +86,16 @@ class TestPlans:
             lookups.SCALING_GROUP: (group,),
             lookups.SLOT_TYPES: (),
             reading.PENDING_SESSIONS: (group, 100),
-            reading.PENDING_KERNELS: (group, window),
-            reading.PENDING_DEPENDENCIES: (group, window),
+            lookups.PENDING_KERNELS: (group, window),
+            lookups.PENDING_DEPENDENCIES: (group, window),
             reading.SCHEDULABLE_AGENTS: (group,),
             reading.SCHEDULABLE_AGENT_SLOTS: (group,),
             reading.AGENT_OCCUPANCY: (group,),
-            reading.RESERVATIONS: (group,),
+            lookups.RESERVATIONS: (group,),
             reading.PREEMPTION_CANDIDATES: (group,),
-            reading.OWNER_OCCUPANCY: owners,
-            reading.OWNER_SESSION_COUNTS: owners,
-            reading.OWNER_LIMITS: owners,
+            lookups.OWNER_OCCUPANCY: owners,
+            lookups.OWNER_SESSION_COUNTS: owners,
+            lookups.OWNER_LIMITS: owners,
         }
 
     async def plan(
@@ -123,7 +123,7 @@ class TestPlans:
         # given
         assert tuple(parameters) == reading.TICK_STATEMENTS
         unlimited = dict.fromkeys(
-            (reading.PENDING_SESSIONS, reading.PENDING_KERNELS, reading.PENDING_DEPENDENCIES),
+            (reading.PENDING_SESSIONS, lookups.PENDING_KERNELS, lookups.PENDING_DEPENDENCIES),
             (DEFAULT_SCALING_GROUP, None),
         )
         async with engine_with_history.begin_readonly_session() as db_sess:

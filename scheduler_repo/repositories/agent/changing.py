@@ -9,10 +9,9 @@ from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.idempotent_write import WriteTransaction
 from scheduler_repo.database.lookups import require_group
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.agent import (
     AgentRejectionCode,
     AgentSwitchResult,

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
-from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.agent import AgentRejectionCode, RejectedAgentTransition, ShrunkSlot
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName
 

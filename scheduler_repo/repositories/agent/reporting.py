@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional, Union
 
-from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.idempotent_write import WriteTransaction
 from scheduler_repo.database.lookups import SLOT_TYPES
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.agent import (
     AgentRejectionCode,
     AgentReport,

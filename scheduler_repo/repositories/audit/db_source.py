@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Optional
 
-from scheduler_repo.database.agent_counters import LOCK_AGENT_SLOTS, LOCK_AGENTS, expect_rows
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
 from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.database.statements import Statement, fetch_rows
+from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows
 from scheduler_repo.entities.audit import (
     AuditCheck,
     AuditFinding,

@@ -10,13 +10,13 @@ from typing import NamedTuple, Optional, Union
 
 import msgspec
 
-from scheduler_repo.database.agent_counters import GivenBack, change_agents, expect_rows, locked_ledger
+from scheduler_repo.database.agent_counters import GivenBack, change_agents, locked_ledger
 from scheduler_repo.database.bulk import array_text
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.idempotent_write import WriteTransaction
-from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.locks import CHANGE_SESSIONS, LOCK_SESSIONS
 from scheduler_repo.database.lookups import SLOT_TYPES
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
 from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput
@@ -39,7 +39,6 @@ from scheduler_repo.validation import check_ids, check_text
 
 SESSION_KERNELS = load_statement("lifecycle/session_kernels")
 CHANGE_KERNELS = load_statement("lifecycle/change_kernels")
-CHANGE_SESSIONS = load_statement("lifecycle/change_sessions")
 RECORD_FAILED_AGENTS = load_statement("lifecycle/record_failed_agents")
 
 

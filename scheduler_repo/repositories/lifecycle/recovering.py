@@ -1,8 +1,7 @@
 """The sessions on lost agents: found by the state of their agents, and put back into the queue or ended."""
 
-from scheduler_repo.database.agent_counters import LOCK_AGENT_SLOTS, LOCK_AGENTS
 from scheduler_repo.database.idempotent_write import WriteTransaction
-from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_SESSIONS
 from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lifecycle import LostSessionAction, RecoveryResult, RejectedTransition

@@ -7,14 +7,13 @@ quota rows, agents, agent slots. Victims need no more locks than that: while the
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scheduler_repo.database.agent_counters import expect_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.idempotent_write import WriteTransaction
-from scheduler_repo.database.locks import LOCK_SESSIONS
-from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.database.locks import CHANGE_SESSIONS, LOCK_SESSIONS
+from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
-from scheduler_repo.repositories.lifecycle.changing import CHANGE_KERNELS, CHANGE_SESSIONS, SESSION_KERNELS
+from scheduler_repo.repositories.lifecycle.changing import CHANGE_KERNELS, SESSION_KERNELS
 from scheduler_repo.repositories.scheduler.allocating import locked_state
 from scheduler_repo.scheduling.admission.reservations import (
     KernelClaim,

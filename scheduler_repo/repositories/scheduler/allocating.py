@@ -13,14 +13,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scheduler_repo.database import lookups
-from scheduler_repo.database.agent_counters import LOCK_AGENT_SLOTS, LOCK_AGENTS, change_agents, expect_rows
+from scheduler_repo.database.agent_counters import change_agents
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.idempotent_write import WriteTransaction
-from scheduler_repo.database.locks import CHANGE_SESSIONS, LOCK_QUOTAS, LOCK_SESSIONS
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.locks import (
+    CHANGE_SESSIONS,
+    LOCK_AGENT_SLOTS,
+    LOCK_AGENTS,
+    LOCK_QUOTAS,
+    LOCK_SESSIONS,
+)
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
 from scheduler_repo.errors import TransactionConflict
-from scheduler_repo.repositories.scheduler import reading
 from scheduler_repo.scheduling.admission.allocations import Decisions, LockedSession, LockedState, decide
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish, pending_owners
 from scheduler_repo.scheduling.snapshot.rows import (
@@ -99,19 +104,19 @@ async def locked_state(
         scaling_group=groups[0],
         slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
         pending_sessions=pending,
-        pending_kernels=await fetch_rows(db_sess, reading.PENDING_KERNELS, scaling_group, session_ids),
+        pending_kernels=await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids),
         pending_dependencies=await fetch_rows(
-            db_sess, reading.PENDING_DEPENDENCIES, scaling_group, session_ids
+            db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids
         ),
         agents=open_agents,
         agent_slots=[row for row in agent_slots if row[0] in open_ids],
         agent_occupancy=(),
-        reservations=await fetch_rows(db_sess, reading.RESERVATIONS, scaling_group),
+        reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
         preemption_candidates=running,
         owners=owners,
-        owner_occupancy=await fetch_rows(db_sess, reading.OWNER_OCCUPANCY, *owner_ids),
-        owner_session_counts=await fetch_rows(db_sess, reading.OWNER_SESSION_COUNTS, *owner_ids),
-        owner_limits=await fetch_rows(db_sess, reading.OWNER_LIMITS, *owner_ids),
+        owner_occupancy=await fetch_rows(db_sess, lookups.OWNER_OCCUPANCY, *owner_ids),
+        owner_session_counts=await fetch_rows(db_sess, lookups.OWNER_SESSION_COUNTS, *owner_ids),
+        owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
     )
     if len(raw.owner_limits) != len(quotas):
         # Of two that judge by a row which neither has locked, both would take the last of it.

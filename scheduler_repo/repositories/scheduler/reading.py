@@ -3,23 +3,29 @@
 from typing import Optional
 
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.lookups import SCALING_GROUP, SLOT_TYPES, SNAPSHOT, no_such_group
+from scheduler_repo.database.lookups import (
+    OWNER_LIMITS,
+    OWNER_OCCUPANCY,
+    OWNER_SESSION_COUNTS,
+    PENDING_DEPENDENCIES,
+    PENDING_KERNELS,
+    RESERVATIONS,
+    SCALING_GROUP,
+    SLOT_TYPES,
+    SNAPSHOT,
+    no_such_group,
+)
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.scheduling.snapshot.build import finish_in_slices, pending_owners
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
 from scheduler_repo.types import ScalingGroupName
 
 PENDING_SESSIONS = load_statement("scheduler/pending_sessions")
-PENDING_KERNELS = load_statement("scheduler/pending_kernels")
-PENDING_DEPENDENCIES = load_statement("scheduler/pending_dependencies")
 SCHEDULABLE_AGENTS = load_statement("scheduler/schedulable_agents")
 SCHEDULABLE_AGENT_SLOTS = load_statement("scheduler/schedulable_agent_slots")
 AGENT_OCCUPANCY = load_statement("scheduler/agent_occupancy")
-RESERVATIONS = load_statement("scheduler/reservations")
 PREEMPTION_CANDIDATES = load_statement("scheduler/preemption_candidates")
-OWNER_OCCUPANCY = load_statement("scheduler/owner_occupancy")
-OWNER_SESSION_COUNTS = load_statement("scheduler/owner_session_counts")
-OWNER_LIMITS = load_statement("scheduler/owner_limits")
+
 TICK_STATEMENTS: tuple[Statement, ...] = (
     SNAPSHOT,
     SCALING_GROUP,
