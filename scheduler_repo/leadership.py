@@ -1,4 +1,4 @@
-"""Holding a lease for as long as a scheduler runs: waiting for it, renewing it, giving it back."""
+"""Keeps the lease of a scaling group while a scheduler runs: waits for it, renews it, releases it."""
 
 import asyncio
 import contextlib
@@ -26,10 +26,10 @@ _RENEWALS_PER_TTL = 3
 
 
 class LeaseKeeper:
-    """Leads one scaling group while its ``async with`` block runs; several processes may wait for the same one.
+    """Leads one scaling group while its ``async with`` block runs; several processes may wait for the lease.
 
-    ``holder`` names this process and no other. Whether the lease still holds is decided by the database at each
-    write, never by this object: a process that was stopped too long finds its writes refused.
+    ``holder`` must be a name of this process alone. The database decides at each write whether the lease still
+    holds, never this object: the writes of a process that was stopped for too long are refused.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LeaseKeeper:
         holder: LeaseHolder,
         ttl: timedelta = timedelta(seconds=30),
     ) -> None:
-        """Take what to lead and for how long a lease lives without renewal."""
+        """Prepare to lead a group; a lease that is not renewed ends after ``ttl``."""
         self._repository = repository
         self._scaling_group = scaling_group
         self._holder = holder
@@ -55,11 +55,11 @@ class LeaseKeeper:
         return self._lease
 
     async def reacquire(self) -> Lease:
-        """Wait for the lease and take it with a new epoch, as after StaleLeaseError; decide on a new read then.
+        """Wait for the lease and acquire it with a new epoch, as after StaleLeaseError; then read anew.
 
-        Waits for another holder, and, once it has led, for a database that is away. Raises
-        ScalingGroupNotFound, InvalidInput and what the database layer says that waiting does not mend. Costs
-        two statements per try, some three tries per ttl.
+        Waits for another holder to end, and, if this object has led before, for the database to come back.
+        Raises ScalingGroupNotFound, InvalidInput and lasting errors of the database layer. Costs two statements
+        per try, about three tries per ttl.
         """
         has_led = self._lease is not None
         pause = self._ttl.total_seconds() / _RENEWALS_PER_TTL
@@ -67,7 +67,7 @@ class LeaseKeeper:
             try:
                 self._lease = await self._repository.acquire_lease(self._scaling_group, self._holder, self._ttl)
             except (LeaseHeld, DatabaseTimeout) as error:
-                # A timeout: who holds it was stopped inside a write.
+                # A timeout means that the holder was stopped inside a write.
                 _logger.info("waiting for the lease of %s: %s", self._scaling_group, error)
             except DatabaseUnavailable as error:
                 if not has_led:
@@ -102,7 +102,7 @@ class LeaseKeeper:
             try:
                 renewed = await self._repository.renew_lease(lease, self._ttl)
             except (StaleLeaseError, DatabaseError) as error:
-                # The next write says so too; the user of the lease decides what to do.
+                # The next write raises the same; its caller decides what to do.
                 _logger.warning("the lease of %s was not renewed: %s", self._scaling_group, error)
                 continue
             if self._lease is lease:

@@ -26,7 +26,7 @@ DEFAULT_AUDIT_EVERY = 100
 
 
 class TickTimes(msgspec.Struct, frozen=True):
-    """Where the time of a tick went, in seconds."""
+    """The time of each phase of a tick, in seconds."""
 
     read: float
     transform: float
@@ -35,7 +35,7 @@ class TickTimes(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """What one tick saw and did; ``audit`` is set where one was due."""
+    """The data, decisions and times of one tick; ``audit`` is set if one was due."""
 
     number: int
     data: SchedulingData
@@ -46,7 +46,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class BatchProgress(msgspec.Struct, frozen=True):
-    """How far a tick is with writing its decisions."""
+    """Progress of writing a tick's decisions."""
 
     tick_number: int
     pending: int
@@ -56,7 +56,7 @@ class BatchProgress(msgspec.Struct, frozen=True):
 
 
 class SchedulerLoop:
-    """Runs the ticks of one scaling group: a fresh snapshot each, a plan, and its guarded writing."""
+    """Runs the ticks of one scaling group: read a snapshot, plan, write the plan under guards."""
 
     def __init__(
         self,
@@ -70,12 +70,11 @@ class SchedulerLoop:
         audit: Optional[AuditRepository] = None,
         audit_every: int = DEFAULT_AUDIT_EVERY,
     ) -> None:
-        """Take what to read, decide and write with; ``batch_size`` sessions are written per transaction.
+        """Write ``batch_size`` sessions per transaction and call ``on_batch`` after each.
 
-        ``on_batch`` is called after each batch. With ``lease_keeper``, inside whose block the loop then runs,
-        every write names its lease. With ``audit``, every ``audit_every`` ticks the database is audited and
-        what differs exported as the metric scheduler_repo_audit_findings. Raises InvalidInput for a number
-        below 1.
+        With ``lease_keeper``, run the loop inside its block: every write then names its lease. With ``audit``,
+        the database is audited every ``audit_every`` ticks and the findings are exported as the metric
+        scheduler_repo_audit_findings. Raises InvalidInput for a number below 1.
         """
         if batch_size < 1:
             raise InvalidInput(f"batch_size {batch_size} places nothing; give 1 or more")
@@ -94,17 +93,16 @@ class SchedulerLoop:
     async def tick(self) -> Tick:
         """Read, plan and write once.
 
-        The plan runs in a thread, so that the event loop goes on. Raises ScalingGroupNotFound, StaleLeaseError
-        if there is something to write and another has taken the lease over (``reacquire()`` it, and tick anew),
-        and the errors of the database layer; batches that were written before one stay written. Costs a read, a
-        write per batch, and the audit's statements where one is due. Exports what the tick saw and did, and
-        its phases, as metrics scheduler_repo_*.
+        The plan runs in a thread and does not block the event loop. Raises ScalingGroupNotFound, the errors of
+        the database layer, and StaleLeaseError if there is something to write and another process has taken
+        over the lease (``reacquire()`` it and tick again); batches written before an error stay written. Costs
+        a read, a write per batch, and the audit's statements if one is due. Exports metrics scheduler_repo_*.
         """
         with counted_tick(self._scaling_group):
             return await self._tick()
 
     async def _tick(self) -> Tick:
-        # The lease that is named is the one held before the read: what is decided on it is fenced by it.
+        # Name the lease held before the read: it fences every decision made on that read.
         lease = None if self._lease_keeper is None else self._lease_keeper.lease
         timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
         self._ticks += 1
@@ -128,22 +126,22 @@ class SchedulerLoop:
         )
         for phase in times.__struct_fields__:
             observe_phase(self._scaling_group, phase, getattr(times, phase))
-        return Tick(self._ticks, timed.data, allocated, rejected, times, await self._audited())
+        return Tick(self._ticks, timed.data, allocated, rejected, times, await self._audit_if_due())
 
     async def run_until_settled(self) -> tuple[Tick, ...]:
-        """Tick until a tick places nothing; the last one's data says what still waits.
+        """Tick until a tick places nothing; the last tick's data shows which sessions still wait.
 
-        Ends on a busy group too: what is rejected because another writer was first is not tried for ever. A
-        plan of which every session is rejected ends the run, so a planner should not offer one session alone.
+        Ends on a busy group too: sessions rejected because another writer was first are not retried for ever. A
+        plan whose sessions are all rejected ends the run, so a planner should not offer one session alone.
         """
         ticks = [await self.tick()]
         while ticks[-1].allocated:
-            # Only the last tick's data is of use, and the others' are large.
+            # Callers need the last tick's data only, and it is large.
             ticks[-1] = msgspec.structs.replace(ticks[-1], data=_without_rows(ticks[-1].data))
             ticks.append(await self.tick())
         return tuple(ticks)
 
-    async def _audited(self) -> Optional[AuditReport]:
+    async def _audit_if_due(self) -> Optional[AuditReport]:
         if self._audit is None or self._ticks % self._audit_every:
             return None
         report = await self._audit.audit()

@@ -1,4 +1,4 @@
-"""What can stand against placing a session: the details that rejections and reasons for waiting carry.
+"""Obstacles to placing a session: the details of rejections and of waiting reasons.
 
 Amounts are whole numbers in each slot's smallest unit, at the slot type's ``slot_index``.
 """
@@ -36,7 +36,7 @@ class ArchitectureMismatch(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class NotDesignated(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The session designates agents, and this is none of them."""
+    """The session designates agents, and this is not one of them."""
 
     agent_id: AgentId
     designated_agent_ids: tuple[AgentId, ...]
@@ -46,7 +46,7 @@ AgentObstacle = Union[NotDesignated, ArchitectureMismatch, ContainerShortage, Sl
 
 
 class QuotaKind(enum.StrEnum):
-    """Which of an owner's limits a breach is of."""
+    """The kind of an owner's limit."""
 
     KERNELS_PER_SESSION = "KERNELS_PER_SESSION"
     CONCURRENT_SESSIONS = "CONCURRENT_SESSIONS"
@@ -54,7 +54,7 @@ class QuotaKind(enum.StrEnum):
 
 
 class QuotaBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A limit that ``used`` + ``requested`` would pass; ``slot_index`` is set for slots only."""
+    """A limit that ``used`` + ``requested`` would exceed; ``slot_index`` is set for slots only."""
 
     kind: QuotaKind
     slot_index: Optional[int]
@@ -64,14 +64,14 @@ class QuotaBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class StartNotReached(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The session asked to start later than the snapshot was taken."""
+    """The session's requested start time is after the snapshot."""
 
     requested_start_at: datetime
     observed_at: datetime
 
 
 class Protection(enum.StrEnum):
-    """What protects a running session, in the order in which it is looked for."""
+    """Why a running session may not be preempted, in the order of the checks."""
 
     PREEMPTION_OFF = "PREEMPTION_OFF"  # in the scaling group
     PRIORITY = "PRIORITY"  # not below the pending session's
@@ -80,7 +80,7 @@ class Protection(enum.StrEnum):
 
 
 class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A limit that one more session would pass, and whose; ``owner_id`` is a UUID or a name as text."""
+    """An owner's limit that one more session would exceed; ``owner_id`` is a UUID or a name as text."""
 
     scope: OwnerScope
     owner_id: str
@@ -88,10 +88,10 @@ class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The first agent of a session's reservation that has not free yet what is held on it.
+    """The first agent of a session's reservation whose reserved room is not free yet.
 
-    ``obstacle`` names what is short, beside what runs and what was reserved earlier; None where the agent takes
-    no kernels now.
+    ``obstacle`` names what is short beside running kernels and earlier reservations; None if the agent takes no
+    kernels now.
     """
 
     agent_id: AgentId

@@ -1,4 +1,4 @@
-"""Which status may follow which: one table per entity, which the writes obey and the diagrams are made from."""
+"""The allowed changes of status: one table per entity, obeyed by the writes and drawn in the diagrams."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -59,7 +59,7 @@ AGENT_TRANSITIONS: TransitionTable[AgentStatus] = MappingProxyType(
 
 
 def is_allowed(table: TransitionTable[StatusT], from_status: StatusT, to_status: StatusT) -> bool:
-    """Whether ``to_status`` may follow ``from_status``; none follows itself."""
+    """Whether ``to_status`` may follow ``from_status``; no status follows itself."""
     return to_status in table[from_status]
 
 

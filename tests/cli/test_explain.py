@@ -145,7 +145,7 @@ class TestBlocked:
         cpu, mem, _ = node.resources
         assert (cpu.requested, cpu.most_free, cpu.best_agent_id, cpu.missing) == (5_000, 4_000, "a", 1_000)
         assert (mem.fitting_agents, mem.most_free, mem.missing) == (2, 8 * GIBIBYTE, 0)
-        assert "kernel 0 on an agent: of 2 agents, 2 in question; all of it fits on 0\n" in page
+        assert "kernel 0 on an agent: of 2 agents, 2 candidates; all of it fits on 0\n" in page
         assert re.search(r"^  cpu +5 cores +0 +4 cores +1 cores +a$", page, re.MULTILINE)
         assert re.search(r"^  mem +1 B +2 +8\.0 GiB +- +a$", page, re.MULTILINE)
 
@@ -167,7 +167,7 @@ class TestBlocked:
         page = explained.page(1)
         assert "none of the designated agents takes kernels: b, c\n" in page
         assert "designated agent  b: takes no kernels in this group\n" in page
-        assert "of 1 agent, 0 in question; all of it fits on 0\n" in page
+        assert "of 1 agent, 0 candidates; all of it fits on 0\n" in page
 
     def test_by_the_sessions_ahead(self, explained: Explained) -> None:
         # Given room for two of three

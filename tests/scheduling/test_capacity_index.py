@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.free_capacity_set import StateList
+from scheduler_repo.scheduling.planner.free_capacity_set import FreeCapacitySet
 from scheduler_repo.scheduling.rules.feasibility import NodeRequest, agent_obstacle, free_slots, wanted_slots
 from scheduler_repo.types import AgentId, SlotVector
 from tests.support.strategies import ARM, X86, make_agent, make_data
 
 
-class TestStateList:
+class TestFreeCapacitySet:
     """Against a plain sorted list, with enough states for many blocks."""
 
     @given(st.randoms(use_true_random=True))
     @settings(max_examples=5, deadline=None)
     def test_walks_up_what_fits(self, source: Random) -> None:
         # given
-        states, plain = StateList(), set[tuple[int, ...]]()
+        states, plain = FreeCapacitySet(), set[tuple[int, ...]]()
         for _ in range(1500):
             # when: more come than go, then the other way round
             if plain and source.random() < (0.25 if len(plain) < 400 else 0.5):
@@ -38,7 +38,7 @@ class TestStateList:
             assert list(states.fitting(wanted)) == expected
 
     def test_emptied_and_filled_again(self) -> None:
-        states = StateList()
+        states = FreeCapacitySet()
         states.add((1,))
         states.remove((1,))
         assert list(states.fitting(())) == []
@@ -46,7 +46,7 @@ class TestStateList:
         assert list(states.fitting(((0, 2),))) == [(2,)]
 
     def test_states_without_dimensions(self) -> None:
-        states = StateList()
+        states = FreeCapacitySet()
         states.add(())
         assert list(states.fitting(())) == [()]
 

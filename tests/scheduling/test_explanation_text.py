@@ -61,7 +61,7 @@ class TestText:
     def test_agents_that_are_over_their_capacity(self) -> None:
         (node, *_) = self.tables_of(make_session(1, (3000, 32, 500), (500, 0, 250)))
         assert node.title == (
-            "its 2 kernels together on one agent: of 2 agents, 2 in question; all of it fits on 0"
+            "its 2 kernels together on one agent: of 2 agents, 2 candidates; all of it fits on 0"
         )
         assert node.columns == ("asks for", "", "fits on", "most free", "missing", "on agent")
         assert node.rows == (
@@ -85,7 +85,7 @@ class TestText:
 
     def test_an_architecture_that_no_agent_has(self) -> None:
         (node, *_) = self.tables_of(make_session(1, (1000, 1), architectures=(Architecture("riscv64"),)))
-        assert node.title == "kernel 0 on an agent of riscv64: of 2 agents, 0 in question; all of it fits on 0"
+        assert node.title == "kernel 0 on an agent of riscv64: of 2 agents, 0 candidates; all of it fits on 0"
         assert node.rows == (
             ("cpu", "1 core", "0", "-", "1 core", "-"),
             ("mem", "1", "0", "-", "1", "-"),
@@ -102,11 +102,11 @@ class TestText:
         )
         first, second, *_ = self.tables_of(session)
         assert first.title == (
-            "each of the kernels 0, 1, 2 and 1 more on an agent of x86_64: of 2 agents, 1 in question; "
+            "each of the kernels 0, 1, 2 and 1 more on an agent of x86_64: of 2 agents, 1 candidates; "
             "all of it fits on 1"
         )
         assert first.rows[-1] == ("containers", "1", "1", "2", "-", "a")
-        assert second.title == "kernel 4 on an agent: of 2 agents, 2 in question; all of it fits on 1"
+        assert second.title == "kernel 4 on an agent: of 2 agents, 2 candidates; all of it fits on 1"
 
     def test_a_slot_that_nobody_knows(self) -> None:
         (node, *_) = self.tables_of(make_session(1, (0, 0, 0, 0, 7)))
@@ -163,7 +163,7 @@ class TestText:
         reason, *agents = reason_facts(*self.explained(data, 1))
         assert reason.label == "why it waits"
         assert reason.text.startswith(
-            "LARGER_THAN_ANY_AGENT: no agent in question, even empty, is large enough for cpu 5 core"
+            "LARGER_THAN_ANY_AGENT: no candidate agent, even empty, is large enough for cpu 5 core"
         )
         assert agents == [
             Fact("designated agent", "a: takes kernels"),
@@ -265,7 +265,7 @@ class TestText:
         agents = (make_agent("a", (9, 9, 9), max_containers=2),)
         data = make_data(agents, sessions, reservations=(make_reservation(sessions[1], 1, "a"),))
         (node, *_) = explanation_tables(explain_session(data, sessions[0].session_id))
-        assert node.title.endswith("1 in question; all of it fits on 0")
+        assert node.title.endswith("1 candidates; all of it fits on 0")
         assert node.rows[-1] == ("containers", "2", "0", "1", "1", "a")
 
     def test_what_was_reserved_is_taken_once(self) -> None:

@@ -332,13 +332,13 @@ class TestText:
         architectures = (Architecture("riscv64"),)
         assert self.of(make_session(1, (1, 1), architectures=architectures)) == (
             WaitingReason.NO_AGENT_OF_ARCHITECTURE,
-            "asks for riscv64 on one agent; the agents in question are aarch64, x86_64",
+            "asks for riscv64 on one agent; the candidate agents are aarch64, x86_64",
         )
 
     def test_larger_than_any_agent(self) -> None:
         assert self.of(make_session(1, (4000, 1, 2500))) == (
             WaitingReason.LARGER_THAN_ANY_AGENT,
-            "no agent in question, even empty, is large enough for cuda.shares 2.5 (most on one agent: 2)",
+            "no candidate agent, even empty, is large enough for cuda.shares 2.5 (most on one agent: 2)",
         )
 
     @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ class TestText:
         )
         reason, words = self.text(msgspec.structs.replace(data, slot_types=in_bytes))
         assert reason is WaitingReason.LARGER_THAN_ANY_AGENT
-        subject = "no agent in question, even empty, is large enough for"
+        subject = "no candidate agent, even empty, is large enough for"
         assert words == f"{subject} mem {text} (most on one agent: 4 B)"
 
     def test_a_combination_that_no_agent_has(self) -> None:
@@ -360,7 +360,7 @@ class TestText:
         data = make_data(agents, (make_session(1, (2000, 5)),))
         assert self.text(data) == (
             WaitingReason.LARGER_THAN_ANY_AGENT,
-            "no agent in question, even empty, is large enough for cpu 2 core (most on one agent: 9 core), "
+            "no candidate agent, even empty, is large enough for cpu 2 core (most on one agent: 9 core), "
             "mem 5 (most on one agent: 9)",
         )
 

@@ -1,4 +1,4 @@
-"""Says of a session that would fit if it were first what the sessions before it leave of that."""
+"""Plans the queue up to one session, to show what the sessions before it leave for it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Optional
@@ -21,12 +21,11 @@ from scheduler_repo.types import AgentId, SlotVector
 
 
 class QueueTurn(msgspec.Struct, frozen=True, gc=False):
-    """What a plan of the whole queue by BestFitPlanner makes of one session.
+    """The place of one session in BestFitPlanner's plan of the whole queue.
 
-    ``placed_before`` sessions are placed before it: those ahead of it in the queue and, wherever they stand,
-    those with a reservation. Then it is placed itself (``allocation``), or they have taken what it needs, and
-    ``lacks`` says what it waits for from there: PLACEABLE only where its kernels differ, and a plan does not
-    try again what it has missed once.
+    ``placed_before`` counts the sessions placed before it: those ahead of it in the queue and all with a
+    reservation. Then either it is placed (``allocation``), or they have taken what it needs and ``lacks`` says
+    what is missing then: PLACEABLE only if its kernels differ, as a plan does not retry a request it missed.
     """
 
     placed_before: int
@@ -35,10 +34,10 @@ class QueueTurn(msgspec.Struct, frozen=True, gc=False):
 
 
 def queue_turn(data: SchedulingData, session: PendingSession) -> QueueTurn:
-    """Plan the queue of a snapshot as a tick would, up to one of its pending sessions.
+    """Plan the queue of a snapshot as a tick would, up to one pending session.
 
-    Raises InvalidInput if an owner of a session is missing in ``data``. Cost: a plan of the queue, which ends
-    where the session and all before it are placed.
+    Raises InvalidInput if an owner of a session is missing in ``data``. Cost: a plan of the queue up to the
+    session.
     """
     held = held_places(data)
     order = [each.session_id for each in in_turn(data, held)]
@@ -53,14 +52,14 @@ def queue_turn(data: SchedulingData, session: PendingSession) -> QueueTurn:
 
 
 def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation]) -> SchedulingData:
-    """Return what a plan goes on from, once it has put these sessions on their agents."""
+    """Return the snapshot as it is once these sessions are placed."""
     agent_of = {kernel.kernel_id: kernel.agent_id for each in allocations for kernel in each.kernels}
     placed_ids = {allocation.session_id for allocation in allocations}
     placed = [session for session in data.pending_sessions if session.session_id in placed_ids]
     held = held_places(data)
     on_agents: dict[AgentId, list[SlotVector]] = {}
     for session in placed:
-        # What was held for it was free for nobody else: there is as much left as before.
+        # Reserved room was not free for other sessions: as much is left as before.
         if session.session_id not in held:
             for kernel in session.kernels:
                 on_agents.setdefault(agent_of[kernel.kernel_id], []).append(kernel.requested_slots)

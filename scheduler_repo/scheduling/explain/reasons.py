@@ -1,4 +1,4 @@
-"""Says of each pending session why it waits: the first thing that keeps this snapshot from placing it."""
+"""Finds why each pending session waits: the first obstacle to placing it on this snapshot."""
 
 import enum
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ from scheduler_repo.types import (
 
 
 class WaitingReason(enum.StrEnum):
-    """Why a session waits, in the order in which it is looked for."""
+    """Why a session waits, in the order of the checks."""
 
     GROUP_INACTIVE = "GROUP_INACTIVE"
     NO_KERNELS = "NO_KERNELS"
@@ -66,7 +66,7 @@ class GroupInactive(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class UnmetDependency(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+    """A session that must succeed first; ``status`` is None if it no longer exists."""
 
     depends_on: SessionId
     status: Optional[SessionStatus]
@@ -80,14 +80,14 @@ class DesignatedUnavailable(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class ArchitectureUnavailable(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """No agent in question is of all the requested architectures; those of the ones there are, ordered."""
+    """No candidate agent has all of the requested architectures; ``available`` are those they have, ordered."""
 
     requested: tuple[Architecture, ...]
     available: tuple[Architecture, ...]
 
 
 class BestAvailable(msgspec.Struct, frozen=True, gc=False):
-    """A requested slot, and the most of it that any one agent in question has."""
+    """A requested slot and the largest amount of it on any one candidate agent."""
 
     slot_index: int
     requested: int
@@ -95,11 +95,11 @@ class BestAvailable(msgspec.Struct, frozen=True, gc=False):
 
 
 class NodeShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """No single agent in question holds all that is requested of one.
+    """No single candidate agent holds the whole request.
 
-    The agents in question are the designated ones, if any, of the requested architecture. ``slots`` lists what
-    is requested, by index; each may be available on another agent. ``container_room`` is the most containers
-    that one agent still takes (of an empty cluster, for LARGER_THAN_ANY_AGENT), None where one has no limit.
+    Candidates are the designated agents, if any, of the requested architecture. ``slots`` lists the requested
+    slots by index; the best of each may be on different agents. ``container_room`` is the most containers that
+    one agent still takes (of an empty cluster, for LARGER_THAN_ANY_AGENT), None if one has no limit.
     """
 
     slots: tuple[BestAvailable, ...]
@@ -110,8 +110,8 @@ class NodeShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
 class JointShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Best fit, largest kernel first, found agents for ``placed_count`` kernels and none for the next.
 
-    ``is_proven`` where all kernels ask for the same: then no placement of all exists. Where they differ,
-    another choice of agents might hold them all.
+    ``is_proven`` is True if all kernels request the same: then no placement exists. If they differ, another
+    choice of agents might hold them all.
     """
 
     kernel_count: int
@@ -120,7 +120,7 @@ class JointShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class PossiblePlacement(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """Where the session's kernels would fit now, if it were placed before all others."""
+    """Where the session's kernels would fit now if it were placed first."""
 
     kernels: tuple[KernelAllocation, ...]
 
@@ -167,23 +167,23 @@ _QUOTA_REASONS = {
 
 
 def waiting_reasons(data: SchedulingData) -> tuple[WaitingSession, ...]:
-    """Explain each pending session, in queue order, by this snapshot as it stands.
+    """Explain each pending session, in queue order, on this snapshot.
 
-    Each is judged alone, as if nothing before it were placed: PLACEABLE means that a plan would place it if it
-    came to it with the capacity and quotas of the snapshot. A session with a reservation is RESERVED while what
-    is held for it is not free, even if it would fit elsewhere: it is placed nowhere else. Of several kernels
-    the one with the earliest reason in the order of WaitingReason is named. KERNELS_DO_NOT_FIT_TOGETHER says by
-    its ``is_proven`` whether it proves that no placement exists; so does every other reason but RESERVED.
+    Each is judged alone, as if no session before it were placed: PLACEABLE means that a plan would place it if
+    it came to it with the capacity and quotas of the snapshot. A session with a reservation is RESERVED until
+    its reserved room is free, even if it would fit elsewhere: it is placed nowhere else. Of several kernels,
+    the one with the earliest reason in the order of WaitingReason is named. Every reason but RESERVED, and
+    KERNELS_DO_NOT_FIT_TOGETHER without ``is_proven``, proves that no placement exists.
 
-    Raises InvalidInput if an owner of a session is missing in ``data``. Cost: as a plan in which nothing is
-    placed; sessions that ask for the same are judged once.
+    Raises InvalidInput if an owner of a session is missing in ``data``. Cost: as a plan that places nothing;
+    equal requests are judged once.
     """
     judge = _Judge(data)
     return tuple(judge.explain(session) for session in data.pending_sessions)
 
 
 def waiting_reason(data: SchedulingData, session: PendingSession) -> WaitingSession:
-    """Explain one pending session of ``data``, as ``waiting_reasons`` does and raising what it raises.
+    """Explain one pending session of ``data`` as ``waiting_reasons`` does; raises the same errors.
 
     Cost: an index of the agents.
     """
@@ -191,7 +191,7 @@ def waiting_reason(data: SchedulingData, session: PendingSession) -> WaitingSess
 
 
 class _Judge:
-    """Judges the sessions of one snapshot, and remembers what it found for those that ask for the same."""
+    """Judges the sessions of one snapshot, and remembers the verdict on each request."""
 
     def __init__(self, data: SchedulingData) -> None:
         self._data = data
@@ -279,7 +279,7 @@ class _Judge:
 
 
 class _Candidates:
-    """Agents in question for some requests, and the most of each slot and of containers that any one has."""
+    """Candidate agents, and the largest amount of each slot and of container room on any one of them."""
 
     def __init__(self, agents: Sequence[SchedulableAgent], width: int) -> None:
         self.agents = agents
@@ -300,7 +300,7 @@ class _Candidates:
         return self._most(vectors, rooms)
 
     def _most(self, vectors: list[SlotVector], rooms: list[Optional[int]]) -> tuple[SlotVector, Optional[int]]:
-        # A vector is longer than the known slots where kernels name others, were it with an amount of 0.
+        # A vector can be longer than the known slots: kernels may name others, with an amount of 0.
         slots = tuple(map(max, zip_longest(*vectors, fillvalue=0)))
         slots += (0,) * (self.width - len(slots))
         limited = [room for room in rooms if room is not None]
@@ -308,7 +308,7 @@ class _Candidates:
 
 
 class _Shortages:
-    """Says why one request finds no agent by itself; figures are kept per set of agents in question."""
+    """Explains why a single request finds no agent; keeps the figures per set of candidates."""
 
     def __init__(self, data: SchedulingData) -> None:
         self._data = data
@@ -322,7 +322,7 @@ class _Shortages:
     def explain(
         self, request: NodeRequest, designated: _Designated
     ) -> tuple[WaitingReason, Optional[WaitingDetail]]:
-        """Explain a request that ``CapacityIndex.find`` found no agent for."""
+        """Explain a request for which ``CapacityIndex.find`` found no agent."""
         if not self._data.agents:
             return WaitingReason.NO_AGENT, None
         designation = self._of((), designated)

@@ -1,4 +1,4 @@
-"""Puts the reason why a session waits into one line for people."""
+"""Writes the reason why a session waits as one line of text."""
 
 from collections.abc import Iterable
 
@@ -33,7 +33,7 @@ _NAMED_AGENTS = 3
 
 
 def describe(waiting: WaitingSession, data: SchedulingData) -> str:
-    """Say in one line why a session waits; ``data`` is what the reason was found in.
+    """Write in one line why a session waits; ``data`` is the snapshot in which the reason was found.
 
     Amounts are decimals of whole units, such as ``0.5`` of a GPU; a slot index without a slot type is shown as
     it is.
@@ -91,7 +91,7 @@ class _Wording:
                 return f"none of the designated agents takes kernels: {a_few(detail.designated_agent_ids)}"
             case ArchitectureUnavailable():
                 return (
-                    f"asks for {' and '.join(detail.requested)} on one agent; the agents in question are "
+                    f"asks for {' and '.join(detail.requested)} on one agent; the candidate agents are "
                     f"{a_few(detail.available)}"
                 )
             case NodeShortage():
@@ -156,7 +156,7 @@ class _Wording:
         if detail.container_room is not None:
             parts.append(f"containers {detail.container_count} (most on one agent: {detail.container_room})")
         subject = (
-            "no agent in question, even empty, is large enough for" if is_whole else "no agent has free at once"
+            "no candidate agent, even empty, is large enough for" if is_whole else "no agent has free at once"
         )
         return f"{subject} {', '.join(parts)}"
 

@@ -1,7 +1,7 @@
 """Explains one pending session in full: what blocks it, how near it comes to fitting, its quotas, its turn.
 
-Every verdict is asked of the checks that the planner and the write gate use; here they are only taken apart,
-slot by slot and owner by owner. Amounts are whole numbers in each slot's smallest unit.
+Every verdict comes from the checks of the planner and the write gate; this module only takes them apart, slot
+by slot and owner by owner. Amounts are whole numbers in each slot's smallest unit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,11 +52,11 @@ from scheduler_repo.types import (
 
 
 class ResourceFit(msgspec.Struct, frozen=True, gc=False):
-    """One requested slot looked at alone, or the containers (``slot_index`` None), on the agents in question.
+    """How one requested slot, or the containers (``slot_index`` None), fit on the candidate agents.
 
-    ``most_free`` is what the best agent has, the first by id of several: below 0 if it is over its capacity,
-    None if its containers are not limited. ``missing`` is what the best lacks, 0 if nothing. Without an agent
-    in question there is no best, and all is missing.
+    ``most_free`` is the free amount of the best agent (the first by id): negative if it is over its capacity,
+    None if its containers are not limited. ``missing`` is what that agent lacks, or 0. Without candidates there
+    is no best agent and the whole request is missing.
     """
 
     slot_index: Optional[int]
@@ -68,12 +68,12 @@ class ResourceFit(msgspec.Struct, frozen=True, gc=False):
 
 
 class NodeFit(msgspec.Struct, frozen=True, gc=False):
-    """What the session asks of one agent, and how the agents stand to it now, each by itself.
+    """A request to one agent, and how well it fits on each candidate now.
 
-    The agents in question are the designated ones, if any, of the requested architecture; ``fitting_agents`` of
-    them hold all of it at once. What is reserved is not free, for the session itself neither. Kernels of a
-    MULTI_NODE session that ask for the same share one NodeFit, and each needs the request once. ``resources``
-    are the requested slots by index, then the containers.
+    The candidates (``agents_in_question``) are the designated agents, if any, of the requested architecture;
+    ``fitting_agents`` of them hold the whole request. Reserved room is not free, not even for the session
+    itself. Kernels of a MULTI_NODE session with equal requests share one NodeFit; each needs the request once.
+    ``resources`` are the requested slots by index, then the containers.
     """
 
     kernel_indexes: tuple[int, ...]
@@ -91,7 +91,7 @@ class DesignatedAgent(msgspec.Struct, frozen=True, gc=False):
 
 
 class LimitCheck(msgspec.Struct, frozen=True, gc=False):
-    """One limit of an owner and how the session stands to it; ``slot_index`` is set for slots only."""
+    """One limit of an owner, and whether the session passes it; ``slot_index`` is set for slots only."""
 
     kind: QuotaKind
     slot_index: Optional[int]
@@ -111,7 +111,7 @@ class OwnerCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class DependencyCheck(msgspec.Struct, frozen=True, gc=False):
-    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+    """A session that must succeed first; ``status`` is None if it no longer exists."""
 
     depends_on: SessionId
     status: Optional[SessionStatus]
@@ -121,9 +121,9 @@ class DependencyCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class QueuePlace(msgspec.Struct, frozen=True, gc=False):
-    """Where the session stands among the pending ones that were read; ``rank`` 1 is the first.
+    """The session's place among the pending sessions that were read; ``rank`` 1 is the first.
 
-    ``age`` is from ``created_at`` to the snapshot. ``pending_limit`` is that of the read: more may wait behind.
+    ``age`` is from ``created_at`` to the snapshot. With a ``pending_limit`` more sessions may wait behind.
     """
 
     rank: int
@@ -137,10 +137,10 @@ class QueuePlace(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
-    """Why one session waits, with every figure that has a say in it, true of one instant.
+    """Why one session waits, with every figure that matters, all of one instant.
 
-    ``waiting`` is the first thing that blocks it, judged as if it were first in the queue; ``turn`` is set
-    where that is nothing (PLACEABLE). ``nodes`` are ordered by their first kernel, ``owners`` as OwnerScope.
+    ``waiting`` is the first obstacle, judged as if the session were first in the queue; ``turn`` is set if
+    there is none (PLACEABLE). ``nodes`` are ordered by their first kernel, ``owners`` as OwnerScope.
     """
 
     session_id: SessionId
@@ -166,7 +166,7 @@ _Candidate = tuple[AgentId, Optional[int], bool]
 
 
 def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExplanation:
-    """Explain one pending session of a snapshot by the checks of planner and write gate.
+    """Explain one pending session of a snapshot by the checks of the planner and the write gate.
 
     Raises SessionNotFound if it is not among the pending sessions of ``data``, InvalidInput if one of its
     owners is missing there. Cost: an index of the agents, and a pass over them for each different request of

@@ -1,4 +1,4 @@
-"""Puts the explanation of one session into words and tables of words, for people."""
+"""Writes the explanation of one session as lines and tables of text."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -28,16 +28,16 @@ AmountText = Callable[[int, SlotType], str]
 
 
 class Fact(NamedTuple):
-    """One line: what it is about, and what there is to say."""
+    """One line: a label and its text."""
 
     label: str
     text: str
 
 
 class TextTable(msgspec.Struct, frozen=True):
-    """A table of words; ``numbers`` are the positions of the columns that are aligned as numbers.
+    """A table of texts; ``numbers`` are the positions of the columns to align as numbers.
 
-    Where there is nothing to list it has no columns and no rows: the title says it all.
+    With nothing to list it has no columns and rows, only the title.
     """
 
     title: str
@@ -47,7 +47,7 @@ class TextTable(msgspec.Struct, frozen=True):
 
 
 def reason_facts(explanation: SessionExplanation, data: SchedulingData) -> tuple[Fact, ...]:
-    """Say what blocks the session first; ``data`` is what the explanation was found in."""
+    """Describe the first obstacle; ``data`` is the snapshot in which the explanation was found."""
     waiting = explanation.waiting
     facts = [Fact("why it waits", f"{waiting.reason.value}: {describe(waiting, data)}")]
     for agent in explanation.designated_agents:
@@ -57,7 +57,7 @@ def reason_facts(explanation: SessionExplanation, data: SchedulingData) -> tuple
 
 
 def queue_facts(explanation: SessionExplanation, data: SchedulingData) -> tuple[Fact, ...]:
-    """Say where the session stands in the queue, and what the sessions ahead of it leave."""
+    """Describe the session's place in the queue, and what the sessions ahead of it leave."""
     place = explanation.place
     facts = [
         Fact("in the queue", _place(place)),
@@ -74,9 +74,9 @@ def queue_facts(explanation: SessionExplanation, data: SchedulingData) -> tuple[
 def explanation_tables(
     explanation: SessionExplanation, amount_text: AmountText = exact_amount
 ) -> tuple[TextTable, ...]:
-    """Lay out how near the session comes to fitting, its owners' limits, and what it depends on.
+    """Tabulate how near the session comes to fitting, its owners' limits, and its dependencies.
 
-    ``amount_text`` may round what there is; what is missing is always written to the last unit.
+    ``amount_text`` may round available amounts; missing amounts are always exact.
     """
     amounts = _Amounts(explanation.slot_types, amount_text)
     return (
@@ -92,7 +92,7 @@ def time_text(time: datetime) -> str:
 
 
 def age_text(age: timedelta) -> str:
-    """Write how long ago something was, to the second, cut off."""
+    """Write an age in whole seconds, rounded down."""
     whole = timedelta(days=abs(age).days, seconds=abs(age).seconds)
     return f"{whole} ago" if age >= timedelta() else f"{whole} ahead of the database's clock"
 
@@ -140,7 +140,7 @@ class _Amounts:
 def _node_table(node: NodeFit, explanation: SessionExplanation, amounts: _Amounts) -> TextTable:
     in_all = _counted(explanation.agent_count, "agent")
     title = (
-        f"{_asked(node, explanation.cluster_mode)}: of {in_all}, {node.agents_in_question:,} in question; "
+        f"{_asked(node, explanation.cluster_mode)}: of {in_all}, {node.agents_in_question:,} candidates; "
         f"all of it fits on {node.fitting_agents:,}"
     )
     columns = ("asks for", "", "fits on", "most free", "missing", "on agent")

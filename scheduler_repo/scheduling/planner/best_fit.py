@@ -1,4 +1,4 @@
-"""Decides, for one snapshot, which pending sessions are placed and where."""
+"""The best-fit planner: decides which pending sessions of one snapshot to place, and where."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional, Protocol
@@ -20,26 +20,26 @@ from scheduler_repo.types import SessionId
 
 
 class Planner(Protocol):
-    """Turns what one tick knows into placements; the write gate checks them again."""
+    """Turns the data of one tick into placements; the write gate checks them again."""
 
     def plan(self, data: SchedulingData) -> Sequence[SessionAllocation]:
-        """Return the sessions to place, the first to be written first, each with an agent for every kernel."""
+        """Return the sessions to place, in the order to write them, each with an agent for every kernel."""
         ...
 
 
 class BestFitPlanner:
     """Places sessions in queue order, each where it fits most tightly and strands the least.
 
-    A session that cannot be placed is passed over and blocks none behind it. What a plan places counts at once
-    against capacity, container limits and the quotas of its owners. With ``max_allocations`` a plan ends after
-    so many sessions. Raises InvalidInput if that is negative.
+    A session that cannot be placed is skipped and blocks no session behind it. Each placement counts at once
+    against capacity, container limits and the quotas of its owners. A plan ends after ``max_allocations``
+    sessions; raises InvalidInput if that is negative.
 
-    Sessions with a reservation come before the queue, first reserved, first placed: on the agents that are held
-    for them, as soon as these have it free, and on no others. What is held is free for nobody else within the
-    plan, even where placing a session ends a reservation that did not name all of its kernels.
+    Sessions with a reservation come before the queue, in the order of their reservations: each is placed on its
+    reserved agents as soon as they have room, and nowhere else. Reserved room is not given to other sessions
+    within the plan, even where placing a session ends a reservation that did not name all of its kernels.
 
-    A MULTI_NODE session whose kernels differ may be passed over although some placement exists: its kernels
-    are placed one by one, largest first, without going back on a choice.
+    A MULTI_NODE session whose kernels differ may be skipped although a placement exists: its kernels are placed
+    one by one, largest first, without backtracking.
     """
 
     def __init__(self, max_allocations: Optional[int] = None) -> None:
@@ -48,9 +48,9 @@ class BestFitPlanner:
         self._max_allocations = max_allocations
 
     def plan(self, data: SchedulingData) -> tuple[SessionAllocation, ...]:
-        """Place what can be placed, all kernels of a session or none.
+        """Place every session that fits, all of its kernels or none.
 
-        Cost: some tens of microseconds per placed session, a few per session that asks for what has failed.
+        Cost: tens of microseconds per placed session, a few per session whose request has failed before.
         """
         if not data.scaling_group.is_active or self._max_allocations == 0:
             return ()
@@ -65,7 +65,7 @@ class BestFitPlanner:
             if ledger.breach(session, requested) is not None:
                 continue
             place = places.get(session.session_id) if places else None
-            kernels = _placed(session, data, placer) if place is None else _held(place)
+            kernels = _place(session, data, placer) if place is None else _place_on_reservation(place)
             if kernels is None:
                 continue
             ledger.charge(session, requested)
@@ -84,7 +84,7 @@ def _may_start(session: PendingSession, data: SchedulingData) -> bool:
 
 
 def in_turn(data: SchedulingData, places: Mapping[SessionId, HeldPlace]) -> Iterator[PendingSession]:
-    """Go through the pending sessions as a plan does: those with a hold by its position, then the queue."""
+    """Yield pending sessions in the order of a plan: reserved ones by position, then the queue."""
     for place in places.values():
         yield place.session
     for session in data.pending_sessions:
@@ -92,7 +92,7 @@ def in_turn(data: SchedulingData, places: Mapping[SessionId, HeldPlace]) -> Iter
             yield session
 
 
-def _placed(
+def _place(
     session: PendingSession, data: SchedulingData, placer: SessionPlacer
 ) -> Optional[tuple[KernelAllocation, ...]]:
     requests = node_requests(session.cluster_mode, session.kernels)
@@ -103,7 +103,7 @@ def _placed(
     failed = session.failed_agent_ids
     if not failed or not any(kernel.agent_id in failed for kernel in kernels):
         return kernels
-    # Elsewhere if that is possible, else where it failed once more.
+    # Avoid the agents on which it failed if other agents have room, else try them again.
     placer.take_back(placement)
     agent_ids = session.designated_agent_ids or tuple(agent.agent_id for agent in data.agents)
     others = tuple(agent_id for agent_id in agent_ids if agent_id not in failed)
@@ -114,6 +114,6 @@ def _placed(
     return kernels
 
 
-def _held(place: HeldPlace) -> Optional[tuple[KernelAllocation, ...]]:
-    # What it takes was not free for anybody else, so the others find as much as before.
+def _place_on_reservation(place: HeldPlace) -> Optional[tuple[KernelAllocation, ...]]:
+    # The index never counted reserved room as free, so there is nothing to take from it.
     return place.kernels if place.obstacle is None else None

@@ -1,12 +1,12 @@
-"""Free capacity of a scaling group, indexed so that a request finds its agent without looking at each one.
+"""An index of a scaling group's free capacity: finds an agent for a request without looking at every agent.
 
-Agents form classes by architecture and by which slots they have at all. A request goes to the classes with the
-fewest slots that it does not ask for, so that what needs no GPU stays off the agents that have some. In a class
-the states are ordered by what is free of the scarcest slot, then of the next: best fit is the first that fits.
+Agents form classes by architecture and by the slots they have. A request tries the classes with the fewest
+slots it does not ask for first, which keeps CPU-only work off GPU agents. Within a class, states (free amounts)
+are ordered by the scarcest slot, then the next scarcest: the first state that fits is the best fit.
 
-Best fit by one slot strands it: GPUs stay free on agents whose cores are gone. So of the first few states
-that fit, the one is taken in which the placement strands the least more. Stranded is what is free of the
-scarcest slot above what the agent's other slots can serve, at the mean mix of all that runs and waits.
+Best fit by one slot strands it: GPUs stay free on agents whose cores are used up. So the first few fitting
+states are compared, and the placement that strands the least is taken. Stranded capacity is the free amount of
+the scarcest slot that the agent's other slots cannot serve, at the mean mix of all running and pending kernels.
 """
 
 from bisect import bisect_left, insort
@@ -17,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple, Optional
 
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.scheduling.planner.free_capacity_set import State, StateList
+from scheduler_repo.scheduling.planner.free_capacity_set import FreeCapacitySet, State
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     Wanted,
@@ -29,7 +29,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
 )
 from scheduler_repo.types import AgentId, Architecture, SlotVector
 
-# States that are compared for stranding. More cost time, and weigh stranding above tight packing.
+# How many fitting states to compare for stranding: more cost time and pack less tightly.
 _COMPARED_STATES = 16
 
 # Weights are whole numbers: this many bits of precision at the least.
@@ -44,9 +44,9 @@ class Spot(NamedTuple):
 
 
 class SlotMix:
-    """How much of each slot is wanted in all, running and pending, and which slots are scarce.
+    """The total demand for each slot, running and pending, and the order of scarcity.
 
-    Kernels larger than any agent count for nothing: they will never run.
+    Kernels larger than any agent do not count: they can never run.
     """
 
     def __init__(self, data: SchedulingData) -> None:
@@ -71,15 +71,15 @@ class SlotMix:
         self.scarcest_first = tuple(sorted(range(self._width), key=lambda index: (-ratios[index], index)))
 
     def weight(self, slot_index: int) -> int:
-        """Weigh one unit of a slot so that the mean mix weighs the same in each slot; 0 if nobody wants it."""
+        """Return the weight of one unit: the mean mix weighs the same in every slot; 0 without demand."""
         demand = self._demand[slot_index]
         return (max(self._demand) << _WEIGHT_BITS) // demand if demand else 0
 
 
 class _AgentClass:
-    """Agents of one architecture that have the same slots and are alike in whether containers are limited.
+    """Agents of one architecture with the same slots, all of them with or all without a container limit.
 
-    The dimensions of its states are its slots, scarcest first, then the containers it still takes, if limited.
+    The dimensions of a state are the slots, scarcest first, then the containers left, if limited.
     """
 
     def __init__(self, architecture: Architecture, slots: tuple[int, ...], *, limits_containers: bool) -> None:
@@ -88,7 +88,7 @@ class _AgentClass:
         self.dimension_of = {slot: dimension for dimension, slot in enumerate(slots)}
         self.limits_containers = limits_containers
         self.agent_count = 0
-        self.states = StateList()
+        self.states = FreeCapacitySet()
         self.members: dict[State, list[int]] = {}
 
     def state(self, free: SlotVector, running: int, max_containers: Optional[int]) -> State:
@@ -122,7 +122,7 @@ class _Search:
         if agent_class.limits_containers and request.container_count:
             wanted[len(agent_class.slots)] = request.container_count
         self.wanted: Wanted = tuple(sorted(wanted.items()))
-        # (dimension, weight, weighed amount) of the slots that anybody wants; the first is the scarcest.
+        # (dimension, weight, weighed amount) of the slots in demand; the first is the scarcest.
         self._weighed = [
             (dimension, weight, weight * asked.get(slot, 0))
             for dimension, slot in enumerate(agent_class.slots)
@@ -136,7 +136,7 @@ class _Search:
         return min(islice(fitting, _COMPARED_STATES), key=self.newly_stranded, default=None)
 
     def newly_stranded(self, state: State) -> int:
-        """Weigh how much more of the scarcest slot is stranded once the request is placed; below 0 if less."""
+        """Return how much more of the scarcest slot the placement strands, weighed; negative if less."""
         if len(self._weighed) < 2:
             return 0
         dimension, weight, asked = self._weighed[1]
@@ -154,10 +154,10 @@ class _Search:
 
 
 class CapacityIndex:
-    """The agents of one snapshot by what they have free, kept up to date as capacity is taken.
+    """The agents of one snapshot by free capacity, updated as a plan takes it.
 
-    What is reserved is not free. ``empty`` indexes the agents as if nothing ran on them or was reserved. Cost:
-    a search is a bisection and some blocks of states per class; taking is two bisections.
+    Reserved capacity is not free. ``empty`` indexes the agents as if nothing ran or was reserved. Cost: one
+    bisection and a few blocks of states per class for a search, two bisections to take capacity.
     """
 
     def __init__(self, data: SchedulingData, *, empty: bool = False) -> None:
@@ -171,7 +171,7 @@ class CapacityIndex:
         self._fill(len(data.slot_types), empty=empty)
 
     def find(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...] = ()) -> Optional[Spot]:
-        """Find the best agent for a request, of the designated ones if there are any."""
+        """Find the best agent for a request, among the designated agents if there are any."""
         searches = self._searches.get(request)
         if searches is None:
             searches = self._searches[request] = self._prepare(request)
@@ -184,7 +184,7 @@ class CapacityIndex:
         return None
 
     def take(self, spot: Spot) -> State:
-        """Take what was found; the state before is what ``restore`` wants."""
+        """Take the capacity of a found spot; returns the state before, for ``restore``."""
         before = self._state_of[spot.position]
         after = list(before)
         for dimension, amount in spot.wanted:
@@ -201,7 +201,7 @@ class CapacityIndex:
         return self._agents[position].agent_id
 
     def scarcest_amounts(self, request: NodeRequest) -> tuple[int, ...]:
-        """Return what is requested by slot, the scarcest first, for comparing the sizes of requests."""
+        """Return the requested amounts, scarcest slot first, to compare the sizes of requests."""
         return tuple(_at(request.requested_slots, slot) for slot in self._mix.scarcest_first)
 
     def _fill(self, width: int, *, empty: bool) -> None:
@@ -222,12 +222,12 @@ class CapacityIndex:
         self._classes = list(by_kind.values())
 
     def _prepare(self, request: NodeRequest) -> dict[_AgentClass, _Search]:
-        """List the classes that could ever serve a request, the most fitting first."""
+        """List the classes that could ever serve a request, best match first."""
         asked = {slot for slot, _ in wanted_slots(request.requested_slots)}
         rank = {slot: place for place, slot in enumerate(self._mix.scarcest_first)}
 
         def waste(agent_class: _AgentClass) -> tuple[int, list[int], int]:
-            # Among as many spare slots: the less scarce ones, then the class with more agents.
+            # With equally many spare slots: the less scarce ones first, then the class with more agents.
             spare = [-rank[slot] for slot in agent_class.slots if slot not in asked]
             return len(spare), spare, -agent_class.agent_count
 

@@ -1,4 +1,4 @@
-"""The distinct free amounts of a class of agents, in order, so that a search skips most that cannot fit."""
+"""A sorted set of free amounts, in blocks, so that a search skips most states that cannot fit."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -11,12 +11,11 @@ State = tuple[int, ...]
 _BLOCK_SIZE = 64
 
 
-class StateList:
-    """A sorted set of states, all of the same length, in blocks that know the most of each dimension in them.
+class FreeCapacitySet:
+    """A sorted set of states of one length, in blocks that know their maximum per dimension.
 
-    A block is skipped where that most is too little. Adding and removing costs a bisection and one block;
-    a search that finds nothing looks at each block, and into those only that hold enough of each dimension,
-    if not in one state.
+    A search skips a block whose maximum is too small. Adding and removing cost one bisection and one block; a
+    search that finds nothing looks at the maximum of every block.
     """
 
     def __init__(self) -> None:
@@ -25,7 +24,7 @@ class StateList:
         self._ceilings: list[Optional[State]] = []  # None: to be computed when next looked at
 
     def add(self, state: State) -> None:
-        """Add a state that is not in the list."""
+        """Add a state that is not in the set."""
         if not self._blocks:
             self._insert_block(0, [state])
             return
@@ -39,7 +38,7 @@ class StateList:
         self._touch(at)
 
     def remove(self, state: State) -> None:
-        """Remove a state that is in the list."""
+        """Remove a state that is in the set."""
         at = bisect_left(self._lasts, state)
         block = self._blocks[at]
         del block[bisect_left(block, state)]
@@ -49,9 +48,9 @@ class StateList:
             del self._blocks[at], self._lasts[at], self._ceilings[at]
 
     def fitting(self, wanted: Wanted) -> Iterator[State]:
-        """Walk up the states that hold all of ``wanted``, whose dimensions ascend.
+        """Yield the states that hold all of ``wanted``, whose dimensions ascend, in ascending order.
 
-        The list must not change while walked.
+        The set must not change meanwhile.
         """
         start = 0
         if wanted and wanted[0][0] == 0:

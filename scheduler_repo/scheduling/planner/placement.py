@@ -1,4 +1,4 @@
-"""Places all kernels of a session on a capacity index, or none, and remembers what found no place."""
+"""Places all kernels of a session on a capacity index, or none, and remembers the requests that failed."""
 
 from typing import Optional
 
@@ -15,9 +15,9 @@ _Question = tuple[tuple[NodeRequest, ...], tuple[AgentId, ...]]
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """An attempt at a session: an agent's position per request, or how many found one before the first did not.
+    """The result of placing one session: an agent's position per request, or None and how many found one.
 
-    ``states`` are those of the agents before, in the order in which they were taken.
+    ``states`` are the agents' states before, in the order in which they were taken.
     """
 
     positions: Optional[tuple[int, ...]]
@@ -26,12 +26,11 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class SessionPlacer:
-    """Places sessions one after the other, taking what they need.
+    """Places sessions one after the other and takes their capacity.
 
-    A session of several requests (MULTI_NODE) is placed largest first, each where it fits best, without going
-    back on a choice. That finds a place whenever there is one if the requests are alike; if they differ it may
-    miss one. Within one plan capacity only shrinks, so a session that asks for the same as one that found no
-    place is not tried again.
+    The requests of a MULTI_NODE session are placed largest first, each at its best fit, without backtracking.
+    That finds a placement whenever one exists if the requests are alike; if they differ it may miss one. Within
+    one plan capacity only shrinks, so a request that failed once is not tried again.
     """
 
     def __init__(self, index: CapacityIndex) -> None:
@@ -39,7 +38,7 @@ class SessionPlacer:
         self._failed: dict[_Question, Placement] = {}
 
     def place(self, requests: tuple[NodeRequest, ...], designated: tuple[AgentId, ...]) -> Placement:
-        """Take an agent for every request; if one finds none, everything is as before."""
+        """Place every request, or none: if one finds no agent, the index is as before."""
         question = requests, designated
         failed = self._failed.get(question)
         if failed is not None:
@@ -60,11 +59,11 @@ class SessionPlacer:
         return Placement(tuple(positions[each] for each in range(len(requests))), len(states), tuple(states))
 
     def take_back(self, placement: Placement) -> None:
-        """Undo the last placement."""
+        """Undo the last placement that succeeded."""
         self._restore(list(placement.states))
 
     def allocations(self, session: PendingSession, positions: tuple[int, ...]) -> tuple[KernelAllocation, ...]:
-        """Name the agent of each kernel; a request for all kernels together puts them on one agent."""
+        """Return the agent of each kernel; one request for all kernels puts them on one agent."""
         if len(positions) == 1:
             agent_id = self._index.agent_id(positions[0])
             return tuple(KernelAllocation(kernel.kernel_id, agent_id) for kernel in session.kernels)
@@ -79,5 +78,5 @@ class SessionPlacer:
 
 
 def are_alike(requests: tuple[NodeRequest, ...]) -> bool:
-    """Whether all requests ask for the same, so that finding no joint placement proves that there is none."""
+    """Whether all requests are equal, in which case a failed placement proves that none exists."""
     return len(set(requests)) < 2

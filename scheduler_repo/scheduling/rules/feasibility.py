@@ -1,6 +1,6 @@
-"""Whether a request fits: the one predicate of the planner, of the reasons for waiting and of the write gate.
+"""Whether a request fits: the one predicate of the planner, the waiting reasons and the write gate.
 
-Every check answers None where it passes and otherwise a struct that names what fails first. Amounts are whole
+Every check returns None if it passes, else a struct that names the first obstacle. Amounts are whole
 numbers in each slot's smallest unit, at the slot type's ``slot_index``.
 """
 
@@ -29,15 +29,15 @@ from scheduler_repo.entities.scheduling_data import (
 )
 from scheduler_repo.types import AgentId, Architecture, ClusterMode, KernelId, SlotLimits, SlotVector
 
-# (index, amount) of what is asked for. Only amounts above 0, so that a zero request fits wherever it goes:
-# on an agent without the slot, and on one that is over its capacity.
+# (index, amount) of the requested slots. Only amounts above 0, so that a zero request fits everywhere: on an
+# agent without the slot, and on one that is over its capacity.
 Wanted = tuple[tuple[int, int], ...]
 
 
 class NodeRequest(msgspec.Struct, frozen=True, gc=False):
-    """What one agent must give at once: slots, containers, and every architecture named, ordered.
+    """A request to one agent: slots, containers and architectures, ordered.
 
-    Two architectures in one request fit no agent.
+    A request for two architectures fits no agent.
     """
 
     requested_slots: SlotVector
@@ -46,12 +46,12 @@ class NodeRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 def wanted_slots(requested: SlotVector) -> Wanted:
-    """List the slots of which anything is asked for, by index."""
+    """List the slots with a requested amount above 0, by index."""
     return tuple((index, amount) for index, amount in enumerate(requested) if amount)
 
 
 def first_short(wanted: Wanted, free: Sequence[int]) -> Optional[tuple[int, int]]:
-    """Find the first (index, amount) of ``wanted`` that ``free``, which covers every index, does not hold."""
+    """Find the first (index, amount) of ``wanted`` that exceeds ``free``, which covers every index."""
     for pair in wanted:
         if pair[1] > free[pair[0]]:
             return pair
@@ -59,7 +59,7 @@ def first_short(wanted: Wanted, free: Sequence[int]) -> Optional[tuple[int, int]
 
 
 def free_slots(capacity: SlotVector, occupied: SlotVector) -> SlotVector:
-    """Subtract slot by slot; below 0 where an agent is over its capacity."""
+    """Subtract slot by slot; negative where an agent is over its capacity."""
     return tuple(total - used for total, used in zip_longest(capacity, occupied, fillvalue=0))
 
 
@@ -69,14 +69,14 @@ def total_slots(vectors: Iterable[SlotVector]) -> SlotVector:
 
 
 def claimed_slots(agent: SchedulableAgent) -> SlotVector:
-    """Add up what is occupied and what is reserved: taken, for a session that holds nothing on the agent."""
+    """Add occupied and reserved slots: what a session without a reservation on the agent cannot have."""
     if not agent.reserved_containers:
         return agent.occupied
     return total_slots((agent.occupied, agent.reserved))
 
 
 def open_slots(agent: SchedulableAgent) -> SlotVector:
-    """Say what is neither occupied nor reserved; below 0 where more is claimed than the agent has."""
+    """Return the slots neither occupied nor reserved; negative where more is claimed than the agent has."""
     return free_slots(agent.capacity, claimed_slots(agent))
 
 
@@ -96,7 +96,7 @@ def slot_shortage(requested: SlotVector, free: SlotVector) -> Optional[SlotShort
 
 
 def unknown_slot(requested: SlotVector, known_slots: frozenset[int]) -> Optional[SlotShortage]:
-    """Check that nothing is asked of a slot index that no slot type has; nobody ever has any of it."""
+    """Check that every requested slot index has a slot type: no agent ever has any of another."""
     for index, amount in wanted_slots(requested):
         if index not in known_slots:
             return SlotShortage(index, requested=amount, available=0)
@@ -106,7 +106,7 @@ def unknown_slot(requested: SlotVector, known_slots: frozenset[int]) -> Optional
 def container_shortage(
     container_count: int, running: int, max_containers: Optional[int]
 ) -> Optional[ContainerShortage]:
-    """Check ``container_count`` more containers beside the ``running`` ones; no limit where it is None."""
+    """Check ``container_count`` more containers beside the ``running`` ones; None is no limit."""
     if max_containers is None or not container_count or running + container_count <= max_containers:
         return None
     return ContainerShortage(requested=container_count, used=running, limit=max_containers)
@@ -138,7 +138,7 @@ def agent_obstacle(
 
 
 def node_requests(cluster_mode: ClusterMode, kernels: tuple[PendingKernel, ...]) -> tuple[NodeRequest, ...]:
-    """Say what a session asks of agents: SINGLE_NODE one sum for one agent, MULTI_NODE one request per kernel.
+    """List a session's requests to agents: SINGLE_NODE one sum for one agent, MULTI_NODE one per kernel.
 
     Several requests may share an agent. A session without kernels has none, in either mode.
     """
@@ -159,7 +159,7 @@ def node_requests(cluster_mode: ClusterMode, kernels: tuple[PendingKernel, ...])
 def requests_by_agent(
     session: PendingSession, placed: Iterable[tuple[KernelId, AgentId]]
 ) -> dict[AgentId, NodeRequest]:
-    """Say what a session asks of each agent if its kernels go there; each kernel is one of the session's."""
+    """Sum up a session's requests by agent for given places of its kernels."""
     kernel_of = {kernel.kernel_id: kernel for kernel in session.kernels}
     kernels: dict[AgentId, list[PendingKernel]] = {}
     for kernel_id, agent_id in placed:
@@ -197,7 +197,7 @@ def slot_limit_breach(
 ) -> Optional[QuotaBreach]:
     """Check a session's slots beside what its owner occupies; 0 is a limit, None and missing are none.
 
-    Asking for nothing of a slot breaches no limit on it, even one that is passed already.
+    A request of 0 breaches no limit, not even one that is exceeded already.
     """
     for index, amount in wanted_slots(requested):
         limit = slot_limits[index] if index < len(slot_limits) else None
@@ -210,7 +210,7 @@ def slot_limit_breach(
 
 
 def unmet_dependency(dependencies: tuple[SessionDependency, ...]) -> Optional[SessionDependency]:
-    """Find what a session still waits for: first one that can never be met, else the first not yet met."""
+    """Find an unmet dependency: first one that can never be met, else the first not met yet."""
     unmet = [dependency for dependency in dependencies if not dependency.is_met]
     for dependency in unmet:
         if not dependency.can_be_met:
@@ -221,7 +221,7 @@ def unmet_dependency(dependencies: tuple[SessionDependency, ...]) -> Optional[Se
 def start_not_reached(
     requested_start_at: Optional[datetime], observed_at: datetime
 ) -> Optional[StartNotReached]:
-    """Check a session's start time against the database's clock at the snapshot; equal is reached."""
+    """Check a session's start time against the database's clock at the snapshot; an equal time is reached."""
     if requested_start_at is None or requested_start_at <= observed_at:
         return None
     return StartNotReached(requested_start_at, observed_at)

@@ -1,4 +1,4 @@
-"""Whether a pending session may have a running one ended for it; which it does have is the planner's choice."""
+"""Whether a pending session may preempt a running one; which one to preempt is the planner's choice."""
 
 from typing import Optional
 
@@ -10,7 +10,7 @@ from scheduler_repo.types import PreemptionScope
 def protection(
     session: PendingSession, candidate: PreemptionCandidate, data: SchedulingData
 ) -> Optional[Protection]:
-    """Find what protects ``candidate`` from ``session`` at ``data.observed_at``; None: it may be preempted."""
+    """Find what protects ``candidate`` from ``session`` at ``data.observed_at``; None if nothing does."""
     scope = data.scaling_group.preemption_scope
     if scope is None:
         return Protection.PREEMPTION_OFF
@@ -24,16 +24,16 @@ def protection(
 
 
 def may_preempt(session: PendingSession, candidate: PreemptionCandidate, data: SchedulingData) -> bool:
-    """Whether ``session`` may have ``candidate`` ended for it, by the group's options and the snapshot's clock.
+    """Whether ``session`` may preempt ``candidate``, by the group's options and the snapshot's clock.
 
-    The group has preemption on, the candidate a strictly lower priority and an owner in scope, and it has run
-    for the shortest time that is allowed, to the microsecond.
+    The group must have preemption on, and the candidate a strictly lower priority, an owner in scope, and a
+    runtime of at least the group's minimum, to the microsecond.
     """
     return protection(session, candidate, data) is None
 
 
 def preemptible(session: PendingSession, data: SchedulingData) -> tuple[PreemptionCandidate, ...]:
-    """Return whom ``session`` may preempt, the least important first; costs a pass over the candidates."""
+    """Return the sessions that ``session`` may preempt, least important first; one pass over the candidates."""
     return tuple(each for each in data.preemption_candidates if may_preempt(session, each, data))
 
 
