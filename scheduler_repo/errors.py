@@ -60,6 +60,12 @@ class InvalidWiring(InvalidInput):
     error_code = "invalid_wiring"
 
 
+class MissingDependency(InvalidWiring):
+    """A package is needed that is not installed; the message says how to install it."""
+
+    error_code = "missing_dependency"
+
+
 class InvalidSettings(InvalidInput):
     """A setting (option or environment variable) is missing or malformed."""
 
@@ -201,6 +207,18 @@ class OperationMismatch(SchedulerRepoError):
     error_code = "operation_mismatch"
 
 
+class EngineClosed(SchedulerRepoError):
+    """The engine was disposed of, or the ``open_repositories`` block that it belongs to has ended."""
+
+    error_code = "engine_closed"
+
+
+class WrongEventLoop(SchedulerRepoError):
+    """The engine is used in another event loop, or thread, than the one it was first used in."""
+
+    error_code = "wrong_event_loop"
+
+
 # -- the servers ---------------------------------------------------------------------------------
 
 
@@ -295,3 +313,9 @@ class CacheRefused(CacheUnavailable):
     """Redis or Valkey answered a command with an error, as one that is out of memory or only reads does."""
 
     error_code = "cache_refused"
+
+
+class CacheMisused(CacheUnavailable):
+    """The client of Redis or Valkey was closed, or belongs to another event loop; the server is not asked."""
+
+    error_code = "cache_misused"

@@ -18,6 +18,7 @@ from scheduler_repo.errors import (
 )
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
+from scheduler_repo.wiring import check_wiring
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ class LeaseKeeper:
         holder: LeaseHolder,
         ttl: timedelta = timedelta(seconds=30),
     ) -> None:
-        """Prepare to lead a group; a lease that is not renewed ends after ``ttl``."""
+        """Prepare to lead a group; a lease that is not renewed ends after ``ttl``. Raises InvalidWiring."""
+        check_wiring(repository, LeaseRepository, "repository", "LeaseRepository(db_source)")
         self._repository = repository
         self._scaling_group = scaling_group
         self._holder = holder

@@ -1,6 +1,7 @@
 """The scheduler loop: read the state of a group, decide, write the decision back."""
 
 import asyncio
+import inspect
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Optional
@@ -11,7 +12,7 @@ from scheduler_repo.entities.allocation import RejectedAllocation, SessionAlloca
 from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.errors import InvalidInput
+from scheduler_repo.errors import InvalidInput, InvalidWiring
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.audit import show_audit
 from scheduler_repo.metrics.ticks import count_batch, counted_tick, observe_phase, show_pending
@@ -19,6 +20,7 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
+from scheduler_repo.wiring import check_wiring
 
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.
 DEFAULT_BATCH_SIZE = 1_000
@@ -74,8 +76,15 @@ class SchedulerLoop:
 
         With ``lease_keeper``, run the loop inside its block: every write then names its lease. With ``audit``,
         the database is audited every ``audit_every`` ticks and the findings are exported as the metric
-        scheduler_repo_audit_findings. Raises InvalidInput for a number below 1.
+        scheduler_repo_audit_findings. Raises InvalidInput for a number below 1, and InvalidWiring for a part of
+        another kind, such as a planner's class for an object of it.
         """
+        check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
+        _check_planner(planner)
+        if lease_keeper is not None:
+            check_wiring(lease_keeper, LeaseKeeper, "lease_keeper", "LeaseKeeper(repository, group, holder)")
+        if audit is not None:
+            check_wiring(audit, AuditRepository, "audit", "AuditRepository(db_source)")
         if batch_size < 1:
             raise InvalidInput(f"batch_size {batch_size} places nothing; give 1 or more")
         if audit_every < 1:
@@ -163,6 +172,22 @@ class SchedulerLoop:
                 pending = len(data.pending_sessions) - len(allocated)
                 self._on_batch(BatchProgress(self._ticks, pending, len(plan), len(allocated), len(rejected)))
         return tuple(allocated), tuple(rejected)
+
+
+def _check_planner(planner: object) -> None:
+    if isinstance(planner, type):
+        raise InvalidWiring(f"planner is the class {planner.__name__}; give an object, {planner.__name__}()")
+    plan = getattr(planner, "plan", None)
+    if not callable(plan):
+        raise InvalidWiring(
+            f"planner is a {type(planner).__name__} without a method plan(data); give an object that has one, "
+            "such as BestFitPlanner()"
+        )
+    if inspect.iscoroutinefunction(plan):
+        raise InvalidWiring(
+            f"{type(planner).__name__}.plan() is a coroutine function; it must be a plain function that "
+            "returns a sequence of SessionAllocation, as it runs in a thread"
+        )
 
 
 def _without_rows(data: SchedulingData) -> SchedulingData:

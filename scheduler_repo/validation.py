@@ -7,17 +7,11 @@ from uuid import UUID
 
 from scheduler_repo.database.bulk import array_text
 from scheduler_repo.entities.lease import Lease
-from scheduler_repo.errors import InvalidInput, InvalidQuantity, InvalidWiring
+from scheduler_repo.errors import InvalidInput, InvalidQuantity
 from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
 from scheduler_repo.types import SlotLimits, SlotName
-
-
-def check_wiring(given: object, kind: type, parameter: str, advice: str) -> None:
-    """Raise InvalidWiring if a part is not of the kind that is needed; ``advice`` says what to give instead."""
-    if not isinstance(given, kind):
-        found = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
-        raise InvalidWiring(f"{parameter} is {found}, it must be a {kind.__name__}; give {advice}")
+from scheduler_repo.wiring import check_wiring as check_wiring
 
 
 def check_items(items: Iterable[object], kind: type) -> None:

@@ -9,14 +9,22 @@ import redis.asyncio as redis_asyncio
 import redis.exceptions
 
 from scheduler_repo.cache.metrics import CacheOutcome, breaker_changed
-from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
+from scheduler_repo.errors import (
+    BreakerOpen,
+    CacheBusy,
+    CacheMisused,
+    CacheRefused,
+    CacheUnavailable,
+    InvalidSettings,
+)
 from scheduler_repo.resilience.layers import LayerType
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState, CircuitBreakerPolicy
 from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
-from scheduler_repo.resilience.resilience import Resilience
+from scheduler_repo.resilience.resilience import Policy, Resilience
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.validation import check_seconds
+from scheduler_repo.wiring import check_wiring
 
 DEFAULT_TIMEOUT: Final = 0.15
 DEFAULT_RECOVERY: Final = 0.5
@@ -56,16 +64,27 @@ class LeasedLookUp(msgspec.Struct, frozen=True):
 
 
 def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
-    """Make a client that never retries by itself; connects to nothing yet."""
-    pool = redis_asyncio.BlockingConnectionPool.from_url(
-        settings.url.reveal(),
-        max_connections=_MAX_CONNECTIONS,
-        timeout=settings.timeout,
-        socket_timeout=settings.timeout,
-        socket_connect_timeout=settings.timeout,
-        retry=None,
-        decode_responses=False,
-    )
+    """Make a client that never retries by itself; connects to nothing yet.
+
+    Raises InvalidWiring for what is no CacheSettings, and InvalidSettings for a URL that cannot be read.
+    """
+    check_wiring(settings, CacheSettings, "settings", "CacheSettings(url=SecretUrl(...))")
+    try:
+        pool = redis_asyncio.BlockingConnectionPool.from_url(
+            settings.url.reveal(),
+            max_connections=_MAX_CONNECTIONS,
+            timeout=settings.timeout,
+            socket_timeout=settings.timeout,
+            socket_connect_timeout=settings.timeout,
+            retry=None,
+            decode_responses=False,
+        )
+        # The driver looks at the options in the URL when it makes a connection; this one never connects.
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError):
+        raise InvalidSettings(
+            f"the Redis URL cannot be read: {settings.url}; write redis://host:port/0, rediss:// or unix://path"
+        ) from None
     client: redis_asyncio.Redis = redis_asyncio.Redis.from_pool(pool)
     return client
 
@@ -90,7 +109,11 @@ class ValkeyClient:
         timeout: float = DEFAULT_TIMEOUT,
         recovery: float = DEFAULT_RECOVERY,
     ) -> None:
-        """Take a client of the driver; a failed server is probed every ``recovery`` seconds."""
+        """Take a client of the driver; a failed server is probed every ``recovery`` seconds.
+
+        Raises InvalidWiring for what is no client of redis.asyncio.
+        """
+        check_wiring(redis, redis_asyncio.Redis, "redis", "create_valkey_client(CacheSettings(...))")
         check_seconds("timeout", timeout)
         self._redis = redis
         self._commands = _Commands(redis, timeout)
@@ -104,9 +127,11 @@ class ValkeyClient:
                 on_change=lambda state: breaker_changed(self, is_open=state is not BreakerState.CLOSED),
             )
         )
+        self._owner = _Owner()
         resilience = Resilience(
             policies=[
                 MetricPolicy(MetricArgs(domain=DomainType.VALKEY, layer=LayerType.VALKEY_CLIENT)),
+                self._owner,
                 self.breaker,
             ]
         )
@@ -142,7 +167,8 @@ class ValkeyClient:
         await self.breaker.recovered()
 
     async def aclose(self) -> None:
-        """Stop probing and close the connections; do so before the event loop ends."""
+        """Stop probing and close the connections, for good; do so before the event loop ends."""
+        self._owner.is_closed = True
         await self.breaker.aclose()
         breaker_changed(self, is_open=False)
         await self._redis.aclose()
@@ -168,6 +194,32 @@ def outcome_of(error: CacheUnavailable) -> CacheOutcome:
 
 def _is_failure(error: Exception) -> bool:
     return isinstance(error, CacheUnavailable) and not isinstance(error, (CacheBusy, CacheRefused))
+
+
+class _Owner(Policy):
+    """Lets calls through from one event loop only, until the client is closed.
+
+    It stands before the breaker: misuse says nothing of the server.
+    """
+
+    def __init__(self) -> None:
+        """The event loop of the first call is the one."""
+        self.is_closed = False
+        self._event_loop: Optional[asyncio.AbstractEventLoop] = None
+
+    async def execute(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make the call; raises CacheMisused."""
+        if self.is_closed:
+            raise CacheMisused("the client of Redis was closed; make another, or close it later")
+        running = asyncio.get_running_loop()
+        if self._event_loop is not running:
+            if self._event_loop is not None:
+                raise CacheMisused(
+                    "the client of Redis was first used in another event loop, and its connections belong to "
+                    "that one; make a client in each event loop and thread"
+                )
+            self._event_loop = running
+        return await call()
 
 
 class _Commands:

@@ -31,9 +31,12 @@ class SingleFlight(Generic[ResultT]):
         self._tasks: set[asyncio.Task[ResultT]] = set()
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[None, None, ResultT]]) -> ResultT:
-        """Return the result of the work in progress for ``key``, else of ``work``; raises what that raises."""
+        """Return the result of the work in progress for ``key``, else of ``work``; raises what that raises.
+
+        Work in another event loop, as of a caller in the wrong thread, cannot be waited for and is not shared.
+        """
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or flight.task.get_loop() is not asyncio.get_running_loop():
             flight = self._flights[key] = self._begin(key, work)
         flight.waiting += 1
         try:

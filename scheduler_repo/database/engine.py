@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn, Optional
+from typing import NoReturn, Optional
 
 import asyncpg
 import sqlalchemy as sa
@@ -11,13 +11,19 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from scheduler_repo.database.errors import outcome_is_known, translated
-from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown, PoolerInTheWay
+from scheduler_repo.errors import (
+    DatabaseError,
+    EngineClosed,
+    InvalidInput,
+    OutcomeUnknown,
+    PoolerInTheWay,
+    WrongEventLoop,
+)
 from scheduler_repo.metrics.pools import watch_pool
+from scheduler_repo.settings import DatabaseSettings
+from scheduler_repo.wiring import check_wiring
 
 __all__ = ["ExtendedAsyncSAEngine", "SASession", "create_engine", "driver_connection"]
-
-if TYPE_CHECKING:
-    from scheduler_repo.settings import DatabaseSettings
 
 _BEGIN_READONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Not READ WRITE: a database that its administrator has made read-only stays so.
@@ -70,6 +76,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     idle_in_transaction_timeout: float = 10.0
     _bounds: str = ""
     _callers_waiting: int = 0
+    _event_loop: Optional[asyncio.AbstractEventLoop] = None
+    _is_closed: bool = False
 
     @property
     def pool_size(self) -> int:
@@ -92,6 +100,26 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         if not isinstance(pool, sa.QueuePool):
             raise TypeError(f"the engine needs a pool of bounded size, this is a {type(pool).__name__}")
         return pool
+
+    def connect(self) -> AsyncConnection:
+        """Return a connection outside the engine's own sessions, as for work on the schema.
+
+        Raises EngineClosed, and WrongEventLoop in another event loop than the engine was first used in.
+        """
+        self._check_usable()
+        return super().connect()
+
+    async def dispose(self, close: bool = True) -> None:
+        """Close the engine for good, with all idle connections; those in use are closed when they come back.
+
+        ``close=False`` is for a forked process: it leaves the parent's connections alone, and the engine is as
+        new. Raises WrongEventLoop as ``connect`` does.
+        """
+        if close:
+            self._check_event_loop()
+        self._is_closed = close
+        self._event_loop = None
+        await super().dispose(close)
 
     @asynccontextmanager
     async def begin_readonly_session(self) -> AsyncIterator[SASession]:
@@ -156,19 +184,42 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         finally:
             self._callers_waiting -= 1
 
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise EngineClosed(
+                "the engine was closed, by dispose() or at the end of its open_repositories() block; use it "
+                "before that, or make another"
+            )
+        self._event_loop = self._check_event_loop()
+
+    def _check_event_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop; raises WrongEventLoop if it is not the engine's."""
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise WrongEventLoop("no event loop is running; use the engine in a coroutine") from error
+        if self._event_loop is not None and self._event_loop is not running:
+            raise WrongEventLoop(
+                "the engine was first used in another event loop, and its connections belong to that one; make "
+                "an engine, or open the repositories, in each event loop and thread"
+            )
+        return running
+
     async def _autocommit_connection(self) -> AsyncConnection:
         # SQLAlchemy must not begin a transaction of its own inside the driver's.
         connection = await self.connect()
         return await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def create_engine(settings: "DatabaseSettings") -> ExtendedAsyncSAEngine:
+def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     """Make an engine with its pool, which the metrics show; connects to nothing yet.
 
     Every wait has a bound: pool checkout, connect, statement, lock, idle in transaction (all in seconds). The
     server's bounds are set in each transaction and not at start-up: a pooler may refuse them there, drop them
     without a word, or give them to another client. That costs about 10 µs a transaction, and no round trip.
+    Raises InvalidWiring for what is no DatabaseSettings, such as a URL.
     """
+    check_wiring(settings, DatabaseSettings, "settings", "DatabaseSettings(url=SecretUrl(...))")
     bounds = {
         "statement_timeout": _milliseconds(settings.statement_timeout),
         "lock_timeout": _milliseconds(settings.lock_timeout),
