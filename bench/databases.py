@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.database.schema import upgrade_schema
+from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.demo.workload.synthetic import synthetic_queue
 from scheduler_repo.embedded import EmbeddedPostgres

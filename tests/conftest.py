@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 import redis
 
-from scheduler_repo.database.schema import upgrade_schema
+from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.databases import ADMIN, OWNER, Database

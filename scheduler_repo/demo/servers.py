@@ -10,7 +10,7 @@ import asyncpg
 
 from scheduler_repo.cli.process.invoked_command import invoked_command
 from scheduler_repo.cli.process.servers import connect, open_engine
-from scheduler_repo.database.schema import upgrade_schema
+from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
 from scheduler_repo.settings import DatabaseSettings, SecretUrl

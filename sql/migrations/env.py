@@ -1,9 +1,9 @@
-"""Runs migrations on the connection that ``scheduler_repo.database.schema`` hands in, in its transaction."""
+"""Runs migrations on the connection of ``scheduler_repo.database.schema.upgrade``, in its transaction."""
 
 import sqlalchemy as sa
 from alembic import context
 
-from scheduler_repo.database.schema_version import VERSION_TABLE
+from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.errors import InvalidInput
 
 

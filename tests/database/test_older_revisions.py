@@ -6,9 +6,8 @@ from typing import ClassVar
 import pytest
 
 from scheduler_repo import errors
-from scheduler_repo.database.catalog import Catalog, read_catalog
-from scheduler_repo.database.migrations import migrate_up
-from scheduler_repo.database.schema import (
+from scheduler_repo.database.schema.catalog import Catalog, read_catalog
+from scheduler_repo.database.schema.upgrade import (
     VERSION_TABLE,
     SchemaUpgrade,
     check_schema,
@@ -16,6 +15,7 @@ from scheduler_repo.database.schema import (
     downgrade_schema,
     head_revision,
     known_revisions,
+    migrate,
     require_schema,
     upgrade_schema,
 )
@@ -86,7 +86,7 @@ class OlderRevision:
     async def older_database(self, empty_database: Database) -> Database:
         """A database as the revision made it, with a row in each table and a session that has ended."""
         async with empty_database.connect_as(OWNER) as connection, connection.begin():
-            await connection.run_sync(migrate_up, self.revision)
+            await connection.run_sync(migrate, self.revision)
         async with empty_database.driver_as(OWNER) as driver:
             for table, row in ROWS.items():
                 if table not in _tables_added_since(self.revision):
@@ -193,7 +193,7 @@ class TestEveryRevision:
     async def test_is_upgraded_to_the_newest(self, empty_database: Database, revision: str) -> None:
         async with empty_database.connect_as(OWNER) as connection:
             async with connection.begin():
-                await connection.run_sync(migrate_up, revision)
+                await connection.run_sync(migrate, revision)
 
             assert await upgrade_schema(connection) == SchemaUpgrade(revision, head_revision())
 

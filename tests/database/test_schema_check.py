@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_repo import errors
-from scheduler_repo.database.schema import SchemaDifference, SchemaObjectKind, check_schema
+from scheduler_repo.database.schema.upgrade import SchemaDifference, SchemaObjectKind, check_schema
 from tests.database.snapshots import all_of_catalog
 from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 
@@ -182,7 +182,7 @@ class TestTrace:
         self, migrated_database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = await all_of_catalog(migrated_database)
-        monkeypatch.setattr("scheduler_repo.database.catalog._READ_OBJECTS", sa.text("SELECT 1 / 0"))
+        monkeypatch.setattr("scheduler_repo.database.schema.catalog._READ_OBJECTS", sa.text("SELECT 1 / 0"))
 
         with pytest.raises(errors.SchedulerRepoError, match="division by zero"):
             await _differences(migrated_database)

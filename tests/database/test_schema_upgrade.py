@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_repo import errors
-from scheduler_repo.database import schema, schema_version
-from scheduler_repo.database.schema import (
+from scheduler_repo.database.schema import upgrade as schema
+from scheduler_repo.database.schema import version as schema_version
+from scheduler_repo.database.schema.upgrade import (
     VERSION_TABLE,
     SchemaUpgrade,
     check_schema,

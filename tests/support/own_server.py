@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from scheduler_repo.database.schema import upgrade_schema
+from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer

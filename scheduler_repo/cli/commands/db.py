@@ -14,7 +14,7 @@ from scheduler_repo.cli.process.invocation import Invocation
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from scheduler_repo.database.schema import SchemaDifference, SchemaUpgrade
+    from scheduler_repo.database.schema.upgrade import SchemaDifference, SchemaUpgrade
     from scheduler_repo.errors import SchemaMismatch
 
 
@@ -48,7 +48,7 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
 
     async def work() -> "SchemaUpgrade":
         from scheduler_repo.cli.process.servers import connect, open_engine
-        from scheduler_repo.database.schema import upgrade_schema
+        from scheduler_repo.database.schema.upgrade import upgrade_schema
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
         async with (
@@ -82,7 +82,7 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
 
     async def work() -> "tuple[Optional[str], Optional[SchemaMismatch]]":
         from scheduler_repo.cli.process.servers import connect, open_engine
-        from scheduler_repo.database.schema_version import current_revision, require_schema
+        from scheduler_repo.database.schema.version import current_revision, require_schema
         from scheduler_repo.errors import SchemaMismatch
 
         async with open_engine(settings) as engine, connect(engine, settings) as connection:
@@ -93,7 +93,7 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
                 return found, error
         return found, None
 
-    from scheduler_repo.database.schema_version import head_revision
+    from scheduler_repo.database.schema.version import head_revision
 
     found, mismatch = invocation.run(work)
     click.echo(f"current: {found or _NOTHING}\nhead:    {head_revision()}")
@@ -114,8 +114,8 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
 
     async def work() -> "tuple[tuple[SchemaDifference, ...], Optional[SchemaMismatch]]":
         from scheduler_repo.cli.process.servers import connect, open_engine
-        from scheduler_repo.database.schema import check_schema
-        from scheduler_repo.database.schema_version import require_schema
+        from scheduler_repo.database.schema.upgrade import check_schema
+        from scheduler_repo.database.schema.version import require_schema
         from scheduler_repo.errors import SchemaMismatch
 
         async with open_engine(settings) as engine, connect(engine, settings) as connection:

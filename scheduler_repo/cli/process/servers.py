@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.database.errors import translated
-from scheduler_repo.database.schema_version import require_schema
+from scheduler_repo.database.schema.version import require_schema
 from scheduler_repo.errors import (
     CacheUnavailable,
     DatabaseError,

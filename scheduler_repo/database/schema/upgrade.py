@@ -13,14 +13,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler_repo.database.catalog import (
+from scheduler_repo.database.schema.catalog import (
     SchemaDifference,
     SchemaObjectKind,
     compare_catalogs,
     read_catalog,
     set_search_path,
 )
-from scheduler_repo.database.schema_version import (
+from scheduler_repo.database.schema.transaction import transaction_on
+from scheduler_repo.database.schema.version import (
     VERSION_TABLE,
     current_revision,
     head_revision,
@@ -28,8 +29,7 @@ from scheduler_repo.database.schema_version import (
     refuse_unknown_revision,
     require_schema,
 )
-from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.database.transaction import transaction_on
+from scheduler_repo.database.sql_files import SQL_ROOT, read_sql_file
 from scheduler_repo.errors import PermissionDenied, SchemaMismatch
 from scheduler_repo.models import Base
 
@@ -82,9 +82,6 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
     or holds tables of the same names that are not its own, PermissionDenied if the role may not create
     tables.
     """
-    # Alembic takes long to load, and only this and its reverse need it.
-    from scheduler_repo.database.migrations import migrate_up
-
     async with transaction_on(connection, keep=True):
         await _lock_schema(connection)
         found, head = await current_revision(connection), head_revision()
@@ -92,7 +89,7 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
             await _refuse_tables_of_others(connection)
         else:
             refuse_unknown_revision(found)
-        await connection.run_sync(migrate_up, head)
+        await connection.run_sync(migrate, head)
         await _set_privileges(connection)
     return SchemaUpgrade(found, head)
 
@@ -103,8 +100,6 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
     Run it as the owner role, with the package's processes stopped. One transaction. Raises SchemaMismatch if
     the package does not know one of the two revisions.
     """
-    from scheduler_repo.database.migrations import migrate_down
-
     async with transaction_on(connection, keep=True):
         await _lock_schema(connection)
         found = await current_revision(connection)
@@ -112,7 +107,7 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
             if revision is not None:
                 refuse_unknown_revision(revision)
         if found is not None:
-            await connection.run_sync(migrate_down, to_revision or "base")
+            await connection.run_sync(migrate, to_revision or "base", undo=True)
         if to_revision is None:
             await connection.execute(sa.text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
 
@@ -180,3 +175,16 @@ def _pass_on_notice(_connection: object, message: asyncpg.PostgresLogMessage) ->
     # The file's own words are notices; a warning per privilege tells a role that may not do this nothing.
     if message.severity_en == "NOTICE":
         _logger.warning("%s", message)
+
+
+def migrate(connection: sa.Connection, revision: str, *, undo: bool = False) -> None:
+    """Run the migrations up to ``revision`` in the connection's transaction, or ``undo`` those after it."""
+    # Alembic takes long to load, and nothing else needs it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    # Config reads % as the start of an interpolation.
+    config.set_main_option("script_location", str(SQL_ROOT / "migrations").replace("%", "%%"))
+    run = command.downgrade if undo else command.upgrade
+    run(config, revision)
