@@ -14,6 +14,7 @@ from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.demo.workload.synthetic import synthetic_queue
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
 
@@ -73,7 +74,7 @@ async def make_database(server: EmbeddedPostgres, sessions: int, kernels: int) -
     url = server.url(name, _SCHEDULER)
     loader = create_engine(DatabaseSettings(url=SecretUrl(url), statement_timeout=600))
     queue = synthetic_queue(sessions=sessions, kernels=kernels, scaling_group=GROUP)
-    await ClusterDBSource(loader).load_cluster(queue, lambda agents, sessions: None)
+    await ClusterRepository(ClusterDBSource(loader)).load_cluster(queue)
     await loader.dispose()
     return BenchDatabase(url, _dsn(url))
 

@@ -1,4 +1,4 @@
-"""Scaling groups as repositories answer with them."""
+"""Scaling groups: their options, what their agents have, and who may use them."""
 
 from datetime import datetime, timedelta
 from typing import Optional, Union
@@ -6,7 +6,8 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.filtering import SearchFilter
-from scheduler_repo.entities.spec import Spec
+from scheduler_repo.entities.spec import Spec, check_fields
+from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import (
     OwnerScope,
     PreemptionScope,
@@ -27,10 +28,32 @@ class ScalingGroup(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-class ScalingGroupChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """Which options of a group become what; UNSET stays as it is.
+class ScalingGroupSpec(Spec, frozen=True, kw_only=True):
+    """A pool of agents with one queue.
 
-    None is a value: no ``pending_timeout`` is no limit, no ``preemption_scope`` is no preemption.
+    ``pending_timeout`` is how long a session may wait (None: for ever): ``sweep_pending_sessions`` cancels
+    those that wait longer, whenever it is called. ``preemption_scope`` says whose sessions may be ended for a
+    pending one (None: nobody's), once they have run for ``preemption_min_runtime``. A group that is not
+    ``is_public`` is listed only for owners with a grant. Raises InvalidInput for a timeout that is not above 0.
+    """
+
+    name: ScalingGroupName
+    is_active: bool = True
+    is_public: bool = True
+    pending_timeout: Optional[timedelta] = None
+    preemption_scope: Optional[PreemptionScope] = None
+    preemption_min_runtime: timedelta = timedelta()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_times(self)
+
+
+class ScalingGroupChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """New values for the options of a group; UNSET leaves an option as it is.
+
+    None is a value: no ``pending_timeout`` is no limit, no ``preemption_scope`` is no preemption. Raises
+    InvalidInput for a value that ScalingGroupSpec would not take.
     """
 
     is_active: Union[bool, msgspec.UnsetType] = msgspec.UNSET
@@ -39,9 +62,22 @@ class ScalingGroupChanges(msgspec.Struct, frozen=True, kw_only=True):
     preemption_scope: Union[Optional[PreemptionScope], msgspec.UnsetType] = msgspec.UNSET
     preemption_min_runtime: Union[timedelta, msgspec.UnsetType] = msgspec.UNSET
 
+    def __post_init__(self) -> None:
+        is_set = [name for name in self.__struct_fields__ if getattr(self, name) is not msgspec.UNSET]
+        check_fields(self, is_set)
+        _check_times(self)
+
+
+def _check_times(options: Union[ScalingGroupSpec, ScalingGroupChanges]) -> None:
+    timeout, min_runtime, kind = options.pending_timeout, options.preemption_min_runtime, type(options).__name__
+    if isinstance(timeout, timedelta) and timeout <= timedelta():
+        raise InvalidInput(f"{kind}.pending_timeout is {timeout}, it must be above 0; None is no limit")
+    if isinstance(min_runtime, timedelta) and min_runtime < timedelta():
+        raise InvalidInput(f"{kind}.preemption_min_runtime is {min_runtime}, it must be 0 or above")
+
 
 class ScalingGroupGrant(msgspec.Struct, frozen=True):
-    """That an owner may use a group that is not public.
+    """A permission for an owner to use a group that is not public.
 
     ``owner_id`` is the access key, the user's or project's id as text, or the domain's name.
     """
@@ -52,11 +88,11 @@ class ScalingGroupGrant(msgspec.Struct, frozen=True):
 
 
 class ResourceTotals(msgspec.Struct, frozen=True):
-    """What the agents of a group have and have given away at ``observed_at``, by slot index.
+    """The capacity of a group's agents at ``observed_at``, and how much of it is occupied, by slot index.
 
-    ``capacity`` and ``occupied`` are of all agents that are not LOST or TERMINATED; ``schedulable_capacity``
-    and ``schedulable_occupied`` of those among them that take kernels now. Amounts are in each slot's
-    smallest unit, exact, and may be above 63 bits, as they are sums.
+    ``capacity`` and ``occupied`` sum all agents that are not LOST or TERMINATED; ``schedulable_capacity`` and
+    ``schedulable_occupied`` those among them that take kernels now. Amounts are in each slot's smallest unit,
+    exact, and may be above 63 bits because they are sums.
     """
 
     scaling_group: ScalingGroupName
@@ -69,25 +105,8 @@ class ResourceTotals(msgspec.Struct, frozen=True):
     schedulable_occupied: SlotVector
 
 
-class ScalingGroupSpec(Spec, frozen=True, kw_only=True):
-    """A pool of agents with one queue.
-
-    ``pending_timeout`` is how long a session may wait, None for ever: ``sweep_pending_sessions`` cancels those
-    that wait for longer, whenever it is called. ``preemption_scope`` says whose sessions a pending one may have
-    ended for it (None: nobody's), once they have run for ``preemption_min_runtime``. A group that is not
-    ``is_public`` is listed for owners with a grant only.
-    """
-
-    name: ScalingGroupName
-    is_active: bool = True
-    is_public: bool = True
-    pending_timeout: Optional[timedelta] = None
-    preemption_scope: Optional[PreemptionScope] = None
-    preemption_min_runtime: timedelta = timedelta()
-
-
 class ScalingGroupFilter(SearchFilter, frozen=True, kw_only=True):
-    """Which groups a search finds: all that is given must hold; None is not asked."""
+    """The fields by which a search of groups is narrowed; None matches anything, all others must match."""
 
     is_active: Optional[bool] = None
     is_public: Optional[bool] = None

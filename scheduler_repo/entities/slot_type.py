@@ -3,13 +3,11 @@
 import msgspec
 
 from scheduler_repo.entities.spec import Spec
-from scheduler_repo.types import (
-    SlotName,
-)
+from scheduler_repo.types import SlotName
 
 
 class SlotTypeSpec(Spec, frozen=True, kw_only=True):
-    """A kind of resource; ``units_per_whole`` smallest units make one unit as people write it."""
+    """A slot type to register; ``units_per_whole`` smallest units make one unit as people write it."""
 
     name: SlotName
     units_per_whole: int = 1
@@ -17,7 +15,7 @@ class SlotTypeSpec(Spec, frozen=True, kw_only=True):
 
 
 class SlotType(msgspec.Struct, frozen=True, gc=False):
-    """A kind of resource; ``units_per_whole`` smallest units make one unit as people write it."""
+    """A slot type that exists; its amount stands at ``slot_index`` in every vector of amounts."""
 
     name: SlotName
     slot_index: int

@@ -1,5 +1,6 @@
 """The base of what callers hand in: frozen structs that refuse likely mistakes where they are made."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import msgspec
@@ -36,9 +37,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """A struct that refuses the most likely mistakes where they are made; raises InvalidInput."""
 
     def __post_init__(self) -> None:
-        for name in _FIELD_KINDS.keys() & self.__struct_fields__:
-            value, kind = getattr(self, name), _FIELD_KINDS[name]
-            if not isinstance(value, kind) and not (value is None and name in _MAY_BE_NONE):
-                raise InvalidInput(
-                    f"{type(self).__name__}.{name} is {quoted(value)}, it must be a {kind.__name__}"
-                )
+        check_fields(self, self.__struct_fields__)
+
+
+def check_fields(struct: msgspec.Struct, names: Iterable[str]) -> None:
+    """Raise InvalidInput for the first of these fields whose value is not of the field's kind."""
+    for name in _FIELD_KINDS.keys() & set(names):
+        value, kind = getattr(struct, name), _FIELD_KINDS[name]
+        if not isinstance(value, kind) and not (value is None and name in _MAY_BE_NONE):
+            raise InvalidInput(
+                f"{type(struct).__name__}.{name} is {quoted(value)}, it must be a {kind.__name__}"
+            )

@@ -15,11 +15,9 @@ class LayerType(enum.StrEnum):
     """The layers of this package, as the metrics name them."""
 
     AGENT_REPOSITORY = "agent_repository"
-    AGENT_DB_SOURCE = "agent_db_source"
     AUDIT_REPOSITORY = "audit_repository"
     AUDIT_DB_SOURCE = "audit_db_source"
     CLUSTER_REPOSITORY = "cluster_repository"
-    CLUSTER_DB_SOURCE = "cluster_db_source"
     HISTORY_REPOSITORY = "history_repository"
     HISTORY_DB_SOURCE = "history_db_source"
     KERNEL_REPOSITORY = "kernel_repository"

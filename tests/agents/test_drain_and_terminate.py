@@ -2,12 +2,10 @@
 
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.agent import AgentRejectionCode, AgentTransitionResult, RejectedAgentTransition
 from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
@@ -135,11 +133,6 @@ class TestTermination:
 
 
 class TestRefusals:
-    async def test_agents_are_lost_by_their_silence_only(self, engine: ExtendedAsyncSAEngine) -> None:
-        # when / then
-        with pytest.raises(InvalidInput, match="mark_lost_agents"):
-            await AgentDBSource(engine).move_agents(AgentStatus.LOST, [A1])
-
     async def test_one_id_in_place_of_a_list(self, agents: AgentRepository) -> None:
         # when / then
         with pytest.raises(InvalidInput, match="one text"):

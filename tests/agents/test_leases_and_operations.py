@@ -24,11 +24,11 @@ ONCE = OperationId(UUID(int=77))
 Write = Callable[[AgentRepository, LifecycleRepository, Lease], Awaitable[object]]
 
 WRITES: dict[str, Write] = {
-    "mark_lost_agents": lambda agents, _, lease: agents.mark_lost_agents(GROUP, MINUTE, lease),
+    "mark_lost_agents": lambda agents, _, lease: agents.mark_lost_agents(GROUP, MINUTE, lease=lease),
     "drain_agents": lambda agents, _, lease: agents.drain_agents([A1], lease=lease),
     "resume_agents": lambda agents, _, lease: agents.resume_agents([A1], lease=lease),
     "terminate_agents": lambda agents, _, lease: agents.terminate_agents([A1], lease=lease),
-    "return_agents": lambda agents, _, lease: agents.return_agents([report(A1)], lease),
+    "return_agents": lambda agents, _, lease: agents.return_agents([report(A1)], lease=lease),
     "recover_lost_sessions": lambda _, lives, lease: lives.recover_lost_sessions(
         GROUP, LostSessionAction.REQUEUE, lease=lease
     ),
@@ -66,7 +66,7 @@ class TestLease:
     async def test_agents_of_other_groups_are_rejected(self, lease: Lease, agents: AgentRepository) -> None:
         # when
         drained = await agents.drain_agents([A2], lease=lease)
-        returned = await agents.return_agents([report(A2), report(A1)], lease)
+        returned = await agents.return_agents([report(A2), report(A1)], lease=lease)
         # then
         assert reasons(drained.rejected) == [(A2, AgentRejectionCode.OTHER_GROUP)]
         assert reasons(returned.rejected) == [(A2, AgentRejectionCode.OTHER_GROUP)]
@@ -78,7 +78,7 @@ class TestLease:
     ) -> None:
         # when / then
         with pytest.raises(InvalidInput, match="acquire the lease of that group"):
-            await agents.mark_lost_agents(OTHER_GROUP, MINUTE, lease)
+            await agents.mark_lost_agents(OTHER_GROUP, MINUTE, lease=lease)
         with pytest.raises(InvalidInput, match="acquire the lease of that group"):
             await repository.recover_lost_sessions(OTHER_GROUP, LostSessionAction.FAIL, lease=lease)
 
@@ -119,11 +119,11 @@ class TestOperations:
         # given
         await fleet.given([])
         # when
-        await agents.register_agents([agent(A1)], ONCE)
-        await agents.register_agents([agent(A1)], ONCE)
+        await agents.register_agents([agent(A1)], operation_id=ONCE)
+        await agents.register_agents([agent(A1)], operation_id=ONCE)
         # then
         assert await fleet.history(A1) == [(None, "ALIVE", None)]
         with pytest.raises(AgentAlreadyExists):
             await agents.register_agents([agent(A1)])
         with pytest.raises(OperationMismatch):
-            await agents.register_agents([agent(A2)], ONCE)
+            await agents.register_agents([agent(A2)], operation_id=ONCE)

@@ -9,7 +9,9 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.lifecycle import SessionStart
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
@@ -29,14 +31,14 @@ class World:
         self._sessions = SessionDBSource(engine)
         self._scheduler = SchedulerDBSource(engine)
         self._lifecycle = LifecycleDBSource(engine)
-        self._agents = AgentDBSource(engine)
+        self._agents = AgentRepository(AgentDBSource(engine))
         self._numbers = count()
         self._agent_numbers = count(1)
 
     async def settle(self) -> None:
         """Load the groups, the one owner and a first agent with plenty of room."""
         first = agent(LARGE, cpu=1_000_000, mem=1_000_000)
-        await ClusterDBSource(self.engine).load_cluster(cluster([first], []), lambda agents, sessions: None)
+        await ClusterRepository(ClusterDBSource(self.engine)).load_cluster(cluster([first], []))
 
     def numbers(self, size: int) -> tuple[int, ...]:
         """Numbers of sessions that nobody has used."""

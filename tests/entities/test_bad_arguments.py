@@ -20,7 +20,7 @@ from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.types import AgentId, AgentStatus, OwnerScope
+from scheduler_repo.types import AgentId, OwnerScope
 from tests.support.small_cluster import agent
 
 # Arguments of any kind, as a caller without a type checker may give them.
@@ -205,13 +205,6 @@ class TestRefusals:
         # when / then
         with pytest.raises(InvalidInput, match="give a list or a tuple"):
             await call()
-
-    @pytest.mark.parametrize("status", ["ALIVE", AgentStatus.LOST, None, odd])
-    async def test_of_a_status_that_nobody_may_ask_for(
-        self, nowhere: ExtendedAsyncSAEngine, status: object
-    ) -> None:
-        with pytest.raises(InvalidInput, match="cannot be put to"):
-            await AgentDBSource(nowhere).move_agents(cast("Any", status), [])
 
     async def test_what_is_well_formed_is_asked(
         self, agents: AgentRepository, groups: ScalingGroupRepository

@@ -126,18 +126,18 @@ class TestGrants:
     ) -> None:
         # given
         granting, revoking = OperationId(uuid4()), OperationId(uuid4())
-        assert await groups.grant_scaling_groups([TO_ADA], granting) == (TO_ADA,)
-        assert await groups.revoke_scaling_groups([TO_ADA], revoking) == (TO_ADA,)
+        assert await groups.grant_scaling_groups([TO_ADA], operation_id=granting) == (TO_ADA,)
+        assert await groups.revoke_scaling_groups([TO_ADA], operation_id=revoking) == (TO_ADA,)
         # when
-        again = await groups.grant_scaling_groups([TO_ADA], granting)
+        again = await groups.grant_scaling_groups([TO_ADA], operation_id=granting)
         # then
         assert again == (TO_ADA,)
         assert await groups.list_scaling_group_grants(GPU) == ()
         await groups.grant_scaling_groups([TO_ADA])
-        assert await groups.revoke_scaling_groups([TO_ADA], revoking) == (TO_ADA,)
+        assert await groups.revoke_scaling_groups([TO_ADA], operation_id=revoking) == (TO_ADA,)
         assert await groups.list_scaling_group_grants(GPU) == (TO_ADA,)
         with pytest.raises(OperationMismatch):
-            await groups.revoke_scaling_groups([TO_LAB], revoking)
+            await groups.revoke_scaling_groups([TO_LAB], operation_id=revoking)
 
     @pytest.mark.parametrize("change", ["grant", "revoke"])
     async def test_two_who_change_one_group_wait_for_one_another(

@@ -184,16 +184,16 @@ class TestUpdate:
         # given
         operation_id = OperationId(uuid4())
         changes = ScalingGroupChanges(pending_timeout=None)
-        first = await groups.update_scaling_group(GPU, changes, operation_id)
+        first = await groups.update_scaling_group(GPU, changes, operation_id=operation_id)
         latest = await groups.update_scaling_group(GPU, ScalingGroupChanges(pending_timeout=HOUR))
         # when
-        again = await groups.update_scaling_group(GPU, changes, operation_id)
+        again = await groups.update_scaling_group(GPU, changes, operation_id=operation_id)
         # then
         assert again == first
         assert await groups.get_scaling_group(GPU) == latest
         # and what is unset is another request than what is None
         with pytest.raises(OperationMismatch):
-            await groups.update_scaling_group(GPU, ScalingGroupChanges(), operation_id)
+            await groups.update_scaling_group(GPU, ScalingGroupChanges(), operation_id=operation_id)
 
     @pytest.mark.parametrize(
         ("field", "value"),

@@ -10,9 +10,8 @@ import pytest
 
 from scheduler_repo.database.engine import PLANNER_SETTINGS
 from scheduler_repo.database.statements import Statement
-from scheduler_repo.repositories.agent import reading as agent_reading
-from scheduler_repo.repositories.scaling_group import granting
-from scheduler_repo.repositories.scaling_group import reading as group_reading
+from scheduler_repo.repositories.agent import db_source as agent_source
+from scheduler_repo.repositories.scaling_group import db_source as group_source
 from tests.scheduler.test_tick_plans import nodes
 from tests.support.databases import OWNER, Database, DatabaseServer, DriverConnection
 
@@ -83,7 +82,7 @@ class TestPlans:
             for after in (None, f"'agent-{AGENTS * 8 // 10:06}'"):
                 # when
                 wanted = (group, None, None, None, None, after, "101")
-                page = await self.plan(driver, agent_reading.SEARCH_AGENTS, *wanted)
+                page = await self.plan(driver, agent_source.SEARCH_AGENTS, *wanted)
                 # then
                 assert page["Actual Rows"] == 101
                 assert index in {node.get("Index Name") for node in nodes(page)}
@@ -95,7 +94,7 @@ class TestPlans:
     async def test_ids_that_begin_alike_are_read_and_no_others(self, driver: DriverConnection) -> None:
         # when
         wanted = (None, None, None, None, "'agent-0150'", None, "101")
-        plan = await self.plan(driver, agent_reading.SEARCH_AGENTS, *wanted)
+        plan = await self.plan(driver, agent_source.SEARCH_AGENTS, *wanted)
         # then
         assert plan["Actual Rows"] == 100
         (scan,) = [node for node in nodes(plan) if node.get("Relation Name") == "agents"]
@@ -105,7 +104,7 @@ class TestPlans:
         # given
         page = ",".join(f"agent-{number:06}" for number in range(1, 101))
         # when
-        plan = await self.plan(driver, agent_reading.AGENT_SLOTS, f"'{{{page}}}'")
+        plan = await self.plan(driver, agent_source.AGENT_SLOTS, f"'{{{page}}}'")
         # then
         assert plan["Actual Rows"] == 400
         assert "agent_slots_pkey" in {node.get("Index Name") for node in nodes(plan)}
@@ -117,7 +116,7 @@ class TestPlans:
         # given
         owners = (f"'{owner}'", f"'{UUID(int=1)}'", None, "'lab'")
         # when
-        plan = await self.plan(driver, group_reading.USABLE_SCALING_GROUPS, *owners)
+        plan = await self.plan(driver, group_source.USABLE_SCALING_GROUPS, *owners)
         # then
         assert plan["Actual Rows"] == usable
         scans = [node for node in nodes(plan) if node.get("Relation Name") == "scaling_group_grants"]
@@ -126,7 +125,7 @@ class TestPlans:
 
     async def test_owner_is_found_by_its_key(self, driver: DriverConnection) -> None:
         # when
-        plan = await self.plan(driver, group_reading.GROUP_USER, "'key-7'", None)
+        plan = await self.plan(driver, group_source.GROUP_USER, "'key-7'", None)
         # then
         scanned = {node.get("Relation Name") for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
         assert plan["Actual Rows"] == 1
@@ -134,7 +133,7 @@ class TestPlans:
 
     async def test_grants_of_a_group_are_found_by_their_index(self, driver: DriverConnection) -> None:
         # when
-        plan = await self.plan(driver, granting.SCALING_GROUP_GRANTS, "'group-3'")
+        plan = await self.plan(driver, group_source.SCALING_GROUP_GRANTS, "'group-3'")
         # then
         assert plan["Actual Rows"] == OWNERS // 1_000
         assert "scaling_group_grants_scaling_group_idx" in {node.get("Index Name") for node in nodes(plan)}

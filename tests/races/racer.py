@@ -21,6 +21,7 @@ from scheduler_repo.entities.allocation import KernelAllocation, RejectedAllocat
 from scheduler_repo.entities.lifecycle import LostSessionAction, SessionEnd, SessionRetry, SessionStart
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler import allocating
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
@@ -49,7 +50,7 @@ class Racer:
         self.engine = create_engine(DatabaseSettings(url=SecretUrl(url), pool_size=2, lock_timeout=30.0))
         self._scheduler = SchedulerDBSource(self.engine)
         self._lifecycle = LifecycleDBSource(self.engine)
-        self._agents = AgentDBSource(self.engine)
+        self._agents = AgentRepository(AgentDBSource(self.engine))
         self._sessions = SessionDBSource(self.engine)
         self._placed: list[SessionId] = []
         self._codes: Counter[str] = Counter()

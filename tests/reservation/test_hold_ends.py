@@ -11,6 +11,7 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound, StaleLeaseError
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.types import (
@@ -88,7 +89,7 @@ class TestAgentIsLost:
             " status_changed_at = now() - interval '1 hour'"
         )
         # when
-        lost = await AgentDBSource(engine).mark_lost_agents(GROUP, timedelta(minutes=1))
+        lost = await AgentRepository(AgentDBSource(engine)).mark_lost_agents(GROUP, timedelta(minutes=1))
         # then the session that waited for it may go elsewhere
         assert lost.changed == (A1,)
         assert await held.connection.fetchval("SELECT count(*) FROM reservations") == 0

@@ -10,6 +10,7 @@ from scheduler_repo.entities.history import AgentHistoryEntry
 from scheduler_repo.entities.paging import Cursor
 from scheduler_repo.errors import InvalidCursor, InvalidFilter, InvalidInput, InvalidLimit
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.history.db_source import HistoryDBSource
 from scheduler_repo.repositories.history.repository import HistoryRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
@@ -65,9 +66,9 @@ class TestHistory:
         self, repository: HistoryRepository, engine: ExtendedAsyncSAEngine
     ) -> None:
         # given
-        agents = AgentDBSource(engine)
-        await agents.move_agents(AgentStatus.DRAINING, [A], "new kernel")
-        await agents.move_agents(AgentStatus.ALIVE, [A])
+        agents = AgentRepository(AgentDBSource(engine))
+        await agents.drain_agents([A], "new kernel")
+        await agents.resume_agents([A])
         # when
         resumed, drained = await repository.list_agent_history(A, limit=2)
         # then

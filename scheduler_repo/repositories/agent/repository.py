@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Optional
 
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction, check_lease_group
+from scheduler_repo.database.lookups import fetch_slot_names, require_group
 from scheduler_repo.entities.agent import (
     Agent,
     AgentFilter,
@@ -15,45 +17,80 @@ from scheduler_repo.entities.agent import (
     AgentTransitionResult,
     HeartbeatResult,
 )
+from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.lease import Lease
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
-from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.errors import AgentNotFound, InvalidInput
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.agent.db_source import AgentDBSource, agent_from_rows, agents_from_rows
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.scheduling.admission.agent_reports import decide_reports
+from scheduler_repo.scheduling.admission.agents import (
+    GONE_STATUSES,
+    LockedAgents,
+    decide_losses,
+    decide_status_changes,
+    decide_switches,
+)
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
+from scheduler_repo.validation import (
+    check_agent_ids,
+    check_flag,
+    check_lease,
+    check_name,
+    check_text,
+    check_wiring,
+    checked_batch,
+    checked_count,
+)
 
-_resilience = layer_resilience(LayerType.AGENT_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.AGENT_REPOSITORY)
+
+_REGISTER_AGENTS = IdempotentWrite("register_agents", type(None))
+_MARK_LOST_AGENTS = IdempotentWrite("mark_lost_agents", AgentTransitionResult)
+_MOVE_AGENTS = IdempotentWrite("move_agents", AgentTransitionResult)
+_RETURN_AGENTS = IdempotentWrite("return_agents", AgentReportResult)
+_SWITCH_AGENTS = IdempotentWrite("set_agents_schedulable", AgentSwitchResult)
+
+_CURSORS = CursorCodec("search_agents", tuple[AgentId])
 
 
 class AgentRepository:
     """Reads agents, registers them, and takes them through their life.
 
-    Save for registering, every write answers agent by agent: what is unknown, or not allowed by the table of
-    transitions, is rejected, the rest goes through. Each change of status leaves a history row. With a lease,
-    agents of other groups are rejected too. Asking again under the same ``operation_id`` answers the same and
-    writes nothing twice. All raise InvalidInput for an id that is no text, and the errors of the database
-    layer; writes StaleLeaseError, OperationMismatch and OutcomeUnknown too, and then, save after
-    OutcomeUnknown, nothing was written. Each costs one transaction with a number of statements that does not
-    depend on the number of agents.
+    Except for registering, every write answers agent by agent: an agent that is unknown, or whose change the
+    table of transitions does not allow, is rejected, and the rest goes through. Each change of status leaves a
+    history row. With a lease, agents of other groups are rejected too. Asking again under the same
+    ``operation_id`` answers the same and writes nothing twice. All raise InvalidInput for an id that is no
+    text, and the errors of the database layer; writes StaleLeaseError, OperationMismatch and OutcomeUnknown
+    too, and then, except after OutcomeUnknown, nothing was written. Each costs one transaction with a number
+    of statements that does not depend on the number of agents.
     """
 
     def __init__(self, db_source: AgentDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no AgentDBSource."""
+        check_wiring(db_source, AgentDBSource, "db_source", "AgentDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def get_agent(self, agent_id: AgentId) -> Agent:
         """Return one agent: what it is, when it was last heard of, and its ledger, slot by slot.
 
-        Amounts are in each slot's smallest unit. Raises AgentNotFound, and InvalidInput for an id that is none.
-        Costs two statements.
+        Amounts are in each slot's smallest unit. Raises AgentNotFound. Costs two statements.
         """
-        return await self._db_source.get_agent(agent_id)
+        found = await self._find(agent_id)
+        if found is None:
+            raise AgentNotFound(
+                f"there is no agent {quoted(agent_id, 200)}; correct the id or register the agent"
+            )
+        return found
 
     @_resilience.apply(OperationKind.READ)
     async def find_agent(self, agent_id: AgentId) -> Optional[Agent]:
-        """Do as ``get_agent`` does, and answer None if there is no agent of this id."""
-        return await self._db_source.find_agent(agent_id)
+        """Return an agent as ``get_agent`` does, or None if no agent has this id. Costs two statements."""
+        return await self._find(agent_id)
 
     @_resilience.apply(OperationKind.READ)
     async def list_agents(
@@ -61,10 +98,16 @@ class AgentRepository:
     ) -> tuple[AgentInfo, ...]:
         """List the agents of a group by id, whatever their status, at most ``limit`` (1 to 1,000) of them.
 
-        Who needs those behind them asks ``search_agents``, which has pages. Raises ScalingGroupNotFound and
-        InvalidLimit. Costs two statements.
+        ``search_agents`` has pages. Raises ScalingGroupNotFound and InvalidLimit. Costs two statements.
         """
-        return await self._db_source.list_agents(scaling_group, limit)
+        check_name(scaling_group, "scaling group")
+        check_limit(limit)
+        wanted = AgentFilter(scaling_group=scaling_group)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_agents(db_sess, wanted, None, limit)
+            if not rows.agents:
+                await require_group(db_sess, scaling_group)
+        return agents_from_rows(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_agents(
@@ -73,40 +116,64 @@ class AgentRepository:
         limit: int = DEFAULT_PAGE,
         cursor: Optional[Cursor] = None,
     ) -> Page[AgentInfo]:
-        """Search agents, by id, at most ``limit`` (1 to 1,000) to a page; None finds all.
+        """Return one page of the agents that a filter finds, by id; None finds all.
 
-        ``next_cursor`` of a page, given as ``cursor`` with the same filter, asks for the next one. An agent
-        that is registered meanwhile is found if its id is behind the cursor; none is found twice. Raises
+        ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, with the same filter. An
+        agent that is registered meanwhile is found if its id is behind the cursor; none is found twice. Raises
         InvalidFilter, InvalidLimit and InvalidCursor. Costs two statements, on page 1,000 as on page 1.
         """
-        return await self._db_source.search_agents(wanted, limit, cursor)
+        asked = checked_filter(wanted, AgentFilter).in_one_spelling()
+        check_limit(limit)
+        after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_agents(db_sess, asked, after, limit + 1)
+        return _CURSORS.page(asked, agents_from_rows(rows), limit, lambda agent: (agent.agent_id,))
 
     @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
-        self, agents: Sequence[AgentSpec], operation_id: Optional[OperationId] = None
+        self, agents: Sequence[AgentSpec], *, operation_id: Optional[OperationId] = None
     ) -> None:
         """Register agents as alive and empty, all or none.
 
-        Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and
-        OutcomeUnknown. Costs six statements, whatever the number.
+        Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType and InvalidQuantity. Costs six
+        statements, whatever the number.
         """
-        await self._db_source.register_agents(agents, operation_id)
+        check_agents(agents)
+        if not agents:
+            return
+
+        async def register(write: WriteTransaction) -> None:
+            slot_names = await fetch_slot_names(write.db_sess)
+            await self._db_source.insert_agents(write.db_sess, agents, slot_names)
+
+        await _REGISTER_AGENTS.run(self._db, register, request=agents, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def record_heartbeats(self, agent_ids: Sequence[AgentId]) -> HeartbeatResult:
         """Record that agents were heard of now, by the database's clock, which never goes back for an agent.
 
         A lost or terminated agent stays so and is answered as ``returning``: have it report, and pass that to
-        ``return_agents``. An agent that is marked as lost at this very moment is that the next time. It
-        takes no operation id: recorded twice is recorded. Costs one statement, whatever the number.
+        ``return_agents``. An agent that is being marked as lost at this very moment is ``returning`` the next
+        time. There is no operation id: recording twice does no harm. Costs one statement, whatever the number.
         """
-        return await self._db_source.record_heartbeats(agent_ids)
+        check_agent_ids(agent_ids)
+        if not agent_ids:
+            return HeartbeatResult((), (), ())
+        async with self._db.begin_session() as db_sess:
+            statuses = await self._db_source.record_heartbeats(db_sess, agent_ids)
+        wanted = dict.fromkeys(agent_ids)
+        return HeartbeatResult(
+            tuple(agent_id for agent_id in wanted if agent_id in statuses),
+            tuple(agent_id for agent_id in wanted if agent_id not in statuses),
+            tuple(agent_id for agent_id in wanted if statuses.get(agent_id) in GONE_STATUSES),
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_lost_agents(
         self,
         scaling_group: ScalingGroupName,
         longest_silence: timedelta,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentTransitionResult:
@@ -116,103 +183,204 @@ class AgentRepository:
         before the agent's row is locked for the change wins. Sessions on lost agents stay as they are:
         ``recover_lost_sessions`` follows, and finds them whenever it is called.
 
-        The clock is the database's alone, so nobody is heard of while the database is down: after an outage
-        let agents be heard of again before this is called again, else all of them are lost.
+        The clock is the database's, and no heartbeat is recorded while the database is down: after an outage
+        let the agents be heard of before calling this again, or all of them are lost.
 
-        Raises InvalidInput for a time that is not above 0 or a lease of another group. Costs five
-        statements, six with a lease; time grows with the number of agents.
+        Raises ScalingGroupNotFound, and InvalidInput for a time that is not above 0 or a lease of another
+        group. Costs five statements, six with a lease; time grows with the number of agents.
         """
-        return await self._db_source.mark_lost_agents(scaling_group, longest_silence, lease, operation_id)
+        check_name(scaling_group, "scaling group")
+        check_lease(lease)
+        check_lease_group(lease, scaling_group)
+        given: object = longest_silence
+        if not isinstance(given, timedelta) or given <= timedelta():
+            raise InvalidInput(f"longest_silence is {quoted(given)}, it must be a timedelta above 0")
+
+        async def mark_lost(write: WriteTransaction) -> AgentTransitionResult:
+            silent = await self._db_source.lock_silent_agents(write.db_sess, scaling_group, longest_silence)
+            decisions = decide_losses(silent, longest_silence)
+            await self._db_source.change_statuses(write.db_sess, decisions.changes)
+            return decisions.result(AgentStatus.LOST, write.transaction_id)
+
+        return await _MARK_LOST_AGENTS.run(
+            self._db,
+            mark_lost,
+            request=(scaling_group, longest_silence),
+            operation_id=operation_id,
+            lease=lease,
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def drain_agents(
         self,
         agent_ids: Sequence[AgentId],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentTransitionResult:
-        """Have agents take no more kernels, and keep those that they run, until they are resumed.
+        """Give agents no more kernels, and let those that they run go on, until they are resumed.
 
         That holds over a loss and a return. An agent that is lost or terminated now, or is draining because it
         has less than what it runs, is ``deferred``: it is draining when that is over. Costs seven statements,
         eight with a lease.
         """
-        return await self._db_source.move_agents(AgentStatus.DRAINING, agent_ids, reason, lease, operation_id)
+        return await self._change_status(AgentStatus.DRAINING, agent_ids, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def resume_agents(
         self,
         agent_ids: Sequence[AgentId],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentTransitionResult:
-        """Have draining agents take kernels again, as many as fit what they last reported.
+        """Give draining agents kernels again, as many as fit what they last reported.
 
         An agent that is lost or terminated, or was drained and has less than what it runs, is ``deferred``: it
-        takes kernels when it is back, or when it reports and all fits. One that is draining for no other cause
-        than having less than what it runs is resumed if that fits meanwhile, else rejected (SHRUNK). Costs
-        seven statements, eight with a lease.
+        takes kernels when it is back, or when it reports and all fits. One that is draining only because it
+        has less than what it runs is resumed if that fits meanwhile, else rejected (SHRUNK). Costs seven
+        statements, eight with a lease.
         """
-        return await self._db_source.move_agents(AgentStatus.ALIVE, agent_ids, reason, lease, operation_id)
+        return await self._change_status(AgentStatus.ALIVE, agent_ids, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def terminate_agents(
         self,
         agent_ids: Sequence[AgentId],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentTransitionResult:
-        """Say that agents are gone for good; they stay on record, and come back only by ``return_agents``.
+        """Mark agents as gone for good; they stay on record, and come back only by ``return_agents``.
 
-        An agent on which kernels occupy is rejected (OCCUPIED): drain it and wait for them to end, or recover
-        the sessions of a lost one. Costs seven statements, eight with a lease.
+        An agent that kernels occupy is rejected (OCCUPIED): drain it and wait for them to end, or recover the
+        sessions of a lost one. Costs seven statements, eight with a lease.
         """
-        return await self._db_source.move_agents(AgentStatus.TERMINATED, agent_ids, reason, lease, operation_id)
+        return await self._change_status(AgentStatus.TERMINATED, agent_ids, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_agents_schedulable(
         self,
         agent_ids: Sequence[AgentId],
         is_schedulable: bool,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentSwitchResult:
-        """Have agents take no more kernels from the next tick on (False), or take them again (True).
+        """Give agents no more kernels from the next tick on (False), or give them kernels again (True).
 
-        It is the operators' switch beside the status: whatever becomes of the agent, drained, lost,
-        terminated or returned, it stays as it was put. What runs goes on. As the status stays, no history row
-        is written. Costs four statements, five with a lease.
+        This is the operators' switch beside the status: it stays as it was put when the agent is drained, lost,
+        terminated or returned. What runs goes on. As the status stays, no history row is written. Costs four
+        statements, five with a lease.
         """
-        return await self._db_source.set_agents_schedulable(agent_ids, is_schedulable, lease, operation_id)
+        check_agent_ids(agent_ids)
+        check_flag(is_schedulable, "is_schedulable")
+        check_lease(lease)
+        if not agent_ids:
+            return AgentSwitchResult(is_schedulable, (), (), ())
+
+        async def switch(write: WriteTransaction) -> AgentSwitchResult:
+            agents = await self._db_source.lock_agents(write.db_sess, agent_ids)
+            locked = LockedAgents(lease, agents)
+            result = decide_switches(agent_ids, is_schedulable, locked, write.transaction_id)
+            await self._db_source.switch_agents(write.db_sess, result.changed, is_schedulable)
+            return result
+
+        return await _SWITCH_AGENTS.run(
+            self._db, switch, request=(agent_ids, is_schedulable), operation_id=operation_id, lease=lease
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def return_agents(
         self,
         reports: Sequence[AgentReport],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentReportResult:
-        """Take what agents report of themselves, when they come back and whenever what they have has changed.
+        """Store what agents report of themselves, when they come back and whenever what they have has changed.
 
-        Who was lost or terminated is back, as what its operators want: ALIVE, or DRAINING if it was drained. A
-        report counts as a heartbeat. Slots that an agent had and does not report count as reported 0, new ones
-        are added. Sessions of a lost agent that were not recovered yet go on; an agent must end the kernels of
-        those that were, for its ledger gives their room to others.
+        An agent that was lost or terminated is back, as what its operators want: ALIVE, or DRAINING if it was
+        drained. A report counts as a heartbeat. Slots that an agent had and does not report count as reported
+        0, new ones are added. Sessions of a lost agent that were not recovered yet go on; an agent must end the
+        kernels of those that were, because its ledger gives their room to others.
 
         What is reported is stored in any case, but the ledger follows it only where all that the agent runs
-        fits. An agent with less, in one slot or in containers, keeps what it runs and its ledger's capacity, is
-        put to DRAINING, so that nothing more comes on it, and is answered as ``shrunk``: who calls may end
-        sessions until it fits, nothing is ended here. That is over with the first report in which all fits:
-        capacity follows, and the agent takes kernels again, unless it was drained by ``drain_agents`` too,
-        which only ``resume_agents`` ends. So an agent that lost a GPU for an hour comes back by itself, and one
-        that an operator took out does not. An agent that reports once only is brought back by
-        ``resume_agents``, by that report.
+        fits. An agent with less, in one slot or in containers, keeps what it runs and its ledger's capacity,
+        drains, so that nothing more comes on it, and is answered as ``shrunk``: the caller may end sessions
+        until it fits, nothing is ended here. That is over with the first report in which all fits: capacity
+        follows, and the agent takes kernels again, unless it was drained by ``drain_agents`` too, which only
+        ``resume_agents`` ends. So an agent that lost a GPU for an hour comes back by itself, and one that an
+        operator took out does not. An agent that reports once only is brought back by ``resume_agents``, by
+        that report.
 
         An agent with an amount that is no whole number from 0 to 2^63 - 1 (INVALID_AMOUNT), a slot that the
         cluster does not have (UNKNOWN_SLOT) or another architecture while kernels occupy it (OCCUPIED) is
         rejected whole. Costs nine statements, ten with a lease; time grows with agents and slots.
         """
-        return await self._db_source.return_agents(reports, lease, operation_id)
+        check_agent_ids([report.agent_id for report in checked_batch(reports, AgentReport, "reports")])
+        check_lease(lease)
+        if not reports:
+            return AgentReportResult((), (), (), (), ())
+
+        async def settle(write: WriteTransaction) -> AgentReportResult:
+            db_sess, source = write.db_sess, self._db_source
+            slot_names = await fetch_slot_names(db_sess)
+            agents = await source.lock_agents(db_sess, [report.agent_id for report in reports])
+            locked = LockedAgents(lease, agents, await source.lock_slots(db_sess, agents))
+            decisions = decide_reports(reports, locked, slot_names)
+            await source.write_reports(db_sess, decisions)
+            return decisions.result(write.transaction_id)
+
+        return await _RETURN_AGENTS.run(
+            self._db, settle, request=reports, operation_id=operation_id, lease=lease
+        )
+
+    async def _find(self, agent_id: AgentId) -> Optional[Agent]:
+        check_name(agent_id, "agent id")
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.find_agent(db_sess, agent_id)
+        return agent_from_rows(rows)
+
+    async def _change_status(
+        self,
+        to_status: AgentStatus,
+        agent_ids: Sequence[AgentId],
+        reason: Optional[str],
+        lease: Optional[Lease],
+        operation_id: Optional[OperationId],
+    ) -> AgentTransitionResult:
+        check_agent_ids(agent_ids)
+        check_lease(lease)
+        if reason is not None:
+            check_text(reason, "reason")
+        if not agent_ids:
+            return AgentTransitionResult(to_status, (), ())
+
+        async def change(write: WriteTransaction) -> AgentTransitionResult:
+            db_sess, source = write.db_sess, self._db_source
+            agents = await source.lock_agents(db_sess, agent_ids)
+            slots = await source.lock_slots(db_sess, agents)
+            locked = LockedAgents(lease, agents, slots, await source.count_kernels(db_sess, agents))
+            decisions = decide_status_changes(agent_ids, to_status, reason, locked)
+            await source.change_statuses(db_sess, decisions.changes)
+            await source.change_capacity(db_sess, decisions.capacity_changes)
+            return decisions.result(to_status, write.transaction_id)
+
+        return await _MOVE_AGENTS.run(
+            self._db, change, request=(to_status, agent_ids, reason), operation_id=operation_id, lease=lease
+        )
+
+
+def check_agents(agents: object) -> None:
+    """Raise InvalidInput unless it is a list of specs whose values can be stored."""
+    for agent in checked_batch(agents, AgentSpec, "agents"):
+        check_name(agent.agent_id, "an agent's id")
+        subject = f"agent {agent.agent_id}"
+        check_name(agent.scaling_group, f"{subject}, scaling group")
+        check_text(agent.address, f"{subject}, address")
+        check_text(agent.architecture, f"{subject}, architecture")
+        checked_count(agent.max_containers, f"{subject}, max_containers")

@@ -2,32 +2,41 @@
 
 from typing import Optional
 
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
+
+# A cluster holds all these entities, so it is checked as they are.
+from scheduler_repo.repositories.agent.repository import check_agents
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
+from scheduler_repo.repositories.owner.registering import check_owners
+from scheduler_repo.repositories.scaling_group.repository import check_groups, check_slot_types
+from scheduler_repo.repositories.session.creating import check_sessions
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId
+from scheduler_repo.validation import check_wiring
 
-
-def _silent(agents: int, sessions: int) -> None:
-    """Tell nobody."""
-
-
-_resilience = layer_resilience(LayerType.CLUSTER_REPOSITORY, deadline=BULK_DEADLINE, retries=False)
+_resilience = layer_resilience(LayerType.CLUSTER_REPOSITORY, deadline=BULK_DEADLINE)
+_LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))
 
 
 class ClusterRepository:
     """Loads clusters, for demonstrations, benchmarks and moves from another scheduler."""
 
     def __init__(self, db_source: ClusterDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no ClusterDBSource."""
+        check_wiring(db_source, ClusterDBSource, "db_source", "ClusterDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.WRITE)
     async def load_cluster(
         self,
         cluster: ClusterSpec,
-        on_progress: Progress = _silent,
+        on_progress: Progress = lambda agents, sessions: None,
+        *,
         operation_id: Optional[OperationId] = None,
     ) -> None:
         """Load a cluster in one transaction, all or nothing.
@@ -39,4 +48,16 @@ class ClusterRepository:
         UnknownSlotType, InvalidInput, OperationMismatch and OutcomeUnknown. Costs some statements per 2,000
         agents or sessions.
         """
-        await self._db_source.load_cluster(cluster, on_progress, operation_id)
+        given: object = cluster
+        if not isinstance(given, ClusterSpec):
+            raise InvalidInput(f"{quoted(given)} is a {type(given).__name__}; give a ClusterSpec")
+        check_slot_types(cluster.slot_types)
+        check_groups(cluster.scaling_groups)
+        check_owners(cluster.owners)
+        check_agents(cluster.agents)
+        check_sessions(cluster.sessions)
+
+        async def load(write: WriteTransaction) -> None:
+            await self._db_source.load_cluster(write.db_sess, cluster, on_progress)
+
+        await _LOAD_CLUSTER.run(self._db, load, request=cluster, operation_id=operation_id)

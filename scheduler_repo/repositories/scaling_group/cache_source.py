@@ -12,7 +12,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import ScalingGroupName
-from scheduler_repo.validation import check_staleness, check_text
+from scheduler_repo.validation import check_staleness, check_text, check_wiring
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -29,7 +29,7 @@ _resilience = layer_resilience(LayerType.SCALING_GROUP_CACHE_SOURCE, retries=Fal
 def create_scaling_group_cache_source(
     settings: CacheSettings, db_source: ScalingGroupDBSource
 ) -> "ScalingGroupCacheSource":
-    """Make a cache source with a client of its own, as the settings say; connects to nothing yet."""
+    """Build a cache source with a client of its own, which it closes; connects to nothing yet."""
     return ScalingGroupCacheSource(
         create_redis(settings), db_source, timeout=settings.timeout, lifetime=settings.lifetime
     )
@@ -46,10 +46,11 @@ class ScalingGroupCacheSource:
         timeout: float = DEFAULT_TIMEOUT,
         lifetime: float = DEFAULT_LIFETIME,
     ) -> None:
-        """Take a client, or one that is shared with other cache sources, and then closed by its maker.
+        """Own a Redis client, or share a ValkeyClient, which its maker closes; raises InvalidWiring.
 
-        ``timeout`` bounds each command, unless the client is shared, ``lifetime`` each entry (both in seconds).
+        ``timeout`` bounds each command of an owned client, ``lifetime`` each entry (both in seconds).
         """
+        check_wiring(db_source, ScalingGroupDBSource, "db_source", "ScalingGroupDBSource(engine)")
         self._is_shared = isinstance(redis, ValkeyClient)
         self.client = redis if isinstance(redis, ValkeyClient) else ValkeyClient(redis, timeout=timeout)
         self._db_source = db_source
@@ -63,18 +64,18 @@ class ScalingGroupCacheSource:
 
     @property
     def outcomes(self) -> "Counter[CacheOutcome]":
-        """What came of the look-ups so far."""
+        """The look-ups so far, counted by their outcome."""
         return self._totals.counts.lookups
 
     @_resilience.apply(OperationKind.READ)
     async def get_total_resource_slots(
         self, scaling_group: ScalingGroupName, max_staleness: float = 0
     ) -> ResourceTotals:
-        """Sum what the agents of a group have and have given away, at most ``max_staleness`` seconds ago.
+        """Return the totals of a group as they were at most ``max_staleness`` seconds ago.
 
-        0 always asks the database. Raises ScalingGroupNotFound, InvalidInput for a name or staleness that is
-        none, and the errors of the database layer. Costs one round trip to Redis if staleness is allowed, and
-        two statements if there is no entry so young.
+        0 always asks the database. Raises ScalingGroupNotFound, InvalidInput for a malformed name or staleness,
+        and the errors of the database layer. Costs one round trip to Redis if staleness is allowed, and two
+        statements if no entry is young enough.
         """
         check_text(scaling_group, "scaling group")
         check_staleness(max_staleness)
@@ -83,11 +84,11 @@ class ScalingGroupCacheSource:
         )
 
     async def drain(self) -> None:
-        """Wait until everything that is being read or stored has been, or has failed."""
+        """Wait until all reads and stores under way have ended."""
         await self._totals.drain()
 
     async def aclose(self) -> None:
-        """Finish what is under way, and close a client that is not shared; do so before the event loop ends."""
+        """Wait as ``drain`` does, and close a client that is not shared; call it before the event loop ends."""
         await self.drain()
         if not self._is_shared:
             await self.client.aclose()

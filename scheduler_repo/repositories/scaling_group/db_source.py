@@ -1,15 +1,15 @@
-"""Scaling groups and slot types in PostgreSQL."""
+"""The statements of scaling groups, of grants to use them, and of slot types."""
 
 from collections.abc import Sequence
-from typing import Optional
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple, Optional, Union
+
+import msgspec
 
 from scheduler_repo.database.bulk import copy_rows, insert_missing
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
-from scheduler_repo.database.idempotent_write import IdempotentWrite
-from scheduler_repo.database.lookups import SLOT_TYPES, no_such_group
-from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.entities.filtering import checked_filter
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.database.engine import SASession, driver_connection
+from scheduler_repo.database.lookups import SLOT_TYPES, fetch_slot_types, no_such_group
+from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
     ScalingGroup,
@@ -19,298 +19,253 @@ from scheduler_repo.entities.scaling_group import (
     ScalingGroupSpec,
 )
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
-from scheduler_repo.errors import InvalidInput, InvalidQuantity
-from scheduler_repo.repositories.scaling_group.changing import check_changes, check_times, update_group
-from scheduler_repo.repositories.scaling_group.granting import (
-    check_grants,
-    fetch_grants,
-    grant_batch,
-    grants_of,
-    revoke_batch,
-)
-from scheduler_repo.repositories.scaling_group.reading import (
-    FIND_SCALING_GROUP,
-    fetch_groups,
-    fetch_totals,
-    fetch_usable_groups,
-    group_infos,
-    resource_totals,
-)
+from scheduler_repo.errors import InvalidInput, OwnerNotFound
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
-from scheduler_repo.slots import checked_quantity
-from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
-from scheduler_repo.validation import check_ids, check_name, check_text, checked_batch
+from scheduler_repo.types import AccessKey, OwnerScope, PreemptionScope, ProjectId, ScalingGroupName
+from scheduler_repo.validation import check_name
 
-_CREATE_SCALING_GROUPS = IdempotentWrite("create_scaling_groups", type(None))
-_REGISTER_SLOT_TYPES = IdempotentWrite("register_slot_types", tuple[SlotType, ...])
-_UPDATE_SCALING_GROUP = IdempotentWrite("update_scaling_group", ScalingGroup)
-_GRANT_SCALING_GROUPS = IdempotentWrite("grant_scaling_groups", tuple[ScalingGroupGrant, ...])
-_REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingGroupGrant, ...])
-_SEARCH_SCALING_GROUPS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+FIND_SCALING_GROUP = load_statement("scaling_group/find_scaling_group")
+SEARCH_SCALING_GROUPS = load_statement("scaling_group/search_scaling_groups")
+UPDATE_SCALING_GROUP = load_statement("scaling_group/update_scaling_group")
+COUNT_GROUP_AGENTS = load_statement("scaling_group/count_group_agents")
+SUM_GROUP_SLOTS = load_statement("scaling_group/sum_group_slots")
+GROUP_USER = load_statement("scaling_group/group_user")
+USABLE_SCALING_GROUPS = load_statement("scaling_group/usable_scaling_groups")
+SCALING_GROUP_GRANTS = load_statement("scaling_group/scaling_group_grants")
+LOCK_SCALING_GROUPS = load_statement("scaling_group/lock_scaling_groups")
+GRANT_SCALING_GROUPS = load_statement("scaling_group/grant_scaling_groups")
+REVOKE_SCALING_GROUPS = load_statement("scaling_group/revoke_scaling_groups")
+
+# The options, as the table and ScalingGroupSpec both name them.
+_COLUMNS: Final = (
+    "name",
+    "is_active",
+    "is_public",
+    "pending_timeout",
+    "preemption_scope",
+    "preemption_min_runtime",
+)
+_SLOT_TYPE_COLUMNS: Final = (
+    ("name", "text"),
+    ("slot_index", "int2"),
+    ("units_per_whole", "int8"),
+    ("display_unit", "text"),
+)
+
 _resilience = layer_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
 
 
-class ScalingGroupDBSource:
-    """Reads, creates and changes scaling groups, says what their agents have, and who may use them.
+class GroupCounts(NamedTuple):
+    """One row of count_group_agents.sql."""
 
-    All raise InvalidInput for a name or id that is none, and the errors of the database layer; writes
-    OperationMismatch and OutcomeUnknown too.
+    observed_at: datetime
+    agent_count: int
+    schedulable_agent_count: int
+
+
+class ScalingGroupDBSource(DBSource):
+    """Finds, adds and changes groups, grants and slot types; each method costs one statement, or says its cost.
+
+    The totals of a group are read in a transaction of their own, as the cache source asks for them too.
     """
-
-    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
-        """Take an engine."""
-        self._engine = engine
-
-    @property
-    def engine(self) -> ExtendedAsyncSAEngine:
-        """The engine, for a cache source: to be told what is written through it."""
-        return self._engine
-
-    @_resilience.apply(OperationKind.READ)
-    async def get_scaling_group(self, name: ScalingGroupName) -> ScalingGroup:
-        """Return one group with its options; raises ScalingGroupNotFound. Costs one statement."""
-        found = await self._find(name)
-        if found is None:
-            raise no_such_group(name)
-        return found
-
-    @_resilience.apply(OperationKind.READ)
-    async def find_scaling_group(self, name: ScalingGroupName) -> Optional[ScalingGroup]:
-        """Find one group with its options; None if there is none of this name. Costs one statement."""
-        return await self._find(name)
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_scaling_groups(self) -> tuple[ScalingGroup, ...]:
-        """List all groups by name; costs one statement."""
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_groups(db_sess, ScalingGroupFilter())
-        return group_infos(rows)
-
-    @_resilience.apply(OperationKind.READ)
-    async def search_scaling_groups(
-        self,
-        wanted: Optional[ScalingGroupFilter] = None,
-        limit: int = DEFAULT_PAGE,
-        cursor: Optional[Cursor] = None,
-    ) -> Page[ScalingGroup]:
-        """Search groups, by name, page by page; raises InvalidFilter, InvalidLimit, InvalidCursor.
-
-        Costs one statement, on page 1,000 as on page 1.
-        """
-        asked = checked_filter(wanted, ScalingGroupFilter).in_one_spelling()
-        check_limit(limit)
-        after = None if cursor is None else _SEARCH_SCALING_GROUPS.decode(asked, cursor)[0]
-        async with self._engine.begin_readonly_session() as db_sess:
-            # One more than a page says whether there is another.
-            rows = await fetch_groups(db_sess, asked, after, limit + 1)
-        items = group_infos(rows[:limit])
-        more = len(rows) > limit
-        return Page(items, _SEARCH_SCALING_GROUPS.encode(asked, (items[-1].name,)) if more else None)
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_slot_types(self) -> tuple[SlotType, ...]:
-        """List all slot types, by index; costs one statement."""
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, SLOT_TYPES)
-        return slot_types_by_index(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def get_total_resource_slots(self, scaling_group: ScalingGroupName) -> ResourceTotals:
-        """Sum what the agents of a group have and have given away; raises ScalingGroupNotFound.
+        """Return what the agents of a group have, and how much of it is occupied; see ResourceTotals.
 
-        Costs two statements.
+        Raises ScalingGroupNotFound, InvalidInput for a name that is none, and the errors of the database layer.
+        Costs two statements; time grows with the group's agents.
         """
         check_name(scaling_group, "scaling group")
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_totals(db_sess, scaling_group)
-        return resource_totals(scaling_group, rows)
+        async with self.engine.begin_readonly_session() as db_sess:
+            counts = await fetch_rows(db_sess, COUNT_GROUP_AGENTS, scaling_group)
+            if not counts:
+                raise no_such_group(scaling_group)
+            sums = await fetch_rows(db_sess, SUM_GROUP_SLOTS, scaling_group)
+        return totals_from_rows(scaling_group, GroupCounts(*counts[0]), sums)
 
-    @_resilience.apply(OperationKind.READ)
-    async def list_usable_scaling_groups(
-        self, access_key: AccessKey, project_id: Optional[ProjectId] = None
-    ) -> tuple[ScalingGroup, ...]:
-        """List the groups that an access key may use, by name; raises OwnerNotFound. Costs two statements."""
-        check_name(access_key, "access key")
-        if project_id is not None:
-            check_ids("project", (project_id,))
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_usable_groups(db_sess, access_key, project_id)
-        return group_infos(rows)
+    async def find_group(self, db_sess: SASession, name: ScalingGroupName) -> "Optional[Record]":
+        """Find one group."""
+        rows = await fetch_rows(db_sess, FIND_SCALING_GROUP, name)
+        return rows[0] if rows else None
 
-    @_resilience.apply(OperationKind.READ)
-    async def list_scaling_group_grants(self, scaling_group: ScalingGroupName) -> tuple[ScalingGroupGrant, ...]:
-        """List to whom a group is granted, by scope and id; raises ScalingGroupNotFound. One statement."""
-        check_name(scaling_group, "scaling group")
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_grants(db_sess, scaling_group)
-        return grants_of(rows)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def update_scaling_group(
+    async def search_groups(
         self,
-        name: ScalingGroupName,
-        changes: ScalingGroupChanges,
-        operation_id: Optional[OperationId] = None,
-    ) -> ScalingGroup:
-        """Change options of a group, and return it as it is then; raises ScalingGroupNotFound.
+        db_sess: SASession,
+        wanted: ScalingGroupFilter,
+        after: Optional[ScalingGroupName] = None,
+        limit: Optional[int] = None,
+    ) -> "list[Record]":
+        """List the groups that a filter finds by name, those behind ``after``."""
+        asked = (wanted.is_active, wanted.is_public, wanted.name_prefix)
+        return await fetch_rows(db_sess, SEARCH_SCALING_GROUPS, *asked, after, limit)
 
-        Costs three statements.
-        """
-        check_name(name, "scaling group")
-        check_changes(changes)
-        return await _UPDATE_SCALING_GROUP.run(
-            self._engine,
-            lambda write: update_group(write, name, changes),
-            request=(name, changes),
-            operation_id=operation_id,
-        )
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def grant_scaling_groups(
-        self, grants: Sequence[ScalingGroupGrant], operation_id: Optional[OperationId] = None
-    ) -> tuple[ScalingGroupGrant, ...]:
-        """Let owners use groups, all or none, and return the grants that are new.
-
-        Raises ScalingGroupNotFound and OwnerNotFound. Costs five statements.
-        """
-        check_grants(grants)
-        if not grants:
-            return ()
-        return await _GRANT_SCALING_GROUPS.run(
-            self._engine,
-            lambda write: grant_batch(write, grants),
-            request=grants,
-            operation_id=operation_id,
-        )
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def revoke_scaling_groups(
-        self, grants: Sequence[ScalingGroupGrant], operation_id: Optional[OperationId] = None
-    ) -> tuple[ScalingGroupGrant, ...]:
-        """Let owners use groups no more, all or none, and return the grants that there were.
-
-        Raises ScalingGroupNotFound. Costs four statements.
-        """
-        check_grants(grants)
-        if not grants:
-            return ()
-        return await _REVOKE_SCALING_GROUPS.run(
-            self._engine,
-            lambda write: revoke_batch(write, grants),
-            request=grants,
-            operation_id=operation_id,
-        )
-
-    async def _find(self, name: ScalingGroupName) -> Optional[ScalingGroup]:
-        check_name(name, "scaling group")
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, FIND_SCALING_GROUP, name)
-        return next(iter(group_infos(rows)), None)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def create_scaling_groups(
-        self, groups: Sequence[ScalingGroupSpec], operation_id: Optional[OperationId] = None
-    ) -> None:
-        """Create groups, all or none.
-
-        Raises ScalingGroupAlreadyExists, OperationMismatch and OutcomeUnknown. Costs three statements.
-        """
-        check_groups(groups)
-        await _CREATE_SCALING_GROUPS.run(
-            self._engine,
-            lambda write: insert_scaling_groups(write.db_sess, groups),
-            request=groups,
-            operation_id=operation_id,
-        )
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def register_slot_types(
-        self, slot_types: Sequence[SlotTypeSpec], operation_id: Optional[OperationId] = None
-    ) -> tuple[SlotType, ...]:
-        """Make sure that these slot types exist, and return all there are, by index.
-
-        Raises InvalidInput if one exists with other units, OperationMismatch and OutcomeUnknown. Costs at most
-        six statements.
-        """
-        check_slot_types(slot_types)
-        return await _REGISTER_SLOT_TYPES.run(
-            self._engine,
-            lambda write: ensure_slot_types(write.db_sess, slot_types),
-            request=slot_types,
-            operation_id=operation_id,
-        )
-
-
-def check_groups(groups: object) -> None:
-    """Raise InvalidInput for what is no list of specs, or names or holds what cannot be; asks nothing."""
-    for group in checked_batch(groups, ScalingGroupSpec, "scaling groups"):
-        check_name(group.name, "a scaling group's name")
-        check_times(f"scaling group {group.name}", group.pending_timeout, group.preemption_min_runtime)
-
-
-def check_slot_types(slot_types: object) -> None:
-    """Raise InvalidInput for what is no list of specs, or names or holds what cannot be; asks nothing."""
-    for slot_type in checked_batch(slot_types, SlotTypeSpec, "slot types"):
-        check_name(slot_type.name, "a slot type's name")
-        check_text(slot_type.display_unit, f"slot {slot_type.name}, display_unit")
-        units = f"slot {slot_type.name}, units_per_whole"
-        if not checked_quantity(slot_type.units_per_whole, units):
-            raise InvalidQuantity(f"{units} is 0; give 1 or more")
-
-
-async def insert_scaling_groups(db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:
-    """Add groups in the session's transaction."""
-    columns = (
-        "name",
-        "is_active",
-        "is_public",
-        "pending_timeout",
-        "preemption_scope",
-        "preemption_min_runtime",
-    )
-    rows = [
-        (
-            group.name,
-            group.is_active,
-            group.is_public,
-            group.pending_timeout,
-            group.preemption_scope,
-            group.preemption_min_runtime,
-        )
-        for group in groups
-    ]
-    await copy_rows(db_sess, "scaling_groups", columns, rows)
-
-
-async def ensure_slot_types(db_sess: SASession, slot_types: Sequence[SlotTypeSpec]) -> tuple[SlotType, ...]:
-    """Add the slot types that are missing at the next free indexes, in the session's transaction."""
-    # Two that add slot types at once must not take the same index; the table itself cannot be locked.
-    await driver_connection(db_sess).execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.slot_types', 0))"
-    )
-    known = {row[0]: row for row in await fetch_rows(db_sess, SLOT_TYPES)}
-    next_index = max((row[1] for row in known.values()), default=-1) + 1
-    missing = {slot_type.name: slot_type for slot_type in slot_types if slot_type.name not in known}
-    rows = [
-        (
-            slot_type.name,
-            index,
-            slot_type.units_per_whole,
-            slot_type.display_unit,
-        )
-        for index, slot_type in enumerate(missing.values(), start=next_index)
-    ]
-    columns = (("name", "text"), ("slot_index", "int2"), ("units_per_whole", "int8"), ("display_unit", "text"))
-    await insert_missing(db_sess, "slot_types", columns, rows)
-    found = slot_types_by_index(await fetch_rows(db_sess, SLOT_TYPES))
-    by_name = {slot_type.name: slot_type for slot_type in found}
-    for slot_type in slot_types:
-        units = by_name[slot_type.name].units_per_whole
-        if units != slot_type.units_per_whole:
-            raise InvalidInput(
-                f"slot {slot_type.name} exists with {units} units per whole, not "
-                f"{slot_type.units_per_whole}; amounts cannot be mixed, use the existing units"
+    async def list_usable_groups(
+        self, db_sess: SASession, access_key: AccessKey, project_id: Optional[ProjectId]
+    ) -> "list[Record]":
+        """List the groups that an access key may use by name; raises OwnerNotFound. Costs two statements."""
+        users = await fetch_rows(db_sess, GROUP_USER, access_key, project_id)
+        if not users:
+            raise OwnerNotFound(
+                f"there is no access key {quoted(access_key, 200)}; correct the key or register its owner"
             )
-    return found
+        user_id, domain_name, is_active, project_is_active = users[0]
+        if project_id is not None and project_is_active is None:
+            raise OwnerNotFound(f"there is no project {project_id}; correct the id or register the project")
+        if not is_active or (project_id is not None and not project_is_active):
+            return []
+        return await fetch_rows(db_sess, USABLE_SCALING_GROUPS, access_key, user_id, project_id, domain_name)
+
+    async def insert_groups(self, db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:
+        """Add groups, all or none."""
+        rows = [tuple(getattr(group, column) for column in _COLUMNS) for group in groups]
+        await copy_rows(db_sess, "scaling_groups", _COLUMNS, rows)
+
+    async def update_group(
+        self, db_sess: SASession, name: ScalingGroupName, changes: ScalingGroupChanges
+    ) -> "Record":
+        """Change the options that are set, and return the group as it is then; raises ScalingGroupNotFound."""
+        rows = await fetch_rows(
+            db_sess,
+            UPDATE_SCALING_GROUP,
+            name,
+            _or_null(changes.is_active),
+            _or_null(changes.is_public),
+            _or_null(changes.preemption_min_runtime),
+            changes.pending_timeout is not msgspec.UNSET,
+            _or_null(changes.pending_timeout),
+            changes.preemption_scope is not msgspec.UNSET,
+            _or_null(changes.preemption_scope),
+        )
+        if not rows:
+            raise no_such_group(name)
+        return rows[0]
+
+    async def list_grants(self, db_sess: SASession, scaling_group: ScalingGroupName) -> "list[Record]":
+        """List the grants of a group by scope and id; raises ScalingGroupNotFound.
+
+        A group without grants has one row, without a scope.
+        """
+        rows = await fetch_rows(db_sess, SCALING_GROUP_GRANTS, scaling_group)
+        if not rows:
+            raise no_such_group(scaling_group)
+        return rows
+
+    async def lock_groups(self, db_sess: SASession, grants: Sequence[ScalingGroupGrant]) -> None:
+        """Lock the groups of grants by name; raises ScalingGroupNotFound."""
+        names = sorted({grant.scaling_group for grant in grants})
+        found = {row["name"] for row in await fetch_rows(db_sess, LOCK_SCALING_GROUPS, names)}
+        for name in names:
+            if name not in found:
+                raise no_such_group(name)
+
+    async def insert_grants(
+        self, db_sess: SASession, grants: Sequence[ScalingGroupGrant]
+    ) -> tuple[ScalingGroupGrant, ...]:
+        """Add the grants that are missing, and return them in the order given."""
+        return await _change_grants(db_sess, GRANT_SCALING_GROUPS, grants)
+
+    async def delete_grants(
+        self, db_sess: SASession, grants: Sequence[ScalingGroupGrant]
+    ) -> tuple[ScalingGroupGrant, ...]:
+        """Remove the grants that exist, and return them in the order given."""
+        return await _change_grants(db_sess, REVOKE_SCALING_GROUPS, grants)
+
+    async def ensure_slot_types(
+        self, db_sess: SASession, slot_types: Sequence[SlotTypeSpec]
+    ) -> tuple[SlotType, ...]:
+        """Add the slot types that are missing at the next free indexes, and return all there are, by index.
+
+        Raises InvalidInput if one exists with other units. Costs at most four statements.
+        """
+        # Two that add slot types at once must not take the same index; the table itself cannot be locked.
+        await driver_connection(db_sess).execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.slot_types', 0))"
+        )
+        indexes = {row["name"]: row["slot_index"] for row in await fetch_rows(db_sess, SLOT_TYPES)}
+        missing = {slot_type.name: slot_type for slot_type in slot_types if slot_type.name not in indexes}
+        rows = [
+            (slot_type.name, index, slot_type.units_per_whole, slot_type.display_unit)
+            for index, slot_type in enumerate(missing.values(), start=max(indexes.values(), default=-1) + 1)
+        ]
+        await insert_missing(db_sess, "slot_types", _SLOT_TYPE_COLUMNS, rows)
+        found = await fetch_slot_types(db_sess)
+        units = {slot_type.name: slot_type.units_per_whole for slot_type in found}
+        for slot_type in slot_types:
+            if units[slot_type.name] != slot_type.units_per_whole:
+                raise InvalidInput(
+                    f"slot {slot_type.name} exists with {units[slot_type.name]} units per whole, not "
+                    f"{slot_type.units_per_whole}; amounts cannot be mixed, use the existing units"
+                )
+        return found
+
+
+def group_from_row(row: "Record") -> ScalingGroup:
+    """Build a group from a row that has its columns."""
+    scope = row["preemption_scope"]
+    return ScalingGroup(
+        name=row["name"],
+        is_active=row["is_active"],
+        is_public=row["is_public"],
+        pending_timeout=row["pending_timeout"],
+        preemption_scope=None if scope is None else PreemptionScope(scope),
+        preemption_min_runtime=row["preemption_min_runtime"],
+        created_at=row["created_at"],
+    )
+
+
+def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
+    """Build the grants of the rows that have a scope, in their order."""
+    return tuple(
+        ScalingGroupGrant(row["scaling_group"], OwnerScope(row["scope"]), row["owner_id"])
+        for row in rows
+        if row["scope"] is not None
+    )
+
+
+def totals_from_rows(
+    scaling_group: ScalingGroupName, counts: GroupCounts, sums: "Sequence[Record]"
+) -> ResourceTotals:
+    """Arrange the rows of sum_group_slots.sql by slot index, with 0 for a slot type that was removed."""
+    width = max((row["slot_index"] for row in sums), default=-1) + 1
+    vectors = [[0] * width for _ in range(4)]
+    for index, *amounts in sums:
+        for vector, amount in zip(vectors, amounts, strict=True):
+            # The server sums as numeric, which is exact however large.
+            vector[index] = int(amount)
+    capacity, occupied, schedulable_capacity, schedulable_occupied = map(tuple, vectors)
+    return ResourceTotals(
+        scaling_group,
+        counts.observed_at,
+        counts.agent_count,
+        capacity,
+        occupied,
+        counts.schedulable_agent_count,
+        schedulable_capacity,
+        schedulable_occupied,
+    )
+
+
+async def _change_grants(
+    db_sess: SASession, statement: Statement, grants: Sequence[ScalingGroupGrant]
+) -> tuple[ScalingGroupGrant, ...]:
+    """Add or remove grants of groups that are locked, and return those that were changed."""
+    rows = await fetch_rows(
+        db_sess,
+        statement,
+        [grant.scaling_group for grant in grants],
+        [grant.scope.value for grant in grants],
+        [grant.owner_id for grant in grants],
+    )
+    changed = set(grants_from_rows(rows))
+    return tuple(grant for grant in dict.fromkeys(grants) if grant in changed)
+
+
+def _or_null(value: Union[object, msgspec.UnsetType]) -> Optional[object]:
+    return None if value is msgspec.UNSET else value

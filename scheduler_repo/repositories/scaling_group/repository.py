@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import fetch_slot_types, no_such_group
+from scheduler_repo.entities.filtering import checked_filter
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
     ScalingGroup,
@@ -13,48 +16,84 @@ from scheduler_repo.entities.scaling_group import (
     ScalingGroupSpec,
 )
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
+from scheduler_repo.errors import InvalidInput, InvalidQuantity
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.owner.checking import check_owner_id
+from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
-from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
+from scheduler_repo.repositories.scaling_group.db_source import (
+    ScalingGroupDBSource,
+    grants_from_rows,
+    group_from_row,
+)
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.slots import checked_quantity
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
-from scheduler_repo.validation import check_staleness
+from scheduler_repo.validation import (
+    check_ids,
+    check_name,
+    check_staleness,
+    check_text,
+    check_wiring,
+    checked_batch,
+)
 
-_resilience = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY)
+# For what only chooses between the two sources, which open the transaction and retry.
+_choice = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY, retries=False)
+
+_CREATE_SCALING_GROUPS = IdempotentWrite("create_scaling_groups", type(None))
+_REGISTER_SLOT_TYPES = IdempotentWrite("register_slot_types", tuple[SlotType, ...])
+_UPDATE_SCALING_GROUP = IdempotentWrite("update_scaling_group", ScalingGroup)
+_GRANT_SCALING_GROUPS = IdempotentWrite("grant_scaling_groups", tuple[ScalingGroupGrant, ...])
+_REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingGroupGrant, ...])
+
+_CURSORS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
 
 
 class ScalingGroupRepository:
     """Reads, creates and changes scaling groups and slot types; keeps who may use a group.
 
-    All raise InvalidInput for a name or id that is none, before any query, and the errors of the database
-    layer. Writes raise OperationMismatch and OutcomeUnknown too; save after the latter, nothing was written.
-    Asking again under the same ``operation_id`` answers the same and writes nothing twice.
+    All raise InvalidInput for a malformed name or id, before any query, and the errors of the database layer.
+    Writes raise OperationMismatch and OutcomeUnknown too; except after the latter, nothing was written. Asking
+    again under the same ``operation_id`` answers the same and writes nothing twice.
     """
 
     def __init__(
         self, db_source: ScalingGroupDBSource, cache_source: Optional[ScalingGroupCacheSource] = None
     ) -> None:
-        """Take the database source and, where readers share totals through Redis, the cache source."""
+        """With a cache source, totals may be read through Redis; raises InvalidWiring for another part."""
+        check_wiring(db_source, ScalingGroupDBSource, "db_source", "ScalingGroupDBSource(engine)")
+        if cache_source is not None:
+            advice = "ScalingGroupCacheSource(redis, db_source) or None"
+            check_wiring(cache_source, ScalingGroupCacheSource, "cache_source", advice)
         self._db_source = db_source
         self._cache_source = cache_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def get_scaling_group(self, name: ScalingGroupName) -> ScalingGroup:
         """Return one group with its options; raises ScalingGroupNotFound. Costs one statement."""
-        return await self._db_source.get_scaling_group(name)
+        found = await self._find(name)
+        if found is None:
+            raise no_such_group(name)
+        return found
 
     @_resilience.apply(OperationKind.READ)
     async def find_scaling_group(self, name: ScalingGroupName) -> Optional[ScalingGroup]:
-        """Do as ``get_scaling_group`` does, and answer None if there is no group of this name."""
-        return await self._db_source.find_scaling_group(name)
+        """Return a group with its options, or None if no group has this name. Costs one statement."""
+        return await self._find(name)
 
     @_resilience.apply(OperationKind.READ)
     async def list_scaling_groups(self) -> tuple[ScalingGroup, ...]:
-        """List all groups by name, inactive ones too; raises the errors of the database layer.
+        """List all groups by name, inactive ones too. Costs one statement.
 
-        Costs one statement. A cluster with thousands of groups asks ``search_scaling_groups``.
+        In a cluster with thousands of groups use ``search_scaling_groups``.
         """
-        return await self._db_source.list_scaling_groups()
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_groups(db_sess, ScalingGroupFilter())
+        return tuple(map(group_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
     async def search_scaling_groups(
@@ -63,31 +102,37 @@ class ScalingGroupRepository:
         limit: int = DEFAULT_PAGE,
         cursor: Optional[Cursor] = None,
     ) -> Page[ScalingGroup]:
-        """Search groups, by name, at most ``limit`` (1 to 1,000) to a page; None finds all.
+        """Return one page of the groups that a filter finds, by name; None finds all.
 
-        ``next_cursor`` of a page, given as ``cursor`` with the same filter, asks for the next one. Raises
-        InvalidFilter, InvalidLimit and InvalidCursor. Costs one statement, on page 1,000 as on page 1.
+        ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, with the same filter.
+        Raises InvalidFilter, InvalidLimit and InvalidCursor. Costs one statement, on page 1,000 as on page 1.
         """
-        return await self._db_source.search_scaling_groups(wanted, limit, cursor)
+        asked = checked_filter(wanted, ScalingGroupFilter).in_one_spelling()
+        check_limit(limit)
+        after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_groups(db_sess, asked, after, limit + 1)
+        return _CURSORS.page(asked, [*map(group_from_row, rows)], limit, lambda group: (group.name,))
 
     @_resilience.apply(OperationKind.READ)
     async def list_slot_types(self) -> tuple[SlotType, ...]:
         """List all slot types by index: what stands where in every vector of amounts, and in which unit.
 
-        Raises the errors of the database layer. Costs one statement.
+        Costs one statement.
         """
-        return await self._db_source.list_slot_types()
+        async with self._db.begin_readonly_session() as db_sess:
+            return await fetch_slot_types(db_sess)
 
-    @_resilience.apply(OperationKind.READ)
+    @_choice.apply(OperationKind.READ)
     async def get_total_resource_slots(
         self, scaling_group: ScalingGroupName, max_staleness: float = 0
     ) -> ResourceTotals:
-        """Sum what the agents of a group have and have given away, by their ledgers, at one instant.
+        """Sum what the agents of a group have, and how much of it is occupied, at one instant.
 
-        By slot index, in each slot's smallest unit, exact even above 63 bits. Whether the group is active
-        makes no difference. ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer
-        that is so old, from the cache if there is one. Raises ScalingGroupNotFound, and InvalidInput for a
-        staleness that is none. Costs two statements, or one round trip to Redis; time grows with the group's
+        By slot index, in each slot's smallest unit, exact even above 63 bits, whether the group is active or
+        not. ``max_staleness`` is in seconds: 0 always asks the database; above 0 an answer of that age may come
+        from the cache, if there is one. Raises ScalingGroupNotFound, and InvalidInput for a negative or
+        infinite staleness. Costs two statements, or one round trip to Redis; time grows with the group's
         agents.
         """
         check_staleness(max_staleness)
@@ -105,72 +150,142 @@ class ScalingGroupRepository:
         group that is not active is among them: it takes sessions, which wait. None are usable where the key,
         its user, the user's domain, the project or the project's domain is not active.
 
-        This is advice to whoever makes sessions: enqueueing does not ask it, and takes sessions for any group.
-        Raises OwnerNotFound for an access key or project that does not exist. Costs two statements.
+        This is advice to callers that create sessions: enqueueing does not check it, and takes sessions for any
+        group. Raises OwnerNotFound for an access key or project that does not exist. Costs two statements.
         """
-        return await self._db_source.list_usable_scaling_groups(access_key, project_id)
+        check_name(access_key, "access key")
+        if project_id is not None:
+            check_ids("project", (project_id,))
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_usable_groups(db_sess, access_key, project_id)
+        return tuple(map(group_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
     async def list_scaling_group_grants(self, scaling_group: ScalingGroupName) -> tuple[ScalingGroupGrant, ...]:
-        """List to whom a group is granted, by scope and id; of a public group that makes no difference.
+        """List to whom a group is granted, by scope and id; for a public group grants make no difference.
 
         Raises ScalingGroupNotFound. Costs one statement; time grows with the group's grants.
         """
-        return await self._db_source.list_scaling_group_grants(scaling_group)
+        check_name(scaling_group, "scaling group")
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_grants(db_sess, scaling_group)
+        return grants_from_rows(rows)
 
     @_resilience.apply(OperationKind.WRITE)
     async def update_scaling_group(
         self,
         name: ScalingGroupName,
         changes: ScalingGroupChanges,
+        *,
         operation_id: Optional[OperationId] = None,
     ) -> ScalingGroup:
-        """Change the options of a group that are set in ``changes``, and return it as it is then.
+        """Change the options of a group that are set in ``changes``, and return the group as it is then.
 
-        The next tick that reads the database goes by them. Sessions that are placed stay where they are. Raises
-        ScalingGroupNotFound, and InvalidInput for an option that cannot be so. Costs three statements.
+        They hold from the next tick that reads the database. Sessions that are placed stay where they are.
+        Raises ScalingGroupNotFound. Costs three statements.
         """
-        return await self._db_source.update_scaling_group(name, changes, operation_id)
+        check_name(name, "scaling group")
+        given: object = changes
+        if not isinstance(given, ScalingGroupChanges):
+            raise InvalidInput(f"{quoted(given)} is a {type(given).__name__}; give ScalingGroupChanges")
+
+        async def update(write: WriteTransaction) -> ScalingGroup:
+            return group_from_row(await self._db_source.update_group(write.db_sess, name, changes))
+
+        return await _UPDATE_SCALING_GROUP.run(
+            self._db, update, request=(name, changes), operation_id=operation_id
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def grant_scaling_groups(
-        self, grants: Sequence[ScalingGroupGrant], operation_id: Optional[OperationId] = None
+        self, grants: Sequence[ScalingGroupGrant], *, operation_id: Optional[OperationId] = None
     ) -> tuple[ScalingGroupGrant, ...]:
         """Let owners use groups, all or none; returns the grants that are new, in the order given.
 
-        What is granted already stays so. A grant is advice: see ``list_usable_scaling_groups``. Raises
+        Grants that exist already stay. A grant is advice: see ``list_usable_scaling_groups``. Raises
         ScalingGroupNotFound and OwnerNotFound. Costs five statements, whatever the number.
         """
-        return await self._db_source.grant_scaling_groups(grants, operation_id)
+        _check_grants(grants)
+        if not grants:
+            return ()
+
+        async def grant(write: WriteTransaction) -> tuple[ScalingGroupGrant, ...]:
+            await self._db_source.lock_groups(write.db_sess, grants)
+            await require_owners(write.db_sess, [(each.scope, each.owner_id) for each in grants])
+            return await self._db_source.insert_grants(write.db_sess, grants)
+
+        return await _GRANT_SCALING_GROUPS.run(self._db, grant, request=grants, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def revoke_scaling_groups(
-        self, grants: Sequence[ScalingGroupGrant], operation_id: Optional[OperationId] = None
+        self, grants: Sequence[ScalingGroupGrant], *, operation_id: Optional[OperationId] = None
     ) -> tuple[ScalingGroupGrant, ...]:
-        """Take grants back, all or none; returns those that there were, in the order given.
+        """Take grants back, all or none; returns those that existed, in the order given.
 
-        What is not granted, and an owner that does not exist, is no error. Sessions of the owner that are
-        there go on. Raises ScalingGroupNotFound. Costs four statements, whatever the number.
+        A grant or an owner that does not exist is no error. Sessions of the owner that exist go on. Raises
+        ScalingGroupNotFound. Costs four statements, whatever the number.
         """
-        return await self._db_source.revoke_scaling_groups(grants, operation_id)
+        _check_grants(grants)
+        if not grants:
+            return ()
+
+        async def revoke(write: WriteTransaction) -> tuple[ScalingGroupGrant, ...]:
+            await self._db_source.lock_groups(write.db_sess, grants)
+            return await self._db_source.delete_grants(write.db_sess, grants)
+
+        return await _REVOKE_SCALING_GROUPS.run(self._db, revoke, request=grants, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_scaling_groups(
-        self, groups: Sequence[ScalingGroupSpec], operation_id: Optional[OperationId] = None
+        self, groups: Sequence[ScalingGroupSpec], *, operation_id: Optional[OperationId] = None
     ) -> None:
-        """Create groups, all or none.
+        """Create groups, all or none; raises ScalingGroupAlreadyExists. Costs three statements."""
+        check_groups(groups)
 
-        Raises ScalingGroupAlreadyExists, OperationMismatch and OutcomeUnknown. Costs three statements.
-        """
-        await self._db_source.create_scaling_groups(groups, operation_id)
+        async def create(write: WriteTransaction) -> None:
+            await self._db_source.insert_groups(write.db_sess, groups)
+
+        await _CREATE_SCALING_GROUPS.run(self._db, create, request=groups, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def register_slot_types(
-        self, slot_types: Sequence[SlotTypeSpec], operation_id: Optional[OperationId] = None
+        self, slot_types: Sequence[SlotTypeSpec], *, operation_id: Optional[OperationId] = None
     ) -> tuple[SlotType, ...]:
         """Make sure that these slot types exist, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units, OperationMismatch and OutcomeUnknown. Costs at most
-        six statements.
+        Raises InvalidInput if one exists with other units. Costs at most six statements.
         """
-        return await self._db_source.register_slot_types(slot_types, operation_id)
+        check_slot_types(slot_types)
+
+        async def ensure(write: WriteTransaction) -> tuple[SlotType, ...]:
+            return await self._db_source.ensure_slot_types(write.db_sess, slot_types)
+
+        return await _REGISTER_SLOT_TYPES.run(self._db, ensure, request=slot_types, operation_id=operation_id)
+
+    async def _find(self, name: ScalingGroupName) -> Optional[ScalingGroup]:
+        check_name(name, "scaling group")
+        async with self._db.begin_readonly_session() as db_sess:
+            row = await self._db_source.find_group(db_sess, name)
+        return None if row is None else group_from_row(row)
+
+
+def check_groups(groups: object) -> None:
+    """Raise InvalidInput unless it is a list of specs whose names can be stored."""
+    for group in checked_batch(groups, ScalingGroupSpec, "scaling groups"):
+        check_name(group.name, "a scaling group's name")
+
+
+def check_slot_types(slot_types: object) -> None:
+    """Raise InvalidInput unless it is a list of specs whose values can be stored."""
+    for slot_type in checked_batch(slot_types, SlotTypeSpec, "slot types"):
+        check_name(slot_type.name, "a slot type's name")
+        check_text(slot_type.display_unit, f"slot {slot_type.name}, display_unit")
+        units = f"slot {slot_type.name}, units_per_whole"
+        if not checked_quantity(slot_type.units_per_whole, units):
+            raise InvalidQuantity(f"{units} is 0; give 1 or more")
+
+
+def _check_grants(grants: object) -> None:
+    for grant in checked_batch(grants, ScalingGroupGrant, "grants"):
+        check_name(grant.scaling_group, "a grant's scaling group")
+        check_owner_id(grant.scope, grant.owner_id)

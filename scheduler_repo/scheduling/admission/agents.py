@@ -1,0 +1,237 @@
+"""The gate of agents: which of a batch change their status, or are opened or closed, on locked rows."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Final, NamedTuple, Optional, Union
+
+import msgspec
+
+from scheduler_repo.entities.agent import (
+    AgentRejectionCode,
+    AgentSwitchResult,
+    AgentTransitionResult,
+    RejectedAgentTransition,
+    ShrunkSlot,
+)
+from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
+from scheduler_repo.types import (
+    AgentId,
+    AgentStatus,
+    Architecture,
+    ScalingGroupName,
+    SlotName,
+    TransactionId,
+)
+
+# An agent in one of these comes back by a report only.
+GONE_STATUSES: Final = (AgentStatus.LOST, AgentStatus.TERMINATED)
+
+
+class LockedAgent(NamedTuple):
+    """One row of lock_agent_lives.sql.
+
+    ``returns_as`` is what the operators want the agent to be whenever it is there and all that it runs fits.
+    """
+
+    agent_id: AgentId
+    scaling_group: ScalingGroupName
+    status: AgentStatus
+    returns_as: AgentStatus
+    address: str
+    architecture: Architecture
+    container_count: int
+    max_containers: Optional[int]
+    is_schedulable: bool
+
+
+class LockedSlot(NamedTuple):
+    """One row of lock_agent_reports.sql without its keys; ``reported`` is None if the agent never reported."""
+
+    capacity: int
+    occupied: int
+    reported: Optional[int]
+
+
+class SilentAgent(NamedTuple):
+    """One row of silent_agents.sql."""
+
+    agent_id: AgentId
+    status: AgentStatus
+    returns_as: AgentStatus
+
+
+class AgentStatusChange(NamedTuple):
+    """One row of change_agent_statuses.sql; the status may stay, and only what it returns as change."""
+
+    agent_id: AgentId
+    from_status: AgentStatus
+    to_status: AgentStatus
+    returns_as: AgentStatus
+    reason: Optional[str]
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the agent keeps its status."""
+        return self.to_status is self.from_status
+
+
+class CapacityChange(NamedTuple):
+    """One row of change_agent_capacity.sql."""
+
+    agent_id: AgentId
+    slot_name: SlotName
+    capacity: int
+    reported: int
+
+
+class LockedAgents(msgspec.Struct, frozen=True):
+    """The agents of a batch under lock, without those that do not exist.
+
+    With a ``lease``, agents of other groups are rejected. ``slots`` and ``kernel_counts`` are there where the
+    decision needs them.
+    """
+
+    lease: Optional[Lease]
+    agents: Mapping[AgentId, LockedAgent]
+    slots: Mapping[AgentId, Mapping[SlotName, LockedSlot]] = {}
+    kernel_counts: Mapping[AgentId, int] = {}
+
+    def identify(self, agent_ids: Iterable[AgentId]) -> Iterator[Union[LockedAgent, RejectedAgentTransition]]:
+        """Yield the agent for each id, or a rejection if it is repeated, unknown or of another group."""
+        seen: set[AgentId] = set()
+        for agent_id in agent_ids:
+            agent = self.agents.get(agent_id)
+            if agent_id in seen:
+                yield RejectedAgentTransition(agent_id, AgentRejectionCode.DUPLICATE)
+            elif agent is None:
+                yield RejectedAgentTransition(agent_id, AgentRejectionCode.AGENT_UNKNOWN)
+            elif self.lease is not None and self.lease.scaling_group != agent.scaling_group:
+                detail = f"it is in {agent.scaling_group}, the lease is of {self.lease.scaling_group}"
+                yield reject(agent, AgentRejectionCode.OTHER_GROUP, detail)
+            else:
+                yield agent
+            seen.add(agent_id)
+
+    def slots_of(self, agent_id: AgentId) -> Mapping[SlotName, LockedSlot]:
+        """Return the slots of one agent."""
+        return self.slots.get(agent_id, {})
+
+
+class StatusDecisions(msgspec.Struct):
+    """What a batch of status changes writes, in its order."""
+
+    changes: list[AgentStatusChange] = []
+    capacity_changes: list[CapacityChange] = []
+    rejected: list[RejectedAgentTransition] = []
+
+    def result(
+        self, to_status: AgentStatus, transaction_id: Optional[TransactionId] = None
+    ) -> AgentTransitionResult:
+        """Return what callers are told of it."""
+        return AgentTransitionResult(
+            to_status,
+            tuple(change.agent_id for change in self.changes if not change.is_deferred),
+            tuple(self.rejected),
+            tuple(change.agent_id for change in self.changes if change.is_deferred),
+            transaction_id,
+        )
+
+
+def decide_status_changes(
+    agent_ids: Iterable[AgentId], to_status: AgentStatus, reason: Optional[str], locked: LockedAgents
+) -> StatusDecisions:
+    """Decide which agents drain (DRAINING), resume (ALIVE) or end (TERMINATED)."""
+    decisions = StatusDecisions()
+    for found in locked.identify(agent_ids):
+        decided = _decide_change(found, to_status, reason, locked) if isinstance(found, LockedAgent) else found
+        if isinstance(decided, RejectedAgentTransition):
+            decisions.rejected.append(decided)
+            continue
+        decisions.changes.append(decided)
+        if decided.to_status is AgentStatus.ALIVE:
+            # What the agent reported while it ran more than that becomes its capacity now.
+            decisions.capacity_changes.extend(
+                CapacityChange(decided.agent_id, name, slot.reported, slot.reported)
+                for name, slot in sorted(locked.slots_of(decided.agent_id).items())
+                if slot.reported is not None and slot.reported != slot.capacity
+            )
+    return decisions
+
+
+def decide_losses(silent: Iterable[SilentAgent], longest_silence: timedelta) -> StatusDecisions:
+    """Decide which of the agents that were not heard of for so long are lost."""
+    reason = f"not heard of for longer than {longest_silence}"
+    return StatusDecisions(
+        [
+            AgentStatusChange(agent.agent_id, agent.status, AgentStatus.LOST, agent.returns_as, reason)
+            for agent in silent
+            if is_allowed(AGENT_TRANSITIONS, agent.status, AgentStatus.LOST)
+        ]
+    )
+
+
+def decide_switches(
+    agent_ids: Iterable[AgentId], is_schedulable: bool, locked: LockedAgents, transaction_id: TransactionId
+) -> AgentSwitchResult:
+    """Decide which agents are opened for scheduling, or closed."""
+    changed: list[AgentId] = []
+    unchanged: list[AgentId] = []
+    rejected: list[RejectedAgentTransition] = []
+    for found in locked.identify(agent_ids):
+        if isinstance(found, RejectedAgentTransition):
+            rejected.append(found)
+        else:
+            (unchanged if found.is_schedulable is is_schedulable else changed).append(found.agent_id)
+    return AgentSwitchResult(is_schedulable, tuple(changed), tuple(unchanged), tuple(rejected), transaction_id)
+
+
+def reject(agent: LockedAgent, code: AgentRejectionCode, detail: str) -> RejectedAgentTransition:
+    """Reject an agent that exists."""
+    return RejectedAgentTransition(agent.agent_id, code, agent.status, detail)
+
+
+def find_shrunk_slots(slots: Mapping[SlotName, LockedSlot]) -> tuple[ShrunkSlot, ...]:
+    """Find the slots of which kernels occupy more than the agent last reported, by name."""
+    return tuple(
+        ShrunkSlot(name, slot.occupied, slot.reported)
+        for name, slot in sorted(slots.items())
+        if slot.reported is not None and slot.reported < slot.occupied
+    )
+
+
+def _decide_change(
+    agent: LockedAgent, to_status: AgentStatus, reason: Optional[str], locked: LockedAgents
+) -> Union[AgentStatusChange, RejectedAgentTransition]:
+    """Decide for one agent; what cannot be yet is deferred until it is back, or what it runs fits."""
+    can_change = is_allowed(AGENT_TRANSITIONS, agent.status, to_status)
+    if to_status is AgentStatus.TERMINATED:
+        kernel_count = locked.kernel_counts.get(agent.agent_id, 0)
+        if not can_change:
+            return _not_allowed(agent, to_status)
+        if kernel_count:
+            detail = (
+                f"kernels that occupy it: {kernel_count}; end them, or recover the sessions of a lost agent"
+            )
+            return reject(agent, AgentRejectionCode.OCCUPIED, detail)
+        return AgentStatusChange(agent.agent_id, agent.status, to_status, agent.returns_as, reason)
+    if can_change and agent.status not in GONE_STATUSES:
+        shrunk = find_shrunk_slots(locked.slots_of(agent.agent_id))
+        if to_status is AgentStatus.DRAINING or not shrunk:
+            return AgentStatusChange(agent.agent_id, agent.status, to_status, to_status, reason)
+        if agent.returns_as is to_status:
+            detail = (
+                f"slot {shrunk[0].slot_name}: occupied {shrunk[0].occupied}, reported {shrunk[0].reported}; "
+                "it takes kernels again when what it runs fits"
+            )
+            return reject(agent, AgentRejectionCode.SHRUNK, detail)
+    elif agent.returns_as is to_status:
+        return _not_allowed(agent, to_status)
+    return AgentStatusChange(agent.agent_id, agent.status, agent.status, to_status, reason)
+
+
+def _not_allowed(agent: LockedAgent, to_status: AgentStatus) -> RejectedAgentTransition:
+    detail = f"from {agent.status} to {to_status}"
+    if agent.status is not to_status and agent.returns_as is to_status:
+        detail = f"it is {agent.status}, and returns as {agent.returns_as} already"
+    return reject(agent, AgentRejectionCode.NOT_ALLOWED, detail)
