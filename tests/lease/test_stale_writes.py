@@ -87,7 +87,7 @@ class LeasedWrite(NamedTuple):
 
 
 def leased_writes() -> Iterator[LeasedWrite]:
-    """Every method of every repository that takes a lease."""
+    """Every public method of every repository that takes a lease."""
     for found in pkgutil.walk_packages(scheduler_repo.repositories.__path__, "scheduler_repo.repositories."):
         if not found.name.endswith(".repository"):
             continue
@@ -96,7 +96,7 @@ def leased_writes() -> Iterator[LeasedWrite]:
             if repository.__module__ != found.name or repository in NOT_WRITES:
                 continue
             for name, method in inspect.getmembers(repository, inspect.iscoroutinefunction):
-                if "lease" in inspect.signature(method).parameters:
+                if not name.startswith("_") and "lease" in inspect.signature(method).parameters:
                     yield LeasedWrite(repository, name)
 
 
