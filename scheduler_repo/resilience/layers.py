@@ -19,7 +19,6 @@ class LayerType(enum.StrEnum):
     AUDIT_DB_SOURCE = "audit_db_source"
     CLUSTER_REPOSITORY = "cluster_repository"
     HISTORY_REPOSITORY = "history_repository"
-    HISTORY_DB_SOURCE = "history_db_source"
     KERNEL_REPOSITORY = "kernel_repository"
     KERNEL_DB_SOURCE = "kernel_db_source"
     LEASE_REPOSITORY = "lease_repository"

@@ -1,88 +1,67 @@
-"""Scheduling history in PostgreSQL."""
+"""The statements of scheduling history."""
 
 from datetime import datetime
-from typing import Final, Optional
+from typing import TYPE_CHECKING, Optional
 
-import msgspec
-
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.filtering import check_time
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.repositories.history.transforms import agent_entry_of, session_entry_of
-from scheduler_repo.resilience.layers import LayerType, layer_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.types import AgentId, SessionId
-from scheduler_repo.validation import check_ids, check_name
+from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.types import AgentId, AgentStatus, SessionId, SessionStatus
+
+if TYPE_CHECKING:
+    from asyncpg import Record
 
 SESSION_HISTORY = load_statement("history/session_history")
 AGENT_HISTORY = load_statement("history/agent_history")
 AGENT_HISTORY_BY_TIME = load_statement("history/agent_history_by_time")
 
 
-class _Span(msgspec.Struct, frozen=True):
-    changed_from: Optional[datetime]
-    changed_until: Optional[datetime]
+class HistoryDBSource(DBSource):
+    """Lists the changes of sessions and agents; each method costs one statement."""
 
+    async def list_session_history(self, db_sess: SASession, session_id: SessionId) -> "list[Record]":
+        """List the changes of a session and its kernels, the oldest first."""
+        return await fetch_rows(db_sess, SESSION_HISTORY, session_id)
 
-_CURSORS: Final = CursorCodec("search_agent_history", tuple[datetime, int])
+    async def list_agent_history(self, db_sess: SASession, agent_id: AgentId, limit: int) -> "list[Record]":
+        """List the last changes of an agent, the newest first."""
+        return await fetch_rows(db_sess, AGENT_HISTORY, agent_id, limit)
 
-_resilience = layer_resilience(LayerType.HISTORY_DB_SOURCE)
-
-
-class HistoryDBSource:
-    """Lists what happened to sessions and agents."""
-
-    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
-        """Take an engine."""
-        self._engine = engine
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_session_history(self, session_id: SessionId) -> tuple[SessionHistoryEntry, ...]:
-        """List all that happened to a session, the oldest first; raises InvalidInput. Costs one statement."""
-        check_ids("session", (session_id,))
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, SESSION_HISTORY, session_id)
-        return tuple(map(session_entry_of, rows))
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_agent_history(
-        self, agent_id: AgentId, limit: int = DEFAULT_PAGE
-    ) -> tuple[AgentHistoryEntry, ...]:
-        """List the last that happened to an agent, the newest first; raises InvalidInput and InvalidLimit.
-
-        Costs one statement.
-        """
-        check_name(agent_id, "agent id")
-        check_limit(limit)
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, AGENT_HISTORY, agent_id, limit)
-        return tuple(map(agent_entry_of, rows))
-
-    @_resilience.apply(OperationKind.READ)
     async def search_agent_history(
         self,
-        changed_from: Optional[datetime] = None,
-        changed_until: Optional[datetime] = None,
-        limit: int = DEFAULT_PAGE,
-        cursor: Optional[Cursor] = None,
-    ) -> Page[AgentHistoryEntry]:
-        """Answer one page of what happened to all agents in a span of time, the newest first.
+        db_sess: SASession,
+        changed_from: Optional[datetime],
+        changed_until: Optional[datetime],
+        after: tuple[Optional[datetime], Optional[int]],
+        limit: int,
+    ) -> "list[Record]":
+        """List the changes of all agents in a span of time, the newest first, those behind (time, entry id)."""
+        return await fetch_rows(db_sess, AGENT_HISTORY_BY_TIME, changed_from, changed_until, *after, limit)
 
-        Raises InvalidFilter, InvalidLimit and InvalidCursor. Costs one statement.
-        """
-        for field, when in (("changed_from", changed_from), ("changed_until", changed_until)):
-            if when is not None:
-                check_time(field, when)
-        check_limit(limit)
-        question = _Span(changed_from, changed_until)
-        after = (None, None) if cursor is None else _CURSORS.decode(question, cursor)
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(
-                db_sess, AGENT_HISTORY_BY_TIME, changed_from, changed_until, *after, limit + 1
-            )
-        items = tuple(map(agent_entry_of, rows[:limit]))
-        if len(rows) <= limit:
-            return Page(items, None)
-        return Page(items, _CURSORS.encode(question, (items[-1].changed_at, items[-1].entry_id)))
+
+def session_entry_from_row(row: "Record") -> SessionHistoryEntry:
+    """Build an entry from a row of session_history.sql."""
+    from_status = row["from_status"]
+    return SessionHistoryEntry(
+        entry_id=row["id"],
+        session_id=row["session_id"],
+        kernel_id=row["kernel_id"],
+        from_status=None if from_status is None else SessionStatus(from_status),
+        to_status=SessionStatus(row["to_status"]),
+        reason=row["reason"],
+        changed_at=row["changed_at"],
+    )
+
+
+def agent_entry_from_row(row: "Record") -> AgentHistoryEntry:
+    """Build an entry from a row of agent_history.sql or agent_history_by_time.sql."""
+    from_status = row["from_status"]
+    return AgentHistoryEntry(
+        entry_id=row["id"],
+        agent_id=row["agent_id"],
+        from_status=None if from_status is None else AgentStatus(from_status),
+        to_status=AgentStatus(row["to_status"]),
+        reason=row["reason"],
+        changed_at=row["changed_at"],
+    )

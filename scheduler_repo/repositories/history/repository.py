@@ -1,37 +1,58 @@
 """Scheduling history: what happened to sessions, kernels and agents, when and why."""
 
 from datetime import datetime
-from typing import Optional
+from typing import Final, Optional
 
+import msgspec
+
+from scheduler_repo.entities.filtering import check_time
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
-from scheduler_repo.repositories.history.db_source import HistoryDBSource
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.repositories.history.db_source import (
+    HistoryDBSource,
+    agent_entry_from_row,
+    session_entry_from_row,
+)
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
+from scheduler_repo.validation import check_ids, check_name, check_wiring
 
-_resilience = layer_resilience(LayerType.HISTORY_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.HISTORY_REPOSITORY)
+
+
+class _Span(msgspec.Struct, frozen=True):
+    changed_from: Optional[datetime]
+    changed_until: Optional[datetime]
+
+
+_CURSORS: Final = CursorCodec("search_agent_history", tuple[datetime, int])
 
 
 class HistoryRepository:
-    """Lists what happened to sessions and agents; all raise the errors of the database layer.
+    """Lists what happened to sessions and agents; all methods raise the errors of the database layer too.
 
-    History is written with each change, in its transaction, and goes when it is purged. Times are the
-    database's clock, in UTC.
+    Each change writes its history in its own transaction; a purge removes it. Times are the database's clock,
+    in UTC. ``limit`` is at most 1,000.
     """
 
     def __init__(self, db_source: HistoryDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no HistoryDBSource."""
+        check_wiring(db_source, HistoryDBSource, "db_source", "HistoryDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def list_session_history(self, session_id: SessionId) -> tuple[SessionHistoryEntry, ...]:
-        """List all that happened to a session and its kernels, the oldest first; none of an unknown one.
+        """List all changes of a session and its kernels, the oldest first; none if there is no such session.
 
         Raises InvalidInput for an id that is no UUID. Costs one statement; time grows with the session's
         changes.
         """
-        return await self._db_source.list_session_history(session_id)
+        check_ids("session", (session_id,))
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_session_history(db_sess, session_id)
+        return tuple(map(session_entry_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
     async def list_agent_history(
@@ -39,9 +60,13 @@ class HistoryRepository:
     ) -> tuple[AgentHistoryEntry, ...]:
         """List the last changes of an agent's status, the newest first; none if there is no such agent.
 
-        ``limit`` is at most 1,000. Raises InvalidInput and InvalidLimit. Costs one statement.
+        Raises InvalidInput and InvalidLimit. Costs one statement.
         """
-        return await self._db_source.list_agent_history(agent_id, limit)
+        check_name(agent_id, "agent id")
+        check_limit(limit)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_agent_history(db_sess, agent_id, limit)
+        return tuple(map(agent_entry_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
     async def search_agent_history(
@@ -51,10 +76,21 @@ class HistoryRepository:
         limit: int = DEFAULT_PAGE,
         cursor: Optional[Cursor] = None,
     ) -> Page[AgentHistoryEntry]:
-        """Answer one page of the changes of all agents in a span of time, the newest first.
+        """Return one page of the changes of all agents in a span of time, the newest first.
 
         ``changed_from`` is included, ``changed_until`` is not, None has no bound; both carry a time zone.
-        ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins. Raises
-        InvalidFilter, InvalidLimit and InvalidCursor. Costs one statement; any page costs what the first does.
+        ``cursor`` is ``next_cursor`` of the page before, None begins. Raises InvalidFilter, InvalidLimit and
+        InvalidCursor. Costs one statement; any page costs what the first does.
         """
-        return await self._db_source.search_agent_history(changed_from, changed_until, limit, cursor)
+        for field, when in (("changed_from", changed_from), ("changed_until", changed_until)):
+            if when is not None:
+                check_time(field, when)
+        check_limit(limit)
+        question = _Span(changed_from, changed_until)
+        after = (None, None) if cursor is None else _CURSORS.decode(question, cursor)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_agent_history(
+                db_sess, changed_from, changed_until, after, limit + 1
+            )
+        entries = [*map(agent_entry_from_row, rows)]
+        return _CURSORS.page(question, entries, limit, lambda entry: (entry.changed_at, entry.entry_id))
