@@ -22,6 +22,7 @@ from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 
@@ -58,7 +59,7 @@ class Writers:
         self.engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url)))
         self.db_source = SchedulerDBSource(self.engine)
         self.lifecycle = LifecycleDBSource(self.engine)
-        self.sessions = SessionDBSource(self.engine)
+        self.sessions = SessionRepository(SessionDBSource(self.engine))
         data = runner.run(self.db_source.get_scheduling_data(GROUP)).data
         self.model = data.pending_sessions[0]
         self.slot_names = [slot_type.name for slot_type in data.slot_types]

@@ -63,7 +63,7 @@ from .entities.session import (
     CreationRejectionCode as CreationRejectionCode, RejectedSession as RejectedSession, Session as Session,
     SessionCreationResult as SessionCreationResult, SessionCreationSpec as SessionCreationSpec,
     SessionFilter as SessionFilter, SessionInfo as SessionInfo, SessionOrder as SessionOrder,
-    SessionWithDependencies as SessionWithDependencies,
+    SessionState as SessionState, SessionWithDependencies as SessionWithDependencies,
 )
 from .entities.slot_type import SlotTypeSpec as SlotTypeSpec
 from .entities.vfolder import (

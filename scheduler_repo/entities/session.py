@@ -1,4 +1,4 @@
-"""Sessions as repositories answer with them."""
+"""Sessions: what creates, finds and describes them."""
 
 import enum
 from collections.abc import Mapping
@@ -44,10 +44,10 @@ from scheduler_repo.types import (
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """What lists show of a session; ``requested_slots`` is the sum over its kernels, by slot index.
+    """A session as lists show it; ``requested_slots`` is the sum over its kernels, by slot index.
 
-    Times are the database's clock, in UTC; amounts are in each slot's smallest unit, what is missing at the end
-    is 0.
+    Times are the database's clock, in UTC; amounts are in each slot's smallest unit; missing ones at the end
+    are 0.
     """
 
     session_id: SessionId
@@ -65,8 +65,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
 class Session(msgspec.Struct, frozen=True):
     """One session, without its kernels; lists of agents are ordered by id.
 
-    ``retry_count`` says how often it went back to the queue, ``failed_agent_ids`` where attempts failed,
-    ``dispatched_at`` when its agents were told to start it (None: not yet). Times are the database's clock, in
+    ``retry_count`` counts its returns to the queue; on ``failed_agent_ids`` an attempt failed;
+    ``dispatched_at`` is when its agents were told to start it, None before. Times are the database's clock, in
     UTC.
     """
 
@@ -91,11 +91,28 @@ class Session(msgspec.Struct, frozen=True):
     failed_agent_ids: tuple[AgentId, ...]
 
 
+class SessionState(msgspec.Struct, frozen=True):
+    """A session's status at ``observed_at``; it has had it since ``status_changed_at``.
+
+    ``agent_ids``, ordered, are the agents that its kernels are on, or were on when it ended.
+    """
+
+    session_id: SessionId
+    name: str
+    scaling_group: ScalingGroupName
+    status: SessionStatus
+    result: Optional[SessionResult]
+    created_at: datetime
+    status_changed_at: datetime
+    observed_at: datetime
+    agent_ids: tuple[AgentId, ...]
+
+
 class SessionWithDependencies(msgspec.Struct, frozen=True):
     """One session at one instant, with all that belongs to it.
 
-    ``kernels`` are ordered by index, ``mounts`` by path, ``dependencies`` (what it waits for, each with its
-    status and result, None: gone) and ``dependants`` (who waits for it) by id.
+    ``kernels`` are ordered by index, ``mounts`` by path. ``dependencies`` are the sessions it waits for, with
+    status and result (None: it no longer exists); ``dependants`` wait for it; both are ordered by id.
     """
 
     session: Session
@@ -113,7 +130,7 @@ class SessionCreationSpec(Spec, frozen=True, kw_only=True):
     """A session to enqueue; its kernels are indexed in the order given.
 
     Each session in ``depends_on`` must end with SessionResult.SUCCESS first. Times carry a time zone.
-    ``created_at`` None takes the database's clock; among equal priorities the older session goes first.
+    ``created_at`` None means the database's clock; of equal priorities the older session goes first.
     """
 
     name: str
@@ -137,7 +154,7 @@ class SessionCreationSpec(Spec, frozen=True, kw_only=True):
 class CreationRejectionCode(enum.StrEnum):
     """Why one session of a batch was not created."""
 
-    DUPLICATE = "DUPLICATE"  # the batch has its id, or one of its kernels', before; the first stands
+    DUPLICATE = "DUPLICATE"  # an earlier session of the batch has its id, or one of its kernels
     SESSION_EXISTS = "SESSION_EXISTS"
     KERNEL_EXISTS = "KERNEL_EXISTS"
     SCALING_GROUP_UNKNOWN = "SCALING_GROUP_UNKNOWN"
@@ -146,7 +163,7 @@ class CreationRejectionCode(enum.StrEnum):
     SLOT_TYPE_UNKNOWN = "SLOT_TYPE_UNKNOWN"
     INVALID_QUANTITY = "INVALID_QUANTITY"
     NO_KERNELS = "NO_KERNELS"
-    INVALID_DEPENDENCY = "INVALID_DEPENDENCY"  # on itself, on one session twice, or on what is no id
+    INVALID_DEPENDENCY = "INVALID_DEPENDENCY"  # on itself, on one session twice, or no UUID
     INVALID_MOUNT = "INVALID_MOUNT"  # two folders at one path, or a path that cannot be stored
     INVALID_VALUE = "INVALID_VALUE"  # another value that cannot be stored; the detail names it
 
@@ -166,14 +183,14 @@ _ERRORS: Final[Mapping[CreationRejectionCode, type[SchedulerRepoError]]] = Mappi
 
 
 class RejectedSession(msgspec.Struct, frozen=True):
-    """A session that was not created, and why; ``detail`` says in words what was found and what to do."""
+    """A session that was not created, and why; ``detail`` says what was found and what to do."""
 
     session_id: SessionId
     code: CreationRejectionCode
     detail: str
 
     def to_error(self) -> SchedulerRepoError:
-        """Make the typed error that says the same, for who asked for this one session alone.
+        """Build the error that create_session() raises for this rejection.
 
         SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, VFolderNotFound, UnknownSlotType,
         InvalidQuantity, else InvalidInput.
@@ -182,9 +199,9 @@ class RejectedSession(msgspec.Struct, frozen=True):
 
 
 class SessionCreationResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its sessions is in one of the two, in the order given.
+    """The sessions of a batch that were created and those that were not, in the order given.
 
-    A snapshot that includes ``transaction_id`` has seen what was created; None where nothing was asked.
+    A snapshot that includes ``transaction_id`` has seen what was created; None for an empty batch.
     """
 
     created: tuple[SessionId, ...]
@@ -193,16 +210,16 @@ class SessionCreationResult(msgspec.Struct, frozen=True):
 
 
 class SessionOrder(enum.StrEnum):
-    """In which order a search answers: by creation time, then id."""
+    """The order of a search: by creation time, then id."""
 
     NEWEST_FIRST = "NEWEST_FIRST"
     OLDEST_FIRST = "OLDEST_FIRST"
 
 
 class SessionFilter(SearchFilter, frozen=True, kw_only=True):
-    """Which sessions a search is for; what is None does not matter, all else must be so.
+    """The sessions a search is for: None matches anything; every other field must match.
 
-    ``name`` is the whole name. ``statuses`` are any of these. ``created_from`` is included, ``created_until``
+    ``name`` is the whole name; one of ``statuses`` must match. ``created_from`` is included, ``created_until``
     is not; both carry a time zone. Raises InvalidFilter for a value that its field cannot have.
     """
 
@@ -218,14 +235,7 @@ class SessionFilter(SearchFilter, frozen=True, kw_only=True):
     created_until: Optional[datetime] = None
 
 
-class SessionQuestion(msgspec.Struct, frozen=True):
-    """What a search is asked, whatever the page; a cursor belongs to one."""
-
-    wanted: SessionFilter
-    order: SessionOrder
-
-
 def check_order(order: object) -> None:
-    """Raise InvalidFilter for what is no SessionOrder."""
+    """Raise InvalidFilter unless this is a SessionOrder."""
     if not isinstance(order, SessionOrder):
         raise InvalidFilter(f"order {quoted(order)} is none; give a SessionOrder: {', '.join(SessionOrder)}")

@@ -74,6 +74,11 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).get_session_info(session_id(await _rich_session(world, size)))
 
 
+@costs("SessionRepository.get_session_state", 3)
+async def _(world: World, size: int) -> Awaitable[object]:
+    return _sessions(world).get_session_state(session_id(await _rich_session(world, size)))
+
+
 @costs("SessionRepository.get_session_with_dependencies", 7)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).get_session_with_dependencies(session_id(await _rich_session(world, size)))

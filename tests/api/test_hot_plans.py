@@ -19,7 +19,7 @@ from scheduler_repo.errors import LeaseHeld
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.session.finding import find_session
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, OperationId
 from tests.api.statement_table import CASES, fill_table
@@ -27,7 +27,7 @@ from tests.api.world import World
 from tests.scheduler.test_tick_plans import sequential_scans
 from tests.support.databases import OWNER, Database, DriverConnection
 from tests.support.past_and_present import finish_sessions
-from tests.support.small_cluster import OTHER_GROUP, session, session_id
+from tests.support.small_cluster import OTHER_GROUP, session
 
 fill_table()
 
@@ -90,7 +90,7 @@ class TestHotPlans:
 
     async def rare_calls(self, world: World) -> None:
         """What the table's calls do not send: leases, a write asked for again, an id in use."""
-        leases, sessions = LeaseDBSource(world.engine), SessionDBSource(world.engine)
+        leases, sessions = LeaseDBSource(world.engine), SessionRepository(SessionDBSource(world.engine))
         lease = await leases.acquire_lease(OTHER_GROUP, LeaseHolder("one"), timedelta(seconds=30))
         with pytest.raises(LeaseHeld):
             await leases.acquire_lease(OTHER_GROUP, LeaseHolder("two"), timedelta(seconds=30))
@@ -98,11 +98,9 @@ class TestHotPlans:
         number, other = world.numbers(2)
         operation_id = OperationId(uuid4())
         for _ in range(2):
-            await sessions.enqueue_sessions([session(number, 1)], operation_id)
+            await sessions.enqueue_sessions([session(number, 1)], operation_id=operation_id)
         taken = msgspec.structs.replace(session(other, 1), kernels=session(number, 1).kernels)
         assert (await sessions.create_sessions([taken])).created == ()
-        async with world.engine.begin_readonly_session() as db_sess:
-            assert await find_session(db_sess, session_id(number)) is not None
 
     async def plan(self, driver: DriverConnection, text: str, values: tuple[object, ...]) -> dict[str, Any]:
         """The plan of a statement with these parameters."""

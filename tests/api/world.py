@@ -15,6 +15,7 @@ from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import AgentId, SessionId
 from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 
@@ -28,7 +29,7 @@ class World:
     def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
         """Take an engine on a migrated database; see ``settle``."""
         self.engine = engine
-        self._sessions = SessionDBSource(engine)
+        self._sessions = SessionRepository(SessionDBSource(engine))
         self._scheduler = SchedulerDBSource(engine)
         self._lifecycle = LifecycleDBSource(engine)
         self._agents = AgentRepository(AgentDBSource(engine))

@@ -55,7 +55,8 @@ class TestAskingAgain:
         # Given an entry, and a write of a process that ended before it could remove it
         await process.reads[0].stored()
         await process.sessions.aclose()
-        await process.session_source.update_status(SESSION, SessionStatus.CANCELLED, operation_id=operation_id)
+        repository = SessionRepository(process.session_source)
+        await repository.update_status(SESSION, SessionStatus.CANCELLED, operation_id=operation_id)
         assert await status(other_process) is SessionStatus.PENDING
 
         # When another process asks for it again

@@ -18,6 +18,7 @@ from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import SessionStatus
 from tests.cache.world import SESSION, World, direct, world
@@ -35,7 +36,7 @@ _ROUNDS: Final = 60
 
 async def cancel(at: World) -> None:
     """A write, by way of the process's engine."""
-    await at.session_source.update_status(SESSION, SessionStatus.CANCELLED)
+    await SessionRepository(at.session_source).update_status(SESSION, SessionStatus.CANCELLED)
 
 
 async def status(at: World) -> SessionStatus:

@@ -15,10 +15,11 @@ from scheduler_repo.database.engine import create_engine
 from scheduler_repo.demo.workload.slot_types import CPU_TYPE, GIBIBYTE, MEM_TYPE
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.quota import QuotaSpec
+from scheduler_repo.entities.session import SessionState
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
-from scheduler_repo.repositories.session.finding import FIND_SESSION, FoundSession
+from scheduler_repo.repositories.session.db_source import SESSION_STATE
 from scheduler_repo.scheduling.explain.reasons import WaitingReason
 from scheduler_repo.scheduling.explain.session import SessionExplanation
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
@@ -43,7 +44,7 @@ LATER = datetime(2100, 1, 1, tzinfo=UTC)
 class Answer(msgspec.Struct, frozen=True):
     """What --json prints."""
 
-    session: FoundSession
+    session: SessionState
     text: str
     explanation: Optional[SessionExplanation]
 
@@ -264,9 +265,11 @@ class TestNotPending:
     def _before_the_second_read(self, monkeypatch: pytest.MonkeyPatch, database: Database, script: str) -> None:
         read = SchedulerDBSource.get_scheduling_data
 
-        async def read_later(source: SchedulerDBSource, group: ScalingGroupName) -> TimedSchedulingData:
+        async def read_later(
+            source: SchedulerDBSource, group: ScalingGroupName, pending_limit: Optional[int] = None
+        ) -> TimedSchedulingData:
             await database.run_as(ADMIN, script)
-            return await read(source, group)
+            return await read(source, group, pending_limit)
 
         monkeypatch.setattr(SchedulerDBSource, "get_scheduling_data", read_later)
 
@@ -363,15 +366,15 @@ class TestOutput:
 class TestStatement:
     async def test_columns_stand_in_the_order_of_the_fields(self, migrated_database: Database) -> None:
         async with migrated_database.driver_as(READER) as driver:
-            prepared = await driver.prepare(FIND_SESSION.text)
+            prepared = await driver.prepare(SESSION_STATE.text)
             columns = tuple(attribute.name for attribute in prepared.get_attributes())
-        assert columns == FoundSession.__struct_fields__
+        assert columns == SessionState.__struct_fields__
 
     async def test_it_relies_on_the_indexes_that_it_names(self, migrated_database: Database) -> None:
         async with migrated_database.driver_as(READER) as driver:
             # tables as small as these would be read from end to end
             await driver.execute("SET enable_seqscan = off")
-            await driver.execute(f"PREPARE planned AS {FIND_SESSION.text}")
+            await driver.execute(f"PREPARE planned AS {SESSION_STATE.text}")
             plan = await driver.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE planned ('{SOME_ID}')")
         assert set(re.findall(r'"Index Name": "(\w+)"', plan)) == {
             "sessions_pkey",

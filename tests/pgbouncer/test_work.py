@@ -64,7 +64,7 @@ class TestScheduler:
         # Given another session in the queue, asked for twice under one id
         operation = OperationId(uuid4())
         enqueue = SessionRepository(SessionDBSource(engine)).enqueue_sessions
-        enqueued = [await enqueue([session(6, 1, 1)], operation) for _ in range(2)]
+        enqueued = [await enqueue([session(6, 1, 1)], operation_id=operation) for _ in range(2)]
         assert enqueued[0] == enqueued[1]
         # When it goes all the way, under a lease
         leases = LeaseRepository(LeaseDBSource(engine))

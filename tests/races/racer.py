@@ -26,6 +26,7 @@ from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.scheduler import allocating
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionResult
@@ -51,7 +52,7 @@ class Racer:
         self._scheduler = SchedulerDBSource(self.engine)
         self._lifecycle = LifecycleDBSource(self.engine)
         self._agents = AgentRepository(AgentDBSource(self.engine))
-        self._sessions = SessionDBSource(self.engine)
+        self._sessions = SessionRepository(SessionDBSource(self.engine))
         self._placed: list[SessionId] = []
         self._codes: Counter[str] = Counter()
         self._changes: Counter[str] = Counter()

@@ -14,6 +14,7 @@ from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import SessionId, SessionStatus
 from tests.retention.conftest import LIVE
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
@@ -219,7 +220,7 @@ class TestRace:
     ) -> None:
         # given
         rng = Random(3)  # noqa: S311 - a workload, not a secret
-        lifecycle, queue = LifecycleDBSource(engine), SessionDBSource(engine)
+        lifecycle, queue = LifecycleDBSource(engine), SessionRepository(SessionDBSource(engine))
         numbers = iter(range(100_000, 200_000))
         live: set[int] = set(LIVE)
         purged = kept = 0

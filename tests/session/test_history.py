@@ -14,6 +14,7 @@ from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.history.db_source import HistoryDBSource
 from scheduler_repo.repositories.history.repository import HistoryRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import AgentId, AgentStatus, SessionId, SessionStatus
 from tests.session.conftest import Count, Load
 from tests.support.databases import DriverConnection
@@ -48,7 +49,7 @@ class TestHistory:
         self, repository: HistoryRepository, engine: ExtendedAsyncSAEngine
     ) -> None:
         # given
-        sessions = SessionDBSource(engine)
+        sessions = SessionRepository(SessionDBSource(engine))
         await sessions.update_status(session_id(1), SessionStatus.CANCELLED, "not needed")
         # when
         created, cancelled = await repository.list_session_history(session_id(1))

@@ -125,7 +125,11 @@ class TestMalformed:
     ) -> None:
         calls: tuple[Callable[[Any], Awaitable[object]], ...] = (
             *(sessions.get_session_by_id, sessions.find_session, sessions.get_session_info),
-            *(sessions.get_session_with_dependencies, sessions.list_sessions_by_access_key),
+            *(
+                sessions.get_session_state,
+                sessions.get_session_with_dependencies,
+                sessions.list_sessions_by_access_key,
+            ),
             *(sessions.count_active_sessions_by_scaling_group, sessions.create_session),
             *(kernels.get_kernel_by_id, kernels.find_kernel, kernels.list_kernels_by_session),
             *(kernels.search_kernels_by_agent, history.list_session_history, history.list_agent_history),

@@ -10,15 +10,14 @@ from uuid import UUID
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
-from scheduler_repo.database.statements import Statement
+from scheduler_repo.database.session_search import PageKey, SessionSearch
+from scheduler_repo.database.statements import Statement, fetch_rows
 from scheduler_repo.entities.session import SessionFilter, SessionOrder
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.history import db_source as history
 from scheduler_repo.repositories.kernel import db_source as kernel
-from scheduler_repo.repositories.session import creating
 from scheduler_repo.repositories.session import db_source as session_source
-from scheduler_repo.repositories.session.searching import PageKey, Search, fetch_page
 from scheduler_repo.repositories.vfolder import db_source as vfolder
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import DomainName, ProjectId, SessionStatus, SessionType, UserId
@@ -171,7 +170,7 @@ class TestPlansAtSize:
         plans = []
         for after in (None, key):
             # when
-            search = Search(wanted, order, PAGE, after)
+            search = SessionSearch(wanted, order, PAGE, after)
             plans.append(await explained(engine, search.statement, *search.parameters))
         # then
         first, deep = plans
@@ -197,7 +196,7 @@ class TestPlansAtSize:
         self, engine: ExtendedAsyncSAEngine, wanted: SessionFilter, order: SessionOrder
     ) -> None:
         # when
-        search = Search(wanted, order, PAGE, None)
+        search = SessionSearch(wanted, order, PAGE, None)
         plan = await explained(engine, search.statement, *search.parameters)
         # then
         assert 0 < rows_read(plan) <= 2 * PAGE
@@ -210,10 +209,10 @@ class TestPlansAtSize:
         # when
         for _ in range(15):
             for after, taken in times.items():
-                search = Search(SessionFilter(), SessionOrder.NEWEST_FIRST, PAGE, after)
+                search = SessionSearch(SessionFilter(), SessionOrder.NEWEST_FIRST, PAGE, after)
                 async with engine.begin_readonly_session() as db_sess:
                     started = perf_counter()
-                    await fetch_page(db_sess, search)
+                    await fetch_rows(db_sess, search.statement, *search.parameters)
                     taken.append(perf_counter() - started)
         # then
         first, deep = (median(taken) for taken in times.values())
@@ -229,7 +228,7 @@ class TestPlansAtSize:
             session_source.SESSION_DEPENDENCIES: (one,),
             session_source.SESSION_DEPENDANTS: (one,),
             session_source.COUNT_ACTIVE_SESSIONS: (GROUP,),
-            creating.CREATION_REFERENCES: ([GROUP], [ACCESS_KEY], [PROJECT], []),
+            session_source.CREATION_REFERENCES: ([GROUP], [ACCESS_KEY], [PROJECT], []),
             kernel.KERNEL_BY_ID: (kernel_id(1),),
             kernel.KERNELS_OF_SESSION: (one,),
             kernel.KERNELS_ON_AGENT: ("agent", None, PAGE),

@@ -162,15 +162,15 @@ class TestSessionCreation:
         # given
         one, batch = OperationId(uuid4()), OperationId(uuid4())
         specs = [session(1, 1), session(90, 1)]
-        info = await repository.create_session(session(2, 1), one)
-        result = await repository.create_sessions(specs, batch)
+        info = await repository.create_session(session(2, 1), operation_id=one)
+        result = await repository.create_sessions(specs, operation_id=batch)
         # when
-        again = await repository.create_sessions(specs, batch)
+        again = await repository.create_sessions(specs, operation_id=batch)
         # then
         assert again == result
-        assert await repository.create_session(session(2, 1), one) == info
+        assert await repository.create_session(session(2, 1), operation_id=one) == info
         with pytest.raises(OperationMismatch):
-            await repository.create_sessions(specs[:1], batch)
+            await repository.create_sessions(specs[:1], operation_id=batch)
         assert await owner_connection.fetchval("SELECT count(*) FROM sessions") == 3
 
     async def test_statements_for_one_and_for_a_hundred(

@@ -102,6 +102,7 @@ class TestSessionReads:
         for call in (
             repository.get_session_by_id,
             repository.get_session_info,
+            repository.get_session_state,
             repository.get_session_with_dependencies,
         ):
             with pytest.raises(SessionNotFound, match=f"there is no session {NOBODY}; correct the id"):
@@ -113,6 +114,7 @@ class TestSessionReads:
             repository.get_session_by_id,
             repository.find_session,
             repository.get_session_info,
+            repository.get_session_state,
             repository.get_session_with_dependencies,
         ):
             with pytest.raises(InvalidInput, match=r"session id .* must be a UUID"):

@@ -18,6 +18,7 @@ from scheduler_repo.errors import (
     VFolderNotFound,
 )
 from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
 from scheduler_repo.types import MountPermission, OperationId, ProjectId, SessionId, UserId, VFolderId
@@ -144,7 +145,7 @@ class TestVFolders:
         )
         enqueued = msgspec.structs.replace(session(1, 1), mounts=mounts)
         created = msgspec.structs.replace(session(2, 1), mounts=mounts)
-        sessions = SessionDBSource(engine)
+        sessions = SessionRepository(SessionDBSource(engine))
         # when
         await sessions.enqueue_sessions([enqueued, session(3, 1)])
         await sessions.create_sessions([created])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scheduler_repo.database.engine import ExtendedAsyncSAEngine
     from scheduler_repo.entities.scheduling_data import SchedulingData
-    from scheduler_repo.repositories.session.finding import FoundSession
+    from scheduler_repo.entities.session import SessionState
     from scheduler_repo.scheduling.explain.session_text import Fact, TextTable
 
 
@@ -73,37 +73,34 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
 
 async def _look_up(
     engine: "ExtendedAsyncSAEngine", session_id: SessionId
-) -> "tuple[FoundSession, Optional[SchedulingData]]":
+) -> "tuple[SessionState, Optional[SchedulingData]]":
     """Find the session and, if it waits, read its group; raises SessionNotFound.
 
-    Two reads have two instants: of a session that has left the queue between them, what it has become is said.
+    The two reads have two instants: a session that left the queue between them is looked up once more.
     """
-    from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-
-    found = await _find(engine, session_id)
-    if found.status is not SessionStatus.PENDING:
-        return found, None
-    data = (await SchedulerDBSource(engine).get_scheduling_data(found.scaling_group)).data
-    if any(session.session_id == session_id for session in data.pending_sessions):
-        return found, data
-    return await _find(engine, session_id), None
-
-
-async def _find(engine: "ExtendedAsyncSAEngine", session_id: SessionId) -> "FoundSession":
     from scheduler_repo.errors import SessionNotFound
-    from scheduler_repo.repositories.session.finding import find_session
+    from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+    from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+    from scheduler_repo.repositories.session.db_source import SessionDBSource
+    from scheduler_repo.repositories.session.repository import SessionRepository
 
-    async with engine.begin_readonly_session() as db_sess:
-        found = await find_session(db_sess, session_id)
-    if found is None:
+    sessions = SessionRepository(SessionDBSource(engine))
+    try:
+        found = await sessions.get_session_state(session_id)
+        if found.status is not SessionStatus.PENDING:
+            return found, None
+        scheduler = SchedulerRepository(SchedulerDBSource(engine))
+        data = await scheduler.get_scheduling_data(found.scaling_group)
+        if any(session.session_id == session_id for session in data.pending_sessions):
+            return found, data
+        return await sessions.get_session_state(session_id), None
+    except SessionNotFound as error:
         raise SessionNotFound(
-            f"there is no session {session_id}; correct the id (one that has ended may have been purged), or "
-            "see those that wait with: scheduler-repo snapshot GROUP --json"
-        )
-    return found
+            f"{error}, or see those that wait with: scheduler-repo snapshot GROUP --json"
+        ) from None
 
 
-def _status_text(found: "FoundSession") -> str:
+def _status_text(found: "SessionState") -> str:
     from scheduler_repo.scheduling.explain.session_text import age_text, time_text
 
     result = "" if found.result is None else f" with {found.result.value}"
@@ -111,7 +108,7 @@ def _status_text(found: "FoundSession") -> str:
     return f"{found.status.value}{result} since {time_text(found.status_changed_at)}, {age}"
 
 
-def _as_json(found: "FoundSession", data: "Optional[SchedulingData]") -> bytes:
+def _as_json(found: "SessionState", data: "Optional[SchedulingData]") -> bytes:
     """Encode all there is; ``explanation`` is null for a session that does not wait."""
     import msgspec
 
@@ -125,7 +122,7 @@ def _as_json(found: "FoundSession", data: "Optional[SchedulingData]") -> bytes:
     return msgspec.json.encode({"session": found, "text": text, "explanation": explanation})
 
 
-def _page(found: "FoundSession", data: "Optional[SchedulingData]") -> "RenderableType":
+def _page(found: "SessionState", data: "Optional[SchedulingData]") -> "RenderableType":
     from scheduler_repo.cli.output.amounts import amount_text
     from scheduler_repo.scheduling.explain.session import explain_session
     from scheduler_repo.scheduling.explain.session_text import (

@@ -11,7 +11,7 @@ from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.repositories.owner.registering import insert_owners
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
-from scheduler_repo.repositories.session.creating import insert_sessions
+from scheduler_repo.repositories.session.db_source import SessionDBSource
 
 T = TypeVar("T")
 # Called with the numbers of agents and sessions loaded so far.
@@ -27,6 +27,7 @@ class ClusterDBSource(DBSource):
         super().__init__(engine)
         self._groups = ScalingGroupDBSource(engine)
         self._agents = AgentDBSource(engine)
+        self._sessions = SessionDBSource(engine)
 
     async def load_cluster(self, db_sess: SASession, cluster: ClusterSpec, on_progress: Progress) -> None:
         """Add all that a cluster holds; costs some statements per 2,000 agents or sessions."""
@@ -40,7 +41,7 @@ class ClusterDBSource(DBSource):
             agents += len(agent_chunk)
             on_progress(agents, sessions)
         for session_chunk in _chunks(cluster.sessions):
-            await insert_sessions(db_sess, session_chunk, slot_names)
+            await self._sessions.insert_sessions(db_sess, session_chunk, slot_names)
             sessions += len(session_chunk)
             on_progress(agents, sessions)
 

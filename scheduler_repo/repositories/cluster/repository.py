@@ -12,9 +12,9 @@ from scheduler_repo.repositories.agent.repository import check_agents
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
 from scheduler_repo.repositories.owner.registering import check_owners
 from scheduler_repo.repositories.scaling_group.repository import check_groups, check_slot_types
-from scheduler_repo.repositories.session.creating import check_sessions
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.scheduling.admission.creation import check_sessions
 from scheduler_repo.types import OperationId
 from scheduler_repo.validation import check_wiring
 

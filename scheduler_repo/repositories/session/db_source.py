@@ -1,300 +1,335 @@
-"""Sessions in PostgreSQL."""
+"""The statements of sessions; the reads that a cache stands before have a transaction of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
-from scheduler_repo.database.lookups import SLOT_TYPES, no_such_group
-from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.filtering import checked_filter
-from scheduler_repo.entities.lease import Lease
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.database.bulk import array_text, copy_rows
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
+from scheduler_repo.database.session_search import SessionSearch
+from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.session import (
+    RejectedSession,
     Session,
-    SessionCreationResult,
     SessionCreationSpec,
-    SessionFilter,
     SessionInfo,
-    SessionOrder,
-    SessionQuestion,
+    SessionState,
     SessionWithDependencies,
-    check_order,
 )
-from scheduler_repo.errors import InvalidInput, SessionNotFound
-from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION
-from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
-from scheduler_repo.repositories.session.creating import (
-    check_answerable,
-    check_sessions,
-    create_batch,
-    insert_sessions,
-)
-from scheduler_repo.repositories.session.searching import Search, fetch_page
-from scheduler_repo.repositories.session.transforms import (
-    RawSession,
-    infos_of,
-    session_of,
-    session_with_dependencies,
-)
-from scheduler_repo.repositories.vfolder.db_source import SESSION_MOUNTS
+from scheduler_repo.errors import SessionNotFound
+from scheduler_repo.repositories.db_source import DBSource
+
+# A session is answered with its kernels and mounts, whose rows their own sources describe.
+from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION, kernel_from_row
+from scheduler_repo.repositories.vfolder.db_source import SESSION_MOUNTS, mount_from_row
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
+from scheduler_repo.scheduling.admission.creation import (
+    CreationBatch,
+    ExistingReferences,
+    NewDependency,
+    NewKernel,
+    NewMount,
+    NewRows,
+    NewSession,
+    build_rows,
+)
+from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.types import (
-    AccessKey,
-    OperationId,
+    ClusterMode,
     ScalingGroupName,
     SessionId,
+    SessionResult,
     SessionStatus,
-    TransactionId,
+    SessionType,
+    SlotName,
 )
-from scheduler_repo.validation import check_ids, check_lease, check_name, check_text
+from scheduler_repo.validation import check_ids
 
 if TYPE_CHECKING:
-    from scheduler_repo.database.engine import SASession
+    from asyncpg import Record
 
 SESSION_BY_ID = load_statement("session/session_by_id")
 SESSION_INFO = load_statement("session/session_info")
+SESSION_STATE = load_statement("session/session_state")
 SESSION_DEPENDENCIES = load_statement("session/session_dependencies")
 SESSION_DEPENDANTS = load_statement("session/session_dependants")
 COUNT_ACTIVE_SESSIONS = load_statement("session/count_active_sessions")
-
-_ENQUEUE_SESSIONS = IdempotentWrite("enqueue_sessions", tuple[SessionId, ...])
-_CREATE_SESSION = IdempotentWrite("create_session", SessionInfo)
-_CREATE_SESSIONS = IdempotentWrite("create_sessions", SessionCreationResult)
-_UPDATE_STATUS = IdempotentWrite("update_session_status", TransactionId)
-
-_CURSORS: Final = CursorCodec("search_sessions", tuple[datetime, SessionId])
+CREATION_REFERENCES = load_statement("session/creation_references")
+CREATE_SESSIONS = load_statement("session/create_sessions")
+CREATE_KERNELS = load_statement("session/create_kernels")
+UNCREATE_SESSIONS = load_statement("session/uncreate_sessions")
 
 _resilience = layer_resilience(LayerType.SESSION_DB_SOURCE)
 
 
-class SessionDBSource:
-    """Finds, lists, creates and changes sessions."""
+# created_at and status_changed_at
+_Times = tuple[datetime, datetime]
 
-    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
-        """Take an engine."""
-        self._engine = engine
 
-    @property
-    def engine(self) -> ExtendedAsyncSAEngine:
-        """The engine, for a cache source: to be told what is written through it."""
-        return self._engine
+class CreatedSessions(NamedTuple):
+    """The sessions of a batch that were created, with their times, and those that were rejected.
+
+    ``kernels`` are those of all sessions that the gate admitted.
+    """
+
+    times: dict[SessionId, _Times]
+    kernels: list[NewKernel]
+    rejected: tuple[RejectedSession, ...]
+
+
+class RawSession(NamedTuple):
+    """The rows of one session and of all that belongs to it, of one snapshot."""
+
+    session: "Record"
+    kernels: "list[Record]"
+    mounts: "list[Record]"
+    dependencies: "list[Record]"
+    dependants: "list[Record]"
+
+
+class SessionDBSource(DBSource):
+    """Finds, searches and creates sessions."""
 
     @_resilience.apply(OperationKind.READ)
     async def get_session_by_id(self, session_id: SessionId) -> Session:
         """Return a session; raises SessionNotFound and InvalidInput. Costs one statement."""
-        check_ids("session", (session_id,))
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, SESSION_BY_ID, session_id)
-        if not rows:
-            raise _no_such_session(session_id)
-        return session_of(rows[0])
+        return session_from_row(_require(await self._read(SESSION_BY_ID, session_id), session_id))
 
     @_resilience.apply(OperationKind.READ)
     async def find_session(self, session_id: SessionId) -> Optional[Session]:
-        """Return a session, None if there is none; raises InvalidInput. Costs one statement."""
-        check_ids("session", (session_id,))
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, SESSION_BY_ID, session_id)
-        return session_of(rows[0]) if rows else None
+        """Return a session, or None if there is none; raises InvalidInput. Costs one statement."""
+        row = await self._read(SESSION_BY_ID, session_id)
+        return None if row is None else session_from_row(row)
 
     @_resilience.apply(OperationKind.READ)
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
-        """Return what lists show of a session; raises SessionNotFound and InvalidInput. Costs one statement."""
+        """Return a session as lists show it; raises SessionNotFound and InvalidInput. Costs one statement."""
+        return session_info_from_row(_require(await self._read(SESSION_INFO, session_id), session_id))
+
+    async def _read(self, statement: Statement, session_id: SessionId) -> "Optional[Record]":
         check_ids("session", (session_id,))
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, SESSION_INFO, session_id)
-        if not rows:
-            raise _no_such_session(session_id)
-        return infos_of(rows)[0]
+        async with self.engine.begin_readonly_session() as db_sess:
+            rows = await fetch_rows(db_sess, statement, session_id)
+        return rows[0] if rows else None
 
-    @_resilience.apply(OperationKind.READ)
-    async def get_session_with_dependencies(self, session_id: SessionId) -> SessionWithDependencies:
-        """Return a session with all that belongs to it, of one snapshot.
+    async def get_session_state(self, db_sess: SASession, session_id: SessionId) -> "Record":
+        """Find a session's status and agents; raises SessionNotFound. Costs one statement."""
+        rows = await fetch_rows(db_sess, SESSION_STATE, session_id)
+        return _require(rows[0] if rows else None, session_id)
 
-        Raises SessionNotFound and InvalidInput. Costs five statements.
-        """
-        check_ids("session", (session_id,))
-        async with self._engine.begin_readonly_session() as db_sess:
-            raw = await self._fetch_with_dependencies(db_sess, session_id)
-        return session_with_dependencies(raw)
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_sessions_by_access_key(
-        self, access_key: AccessKey, limit: int = DEFAULT_PAGE
-    ) -> tuple[SessionInfo, ...]:
-        """List the newest sessions of an access key; raises InvalidInput, InvalidLimit. Costs one statement."""
-        check_name(access_key, "access key")
-        check_limit(limit)
-        search = Search(SessionFilter(access_key=access_key), SessionOrder.NEWEST_FIRST, limit, None)
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_page(db_sess, search)
-        return infos_of(rows)
-
-    @_resilience.apply(OperationKind.READ)
-    async def search_sessions(
-        self,
-        wanted: Optional[SessionFilter] = None,
-        order: SessionOrder = SessionOrder.NEWEST_FIRST,
-        limit: int = DEFAULT_PAGE,
-        cursor: Optional[Cursor] = None,
-    ) -> Page[SessionInfo]:
-        """Answer one page of a search; raises InvalidFilter, InvalidLimit and InvalidCursor.
-
-        Costs one statement.
-        """
-        asked = checked_filter(wanted, SessionFilter)
-        check_order(order)
-        check_limit(limit)
-        question = SessionQuestion(asked.in_one_spelling(), order)
-        after = None if cursor is None else _CURSORS.decode(question, cursor)
-        # One more than asked for says whether there is another page.
-        search = Search(asked, order, limit + 1, after)
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_page(db_sess, search)
-        items = infos_of(rows[:limit])
-        if len(rows) <= limit:
-            return Page(items, None)
-        return Page(items, _CURSORS.encode(question, (items[-1].created_at, items[-1].session_id)))
-
-    @_resilience.apply(OperationKind.READ)
-    async def count_active_sessions_by_scaling_group(self, scaling_group: ScalingGroupName) -> int:
-        """Count the sessions of a group that occupy agents; raises ScalingGroupNotFound and InvalidInput.
-
-        Costs one statement; time grows with the sessions that occupy agents, of all groups.
-        """
-        check_name(scaling_group, "scaling group")
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, COUNT_ACTIVE_SESSIONS, scaling_group)
-        if not rows:
-            raise no_such_group(scaling_group)
-        count: int = rows[0][0]
-        return count
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def create_session(
-        self, spec: SessionCreationSpec, operation_id: Optional[OperationId] = None
-    ) -> SessionInfo:
-        """Put one session into its group's queue; raises the error of what stands against it.
-
-        Costs up to eleven statements.
-        """
-        check_sessions((spec,))
-
-        async def create(write: WriteTransaction) -> SessionInfo:
-            batch = await create_batch(write.db_sess, (spec,))
-            for rejection in batch.rejected:
-                raise rejection.to_error()
-            write.changed_sessions.add(spec.session_id)
-            return batch.info_of(spec)
-
-        return await _CREATE_SESSION.run(self._engine, create, request=spec, operation_id=operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def create_sessions(
-        self, specs: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
-    ) -> SessionCreationResult:
-        """Put each session that can be created into its group's queue, and say why of the others.
-
-        Raises InvalidInput for what is no spec or has an id that is none, OperationMismatch and OutcomeUnknown.
-        Costs up to eleven statements, whatever the number.
-        """
-        check_answerable(specs)
-        if not specs:
-            return SessionCreationResult((), ())
-
-        async def create(write: WriteTransaction) -> SessionCreationResult:
-            batch = await create_batch(write.db_sess, specs)
-            created = {spec.session_id: None for spec in specs if spec.session_id in batch.times}
-            write.changed_sessions.update(created)
-            return SessionCreationResult(tuple(created), tuple(batch.rejected), write.transaction_id)
-
-        return await _CREATE_SESSIONS.run(self._engine, create, request=specs, operation_id=operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def enqueue_sessions(
-        self, sessions: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
-    ) -> tuple[SessionId, ...]:
-        """Put sessions into their groups' queues, all or none, and return their ids in the order given.
-
-        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, VFolderNotFound, UnknownSlotType,
-        InvalidQuantity, InvalidInput, OperationMismatch and OutcomeUnknown. Costs eight statements, one more if
-        any session mounts a vfolder, whatever the number.
-        """
-        check_sessions(sessions)
-        if not sessions:
-            return ()
-
-        async def enqueue(write: WriteTransaction) -> tuple[SessionId, ...]:
-            slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
-            await insert_sessions(write.db_sess, sessions, [slot_type.name for slot_type in slot_types])
-            session_ids = tuple(session.session_id for session in sessions)
-            write.changed_sessions.update(session_ids)
-            return session_ids
-
-        return await _ENQUEUE_SESSIONS.run(self._engine, enqueue, request=sessions, operation_id=operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def update_status(
-        self,
-        session_id: SessionId,
-        status: SessionStatus,
-        reason: Optional[str] = None,
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransactionId:
-        """Move one session, with its kernels, to a status, by the table of transitions.
-
-        Raises SessionNotFound, InvalidTransition, InvalidInput (SCHEDULED is by allocate_sessions() only; the
-        lease is of another group), StaleLeaseError, OperationMismatch, OutcomeUnknown and DatabaseError where
-        counters have drifted. Costs up to twelve statements.
-        """
-        check_ids("session", (session_id,))
-        if not isinstance(status, SessionStatus):
-            raise InvalidInput(
-                f"status {quoted(status)} is none; give a SessionStatus: {', '.join(SessionStatus)}"
-            )
-        if status is SessionStatus.SCHEDULED:
-            raise InvalidInput(
-                f"session {session_id} becomes SCHEDULED by allocate_sessions() only, which says where"
-            )
-        if reason is not None:
-            check_text(reason, "the reason")
-        check_lease(lease)
-        move = Move(status, reason, scaling_group=None if lease is None else lease.scaling_group)
-
-        async def update(write: WriteTransaction) -> TransactionId:
-            result = await change_batch(write, move, (SessionChange(session_id),))
-            for rejection in result.rejected:
-                raise rejection.to_error()
-            return write.transaction_id
-
-        return await _UPDATE_STATUS.run(
-            self._engine,
-            update,
-            request=(session_id, status, reason),
-            operation_id=operation_id,
-            lease=lease,
-        )
-
-    async def _fetch_with_dependencies(self, db_sess: "SASession", session_id: SessionId) -> RawSession:
-        sessions = await fetch_rows(db_sess, SESSION_BY_ID, session_id)
-        if not sessions:
-            raise _no_such_session(session_id)
+    async def get_session_with_dependencies(self, db_sess: SASession, session_id: SessionId) -> RawSession:
+        """Find a session and all that belongs to it; raises SessionNotFound. Costs five statements."""
+        rows = await fetch_rows(db_sess, SESSION_BY_ID, session_id)
         return RawSession(
-            session=sessions[0],
+            session=_require(rows[0] if rows else None, session_id),
             kernels=await fetch_rows(db_sess, KERNELS_OF_SESSION, session_id),
             mounts=await fetch_rows(db_sess, SESSION_MOUNTS, session_id),
             dependencies=await fetch_rows(db_sess, SESSION_DEPENDENCIES, session_id),
             dependants=await fetch_rows(db_sess, SESSION_DEPENDANTS, session_id),
         )
 
+    async def search_sessions(self, db_sess: SASession, search: SessionSearch) -> "list[Record]":
+        """Run a search. Costs one statement."""
+        return await fetch_rows(db_sess, search.statement, *search.parameters)
 
-def _no_such_session(session_id: SessionId) -> SessionNotFound:
-    return SessionNotFound(
-        f"there is no session {session_id}; correct the id, or it was purged after it had ended"
+    async def count_active_sessions(self, db_sess: SASession, scaling_group: ScalingGroupName) -> Optional[int]:
+        """Count a group's sessions that occupy agents; None if there is no such group. Costs one statement."""
+        rows = await fetch_rows(db_sess, COUNT_ACTIVE_SESSIONS, scaling_group)
+        return rows[0][0] if rows else None
+
+    async def insert_sessions(
+        self, db_sess: SASession, specs: Sequence[SessionCreationSpec], slot_names: Sequence[SlotName]
+    ) -> None:
+        """Add checked sessions with all that belongs to them, all or none.
+
+        Raises UnknownSlotType and InvalidQuantity. Costs up to six statements, whatever the number.
+        """
+        rows = build_rows(specs, await _fetch_time(db_sess), slot_names)
+        await copy_rows(db_sess, "sessions", NewSession._fields, rows.sessions)
+        await copy_rows(db_sess, "kernels", NewKernel._fields, rows.kernels)
+        await _copy_the_rest(db_sess, rows, [spec.session_id for spec in specs])
+
+    async def create_sessions(
+        self, db_sess: SASession, specs: Sequence[SessionCreationSpec]
+    ) -> CreatedSessions:
+        """Add each session of a batch that can be created; costs up to nine statements, whatever its size.
+
+        If another transaction creates the same sessions or kernels, this one waits for it and rejects them.
+        """
+        slot_names = await fetch_slot_names(db_sess)
+        batch = CreationBatch(specs, await _fetch_time(db_sess), slot_names)
+        rows = batch.admit(await _fetch_references(db_sess, batch.sound))
+        times, kernel_exists = await _insert_missing(db_sess, rows)
+        batch.reject_existing(times, kernel_exists)
+        return CreatedSessions(times, rows.kernels, batch.rejected)
+
+
+async def _fetch_time(db_sess: SASession) -> datetime:
+    (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
+    now: datetime = snapshot[0]
+    return now
+
+
+async def _fetch_references(db_sess: SASession, specs: Sequence[SessionCreationSpec]) -> ExistingReferences:
+    """Read which groups, owners and vfolders of those that the specs name exist; locks all but the vfolders."""
+    rows = await fetch_rows(
+        db_sess,
+        CREATION_REFERENCES,
+        list({spec.scaling_group for spec in specs}),
+        list({spec.access_key for spec in specs}),
+        list({spec.project_id for spec in specs}),
+        list({mount.vfolder_id for spec in specs for mount in spec.mounts}),
     )
+    # A row names one of the four, the others are NULL.
+    return ExistingReferences(
+        scaling_groups=frozenset(row["scaling_group"] for row in rows),
+        key_owners=frozenset((row["access_key"], row["user_id"]) for row in rows),
+        project_domains=frozenset((row["project_id"], row["domain_name"]) for row in rows),
+        vfolders=frozenset(row["vfolder_id"] for row in rows),
+    )
+
+
+async def _insert_missing(db_sess: SASession, rows: NewRows) -> tuple[dict[SessionId, _Times], set[SessionId]]:
+    """Add the sessions that are not there yet; return their times, and those of which a kernel was there."""
+    session_rows = [(*row[:-1], _text_array(row.designated_agent_ids)) for row in rows.sessions]
+    created = await fetch_rows(db_sess, CREATE_SESSIONS, *_columns(session_rows, len(NewSession._fields)))
+    times: dict[SessionId, _Times] = {
+        row["id"]: (row["created_at"], row["status_changed_at"]) for row in created
+    }
+    kernels = [row for row in rows.kernels if row.session_id in times]
+    kernel_rows = [(*row[:-1], array_text(row.requested_slots)) for row in kernels]
+    created = await fetch_rows(db_sess, CREATE_KERNELS, *_columns(kernel_rows, len(NewKernel._fields)))
+    kernel_ids = {row["id"] for row in created}
+    incomplete = {row.session_id for row in kernels if row.id not in kernel_ids}
+    if incomplete:
+        await fetch_rows(db_sess, UNCREATE_SESSIONS, list(incomplete))
+        for session_id in incomplete:
+            del times[session_id]
+    dependencies = [row for row in rows.dependencies if row.session_id in times]
+    mounts = [row for row in rows.mounts if row.session_id in times]
+    await _copy_the_rest(db_sess, NewRows([], [], dependencies, mounts), times)
+    return times, incomplete
+
+
+async def _copy_the_rest(db_sess: SASession, rows: NewRows, session_ids: Collection[SessionId]) -> None:
+    """Add what belongs to sessions that were added: a statement for each kind that any of them has."""
+    await copy_rows(db_sess, "session_dependencies", NewDependency._fields, rows.dependencies)
+    history = [(session_id, SessionStatus.PENDING.value) for session_id in session_ids]
+    await copy_rows(db_sess, "session_history", ("session_id", "to_status"), history)
+    await copy_rows(db_sess, "session_vfolder_mounts", NewMount._fields, rows.mounts)
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Turn rows into columns, as unnest takes them, also where there are no rows."""
+    return [[row[place] for row in rows] for place in range(width)]
+
+
+def _text_array(texts: Sequence[str]) -> str:
+    """Write texts as PostgreSQL writes a text[]."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
+
+
+def _require(row: "Optional[Record]", session_id: SessionId) -> "Record":
+    if row is None:
+        raise SessionNotFound(
+            f"there is no session {session_id}; correct the id, or it was purged after it had ended"
+        )
+    return row
+
+
+def session_from_row(row: "Record") -> Session:
+    """Build a session from a row of session_by_id.sql."""
+    return Session(
+        session_id=row["id"],
+        name=row["name"],
+        scaling_group=row["scaling_group"],
+        access_key=row["access_key"],
+        user_id=row["user_id"],
+        project_id=row["project_id"],
+        domain_name=row["domain_name"],
+        session_type=SessionType(row["session_type"]),
+        cluster_mode=ClusterMode(row["cluster_mode"]),
+        priority=row["priority"],
+        status=SessionStatus(row["status"]),
+        result=_result(row),
+        created_at=row["created_at"],
+        status_changed_at=row["status_changed_at"],
+        requested_start_at=row["requested_start_at"],
+        dispatched_at=row["dispatched_at"],
+        retry_count=row["retry_count"],
+        designated_agent_ids=tuple(sorted(row["designated_agent_ids"])),
+        failed_agent_ids=tuple(sorted(row["failed_agent_ids"])),
+    )
+
+
+def session_info_from_row(row: "Record") -> SessionInfo:
+    """Build a session as lists show it from a row of session_info.sql or of a search."""
+    return SessionInfo(
+        session_id=row["id"],
+        name=row["name"],
+        scaling_group=row["scaling_group"],
+        access_key=row["access_key"],
+        session_type=SessionType(row["session_type"]),
+        status=SessionStatus(row["status"]),
+        result=_result(row),
+        created_at=row["created_at"],
+        status_changed_at=row["status_changed_at"],
+        requested_slots=tuple(map(int, row["requested_slots"])),
+    )
+
+
+def build_created_info(spec: SessionCreationSpec, created: CreatedSessions) -> SessionInfo:
+    """Build the only session of a batch as lists show it."""
+    created_at, status_changed_at = created.times[spec.session_id]
+    return SessionInfo(
+        session_id=spec.session_id,
+        name=spec.name,
+        scaling_group=spec.scaling_group,
+        access_key=spec.access_key,
+        session_type=spec.session_type,
+        status=SessionStatus.PENDING,
+        result=None,
+        created_at=created_at,
+        status_changed_at=status_changed_at,
+        requested_slots=total_slots(kernel.requested_slots for kernel in created.kernels),
+    )
+
+
+def session_state_from_row(row: "Record") -> SessionState:
+    """Build a session's state from a row of session_state.sql."""
+    return SessionState(
+        session_id=row["session_id"],
+        name=row["name"],
+        scaling_group=row["scaling_group"],
+        status=SessionStatus(row["status"]),
+        result=_result(row),
+        created_at=row["created_at"],
+        status_changed_at=row["status_changed_at"],
+        observed_at=row["observed_at"],
+        agent_ids=tuple(row["agent_ids"]),
+    )
+
+
+def session_with_dependencies_from_rows(raw: RawSession) -> SessionWithDependencies:
+    """Build one session with all that belongs to it."""
+    return SessionWithDependencies(
+        session=session_from_row(raw.session),
+        kernels=tuple(map(kernel_from_row, raw.kernels)),
+        mounts=tuple(map(mount_from_row, raw.mounts)),
+        dependencies=tuple(map(_dependency_from_row, raw.dependencies)),
+        dependants=tuple(row["session_id"] for row in raw.dependants),
+    )
+
+
+def _dependency_from_row(row: "Record") -> SessionDependency:
+    status = row["status"]
+    return SessionDependency(row["depends_on"], None if status is None else SessionStatus(status), _result(row))
+
+
+def _result(row: "Record") -> Optional[SessionResult]:
+    result = row["result"]
+    return None if result is None else SessionResult(result)

@@ -1,10 +1,17 @@
-"""Sessions."""
+"""Sessions: found, searched, created, and moved from status to status."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Optional
 
+import msgspec
+
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import fetch_slot_names, no_such_group
+from scheduler_repo.database.session_search import SessionSearch
+from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.lease import Lease
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.entities.session import (
     Session,
     SessionCreationResult,
@@ -12,11 +19,23 @@ from scheduler_repo.entities.session import (
     SessionFilter,
     SessionInfo,
     SessionOrder,
+    SessionState,
     SessionWithDependencies,
+    check_order,
 )
-from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
+from scheduler_repo.repositories.session.db_source import (
+    SessionDBSource,
+    build_created_info,
+    session_info_from_row,
+    session_state_from_row,
+    session_with_dependencies_from_rows,
+)
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.scheduling.admission.creation import check_session_ids, check_sessions
 from scheduler_repo.types import (
     AccessKey,
     OperationId,
@@ -25,51 +44,81 @@ from scheduler_repo.types import (
     SessionStatus,
     TransactionId,
 )
+from scheduler_repo.validation import check_ids, check_lease, check_name, check_text, check_wiring
 
 if TYPE_CHECKING:
     from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 
-_resilience = layer_resilience(LayerType.SESSION_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.SESSION_REPOSITORY)
+# The sources retry by themselves.
+_choosing = layer_resilience(LayerType.SESSION_REPOSITORY, retries=False)
+
+_CREATE_SESSION = IdempotentWrite("create_session", SessionInfo)
+_CREATE_SESSIONS = IdempotentWrite("create_sessions", SessionCreationResult)
+_ENQUEUE_SESSIONS = IdempotentWrite("enqueue_sessions", tuple[SessionId, ...])
+_UPDATE_STATUS = IdempotentWrite("update_session_status", TransactionId)
+
+
+class _Search(msgspec.Struct, frozen=True):
+    wanted: SessionFilter
+    order: SessionOrder
+
+
+_CURSORS: Final = CursorCodec("search_sessions", tuple[datetime, SessionId])
 
 
 class SessionRepository:
-    """Finds, lists, creates and changes sessions.
+    """Finds, lists, creates and changes sessions; all methods raise the errors of the database layer too.
 
-    With a cache source, single sessions are read from it first. All raise the errors of the database layer.
-    Writes take an ``operation_id``: asking again under the same one answers the same and writes nothing twice.
-    Times are the database's clock, in UTC; amounts are in each slot's smallest unit, by slot index.
+    With a cache source, single sessions are read from it first. Writes take an ``operation_id``: asking again
+    under the same one answers the same and writes nothing twice. ``limit`` is at most 1,000. Times are the
+    database's clock, in UTC; amounts are in each slot's smallest unit, by slot index.
     """
 
     def __init__(self, db_source: SessionDBSource, cache_source: "Optional[SessionCacheSource]" = None) -> None:
-        """Take the database source and, where single sessions are often read, a cache before it."""
+        """Raise InvalidWiring for what is no such source; a cache pays where single sessions are read often."""
+        check_wiring(db_source, SessionDBSource, "db_source", "SessionDBSource(engine)")
+        _check_cache_source(cache_source)
         self._db_source = db_source
-        self._cache_source = cache_source
+        self._db = db_source.engine
+        self._reads = db_source if cache_source is None else cache_source
 
-    @_resilience.apply(OperationKind.READ)
+    @_choosing.apply(OperationKind.READ)
     async def get_session_by_id(self, session_id: SessionId) -> Session:
         """Return a session, whatever its status.
 
         Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement, none if it is
         cached.
         """
-        return await (self._cache_source or self._db_source).get_session_by_id(session_id)
+        return await self._reads.get_session_by_id(session_id)
 
-    @_resilience.apply(OperationKind.READ)
+    @_choosing.apply(OperationKind.READ)
     async def find_session(self, session_id: SessionId) -> Optional[Session]:
-        """Return a session, or None where there is none of this id.
+        """Return a session, or None if no session has this id.
 
         Raises InvalidInput for an id that is no UUID. Costs one statement, none if it is cached.
         """
-        return await (self._cache_source or self._db_source).find_session(session_id)
+        return await self._reads.find_session(session_id)
 
-    @_resilience.apply(OperationKind.READ)
+    @_choosing.apply(OperationKind.READ)
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
-        """Return what lists show of a session, with the sum of what its kernels request.
+        """Return a session as lists show it, with the sum of what its kernels request.
 
         Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement, none if it is
         cached.
         """
-        return await (self._cache_source or self._db_source).get_session_info(session_id)
+        return await self._reads.get_session_info(session_id)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_session_state(self, session_id: SessionId) -> SessionState:
+        """Return a session's status now, and the agents of its kernels; never from a cache.
+
+        Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement.
+        """
+        check_ids("session", (session_id,))
+        async with self._db.begin_readonly_session() as db_sess:
+            row = await self._db_source.get_session_state(db_sess, session_id)
+        return session_state_from_row(row)
 
     @_resilience.apply(OperationKind.READ)
     async def get_session_with_dependencies(self, session_id: SessionId) -> SessionWithDependencies:
@@ -77,7 +126,10 @@ class SessionRepository:
 
         Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs five statements.
         """
-        return await self._db_source.get_session_with_dependencies(session_id)
+        check_ids("session", (session_id,))
+        async with self._db.begin_readonly_session() as db_sess:
+            raw = await self._db_source.get_session_with_dependencies(db_sess, session_id)
+        return session_with_dependencies_from_rows(raw)
 
     @_resilience.apply(OperationKind.READ)
     async def list_sessions_by_access_key(
@@ -85,10 +137,14 @@ class SessionRepository:
     ) -> tuple[SessionInfo, ...]:
         """List the newest sessions of an access key, the newest first; none if there is no such key.
 
-        ``limit`` is at most 1,000; ``search_sessions`` goes on from there. Raises InvalidInput and
-        InvalidLimit. Costs one statement.
+        ``search_sessions`` reads on from there. Raises InvalidInput and InvalidLimit. Costs one statement.
         """
-        return await self._db_source.list_sessions_by_access_key(access_key, limit)
+        check_name(access_key, "access key")
+        check_limit(limit)
+        search = SessionSearch(SessionFilter(access_key=access_key), SessionOrder.NEWEST_FIRST, limit, None)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_sessions(db_sess, search)
+        return tuple(map(session_info_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
     async def search_sessions(
@@ -98,53 +154,90 @@ class SessionRepository:
         limit: int = DEFAULT_PAGE,
         cursor: Optional[Cursor] = None,
     ) -> Page[SessionInfo]:
-        """Answer one page of the sessions that a filter is for (None: all), by creation time, then id.
+        """Return one page of the sessions that match a filter (None: all), by creation time, then id.
 
-        ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins. No session is
-        lost or repeated while others come and go; one that comes meanwhile may be seen or not. Raises
-        InvalidFilter, InvalidLimit, and InvalidCursor for a cursor of another filter or order. Costs one
-        statement; any page costs what the first does. By scaling group, access key, user, project, domain and
-        time no more is read than is answered (for a user, of each of its keys; for a domain, of each of its
-        projects); status, type and name are looked for among those.
+        ``cursor`` is ``next_cursor`` of the page before, None begins. No session is lost or repeated while
+        others come and go; one that comes meanwhile may be seen or not. Raises InvalidFilter, InvalidLimit, and
+        InvalidCursor for a cursor of another filter or order. Costs one statement; any page costs what the
+        first does. By scaling group, access key, user, project, domain and time it reads no more than it
+        answers (for a user, of each of its keys; for a domain, of each of its projects); it looks for status,
+        type and name among those.
         """
-        return await self._db_source.search_sessions(wanted, order, limit, cursor)
+        asked = checked_filter(wanted, SessionFilter)
+        check_order(order)
+        check_limit(limit)
+        question = _Search(asked.in_one_spelling(), order)
+        after = None if cursor is None else _CURSORS.decode(question, cursor)
+        search = SessionSearch(asked, order, limit + 1, after)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.search_sessions(db_sess, search)
+        return _CURSORS.page(
+            question,
+            [*map(session_info_from_row, rows)],
+            limit,
+            lambda info: (info.created_at, info.session_id),
+        )
 
     @_resilience.apply(OperationKind.READ)
     async def count_active_sessions_by_scaling_group(self, scaling_group: ScalingGroupName) -> int:
         """Count the sessions of a group that occupy agents: scheduled, preparing, running or terminating.
 
-        Raises ScalingGroupNotFound and InvalidInput. Costs one statement; time grows with what occupies agents,
-        not with history.
+        Raises ScalingGroupNotFound and InvalidInput. Costs one statement; time grows with the sessions that
+        occupy agents, of all groups, not with history.
         """
-        return await self._db_source.count_active_sessions_by_scaling_group(scaling_group)
+        check_name(scaling_group, "scaling group")
+        async with self._db.begin_readonly_session() as db_sess:
+            count = await self._db_source.count_active_sessions(db_sess, scaling_group)
+        if count is None:
+            raise no_such_group(scaling_group)
+        return count
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_session(
-        self, spec: SessionCreationSpec, operation_id: Optional[OperationId] = None
+        self, spec: SessionCreationSpec, *, operation_id: Optional[OperationId] = None
     ) -> SessionInfo:
         """Put one session into its group's queue and return it as it was created.
 
-        Raises SessionAlreadyExists (or one of its kernels does), ScalingGroupNotFound, OwnerNotFound,
+        Raises SessionAlreadyExists (it or one of its kernels), ScalingGroupNotFound, OwnerNotFound,
         VFolderNotFound, UnknownSlotType, InvalidQuantity, InvalidInput, OperationMismatch and OutcomeUnknown;
-        then, save after OutcomeUnknown, nothing was written. Costs up to eleven statements.
+        after all but OutcomeUnknown nothing was written. Costs up to eleven statements.
         """
-        return await self._db_source.create_session(spec, operation_id)
+        check_sessions((spec,))
+
+        async def create(write: WriteTransaction) -> SessionInfo:
+            created = await self._db_source.create_sessions(write.db_sess, (spec,))
+            for rejection in created.rejected:
+                raise rejection.to_error()
+            write.changed_sessions.add(spec.session_id)
+            return build_created_info(spec, created)
+
+        return await _CREATE_SESSION.run(self._db, create, request=spec, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_sessions(
-        self, specs: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
+        self, specs: Sequence[SessionCreationSpec], *, operation_id: Optional[OperationId] = None
     ) -> SessionCreationResult:
-        """Put each session that can be created into its group's queue, and say of the others why not.
+        """Put each session that can be created into its group's queue, and say why the others were rejected.
 
-        One that is refused keeps back no other, whoever creates the same at the same time. Raises InvalidInput
+        A rejected session holds back no other, whoever creates the same at the same time. Raises InvalidInput
         for what is no spec or has a session id that is no UUID, OperationMismatch and OutcomeUnknown. Costs up
-        to eleven statements, whatever the number; all or none, and somewhat faster, is ``enqueue_sessions``.
+        to eleven statements, whatever the number; ``enqueue_sessions`` is all or none, and somewhat faster.
         """
-        return await self._db_source.create_sessions(specs, operation_id)
+        check_session_ids(specs)
+        if not specs:
+            return SessionCreationResult((), ())
+
+        async def create(write: WriteTransaction) -> SessionCreationResult:
+            batch = await self._db_source.create_sessions(write.db_sess, specs)
+            created = {spec.session_id: None for spec in specs if spec.session_id in batch.times}
+            write.changed_sessions.update(created)
+            return SessionCreationResult(tuple(created), batch.rejected, write.transaction_id)
+
+        return await _CREATE_SESSIONS.run(self._db, create, request=specs, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def enqueue_sessions(
-        self, sessions: Sequence[SessionCreationSpec], operation_id: Optional[OperationId] = None
+        self, sessions: Sequence[SessionCreationSpec], *, operation_id: Optional[OperationId] = None
     ) -> tuple[SessionId, ...]:
         """Put sessions into their groups' queues, all or none, and return their ids in the order given.
 
@@ -152,7 +245,18 @@ class SessionRepository:
         InvalidQuantity, InvalidInput, OperationMismatch and OutcomeUnknown. Costs eight statements, one more if
         any session mounts a vfolder, whatever the number.
         """
-        return await self._db_source.enqueue_sessions(sessions, operation_id)
+        check_sessions(sessions)
+        if not sessions:
+            return ()
+
+        async def enqueue(write: WriteTransaction) -> tuple[SessionId, ...]:
+            slot_names = await fetch_slot_names(write.db_sess)
+            await self._db_source.insert_sessions(write.db_sess, sessions, slot_names)
+            session_ids = tuple(session.session_id for session in sessions)
+            write.changed_sessions.update(session_ids)
+            return session_ids
+
+        return await _ENQUEUE_SESSIONS.run(self._db, enqueue, request=sessions, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def update_status(
@@ -160,16 +264,48 @@ class SessionRepository:
         session_id: SessionId,
         status: SessionStatus,
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransactionId:
-        """Move one session, with its kernels, to a status, and say in which transaction.
+        """Move one session, with its kernels, to a status, and return the transaction that did.
 
-        By the table of transitions, as a compare-and-set that leaves a history row; what the status does not
-        occupy is given back to the agents. A snapshot that includes the transaction has seen it. Raises
-        SessionNotFound, InvalidTransition, InvalidInput (SCHEDULED is by allocate_sessions() only; the lease is
-        of another group), StaleLeaseError, OperationMismatch, OutcomeUnknown, and DatabaseError where an
-        agent's counters have drifted; then, save after OutcomeUnknown, nothing was written. Costs up to twelve
-        statements; many sessions at once are cheaper by LifecycleRepository.
+        The move goes by the table of transitions, as a compare-and-set that leaves a history row; what the new
+        status does not occupy is given back to the agents. A snapshot that includes the transaction has seen
+        it. Raises SessionNotFound, InvalidTransition, InvalidInput (SCHEDULED is set by allocate_sessions()
+        only; the lease is of another group), StaleLeaseError, OperationMismatch, OutcomeUnknown, and
+        DatabaseError where an agent's counters have drifted; after all but OutcomeUnknown nothing was written.
+        Costs up to twelve statements; LifecycleRepository moves many sessions at once for less.
         """
-        return await self._db_source.update_status(session_id, status, reason, lease, operation_id)
+        check_ids("session", (session_id,))
+        if not isinstance(status, SessionStatus):
+            raise InvalidInput(
+                f"status {quoted(status)} is none; give a SessionStatus: {', '.join(SessionStatus)}"
+            )
+        if status is SessionStatus.SCHEDULED:
+            raise InvalidInput(
+                f"session {session_id} becomes SCHEDULED by allocate_sessions() only, which says where"
+            )
+        if reason is not None:
+            check_text(reason, "the reason")
+        check_lease(lease)
+        move = Move(status, reason, scaling_group=None if lease is None else lease.scaling_group)
+
+        async def update(write: WriteTransaction) -> TransactionId:
+            result = await change_batch(write, move, (SessionChange(session_id),))
+            for rejection in result.rejected:
+                raise rejection.to_error()
+            return write.transaction_id
+
+        return await _UPDATE_STATUS.run(
+            self._db, update, request=(session_id, status, reason), operation_id=operation_id, lease=lease
+        )
+
+
+def _check_cache_source(cache_source: "Optional[SessionCacheSource]") -> None:
+    if cache_source is not None:
+        # Only whoever uses a cache loads its client.
+        from scheduler_repo.repositories.session.cache_source import SessionCacheSource
+
+        advice = "SessionCacheSource(redis, db_source), or None"
+        check_wiring(cache_source, SessionCacheSource, "cache_source", advice)
