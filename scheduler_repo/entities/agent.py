@@ -1,4 +1,4 @@
-"""Agents as repositories answer with them."""
+"""Agents: the nodes that run kernels, what they report of themselves, and what becomes of a batch of them."""
 
 import enum
 from collections.abc import Mapping
@@ -9,21 +9,14 @@ import msgspec
 
 from scheduler_repo.entities.filtering import SearchFilter
 from scheduler_repo.entities.spec import Spec
-from scheduler_repo.types import (
-    AgentId,
-    AgentStatus,
-    Architecture,
-    ScalingGroupName,
-    SlotName,
-    TransactionId,
-)
+from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName, TransactionId
 
 
 class AgentSlot(msgspec.Struct, frozen=True):
-    """How much of one slot an agent gives away and has given, in the slot's smallest unit.
+    """One slot of an agent: its capacity and how much kernels occupy, in the slot's smallest unit.
 
-    ``reported_capacity`` is what the agent last said of itself: less than ``capacity`` while it runs more
-    than it has. None: it never said.
+    ``reported_capacity`` is what the agent last reported (None: nothing yet): less than ``capacity`` while it
+    runs more than it has.
     """
 
     slot_name: SlotName
@@ -33,16 +26,16 @@ class AgentSlot(msgspec.Struct, frozen=True):
 
     @property
     def free(self) -> int:
-        """How much of it is not occupied."""
+        """The amount that is not occupied."""
         return self.capacity - self.occupied
 
 
 class AgentInfo(msgspec.Struct, frozen=True):
-    """What lists show of an agent; ``slots`` are those that it has, by slot index.
+    """An agent as lists show it; ``slots`` are by slot index.
 
-    It takes kernels if it is ALIVE and ``is_schedulable``, as many as ``max_containers`` at a time (None: no
-    limit). ``heartbeat_at`` is when it was last heard of, None: never. Times are the database's clock, in
-    UTC; ``observed_at`` is its clock at the read, to tell a silence by.
+    It takes kernels if it is ALIVE and ``is_schedulable``, up to ``max_containers`` at a time (None: no limit).
+    ``heartbeat_at`` is None if it was never heard of. Times are the database's clock, in UTC; ``observed_at``
+    is that clock at the read: its distance from ``heartbeat_at`` is the agent's silence.
     """
 
     agent_id: AgentId
@@ -58,12 +51,12 @@ class AgentInfo(msgspec.Struct, frozen=True):
     slots: tuple[AgentSlot, ...]
 
     def find_slot(self, slot_name: SlotName) -> Optional[AgentSlot]:
-        """Find one slot by name; None if the agent has none of it."""
+        """Return one slot by name, or None if the agent does not have it."""
         return next((slot for slot in self.slots if slot.slot_name == slot_name), None)
 
 
 class Agent(AgentInfo, frozen=True):
-    """One agent, with what lists leave out; ``returns_as`` is what it is when a loss or an excess is over."""
+    """An agent in full; ``returns_as`` is its status when it is back from a loss and all that it runs fits."""
 
     address: str
     returns_as: AgentStatus
@@ -71,23 +64,23 @@ class Agent(AgentInfo, frozen=True):
 
 
 class AgentRejectionCode(enum.StrEnum):
-    """Why one agent of a batch was left as it is."""
+    """The reasons for which a batch leaves one of its agents as it is."""
 
     DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
     AGENT_UNKNOWN = "AGENT_UNKNOWN"
     OTHER_GROUP = "OTHER_GROUP"  # than the lease's
     NOT_ALLOWED = "NOT_ALLOWED"  # from its status, by the table of transitions
     OCCUPIED = "OCCUPIED"  # kernels still occupy it
-    SHRUNK = "SHRUNK"  # it has less than what it runs; it takes kernels again when what it runs fits
+    SHRUNK = "SHRUNK"  # it has less than what it runs
     INVALID_AMOUNT = "INVALID_AMOUNT"
     UNKNOWN_SLOT = "UNKNOWN_SLOT"
-    INVALID_REPORT = "INVALID_REPORT"  # in something else than an amount of a slot
+    INVALID_REPORT = "INVALID_REPORT"  # in anything but a slot's amount
 
 
 class RejectedAgentTransition(msgspec.Struct, frozen=True):
-    """An agent that was left as it is, and why.
+    """An agent of a batch that was left as it is.
 
-    ``status`` is what it has, None if it is unknown or was not looked at; ``detail`` says what was found.
+    ``status`` is None if the agent is unknown or was not looked at; ``detail`` says what was found.
     """
 
     agent_id: AgentId
@@ -97,10 +90,10 @@ class RejectedAgentTransition(msgspec.Struct, frozen=True):
 
 
 class AgentSwitchResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its agents is in one of the three, in the order given.
+    """The outcome of a batch: each agent is in one of three tuples, in the order given.
 
-    ``unchanged`` were switched so before. A snapshot that includes ``transaction_id`` has seen the change; None
-    where nothing was asked.
+    ``unchanged`` were switched so before. A snapshot that includes ``transaction_id`` has seen the change; it
+    is None for an empty batch.
     """
 
     is_schedulable: bool
@@ -111,7 +104,7 @@ class AgentSwitchResult(msgspec.Struct, frozen=True):
 
 
 class AgentSpec(Spec, frozen=True, kw_only=True):
-    """A node with its capacity per slot; slots that it lacks are left out."""
+    """An agent to register, with its capacity per slot; leave out the slots that it lacks."""
 
     agent_id: AgentId
     scaling_group: ScalingGroupName
@@ -122,9 +115,9 @@ class AgentSpec(Spec, frozen=True, kw_only=True):
 
 
 class AgentReport(msgspec.Struct, frozen=True):
-    """What an agent has at present: ``capacity`` per slot, in its smallest unit; a slot left out is gone.
+    """An agent's report of itself: ``capacity`` per slot, in its smallest unit; a slot left out is gone.
 
-    What is None stays as it was registered or last reported.
+    A field that is None stays as it was registered or last reported.
     """
 
     agent_id: AgentId
@@ -135,9 +128,9 @@ class AgentReport(msgspec.Struct, frozen=True):
 
 
 class HeartbeatResult(msgspec.Struct, frozen=True):
-    """Which agents were recorded as heard of; each of the others is ``unknown`` and was left out.
+    """The agents whose heartbeat was recorded, and the ``unknown`` ones.
 
-    Of those recorded, ``returning`` are LOST or TERMINATED: they stay so until they report by return_agents.
+    Of those recorded, ``returning`` are LOST or TERMINATED, and stay so until ``return_agents``.
     """
 
     recorded: tuple[AgentId, ...]
@@ -146,11 +139,11 @@ class HeartbeatResult(msgspec.Struct, frozen=True):
 
 
 class AgentTransitionResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its agents is in one of the three, in the order given.
+    """The outcome of a batch: each agent is in one of three tuples, in the order given.
 
-    ``changed`` have ``to_status`` now. ``deferred`` keep their status, as they are lost, terminated or run more
-    than they have; what was asked is stored and holds when they are back, or when what they run fits again. A
-    snapshot that includes ``transaction_id`` has seen the change; None where nothing was asked.
+    ``changed`` have ``to_status`` now. ``deferred`` keep their status, because they are lost, terminated or run
+    more than they have; they get ``to_status`` when they are back, or when all that they run fits again. A
+    snapshot that includes ``transaction_id`` has seen the change; it is None for an empty batch.
     """
 
     to_status: AgentStatus
@@ -161,7 +154,7 @@ class AgentTransitionResult(msgspec.Struct, frozen=True):
 
 
 class ShrunkSlot(msgspec.Struct, frozen=True):
-    """A slot of which an agent reports less than its kernels occupy; both in the slot's smallest unit."""
+    """A slot of which an agent reported less than its kernels occupy; both in the slot's smallest unit."""
 
     slot_name: SlotName
     occupied: int
@@ -169,14 +162,14 @@ class ShrunkSlot(msgspec.Struct, frozen=True):
 
 
 class ShrunkContainers(msgspec.Struct, frozen=True):
-    """How many kernels occupy an agent that reports to take fewer."""
+    """The number of kernels on an agent that reported a lower limit."""
 
     occupied: int
     reported: int
 
 
 class ShrunkAgent(msgspec.Struct, frozen=True):
-    """An agent that is smaller than what it runs; ``containers`` is None where those fit."""
+    """An agent that has less than what it runs; ``containers`` is None if their number fits."""
 
     agent_id: AgentId
     slots: tuple[ShrunkSlot, ...]
@@ -184,10 +177,10 @@ class ShrunkAgent(msgspec.Struct, frozen=True):
 
 
 class AgentReportResult(msgspec.Struct, frozen=True):
-    """What became of a batch of reports: each agent is alive, draining or rejected, in the order given.
+    """The outcome of a batch of reports: each agent is alive, draining or rejected, in the order given.
 
-    ``returned`` are those of the first two that were LOST or TERMINATED, ``shrunk`` those of the draining that
-    are smaller than what they run.
+    ``returned`` are the alive and draining ones that were LOST or TERMINATED, ``shrunk`` the draining ones that
+    have less than what they run.
     """
 
     alive: tuple[AgentId, ...]
@@ -199,9 +192,9 @@ class AgentReportResult(msgspec.Struct, frozen=True):
 
 
 class AgentFilter(SearchFilter, frozen=True, kw_only=True):
-    """Which agents a search finds: all that is given must hold; None is not asked.
+    """The fields by which a search of agents is narrowed; None matches anything, all others must match.
 
-    ``statuses`` are those of which one must be the agent's. A group that does not exist has no agents.
+    ``statuses`` matches any of them. A group that does not exist has no agents.
     """
 
     scaling_group: Optional[ScalingGroupName] = None

@@ -1,4 +1,4 @@
-"""A whole cluster and its queue, to be loaded at once."""
+"""A whole cluster and its queue."""
 
 from scheduler_repo.entities.agent import AgentSpec
 from scheduler_repo.entities.owner import OwnersSpec

@@ -8,12 +8,7 @@ import msgspec
 from scheduler_repo.entities.filtering import SearchFilter
 from scheduler_repo.entities.spec import Spec, check_fields
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.types import (
-    OwnerScope,
-    PreemptionScope,
-    ScalingGroupName,
-    SlotVector,
-)
+from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName, SlotVector
 
 
 class ScalingGroup(msgspec.Struct, frozen=True):

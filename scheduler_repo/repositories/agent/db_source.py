@@ -12,6 +12,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentSlot, AgentSpec
+from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.scheduling.admission.agent_reports import AgentFacts, ReportDecisions
 from scheduler_repo.scheduling.admission.agents import (
@@ -19,7 +20,6 @@ from scheduler_repo.scheduling.admission.agents import (
     CapacityChange,
     LockedAgent,
     LockedSlot,
-    SilentAgent,
 )
 from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotName
@@ -135,8 +135,8 @@ class AgentDBSource(DBSource):
 
     async def lock_silent_agents(
         self, db_sess: SASession, scaling_group: ScalingGroupName, longest_silence: timedelta
-    ) -> list[SilentAgent]:
-        """Lock the agents of a group that were not heard of for so long, and return those that still were not.
+    ) -> list[AgentStatusChange]:
+        """Lock the agents of a group that were not heard of for so long; return the loss of those still silent.
 
         Raises ScalingGroupNotFound. Costs two statements, three if there are none.
         """
@@ -145,11 +145,11 @@ class AgentDBSource(DBSource):
             await require_group(db_sess, scaling_group)
         agent_ids = [row["agent_id"] for row in locked]
         rows = await fetch_rows(db_sess, STILL_SILENT_AGENTS, agent_ids, longest_silence)
-        silent = {row["agent_id"] for row in rows}
+        silent, reason = {row["agent_id"] for row in rows}, f"not heard of for longer than {longest_silence}"
         return [
-            SilentAgent(row["agent_id"], AgentStatus(row["status"]), AgentStatus(row["returns_as"]))
-            for row in locked
-            if row["agent_id"] in silent
+            AgentStatusChange(agent_id, AgentStatus(status), AgentStatus.LOST, AgentStatus(returns_as), reason)
+            for agent_id, status, returns_as in locked
+            if agent_id in silent and is_allowed(AGENT_TRANSITIONS, AgentStatus(status), AgentStatus.LOST)
         ]
 
     async def count_kernels(self, db_sess: SASession, agent_ids: Iterable[AgentId]) -> dict[AgentId, int]:

@@ -29,7 +29,7 @@ from scheduler_repo.scheduling.admission.agent_reports import decide_reports
 from scheduler_repo.scheduling.admission.agents import (
     GONE_STATUSES,
     LockedAgents,
-    decide_losses,
+    StatusDecisions,
     decide_status_changes,
     decide_switches,
 )
@@ -59,13 +59,12 @@ _CURSORS = CursorCodec("search_agents", tuple[AgentId])
 class AgentRepository:
     """Reads agents, registers them, and takes them through their life.
 
-    Except for registering, every write answers agent by agent: an agent that is unknown, or whose change the
-    table of transitions does not allow, is rejected, and the rest goes through. Each change of status leaves a
-    history row. With a lease, agents of other groups are rejected too. Asking again under the same
-    ``operation_id`` answers the same and writes nothing twice. All raise InvalidInput for an id that is no
-    text, and the errors of the database layer; writes StaleLeaseError, OperationMismatch and OutcomeUnknown
-    too, and then, except after OutcomeUnknown, nothing was written. Each costs one transaction with a number
-    of statements that does not depend on the number of agents.
+    Except for registering, every write answers agent by agent: an agent that is unknown, of another group than
+    the lease's, or whose change the table of transitions does not allow is rejected, and the rest goes through.
+    Each change of status leaves a history row. Asking again under the same ``operation_id`` answers the same
+    and writes nothing twice. All raise InvalidInput for an id that is no text, and the errors of the database
+    layer; writes StaleLeaseError, OperationMismatch and OutcomeUnknown too, and then, except after
+    OutcomeUnknown, nothing was written. The number of statements does not depend on the number of agents.
     """
 
     def __init__(self, db_source: AgentDBSource) -> None:
@@ -133,10 +132,9 @@ class AgentRepository:
     async def register_agents(
         self, agents: Sequence[AgentSpec], *, operation_id: Optional[OperationId] = None
     ) -> None:
-        """Register agents as alive and empty, all or none.
+        """Register agents as alive and empty, all or none; costs six statements.
 
-        Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType and InvalidQuantity. Costs six
-        statements, whatever the number.
+        Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType and InvalidQuantity.
         """
         check_agents(agents)
         if not agents:
@@ -154,7 +152,7 @@ class AgentRepository:
 
         A lost or terminated agent stays so and is answered as ``returning``: have it report, and pass that to
         ``return_agents``. An agent that is being marked as lost at this very moment is ``returning`` the next
-        time. There is no operation id: recording twice does no harm. Costs one statement, whatever the number.
+        time. There is no operation id: recording twice does no harm. Costs one statement.
         """
         check_agent_ids(agent_ids)
         if not agent_ids:
@@ -197,10 +195,9 @@ class AgentRepository:
             raise InvalidInput(f"longest_silence is {quoted(given)}, it must be a timedelta above 0")
 
         async def mark_lost(write: WriteTransaction) -> AgentTransitionResult:
-            silent = await self._db_source.lock_silent_agents(write.db_sess, scaling_group, longest_silence)
-            decisions = decide_losses(silent, longest_silence)
-            await self._db_source.change_statuses(write.db_sess, decisions.changes)
-            return decisions.result(AgentStatus.LOST, write.transaction_id)
+            lost = await self._db_source.lock_silent_agents(write.db_sess, scaling_group, longest_silence)
+            await self._db_source.change_statuses(write.db_sess, lost)
+            return StatusDecisions(lost).result(AgentStatus.LOST, write.transaction_id)
 
         return await _MARK_LOST_AGENTS.run(
             self._db,
@@ -301,21 +298,19 @@ class AgentRepository:
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AgentReportResult:
-        """Store what agents report of themselves, when they come back and whenever what they have has changed.
+        """Store what agents report of themselves, when they come back and whenever what they have changes.
 
-        An agent that was lost or terminated is back, as what its operators want: ALIVE, or DRAINING if it was
-        drained. A report counts as a heartbeat. Slots that an agent had and does not report count as reported
+        An agent that was lost or terminated is back as its operators want it: ALIVE, or DRAINING if it was
+        drained. A report counts as a heartbeat. Slots that an agent has and does not report count as reported
         0, new ones are added. Sessions of a lost agent that were not recovered yet go on; an agent must end the
         kernels of those that were, because its ledger gives their room to others.
 
-        What is reported is stored in any case, but the ledger follows it only where all that the agent runs
-        fits. An agent with less, in one slot or in containers, keeps what it runs and its ledger's capacity,
-        drains, so that nothing more comes on it, and is answered as ``shrunk``: the caller may end sessions
-        until it fits, nothing is ended here. That is over with the first report in which all fits: capacity
-        follows, and the agent takes kernels again, unless it was drained by ``drain_agents`` too, which only
-        ``resume_agents`` ends. So an agent that lost a GPU for an hour comes back by itself, and one that an
-        operator took out does not. An agent that reports once only is brought back by ``resume_agents``, by
-        that report.
+        The ledger follows a report in which all fits that the agent runs. If it does not, in one slot or in
+        containers, the report is stored, the ledger's capacity stays, and the agent drains and is answered as
+        ``shrunk``; nothing is ended, the caller may end sessions until it fits. The first report in which all
+        fits ends that, except for an agent that ``drain_agents`` drained too: one that lost a GPU for an hour
+        comes back by itself, one that an operator took out does not. An agent that does not report again is
+        brought back by ``resume_agents``, which goes by its last report.
 
         An agent with an amount that is no whole number from 0 to 2^63 - 1 (INVALID_AMOUNT), a slot that the
         cluster does not have (UNKNOWN_SLOT) or another architecture while kernels occupy it (OCCUPIED) is

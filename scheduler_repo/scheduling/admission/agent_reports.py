@@ -122,7 +122,7 @@ def _settle(
     report: AgentReport, agent: LockedAgent, locked: LockedAgents, decisions: ReportDecisions
 ) -> Optional[RejectedAgentTransition]:
     """Add what becomes of one agent to the decisions, or return why nothing may."""
-    slots = locked.slots_of(agent.agent_id)
+    slots = locked.slots.get(agent.agent_id, {})
     # A slot that the agent has and does not report counts as reported 0.
     amounts = {name: report.capacity.get(name, 0) for name in sorted({*slots, *report.capacity})}
     known = {name: slots.get(name, LockedSlot(0, 0, None)) for name in amounts}

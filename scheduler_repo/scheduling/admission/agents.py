@@ -1,7 +1,6 @@
 """The gate of agents: which of a batch change their status, or are opened or closed, on locked rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from typing import Final, NamedTuple, Optional, Union
 
 import msgspec
@@ -53,16 +52,8 @@ class LockedSlot(NamedTuple):
     reported: Optional[int]
 
 
-class SilentAgent(NamedTuple):
-    """One row of silent_agents.sql."""
-
-    agent_id: AgentId
-    status: AgentStatus
-    returns_as: AgentStatus
-
-
 class AgentStatusChange(NamedTuple):
-    """One row of change_agent_statuses.sql; the status may stay, and only what it returns as change."""
+    """One row of change_agent_statuses.sql; with the status that it has, only ``returns_as`` is stored."""
 
     agent_id: AgentId
     from_status: AgentStatus
@@ -113,10 +104,6 @@ class LockedAgents(msgspec.Struct, frozen=True):
                 yield agent
             seen.add(agent_id)
 
-    def slots_of(self, agent_id: AgentId) -> Mapping[SlotName, LockedSlot]:
-        """Return the slots of one agent."""
-        return self.slots.get(agent_id, {})
-
 
 class StatusDecisions(msgspec.Struct):
     """What a batch of status changes writes, in its order."""
@@ -153,22 +140,10 @@ def decide_status_changes(
             # What the agent reported while it ran more than that becomes its capacity now.
             decisions.capacity_changes.extend(
                 CapacityChange(decided.agent_id, name, slot.reported, slot.reported)
-                for name, slot in sorted(locked.slots_of(decided.agent_id).items())
+                for name, slot in sorted(locked.slots.get(decided.agent_id, {}).items())
                 if slot.reported is not None and slot.reported != slot.capacity
             )
     return decisions
-
-
-def decide_losses(silent: Iterable[SilentAgent], longest_silence: timedelta) -> StatusDecisions:
-    """Decide which of the agents that were not heard of for so long are lost."""
-    reason = f"not heard of for longer than {longest_silence}"
-    return StatusDecisions(
-        [
-            AgentStatusChange(agent.agent_id, agent.status, AgentStatus.LOST, agent.returns_as, reason)
-            for agent in silent
-            if is_allowed(AGENT_TRANSITIONS, agent.status, AgentStatus.LOST)
-        ]
-    )
 
 
 def decide_switches(
@@ -216,7 +191,7 @@ def _decide_change(
             return reject(agent, AgentRejectionCode.OCCUPIED, detail)
         return AgentStatusChange(agent.agent_id, agent.status, to_status, agent.returns_as, reason)
     if can_change and agent.status not in GONE_STATUSES:
-        shrunk = find_shrunk_slots(locked.slots_of(agent.agent_id))
+        shrunk = find_shrunk_slots(locked.slots.get(agent.agent_id, {}))
         if to_status is AgentStatus.DRAINING or not shrunk:
             return AgentStatusChange(agent.agent_id, agent.status, to_status, to_status, reason)
         if agent.returns_as is to_status:
