@@ -1,23 +1,18 @@
-"""Values that callers take from Redis while they are young enough for them."""
+"""The policy of a bounded age: values from Redis while they are young enough for the caller."""
 
-import asyncio
-import contextvars
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Final, Generic, Optional, TypeVar
+from typing import Generic, TypeVar, Union
 
 import msgspec
 
-from scheduler_repo.cache.client import ValkeyClient, outcome_of
-from scheduler_repo.cache.entry import DatabaseKey, Header, format_version_of, framed, judged, opened
-from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
+from scheduler_repo.cache.client import ValkeyClient
+from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
+from scheduler_repo.cache.read_through import STORE_ERRORS, CachedKind, ReadThroughCache
 from scheduler_repo.cache.single_flight import SingleFlight
-from scheduler_repo.errors import BreakerOpen, CacheUnavailable, SchedulerRepoError
-from scheduler_repo.scheduling.snapshot.encoding import UNREADABLE
-from scheduler_repo.validation import check_seconds
+from scheduler_repo.errors import CacheUnavailable
 
-_KEY_PREFIX: Final = "scheduler_repo"
 ValueT = TypeVar("ValueT")
 
 
@@ -27,173 +22,120 @@ class Aged(msgspec.Struct, Generic[ValueT], frozen=True):
     value: ValueT
     as_of: float
 
-    def suits(self, asked: float, max_staleness: float) -> bool:
-        """Whether it was true at most ``max_staleness`` seconds before it was asked for."""
-        return self.as_of >= asked - max_staleness
+
+def accept_all(_: object) -> bool:
+    """Accept any value."""
+    return True
 
 
-class NewestStore(Generic[ValueT]):
-    """Stores the newest answer of each key, one at a time; an older one still waiting is dropped."""
+class Demand(msgspec.Struct, Generic[ValueT], frozen=True):
+    """What a caller allows: an age in seconds, 0 for none, and what else must hold of a value.
 
-    def __init__(
-        self,
-        client: ValkeyClient,
-        counts: CacheCounts,
-        encode: Callable[[str, ValueT, int], Awaitable[bytes]],
-        lifetime: float,
-        on_failure: Optional[Callable[[Exception], None]] = None,
-    ) -> None:
-        """Take how an entry is made of key, value and the time (ms, server's clock) at which it was true.
-
-        ``on_failure`` is told why an answer was not stored, but not of those that an open breaker keeps back.
-        """
-        self._client = client
-        self._counts = counts
-        self._encode = encode
-        check_seconds("lifetime", lifetime)
-        self._lifetime_ms = round(lifetime * 1000)
-        self._on_failure = on_failure
-        self._waiting: dict[str, tuple[ValueT, float]] = {}
-        self._storing: dict[str, asyncio.Task[None]] = {}
-
-    def put(self, key: str, value: ValueT, as_of: float) -> None:
-        """Store in the background, so that a slow Redis delays nobody."""
-        if self._client.is_open:
-            self._counts.stored(StoreOutcome.FAILED)
-            return
-        self._waiting[key] = (value, as_of)
-        if key not in self._storing:
-            # It belongs to no call, and has no deadline of one.
-            self._storing[key] = asyncio.create_task(self._store_waiting(key), context=contextvars.Context())
-
-    async def drain(self) -> None:
-        """Wait until everything that is being stored has been, or has failed."""
-        while self._storing:
-            await asyncio.wait(list(self._storing.values()))
-
-    async def _store_waiting(self, key: str) -> None:
-        try:
-            while key in self._waiting:
-                value, as_of = self._waiting.pop(key)
-                try:
-                    await self._store(key, value, as_of)
-                # An amount of more than 64 bits has no encoding.
-                except (SchedulerRepoError, OverflowError) as error:
-                    self._counts.stored(StoreOutcome.FAILED)
-                    if self._on_failure is not None and not isinstance(error, BreakerOpen):
-                        self._on_failure(error)
-                else:
-                    self._counts.stored(StoreOutcome.STORED)
-        finally:
-            del self._storing[key]
-
-    async def _store(self, key: str, value: ValueT, as_of: float) -> None:
-        # An end on the server's clock, not a lifetime: a server that hangs may run the SET much later.
-        clock_ms = await self._client.clock()
-        taken_at_ms = clock_ms - milliseconds_since(as_of)
-        entry = await self._encode(key, value, taken_at_ms)
-        await self._client.set_until(key, entry, taken_at_ms + self._lifetime_ms)
-
-
-class AgedCache(Generic[ValueT]):
-    """One kind of value by its id: from Redis while it is young enough for the caller, else from the database.
-
-    An entry says when it was true by the server's clock, at or before its read; what the look-up takes is added
-    to its age, so that this is never under-estimated. Callers that allow the same staleness share one look-up
-    and one read; who comes too late for that, by its age, asks by itself.
+    Callers with equal demands share answers.
     """
 
-    def __init__(
-        self,
-        client: ValkeyClient,
-        name: CacheName,
-        value_type: type[ValueT],
-        database_key: Callable[[], Awaitable[DatabaseKey]],
-        *,
-        lifetime: float,
-    ) -> None:
-        """Take what is cached, how to ask which database this is, and how long an entry lives (seconds)."""
-        self.counts = CacheCounts(name)
-        self._client = client
-        self._name = name
-        self._format_version = format_version_of(value_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
-        self._decode = msgspec.msgpack.Decoder(value_type).decode
-        self._database_key = database_key
-        self._store = NewestStore(client, self.counts, self._encode, lifetime)
-        self._flights: SingleFlight[Aged[ValueT]] = SingleFlight()
+    max_staleness: float
+    accepts: Callable[[ValueT], bool] = accept_all
 
-    async def get(self, entity_id: str, max_staleness: float, read: Callable[[], Awaitable[ValueT]]) -> ValueT:
-        """Return the value of an id, at most ``max_staleness`` seconds old; 0 always reads, and shares nothing.
+    def is_met(self, found: Aged[ValueT], asked: float) -> bool:
+        """Return whether a value is accepted, and was not too old when it was asked for."""
+        return found.as_of >= asked - self.max_staleness and self.accepts(found.value)
+
+
+class BoundedStalenessCache(ReadThroughCache[ValueT]):
+    """Values of one kind by their id: from Redis while young enough for the caller, else from the database.
+
+    An entry says when it was true by the server's clock, at or before its read; what the look-up takes is added
+    to its age, so that this is never under-estimated. Callers with equal demands share one look-up, and all
+    that miss share one read; a caller that comes too late for that, by its age, asks by itself.
+    """
+
+    def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
+        """Keep each entry for ``lifetime`` seconds; raises InvalidInput for what is no such time."""
+        super().__init__(client, kind, lifetime=lifetime)
+        self._look_ups: SingleFlight[Aged[ValueT]] = SingleFlight()
+        self._reads: SingleFlight[Aged[ValueT]] = SingleFlight()
+        # The newest answer of each key that waits to be stored, and the keys of which one is being stored.
+        self._waiting: dict[str, Aged[ValueT]] = {}
+        self._storing: set[str] = set()
+
+    async def get(
+        self, entity_id: object, demand: Demand[ValueT], read: Callable[[], Awaitable[ValueT]]
+    ) -> ValueT:
+        """Return the value of an id; without allowed staleness always from the database, shared with nobody.
 
         Raises what ``read`` does. Costs one round trip to Redis if staleness is allowed, and after it the
-        statements of ``read`` if there is no value so young; storing it delays nobody.
+        statements of ``read`` if no value meets the demand; storing it delays nobody.
         """
-        key = f"{_KEY_PREFIX}:{self._name}:{entity_id}"
-        if max_staleness > 0:
+        key = self.build_key(entity_id)
+        if demand.max_staleness > 0:
             asked = monotonic()
-            shared = await self._flights.run(
-                (key, max_staleness), lambda: self._look_up_or_read(key, max_staleness, read)
-            )
-            if shared.suits(asked, max_staleness):
+            shared = await self._look_ups.run((key, demand), lambda: self._look_up_or_read(key, demand, read))
+            if demand.is_met(shared, asked):
                 return shared.value
         return (await self._read(key, read)).value
 
     async def drain(self) -> None:
         """Wait until everything that is being read or stored has been, or has failed."""
-        await self._flights.drain()
-        await self._store.drain()
+        await self._look_ups.drain()
+        await self._reads.drain()
+        await self._tasks.drain()
 
     async def _look_up_or_read(
-        self, key: str, max_staleness: float, read: Callable[[], Awaitable[ValueT]]
+        self, key: str, demand: Demand[ValueT], read: Callable[[], Awaitable[ValueT]]
     ) -> Aged[ValueT]:
         asked = monotonic()
         found = await self._look_up(key, asked)
-        if isinstance(found, Aged) and not found.suits(monotonic(), max_staleness):
+        if isinstance(found, Aged) and not demand.is_met(found, monotonic()):
             found = CacheOutcome.TOO_OLD
+        if isinstance(found, Aged):
+            self.counts.count_look_up(CacheOutcome.HIT)
+            return found
+        self.counts.count_look_up(found)
+        shared = await self._reads.run(key, lambda: self._read(key, read))
+        return shared if demand.is_met(shared, asked) else await self._read(key, read)
+
+    async def _look_up(self, key: str, asked: float) -> Union[Aged[ValueT], CacheOutcome]:
+        try:
+            stored, clock_ms = await self._client.get_with_clock(key)
+        except CacheUnavailable as error:
+            return self._fail_look_up(error)
+        if stored is None:
+            return CacheOutcome.ABSENT
+        found = await self._open(key, stored, clock_ms)
         if isinstance(found, CacheOutcome):
-            self.counts.looked_up(found)
-            return await self._read(key, read)
-        self.counts.looked_up(CacheOutcome.HIT)
-        return found
+            return found
+        # Both clocks are whole milliseconds, rounded down.
+        return Aged(found.value, asked - (clock_ms + 1 - found.taken_at_ms) / 1000)
 
     async def _read(self, key: str, read: Callable[[], Awaitable[ValueT]]) -> Aged[ValueT]:
         as_of = monotonic()
-        value = await read()
-        self._store.put(key, value, as_of)
-        return Aged(value, as_of)
+        aged = Aged(await read(), as_of)
+        if self._client.is_open:
+            self.counts.count_store(StoreOutcome.FAILED)
+            return aged
+        # In the background, so that a slow Redis delays nobody; an older answer that still waits is dropped.
+        self._waiting[key] = aged
+        if key not in self._storing:
+            self._storing.add(key)
+            self._tasks.start(self._store_waiting(key))
+        return aged
 
-    async def _look_up(self, key: str, asked: float) -> "Aged[ValueT] | CacheOutcome":
+    async def _store_waiting(self, key: str) -> None:
         try:
-            entry, clock_ms = await self._client.get_with_clock(key)
-        except CacheUnavailable as error:
-            return outcome_of(error)
-        if entry is None:
-            return CacheOutcome.ABSENT
-        found = opened(entry)
-        if isinstance(found, CacheOutcome):
-            return found
-        header = found.header
-        odd = judged(header, format_version=self._format_version, cache=self._name, key=key)
-        if odd is not None:
-            return odd
-        if header.database != await self._database_key():
-            return CacheOutcome.OTHER_DATABASE
-        age_ms = clock_ms - header.taken_at_ms
-        # A server whose clock was set back: the age is not known.
-        if age_ms < 0:
-            return CacheOutcome.TOO_OLD
-        try:
-            value = self._decode(found.value)
-        except UNREADABLE:
-            return CacheOutcome.UNREADABLE
-        return Aged(value, asked - age_ms / 1000)
+            while key in self._waiting:
+                try:
+                    await self._store(key, self._waiting.pop(key))
+                except STORE_ERRORS as error:
+                    self._fail_store(error)
+                else:
+                    self.counts.count_store(StoreOutcome.STORED)
+        finally:
+            self._storing.remove(key)
 
-    async def _encode(self, key: str, value: ValueT, taken_at_ms: int) -> bytes:
-        header = Header(self._format_version, self._name, key, await self._database_key(), taken_at_ms)
-        return framed(header, self._encoder.encode(value))
-
-
-def milliseconds_since(start: float) -> int:
-    """How long ago ``start``, of the monotonic clock, was; rounded up."""
-    return math.ceil((monotonic() - start) * 1000)
+    async def _store(self, key: str, aged: Aged[ValueT]) -> None:
+        # An end on the server's clock, not a lifetime: a server that hangs may run the SET much later.
+        clock_ms = await self._client.clock()
+        taken_at_ms = clock_ms - math.ceil((monotonic() - aged.as_of) * 1000)
+        entry = await self._build_entry(key, aged.value, taken_at_ms)
+        await self._client.set_until(key, entry, taken_at_ms + self._lifetime_ms)

@@ -1,4 +1,4 @@
-"""The commands that the caches send to Redis or Valkey, each bounded, behind one breaker."""
+"""The commands that the caches send to Redis or Valkey, each bounded in time, behind one breaker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,9 +8,8 @@ import msgspec
 import redis.asyncio as redis_asyncio
 import redis.exceptions
 
-from scheduler_repo.cache.metrics import CacheOutcome, breaker_changed
+from scheduler_repo.cache.metrics import show_breaker
 from scheduler_repo.errors import (
-    BreakerOpen,
     CacheBusy,
     CacheMisused,
     CacheRefused,
@@ -28,7 +27,7 @@ from scheduler_repo.wiring import check_wiring
 
 DEFAULT_TIMEOUT: Final = 0.15
 DEFAULT_RECOVERY: Final = 0.5
-# A burst of readers shares these; connecting for each of them would take longer than they wait.
+# A burst of readers shares these: connecting for each of them would take longer than they wait.
 _MAX_CONNECTIONS: Final = 16
 _KEYS_PER_COMMAND: Final = 1_000
 # How many keys go into one round trip, so that a server keeps up with the time for it.
@@ -42,7 +41,7 @@ redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """
 
-# What the driver fails with on an answer of another shape than its command's.
+# What the driver raises on an answer of another shape than its command's.
 _UNPARSED: Final = (AttributeError, LookupError, TypeError, ValueError)
 _TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError)
 
@@ -51,7 +50,7 @@ Reply = Union[bytes, int, bool, tuple[int, int], redis.exceptions.ResponseError,
 
 
 class LeasedLookUp(msgspec.Struct, frozen=True):
-    """What is under a key at ``clock_ms`` of the server's clock, and whether the reader may fill it.
+    """The entry of a key at ``clock_ms`` of the server's clock, and whether the reader may fill it.
 
     ``entry`` is empty if the key holds a value of another type. ``is_refused`` says that the server takes no
     writes now.
@@ -64,7 +63,7 @@ class LeasedLookUp(msgspec.Struct, frozen=True):
 
 
 def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
-    """Make a client that never retries by itself; connects to nothing yet.
+    """Make a client of the driver that never retries by itself; connects to nothing yet.
 
     Raises InvalidWiring for what is no CacheSettings, and InvalidSettings for a URL that cannot be read.
     """
@@ -90,16 +89,19 @@ def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
 
 
 def create_valkey_client(settings: CacheSettings) -> "ValkeyClient":
-    """Make a client for several cache sources, which share its breaker; connects to nothing yet."""
+    """Make a client for several cache sources, which share its breaker; connects to nothing yet.
+
+    Close it after the sources, before the event loop ends.
+    """
     return ValkeyClient(create_redis(settings), timeout=settings.timeout)
 
 
 class ValkeyClient:
-    """The commands of the caches; of a server that fails none is sent until it answers a probe.
+    """The commands of the caches; a server that failed is sent none until it answers a probe.
 
-    Each takes at most ``timeout`` seconds and one round trip; raises CacheUnavailable, of which BreakerOpen
-    costs nothing, CacheRefused is a server's error and CacheBusy the lack of a free connection. The latter two
-    say nothing against the server, and do not open the breaker.
+    Each takes at most ``timeout`` seconds and one round trip. Raises CacheUnavailable: BreakerOpen of it costs
+    nothing, CacheRefused is an error of the server's and CacheBusy the lack of a free connection; these two say
+    nothing against the server, and do not open the breaker.
     """
 
     def __init__(
@@ -109,9 +111,9 @@ class ValkeyClient:
         timeout: float = DEFAULT_TIMEOUT,
         recovery: float = DEFAULT_RECOVERY,
     ) -> None:
-        """Take a client of the driver; a failed server is probed every ``recovery`` seconds.
+        """Own a client of the driver; a failed server is probed every ``recovery`` seconds.
 
-        Raises InvalidWiring for what is no client of redis.asyncio.
+        Raises InvalidWiring for what is no client of redis.asyncio, and InvalidInput for a time out of range.
         """
         check_wiring(redis, redis_asyncio.Redis, "redis", "create_valkey_client(CacheSettings(...))")
         check_seconds("timeout", timeout)
@@ -124,7 +126,7 @@ class ValkeyClient:
                 is_failure=_is_failure,
                 probe=self._probe,
                 recovery=recovery,
-                on_change=lambda state: breaker_changed(self, is_open=state is not BreakerState.CLOSED),
+                on_change=lambda state: show_breaker(self, is_open=state is not BreakerState.CLOSED),
             )
         )
         self._owner = _Owner()
@@ -136,7 +138,6 @@ class ValkeyClient:
             ]
         )
         read, write = resilience.apply(OperationKind.READ), resilience.apply(OperationKind.IDEMPOTENT_WRITE)
-        self.get_with_lifetime = read(self._commands.get_with_lifetime)
         self.get_with_clock = read(self._commands.get_with_clock)
         self.get_or_lease = write(self._commands.get_or_lease)
         self.clock = read(self._commands.clock)
@@ -150,16 +151,16 @@ class ValkeyClient:
         return self.breaker.state is not BreakerState.CLOSED
 
     def before_recovery(self, catch_up: Callable[[], Awaitable[None]]) -> None:
-        """Have ``catch_up`` awaited before the breaker closes; raising CacheUnavailable keeps it open."""
+        """Await ``catch_up`` before the breaker closes, which CacheUnavailable from it prevents."""
         self._catching_up.append(catch_up)
 
     def forget(self, catch_up: Callable[[], Awaitable[None]]) -> None:
-        """Take back ``before_recovery``."""
+        """Undo ``before_recovery``."""
         if catch_up in self._catching_up:
             self._catching_up.remove(catch_up)
 
     async def remove_now(self, keys: Sequence[str]) -> int:
-        """Do ``remove`` though the breaker is open, from within ``catch_up``."""
+        """Remove entries as ``remove`` does, though the breaker is open; for ``catch_up`` alone."""
         return await self._commands.remove(keys)
 
     async def recovered(self) -> None:
@@ -170,7 +171,7 @@ class ValkeyClient:
         """Stop probing and close the connections, for good; do so before the event loop ends."""
         self._owner.is_closed = True
         await self.breaker.aclose()
-        breaker_changed(self, is_open=False)
+        show_breaker(self, is_open=False)
         await self._redis.aclose()
 
     async def _probe(self) -> bool:
@@ -181,15 +182,6 @@ class ValkeyClient:
         except CacheUnavailable:
             return False
         return True
-
-
-def outcome_of(error: CacheUnavailable) -> CacheOutcome:
-    """Say what came of a look-up that ended in an error."""
-    if isinstance(error, BreakerOpen):
-        return CacheOutcome.BREAKER_OPEN
-    if isinstance(error, CacheRefused):
-        return CacheOutcome.REFUSED
-    return CacheOutcome.BUSY if isinstance(error, CacheBusy) else CacheOutcome.UNREACHABLE
 
 
 def _is_failure(error: Exception) -> bool:
@@ -231,45 +223,36 @@ class _Commands:
         self._connections = asyncio.Semaphore(min(redis.connection_pool.max_connections, _MAX_CONNECTIONS))
 
     async def ping(self) -> None:
-        """Ask for an answer."""
+        """Check that the server answers."""
         await self._bounded(self._redis.ping)
 
     async def clock(self) -> int:
         """Return the server's clock, in milliseconds."""
-        return _milliseconds(await self._bounded(self._redis.time))
-
-    async def get_with_lifetime(self, key: str) -> tuple[Optional[bytes], int]:
-        """Return an entry, empty if it is of another type, and how long it will last (ms, below 0: no end)."""
-        # No MULTI, which a server that is out of memory refuses. The end comes first: of an entry that is
-        # replaced in between it makes the newer one look older than it is.
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.pttl(key)
-        pipeline.get(key)
-        remaining_ms, entry = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
-        return _entry(entry), _whole(remaining_ms)
+        return _read_clock(await self._bounded(self._redis.time))
 
     async def get_with_clock(self, key: str) -> tuple[Optional[bytes], int]:
         """Return an entry, empty if it is of another type, and the server's clock (ms)."""
+        # No MULTI, which a server that is out of memory refuses.
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(key)
         pipeline.time()
         entry, clock = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
-        return _entry(entry), _milliseconds(clock)
+        return _read_entry(entry), _read_clock(clock)
 
     async def get_or_lease(self, key: str, lease: bytes, lease_ms: int) -> LeasedLookUp:
-        """Return what is under a key; if there is nothing, put a lease there that lasts ``lease_ms``."""
+        """Return the entry of a key; if there is none, put a lease there that lasts ``lease_ms``."""
         pipeline = self._redis.pipeline(transaction=False)
         # Before the rest: what is stored later must not seem younger than it is.
         pipeline.time()
         pipeline.get(key)
         pipeline.set(key, lease, nx=True, px=lease_ms)
         clock, found, taken = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
-        entry = _entry(found)
+        entry = _read_entry(found)
         return LeasedLookUp(
             entry,
             has_lease=entry is None and taken is True,
             is_refused=isinstance(taken, redis.exceptions.ResponseError),
-            clock_ms=_milliseconds(clock),
+            clock_ms=_read_clock(clock),
         )
 
     async def fill(self, key: str, lease: bytes, entry: bytes, ends_at_ms: int) -> bool:
@@ -278,7 +261,7 @@ class _Commands:
         An empty entry gives the lease up.
         """
         filled = await self._bounded(lambda: self._redis.eval(_FILL, 1, key, lease, entry, ends_at_ms))
-        return _whole(filled) == 1
+        return _read_number(filled) == 1
 
     async def set_until(self, key: str, entry: bytes, ends_at_ms: int) -> None:
         """Store an entry that ends at a time of the server's clock."""
@@ -292,21 +275,21 @@ class _Commands:
             pipeline.delete(*keys[start : start + _KEYS_PER_COMMAND])
         clock, *removed = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
         for reply in removed:
-            _whole(reply)
-        return _milliseconds(clock)
+            _read_number(reply)
+        return _read_clock(clock)
 
     async def _bounded(self, command: Callable[[], Awaitable[T]]) -> T:
         task = asyncio.current_task()
         cancels = 0 if task is None else task.cancelling()
         try:
-            return await self._translated(command)
+            return await self._translate_errors(command)
         finally:
             # The driver loses a cancel that comes just as what it waits for ends (asyncio.wait_for before
             # Python 3.12): the caller, or the deadline, has asked all the same.
             if task is not None and task.cancelling() > cancels:
                 raise asyncio.CancelledError
 
-    async def _translated(self, command: Callable[[], Awaitable[T]]) -> T:
+    async def _translate_errors(self, command: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         asked, sent = loop.time(), None
         try:
@@ -314,50 +297,50 @@ class _Commands:
                 sent = loop.time()
                 return await command()
         except redis.exceptions.ResponseError as error:
-            _refused(error)
+            _raise_refusal(error)
         except _UNPARSED as error:
             raise CacheRefused(f"Redis answered what the driver cannot read ({error}); is it Redis?") from error
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
-            # Of a burst the last find the time used up by the others: that is not the server's.
+            # The last callers of a burst find the time used up by the others: that is not the server's fault.
             if isinstance(error, _TIMEOUTS) and (sent is None or sent - asked > self._timeout / 2):
                 raise CacheBusy(
                     f"no connection to Redis was free within {self._timeout:g} s; fewer reads at once find one"
                 ) from error
-            raise CacheUnavailable(f"Redis cannot be reached: {_reason(error, self._timeout)}") from error
+            raise CacheUnavailable(f"Redis cannot be reached: {_describe(error, self._timeout)}") from error
 
 
-def _entry(reply: Reply) -> Optional[bytes]:
+def _read_entry(reply: Reply) -> Optional[bytes]:
     if reply is None or isinstance(reply, bytes):
         return reply
     if isinstance(reply, redis.exceptions.ResponseError) and not str(reply).startswith("WRONGTYPE"):
-        _refused(reply)
+        _raise_refusal(reply)
     return b""
 
 
-def _whole(reply: Reply) -> int:
+def _read_number(reply: Reply) -> int:
     if isinstance(reply, redis.exceptions.ResponseError):
-        _refused(reply)
+        _raise_refusal(reply)
     if not isinstance(reply, int):
         raise CacheRefused(f"Redis answered {reply!r:.60} where a number was due; is it Redis that answers?")
     return reply
 
 
-def _milliseconds(reply: Reply) -> int:
+def _read_clock(reply: Reply) -> int:
     if isinstance(reply, redis.exceptions.ResponseError):
-        _refused(reply)
+        _raise_refusal(reply)
     if not isinstance(reply, tuple):
         raise CacheRefused(f"Redis answered {reply!r:.60} where a time was due; is it Redis that answers?")
     seconds, microseconds = reply
     return seconds * 1000 + microseconds // 1000
 
 
-def _refused(error: redis.exceptions.ResponseError) -> NoReturn:
+def _raise_refusal(error: redis.exceptions.ResponseError) -> NoReturn:
     if isinstance(error, redis.exceptions.MasterDownError):
         raise CacheUnavailable("Redis cannot be asked: it is a replica without its primary") from error
     raise CacheRefused(f"Redis refused: {error}") from error
 
 
-def _reason(error: Exception, timeout: float) -> str:
+def _describe(error: Exception, timeout: float) -> str:
     if isinstance(error, _TIMEOUTS):
         return f"no answer within {timeout:g} s"
     return type(error).__name__

@@ -1,7 +1,7 @@
-"""What stands around a cached value, so that nothing is believed for being in the cache.
+"""The entry around every cached value, so that nothing is believed for being in the cache.
 
 An entry is ``_MAGIC``, a digest of all that follows, the length of the header, the header and the value. The
-header says of what format, cache, key and database the value is, and when it was true.
+header says of what cache, key, format and database the value is, and when it was true.
 """
 
 import hashlib
@@ -9,34 +9,34 @@ from typing import Final, Optional, Union
 
 import msgspec
 
-from scheduler_repo.cache.metrics import CacheName, CacheOutcome
-from scheduler_repo.scheduling.snapshot.encoding import UNREADABLE
+from scheduler_repo.cache.metrics import CacheOutcome
 
-# Three bytes for all versions of this frame, one for its version.
+# Three bytes for all versions of this format, one for its version: entries of another version are a miss.
 _FAMILY: Final = b"SRC"
-_MAGIC: Final = _FAMILY + b"\x01"
-
+_MAGIC: Final = _FAMILY + b"\x02"
 # A lease is no entry: it says that a reader is about to store one.
 LEASE: Final = b"SRL"
 _DIGEST_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
 _PREFIX_BYTES: Final = len(_MAGIC) + _DIGEST_BYTES + _LENGTH_BYTES
 
+# What msgspec may raise on bytes that are no encoding, whatever they are.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
 
-class DatabaseKey(msgspec.Struct, frozen=True, array_like=True):
-    """Which database an entry is of: one cluster of servers, one database in it."""
 
-    system_identifier: int
-    database_oid: int
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """What an entry's value is of; a reader believes an entry only if all of this is as it asked for."""
+
+    cache: str
+    key: str
+    format_version: str
+    database: str
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
     """What an entry says of its value; ``taken_at_ms`` is of the server's clock, at or before the read."""
 
-    format_version: str
-    cache: str
-    key: str
-    database: DatabaseKey
+    identity: Identity
     taken_at_ms: int
 
 
@@ -44,33 +44,33 @@ _encoder = msgspec.msgpack.Encoder()
 _decode_header = msgspec.msgpack.Decoder(Header).decode
 
 
-def framed(header: Header, value: bytes) -> bytes:
-    """Make an entry; costs about 1 ms a megabyte."""
-    encoded = _encoder.encode(header)
-    body = b"".join((len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, value))
-    return b"".join((_MAGIC, _digest(body), body))
-
-
-class Opened(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True):
     """An entry whose bytes are whole: its header, and its value still encoded."""
 
     header: Header
     value: memoryview
 
 
-def opened(entry: bytes) -> Union[Opened, CacheOutcome]:
-    """Take an entry apart, or say what it is instead: BEING_FILLED, OTHER_FORMAT or UNREADABLE.
+def build_entry(header: Header, value: bytes) -> bytes:
+    """Build the bytes to store; costs about 1 ms a megabyte."""
+    encoded = _encoder.encode(header)
+    body = b"".join((len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, value))
+    return b"".join((_MAGIC, _compute_digest(body), body))
+
+
+def open_entry(stored: bytes) -> Union[Entry, CacheOutcome]:
+    """Take an entry apart, or say what else it is: BEING_FILLED, OTHER_FORMAT or UNREADABLE.
 
     Costs about 1 ms a megabyte.
     """
-    if entry.startswith(LEASE):
+    if stored.startswith(LEASE):
         return CacheOutcome.BEING_FILLED
-    if not entry.startswith(_MAGIC):
-        of_this_package = len(entry) > len(_MAGIC) and entry.startswith(_FAMILY)
-        return CacheOutcome.OTHER_FORMAT if of_this_package else CacheOutcome.UNREADABLE
-    view = memoryview(entry)
+    if not stored.startswith(_MAGIC):
+        is_of_this_package = len(stored) > len(_MAGIC) and stored.startswith(_FAMILY)
+        return CacheOutcome.OTHER_FORMAT if is_of_this_package else CacheOutcome.UNREADABLE
+    view = memoryview(stored)
     body = view[len(_MAGIC) + _DIGEST_BYTES :]
-    if len(entry) < _PREFIX_BYTES or _digest(body) != view[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
+    if len(stored) < _PREFIX_BYTES or _compute_digest(body) != view[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
         return CacheOutcome.UNREADABLE
     header_end = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "big")
     try:
@@ -78,23 +78,19 @@ def opened(entry: bytes) -> Union[Opened, CacheOutcome]:
     except UNREADABLE:
         # Written so, as the digest says: by a version with another header.
         return CacheOutcome.OTHER_FORMAT
-    return Opened(header, body[header_end:])
+    return Entry(header, body[header_end:])
 
 
-def judged(header: Header, *, format_version: str, cache: CacheName, key: str) -> Optional[CacheOutcome]:
+def find_mismatch(found: Identity, wanted: Identity) -> Optional[CacheOutcome]:
     """Say why an entry is not the one that was asked for; None if it is."""
-    if (header.cache, header.key) != (cache, key):
+    if found == wanted:
+        return None
+    if (found.cache, found.key) != (wanted.cache, wanted.key):
         return CacheOutcome.OTHER_KEY
-    if header.format_version != format_version:
+    if found.format_version != wanted.format_version:
         return CacheOutcome.OTHER_FORMAT
-    return None
+    return CacheOutcome.OTHER_DATABASE
 
 
-def format_version_of(value_type: object) -> str:
-    """Make the version of a struct's encoding: any change of its fields is another format."""
-    schema = msgspec.json.encode(msgspec.json.schema(value_type), order="sorted")
-    return hashlib.sha256(schema).hexdigest()[:16]
-
-
-def _digest(body: Union[bytes, memoryview]) -> bytes:
+def _compute_digest(body: Union[bytes, memoryview]) -> bytes:
     return hashlib.sha256(body).digest()[:_DIGEST_BYTES]

@@ -1,4 +1,4 @@
-"""Values that are removed from Redis when they change, and otherwise end after some seconds."""
+"""The policy of removal: values that leave Redis when they change, and otherwise end after some seconds."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -6,18 +6,16 @@ from typing import Final, Generic, Optional, TypeVar
 
 import msgspec
 
-from scheduler_repo.cache.background import BackgroundTasks
-from scheduler_repo.cache.client import ValkeyClient, outcome_of
-from scheduler_repo.cache.entry import LEASE, DatabaseKey, Header, format_version_of, framed, judged, opened
-from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
-from scheduler_repo.cache.pending_invalidations import Invalidations
+from scheduler_repo.cache.client import ValkeyClient
+from scheduler_repo.cache.entry import LEASE
+from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
+from scheduler_repo.cache.pending_invalidations import PendingInvalidations
+from scheduler_repo.cache.read_through import STORE_ERRORS, CachedKind, ReadThroughCache
 from scheduler_repo.cache.single_flight import SingleFlight
-from scheduler_repo.errors import CacheUnavailable, SchedulerRepoError
-from scheduler_repo.scheduling.snapshot.encoding import UNREADABLE
-from scheduler_repo.validation import check_seconds
+from scheduler_repo.errors import CacheUnavailable
 
-_KEY_PREFIX: Final = "scheduler_repo"
 _TOKEN_BYTES: Final = 16
+
 ValueT = TypeVar("ValueT")
 
 
@@ -28,68 +26,54 @@ class _Lease(msgspec.Struct, frozen=True):
     clock_ms: int
 
 
-class _LookedUp(msgspec.Struct, Generic[ValueT], frozen=True):
+class _LookUp(msgspec.Struct, Generic[ValueT], frozen=True):
     outcome: CacheOutcome
     value: Optional[ValueT] = None
     lease: Optional[_Lease] = None
 
 
-class InvalidatedCache(Generic[ValueT]):
-    """One kind of value by its id: from Redis, else from the database and then stored.
+class LeaseCache(ReadThroughCache[ValueT]):
+    """Values of one kind by their id: from Redis, else from the database and then stored.
 
     A reader that misses puts a lease under the key before it reads the database, and stores its answer only in
     place of that lease. A change removes entry and lease alike, so an answer read before the change is never
-    stored after it, however long its reader took. Who asks while another reads shares its answer.
+    stored after it, however long its reader took. Callers that ask while another reads share its answer.
     """
 
     def __init__(
         self,
         client: ValkeyClient,
-        name: CacheName,
-        value_type: type[ValueT],
-        database_key: Callable[[], Awaitable[DatabaseKey]],
-        invalidations: Invalidations,
+        kind: CachedKind[ValueT],
+        invalidations: PendingInvalidations,
         *,
         lifetime: float,
-        tasks: BackgroundTasks,
     ) -> None:
-        """Take what is cached, how to ask which database this is, and how long an entry lives (seconds)."""
-        self.counts = CacheCounts(name)
-        self._client = client
-        self._name = name
-        self._format_version = format_version_of(value_type)
-        self._encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
-        self._decode = msgspec.msgpack.Decoder(value_type).decode
-        self._database_key = database_key
+        """Keep each entry for ``lifetime`` seconds at most; raises InvalidInput for what is no such time."""
+        super().__init__(client, kind, lifetime=lifetime)
         self._invalidations = invalidations
-        check_seconds("lifetime", lifetime)
-        self._lifetime_ms = round(lifetime * 1000)
-        self._tasks = tasks
         self._flights: SingleFlight[ValueT] = SingleFlight()
 
-    def key_of(self, entity_id: object) -> str:
-        """The key of an id in Redis."""
-        return f"{_KEY_PREFIX}:{self._name}:{entity_id}"
+    async def get(self, entity_id: object, read: Callable[[], Awaitable[ValueT]]) -> ValueT:
+        """Return the value of an id, else what ``read`` returns or raises.
 
-    async def get(self, key: str, read: Callable[[], Awaitable[ValueT]]) -> ValueT:
-        """Return the value of a key, else what ``read`` returns or raises.
-
-        Costs one round trip to Redis, and after it ``read``'s statements if there is no value; storing it
+        Costs one round trip to Redis, and after it the statements of ``read`` if there is no value; storing it
         delays nobody.
         """
+        key = self.build_key(entity_id)
         return await self._flights.run(key, lambda: self._get(key, read))
 
     def detach(self, key: str) -> None:
-        """Have readers from now on not share an answer that is being read already."""
+        """Keep later readers from sharing an answer that is being read already."""
         self._flights.detach(key)
 
     async def drain(self) -> None:
-        """Wait until nothing is being read."""
+        """Wait until everything that is being read or stored has been, or has failed."""
         await self._flights.drain()
+        await self._tasks.drain()
 
     async def _get(self, key: str, read: Callable[[], Awaitable[ValueT]]) -> ValueT:
         looked_up = await self._look_up(key)
-        self.counts.looked_up(looked_up.outcome)
+        self.counts.count_look_up(looked_up.outcome)
         if looked_up.value is not None:
             return looked_up.value
         value: Optional[ValueT] = None
@@ -100,61 +84,39 @@ class InvalidatedCache(Generic[ValueT]):
                 self._tasks.start(self._fill(key, looked_up.lease, value))
         return value
 
-    async def _look_up(self, key: str) -> "_LookedUp[ValueT]":
+    async def _look_up(self, key: str) -> _LookUp[ValueT]:
         if self._invalidations.is_doubted(key):
-            return _LookedUp(CacheOutcome.INVALIDATED)
+            return _LookUp(CacheOutcome.INVALIDATED)
         token = LEASE + os.urandom(_TOKEN_BYTES)
         try:
             found = await self._client.get_or_lease(key, token, self._lifetime_ms)
         except CacheUnavailable as error:
-            return _LookedUp(outcome_of(error))
+            return _LookUp(self._fail_look_up(error))
         if found.entry is None:
             if found.is_refused:
-                self.counts.stored(StoreOutcome.FAILED)
+                self.counts.count_store(StoreOutcome.FAILED)
             lease = _Lease(token, found.clock_ms) if found.has_lease else None
-            return _LookedUp(CacheOutcome.ABSENT, lease=lease)
-        looked_up = await self._judge(key, found.entry, found.clock_ms)
-        if looked_up.value is None and looked_up.outcome is not CacheOutcome.BEING_FILLED:
+            return _LookUp(CacheOutcome.ABSENT, lease=lease)
+        cached = await self._open(key, found.entry, found.clock_ms)
+        if not isinstance(cached, CacheOutcome) and cached.taken_at_ms < self._invalidations.removed_at_ms(key):
+            cached = CacheOutcome.INVALIDATED
+        if isinstance(cached, CacheOutcome) and cached is not CacheOutcome.BEING_FILLED:
             self._tasks.start(self._drop(key, found.entry))
-        # Changed while it was looked at: whoever asks from now on must not get what was there before.
+        # Changed while it was looked at: callers that ask from now on must not get what was there before.
         if self._invalidations.is_doubted(key):
-            return _LookedUp(CacheOutcome.INVALIDATED)
-        return looked_up
-
-    async def _judge(self, key: str, entry: bytes, clock_ms: int) -> "_LookedUp[ValueT]":
-        found = opened(entry)
-        if isinstance(found, CacheOutcome):
-            return _LookedUp(found)
-        header = found.header
-        odd = judged(header, format_version=self._format_version, cache=self._name, key=key)
-        if odd is not None:
-            return _LookedUp(odd)
-        if header.database != await self._database_key():
-            return _LookedUp(CacheOutcome.OTHER_DATABASE)
-        # An entry whose end was taken from it, or a server whose clock was set back.
-        if not 0 <= clock_ms - header.taken_at_ms < self._lifetime_ms:
-            return _LookedUp(CacheOutcome.TOO_OLD)
-        if header.taken_at_ms < self._invalidations.removed_at_ms(key):
-            return _LookedUp(CacheOutcome.INVALIDATED)
-        try:
-            return _LookedUp(CacheOutcome.HIT, self._decode(found.value))
-        except UNREADABLE:
-            return _LookedUp(CacheOutcome.UNREADABLE)
+            return _LookUp(CacheOutcome.INVALIDATED)
+        return _LookUp(cached) if isinstance(cached, CacheOutcome) else _LookUp(CacheOutcome.HIT, cached.value)
 
     async def _fill(self, key: str, lease: _Lease, value: Optional[ValueT]) -> None:
         try:
-            entry = b""
-            if value is not None:
-                database = await self._database_key()
-                header = Header(self._format_version, self._name, key, database, lease.clock_ms)
-                entry = framed(header, self._encode(value))
+            # Without a value the lease is given up. Where storing fails it stays: nobody tries for a while.
+            entry = b"" if value is None else await self._build_entry(key, value, lease.clock_ms)
             filled = await self._client.fill(key, lease.token, entry, lease.clock_ms + self._lifetime_ms)
-        # A sum of more than 64 bits has no encoding; its lease stays, so that nobody else tries for a while.
-        except (SchedulerRepoError, OverflowError):
-            self.counts.stored(StoreOutcome.FAILED)
+        except STORE_ERRORS as error:
+            self._fail_store(error)
         else:
             if value is not None:
-                self.counts.stored(StoreOutcome.STORED if filled else StoreOutcome.SUPERSEDED)
+                self.counts.count_store(StoreOutcome.STORED if filled else StoreOutcome.SUPERSEDED)
 
     async def _drop(self, key: str, entry: bytes) -> None:
         """Remove an entry that nobody can use, so that the next reader may fill the key."""
@@ -163,5 +125,5 @@ class InvalidatedCache(Generic[ValueT]):
                 await self._client.fill(key, entry, b"", 0)
             else:
                 await self._client.remove((key,))
-        except CacheUnavailable:
-            self.counts.stored(StoreOutcome.FAILED)
+        except CacheUnavailable as error:
+            self._fail_store(error)

@@ -1,4 +1,4 @@
-"""What comes of asking the caches, counted in one place."""
+"""The metrics of all caches."""
 
 import collections
 import enum
@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge
 
 
 class CacheName(enum.StrEnum):
-    """What is cached, as entries and metrics name it."""
+    """The kinds of cached values, as entries and metrics name them."""
 
     SCHEDULING_DATA = "scheduling_data"
     SESSION = "session"
@@ -18,7 +18,7 @@ class CacheName(enum.StrEnum):
 
 
 class CacheOutcome(enum.StrEnum):
-    """What came of one look-up; all but HIT are answered by the database."""
+    """How one look-up ended; the database answers all but HIT."""
 
     HIT = "hit"
     ABSENT = "absent"
@@ -41,7 +41,7 @@ class CacheOutcome(enum.StrEnum):
 
 
 class StoreOutcome(enum.StrEnum):
-    """What became of an answer that was to be stored."""
+    """How storing one answer of the database ended."""
 
     STORED = "stored"
     # Changed, or dropped from the cache, since it was read.
@@ -69,14 +69,12 @@ BREAKER_OPENINGS: Final = Counter(
     "scheduler_repo_cache_breaker_opening_count", "How often a client of Redis or Valkey ceased to ask it"
 )
 _open_breakers: "weakref.WeakSet[object]" = weakref.WeakSet()
-
-
 # A client that is dropped while its breaker is open does not count any more.
 OPEN_BREAKERS.set_function(lambda: len(_open_breakers))
 
 
-def breaker_changed(client: object, *, is_open: bool) -> None:
-    """Count that a client's breaker is open now, or is closed again; told twice is told once."""
+def show_breaker(client: object, *, is_open: bool) -> None:
+    """Count a client's breaker as open or closed; a second call for the same state changes nothing."""
     if not is_open:
         _open_breakers.discard(client)
     elif client not in _open_breakers:
@@ -85,24 +83,23 @@ def breaker_changed(client: object, *, is_open: bool) -> None:
 
 
 class CacheCounts:
-    """The counts of one cache of one source: exported, and ``lookups`` for whoever holds the source."""
+    """The counts of one cache: exported, and ``lookups`` for the owner of the source."""
 
     def __init__(self, cache: CacheName) -> None:
-        """Take what is cached."""
         self.lookups: collections.Counter[CacheOutcome] = collections.Counter()
         self._lookups = {outcome: LOOKUPS.labels(cache, outcome) for outcome in CacheOutcome}
         self._stores = {outcome: STORES.labels(cache, outcome) for outcome in StoreOutcome}
         self._failed_invalidations = FAILED_INVALIDATIONS.labels(cache)
 
-    def looked_up(self, outcome: CacheOutcome) -> None:
+    def count_look_up(self, outcome: CacheOutcome) -> None:
         """Count a look-up."""
         self.lookups[outcome] += 1
         self._lookups[outcome].inc()
 
-    def stored(self, outcome: StoreOutcome) -> None:
-        """Count an answer that was to be stored."""
+    def count_store(self, outcome: StoreOutcome) -> None:
+        """Count an attempt to store an answer."""
         self._stores[outcome].inc()
 
-    def not_invalidated(self, entries: int) -> None:
+    def count_failed_invalidations(self, entries: int) -> None:
         """Count entries that could not be removed at once."""
         self._failed_invalidations.inc(entries)

@@ -1,4 +1,4 @@
-"""Removing what has changed, and not believing it until it is surely gone."""
+"""The keys that have changed and may still be in Redis: removed, and not believed until they are gone."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,17 +17,20 @@ _MAX_DOUBTED: Final = 100_000
 _SETTLE_SECONDS: Final = 2.0
 
 
-class Invalidations:
-    """The keys of one cache that this process has changed and that may still be in Redis.
+class PendingInvalidations:
+    """The keys of one source's caches that this process has changed and that may still be in Redis.
 
     A key is doubted from the change on until the server has confirmed that its entry is gone, or the entry has
-    ended by itself: a lifetime later, whatever became of Redis. What could not be removed is removed before the
-    client's breaker closes again. A server that crashed may come back with what it had removed: entries from
-    before a key's removal are not believed for as long as they can last.
+    ended by itself: a lifetime later, whatever became of Redis. Keys that could not be removed are removed
+    before the client's breaker closes again. A server that crashed may come back with entries that it had
+    removed: those from before a key's removal are not believed for as long as they can last.
     """
 
     def __init__(self, client: ValkeyClient, lifetime: float, on_failure: Callable[[int], None]) -> None:
-        """Take the longest lifetime of an entry (seconds), and what is told how many keys were not removed."""
+        """Doubt keys for ``lifetime`` seconds, the longest of an entry.
+
+        ``on_failure`` is told how many keys could not be removed at once.
+        """
         self._client = client
         self._lifetime = lifetime
         self._on_failure = on_failure
@@ -49,7 +52,7 @@ class Invalidations:
         return clock_ms if until > monotonic() else 0
 
     def doubt(self, keys: Sequence[str]) -> float:
-        """Doubt keys from now on; returns until when, which ``remove`` tells one change from the next by."""
+        """Doubt keys from now on, and return until when: ``remove`` tells one change from the next by that."""
         now = monotonic()
         until = now + self._lifetime
         self._drop_ended(now)
@@ -62,7 +65,7 @@ class Invalidations:
         return until
 
     async def remove(self, keys: Sequence[str], doubted: Optional[float]) -> None:
-        """Remove what was doubted; without ``doubted``, or if that fails, it stays so. Raises nothing."""
+        """Remove keys, and doubt them no more unless ``doubted`` is None or that fails. Raises nothing."""
         for start in range(0, len(keys), MAX_KEYS):
             some = keys[start : start + MAX_KEYS]
             try:
@@ -73,7 +76,7 @@ class Invalidations:
                 self._trust(some, doubted, clock_ms)
 
     async def remove_unsettled(self, keys: Sequence[str], doubted: float) -> None:
-        """Remove what may still be changing: now, and again when the server has surely done with it."""
+        """Remove keys whose change may be under way: now, and again when the server has surely ended it."""
         await self.remove(keys, None)
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
@@ -81,11 +84,11 @@ class Invalidations:
         await self.remove(keys, doubted)
 
     def hurry(self) -> None:
-        """Have ``remove_unsettled`` not wait any more, as the process ends."""
+        """Skip the wait of ``remove_unsettled`` during shutdown."""
         self._is_closing.set()
 
     def close(self) -> None:
-        """Remove nothing more when the breaker closes."""
+        """Stop removing keys before the breaker closes."""
         self._client.forget(self._catch_up)
 
     async def _catch_up(self) -> None:

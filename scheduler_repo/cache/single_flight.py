@@ -1,4 +1,4 @@
-"""One piece of work for all who ask for the same at the same time."""
+"""Work that outlives the call that began it: in the background, or shared by all who ask for the same."""
 
 import asyncio
 import contextvars
@@ -6,6 +6,25 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Generic, TypeVar
 
 ResultT = TypeVar("ResultT")
+
+
+class BackgroundTasks:
+    """Tasks in contexts of their own: they belong to no call and have no deadline of one."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def start(self, work: Coroutine[None, None, ResultT]) -> "asyncio.Task[ResultT]":
+        """Begin ``work``, and hold it until it ends."""
+        task = asyncio.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self) -> None:
+        """Wait until all have ended."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
 
 
 class _Flight(Generic[ResultT]):
@@ -21,14 +40,12 @@ class _Flight(Generic[ResultT]):
 class SingleFlight(Generic[ResultT]):
     """Work that is begun once for each key and shared by all who come before its end.
 
-    It runs in a task and a context of its own: it has no deadline of any caller, and a caller that is cancelled
-    leaves it to the others. When all were cancelled it is cancelled too.
+    A caller that is cancelled leaves it to the others. When all were cancelled it is cancelled too.
     """
 
     def __init__(self) -> None:
-        """Nothing is in progress."""
         self._flights: dict[Hashable, _Flight[ResultT]] = {}
-        self._tasks: set[asyncio.Task[ResultT]] = set()
+        self._tasks = BackgroundTasks()
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[None, None, ResultT]]) -> ResultT:
         """Return the result of the work in progress for ``key``, else of ``work``; raises what that raises.
@@ -48,27 +65,23 @@ class SingleFlight(Generic[ResultT]):
                 flight.task.cancel()
 
     def detach(self, key: Hashable) -> None:
-        """Have the next caller begin anew; who waits already gets what is in progress."""
+        """Let the next caller begin anew; callers that wait already get what is in progress."""
         self._flights.pop(key, None)
 
     async def drain(self) -> None:
         """Wait until nothing is in progress."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._tasks.drain()
 
     def _begin(self, key: Hashable, work: Callable[[], Coroutine[None, None, ResultT]]) -> "_Flight[ResultT]":
-        task = asyncio.create_task(work(), context=contextvars.Context())
-        flight = _Flight(task)
-        self._tasks.add(task)
+        flight = _Flight(self._tasks.start(work()))
 
-        def end(_: "asyncio.Task[ResultT]") -> None:
-            self._tasks.discard(task)
+        def end(task: "asyncio.Task[ResultT]") -> None:
             self._remove(key, flight)
-            # Who asked may be gone: an error is theirs, and of no concern to the loop.
+            # Its callers may be gone: an error is theirs, and of no concern to the loop.
             if not task.cancelled():
                 task.exception()
 
-        task.add_done_callback(end)
+        flight.task.add_done_callback(end)
         return flight
 
     def _remove(self, key: Hashable, flight: "_Flight[ResultT]") -> None:

@@ -8,7 +8,7 @@ from typing import Final, Optional, ParamSpec, TypeVar
 
 from scheduler_repo.errors import InvalidWiring
 from scheduler_repo.resilience.operation import OperationKind, enter, leave
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.wiring import check_wiring
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import redis.asyncio as redis_asyncio
 
-from scheduler_repo.cache.entry import Opened, framed, opened
+from scheduler_repo.cache.entry import Entry, build_entry, open_entry
 from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.embedded import EmbeddedValkey
 from tests.cache.world import World
@@ -96,23 +96,30 @@ REFUSING: Final[dict[Failure, CacheOutcome]] = dict.fromkeys(
 Bytes = Callable[[Surroundings, str, str], Awaitable[None]]
 
 
-async def _reframed(at: Surroundings, key: str, **changes: object) -> None:
-    entry = await at.redis.get(key)
-    assert isinstance(entry, bytes)
-    found = opened(entry)
-    assert isinstance(found, Opened)
-    header = msgspec.structs.replace(found.header, **changes)
-    await at.redis.set(key, framed(header, bytes(found.value)), keepttl=True)
+async def _rebuild(at: Surroundings, key: str, **changes: str) -> None:
+    stored = await at.redis.get(key)
+    assert isinstance(stored, bytes)
+    entry = open_entry(stored)
+    assert isinstance(entry, Entry)
+    identity = msgspec.structs.replace(entry.header.identity, **changes)
+    header = msgspec.structs.replace(entry.header, identity=identity)
+    await at.redis.set(key, build_entry(header, bytes(entry.value)), keepttl=True)
 
 
 async def other_version(at: Surroundings, key: str, _: str) -> None:
-    await _reframed(at, key, format_version="0" * 16)
+    await _rebuild(at, key, format_version="0" * 16)
 
 
 async def future_version(at: Surroundings, key: str, _: str) -> None:
     entry = await at.redis.get(key)
     assert isinstance(entry, bytes)
-    await at.redis.set(key, b"SRC\x02" + entry[4:], keepttl=True)
+    await at.redis.set(key, b"SRC\x03" + entry[4:], keepttl=True)
+
+
+async def past_version(at: Surroundings, key: str, _: str) -> None:
+    entry = await at.redis.get(key)
+    assert isinstance(entry, bytes)
+    await at.redis.set(key, b"SRC\x01" + entry[4:], keepttl=True)
 
 
 async def other_key(at: Surroundings, key: str, other: str) -> None:
@@ -120,12 +127,7 @@ async def other_key(at: Surroundings, key: str, other: str) -> None:
 
 
 async def other_database(at: Surroundings, key: str, _: str) -> None:
-    entry = await at.redis.get(key)
-    assert isinstance(entry, bytes)
-    found = opened(entry)
-    assert isinstance(found, Opened)
-    database = msgspec.structs.replace(found.header.database, database_oid=1)
-    await _reframed(at, key, database=database)
+    await _rebuild(at, key, database="1/1")
 
 
 async def truncated(at: Surroundings, key: str, _: str) -> None:
@@ -206,6 +208,7 @@ class TestEveryFailure:
         [
             (other_version, CacheOutcome.OTHER_FORMAT),
             (future_version, CacheOutcome.OTHER_FORMAT),
+            (past_version, CacheOutcome.OTHER_FORMAT),
             (other_key, CacheOutcome.OTHER_KEY),
             (other_database, CacheOutcome.OTHER_DATABASE),
             (truncated, CacheOutcome.UNREADABLE),

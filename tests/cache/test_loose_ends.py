@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from scheduler_repo.cache.client import ValkeyClient
-from scheduler_repo.cache.pending_invalidations import Invalidations
+from scheduler_repo.cache.pending_invalidations import PendingInvalidations
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.database.engine import _to_the_end
 from scheduler_repo.errors import CacheRefused, DatabaseUnavailable
@@ -105,7 +105,7 @@ class TestBackground:
     async def test_removal_of_what_is_not_doubted_any_more(self, process: World) -> None:
         # Given a key whose entries have all ended since it was changed
         failures: list[int] = []
-        invalidations = Invalidations(process.sessions.client, 0.001, failures.append)
+        invalidations = PendingInvalidations(process.sessions.client, 0.001, failures.append)
         until = invalidations.doubt(("key",))
         await asyncio.sleep(max(0.0, until - monotonic()) + 0.001)
         invalidations.doubt(("another",))

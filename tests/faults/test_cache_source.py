@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import msgspec
 import pytest
 
-from scheduler_repo.cache.entry import DatabaseKey, Header, framed
+from scheduler_repo.cache.entry import Entry, Header, Identity, build_entry, open_entry
 from scheduler_repo.cache.metrics import CacheOutcome
+from scheduler_repo.cache.read_through import compute_format_version
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.scheduling.snapshot.build import finish_in_slices
-from scheduler_repo.scheduling.snapshot.encoding import FORMAT_VERSION, encode_scheduling_data
+from scheduler_repo.scheduling.snapshot.encoding import Envelope, encode_scheduling_data
 from scheduler_repo.types import ScalingGroupName
 from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, OTHER_KEY, CachedReads
 from tests.support.databases import SCHEDULER, Database
@@ -19,11 +21,16 @@ from tests.support.redis_proxy import Mode, RedisProxy
 from tests.support.rows import insert, second_row
 
 LIFETIME_MS = 60_000
+FORMAT_VERSION = compute_format_version(Envelope)
 
 
 async def _age(cached: CachedReads, milliseconds: int) -> None:
-    """Make the entry older than it is, as its remaining lifetime says."""
-    assert await cached.redis.pexpire(KEY, LIFETIME_MS - milliseconds)
+    """Make the entry older than it is, as its header says."""
+    entry = open_entry(await cached.entry())
+    assert isinstance(entry, Entry)
+    taken_at_ms = entry.header.taken_at_ms - milliseconds
+    older = build_entry(Header(entry.header.identity, taken_at_ms), bytes(entry.value))
+    await cached.redis.set(KEY, older, keepttl=True)
 
 
 def _without_instant(data: SchedulingData) -> SchedulingData:
@@ -130,10 +137,12 @@ async def _replace(
     cache: str = "scheduling_data",
     format_version: str = FORMAT_VERSION,
 ) -> None:
-    encoded = await finish_in_slices(encode_scheduling_data(data, LIFETIME_MS))
-    database = DatabaseKey(data.database.system_identifier, data.database.database_oid)
-    entry = framed(Header(format_version, cache, key, database, 0), encoded)
-    await cached.redis.set(KEY, entry, px=LIFETIME_MS - 1)
+    encoded = await finish_in_slices(encode_scheduling_data(data))
+    read_from = data.database
+    database = f"{read_from.system_identifier}/{read_from.database_oid}/{read_from.started_at.isoformat()}"
+    seconds, _ = await cached.redis.time()
+    header = Header(Identity(cache, key, format_version, database), seconds * 1000)
+    await cached.redis.set(KEY, build_entry(header, encoded), px=LIFETIME_MS - 1)
 
 
 async def _other_key(cached: CachedReads) -> None:
@@ -159,12 +168,24 @@ async def _other_database(cached: CachedReads) -> None:
     await _replace(cached, msgspec.structs.replace(data, database=other))
 
 
+async def _other_start(cached: CachedReads) -> None:
+    data = await cached.stored()
+    earlier = msgspec.structs.replace(
+        data.database, started_at=data.database.started_at - timedelta(milliseconds=1)
+    )
+    await _replace(cached, msgspec.structs.replace(data, database=earlier))
+
+
 async def _other_format(cached: CachedReads) -> None:
     await _replace(cached, await cached.stored(), format_version="0" * 16)
 
 
 async def _future_frame(cached: CachedReads) -> None:
-    await cached.redis.set(KEY, b"SRC\x02" + (await cached.entry())[4:], keepttl=True)
+    await cached.redis.set(KEY, b"SRC\x03" + (await cached.entry())[4:], keepttl=True)
+
+
+async def _past_frame(cached: CachedReads) -> None:
+    await cached.redis.set(KEY, b"SRC\x01" + (await cached.entry())[4:], keepttl=True)
 
 
 async def _unframed(cached: CachedReads) -> None:
@@ -190,10 +211,11 @@ async def _list_type(cached: CachedReads) -> None:
 
 
 async def _no_end(cached: CachedReads) -> None:
+    await _age(cached, LIFETIME_MS)
     await cached.redis.persist(KEY)
 
 
-async def _end_too_late(cached: CachedReads) -> None:
+async def _from_the_future(cached: CachedReads) -> None:
     await _age(cached, -10_000)
 
 
@@ -206,15 +228,17 @@ class TestOddEntries:
             (_other_group, CacheOutcome.OTHER_KEY),
             (_limited, CacheOutcome.OTHER_KEY),
             (_other_database, CacheOutcome.OTHER_DATABASE),
+            (_other_start, CacheOutcome.OTHER_DATABASE),
             (_other_format, CacheOutcome.OTHER_FORMAT),
             (_future_frame, CacheOutcome.OTHER_FORMAT),
+            (_past_frame, CacheOutcome.OTHER_FORMAT),
             (_unframed, CacheOutcome.UNREADABLE),
             (_truncated, CacheOutcome.UNREADABLE),
             (_random_bytes, CacheOutcome.UNREADABLE),
             (_empty, CacheOutcome.UNREADABLE),
             (_list_type, CacheOutcome.UNREADABLE),
             (_no_end, CacheOutcome.TOO_OLD),
-            (_end_too_late, CacheOutcome.TOO_OLD),
+            (_from_the_future, CacheOutcome.TOO_OLD),
         ],
     )
     async def test_odd_entry_is_a_miss_and_is_replaced(

@@ -4,19 +4,18 @@ import re
 import sys
 from types import ModuleType
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from scheduler_repo.cache.entry import UNREADABLE
+from scheduler_repo.cache.read_through import compute_format_version
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.entities import scheduling_data as data_module
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.scheduling.snapshot import encoding as encoding_module
 from scheduler_repo.scheduling.snapshot.build import CHUNK_ROWS, finish
 from scheduler_repo.scheduling.snapshot.encoding import (
-    FORMAT_VERSION,
-    UNREADABLE,
+    Envelope,
     decode_scheduling_data,
     encode_scheduling_data,
 )
@@ -31,7 +30,6 @@ from tests.support.strategies import (
     scheduling_data,
 )
 
-LIFETIME_MS = 60_000
 DATA = make_data(
     (make_agent("agent", (5, 2**40, 0), (1, 1, 0), max_containers=7),),
     tuple(make_session(number, (1, 2**62, 0), (0,), architectures=(X86, None)) for number in range(1, 4)),
@@ -39,8 +37,9 @@ DATA = make_data(
         make_usage(key, slot_limits=(None, 0, 7), max_concurrent_sessions=1) for key in ACCESS_KEYS
     ),
 )
-ENCODED = finish(encode_scheduling_data(DATA, LIFETIME_MS))
-PACKAGE = SQL_ROOT.parent / "scheduler_repo" / "scheduling"
+ENCODED = finish(encode_scheduling_data(DATA))
+PACKAGE = SQL_ROOT.parent / "scheduler_repo"
+FORMAT_VERSION = compute_format_version(Envelope)
 FIELD = re.compile(r"^    ([a-z_]+): (\S.*)$", re.MULTILINE)
 
 
@@ -50,13 +49,11 @@ def look_at(encoded: bytes) -> None:
         decoded = finish(decode_scheduling_data(encoded))
     except UNREADABLE:
         return
-    if decoded is not None:
-        assert isinstance(decoded.data, SchedulingData)
-        assert isinstance(decoded.data.scaling_group.name == "gpu", bool)
-        assert isinstance(decoded.data.pending_limit is None, bool)
-        assert isinstance(decoded.data.database == DATA.database, bool)
-        assert isinstance(decoded.lifetime_ms - 1, int)
-        hash(decoded.data)
+    assert isinstance(decoded, SchedulingData)
+    assert isinstance(decoded.scaling_group.name == "gpu", bool)
+    assert isinstance(decoded.pending_limit is None, bool)
+    assert isinstance(decoded.database == DATA.database, bool)
+    hash(decoded)
 
 
 def changed_version(monkeypatch: pytest.MonkeyPatch, source: str) -> str:
@@ -67,22 +64,16 @@ def changed_version(monkeypatch: pytest.MonkeyPatch, source: str) -> str:
         exec(compile(source, "data.py", "exec"), changed.__dict__)  # noqa: S102 - the module's own source
         encoding = ModuleType("changed_encoding")
         context.setitem(sys.modules, encoding.__name__, encoding)
-        own = (PACKAGE / "encoding.py").read_text(encoding="utf-8")
+        own = (PACKAGE / "scheduling" / "snapshot" / "encoding.py").read_text(encoding="utf-8")
         exec(compile(own, "encoding.py", "exec"), encoding.__dict__)  # noqa: S102 - the same
-        version = encoding.FORMAT_VERSION
-        assert isinstance(version, str)
-        return version
+        return compute_format_version(encoding.Envelope)
 
 
 class TestRoundTrip:
     @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # a loaded machine is no fault
-    @given(data=scheduling_data(), lifetime_ms=st.integers(0, 2**40))
-    def test_what_was_encoded_comes_back(self, data: SchedulingData, lifetime_ms: int) -> None:
-        # when
-        decoded = finish(decode_scheduling_data(finish(encode_scheduling_data(data, lifetime_ms))))
-        # then
-        assert decoded is not None
-        assert (decoded.data, decoded.lifetime_ms) == (data, lifetime_ms)
+    @given(data=scheduling_data())
+    def test_what_was_encoded_comes_back(self, data: SchedulingData) -> None:
+        assert finish(decode_scheduling_data(finish(encode_scheduling_data(data)))) == data
 
     @pytest.mark.parametrize("sessions", [0, 1, CHUNK_ROWS, CHUNK_ROWS + 1])
     def test_sessions_of_one_chunk_and_of_more(self, sessions: int) -> None:
@@ -92,11 +83,8 @@ class TestRoundTrip:
             tuple(make_session(number, (1,)) for number in range(sessions)),
             preemption_candidates=tuple(make_candidate(number) for number in range(sessions)),
         )
-        # when
-        decoded = finish(decode_scheduling_data(finish(encode_scheduling_data(data, 1))))
-        # then
-        assert decoded is not None
-        assert decoded.data == data
+        # when / then
+        assert finish(decode_scheduling_data(finish(encode_scheduling_data(data)))) == data
 
 
 class TestBrokenBytes:
@@ -133,28 +121,19 @@ class TestBrokenBytes:
         look_at(encoded)
 
     @pytest.mark.parametrize("nesting", [b"\x91", b"\x81\xa1a"])
-    def test_deep_nesting_behind_the_right_version(self, nesting: bytes) -> None:
-        # given
-        version = msgspec.msgpack.encode(FORMAT_VERSION)
+    def test_deep_nesting_inside_an_envelope(self, nesting: bytes) -> None:
         # when / then
-        look_at(b"\x95" + version + nesting * 200_000)
-
-    def test_other_format_version_is_none(self) -> None:
-        # given
-        version = FORMAT_VERSION.encode()
-        other = (b"0" if version[:1] != b"0" else b"1") + version[1:]
-        # when / then
-        assert finish(decode_scheduling_data(ENCODED.replace(version, other))) is None
+        look_at(b"\x93" + nesting * 200_000)
 
 
 class TestFormatVersion:
     @pytest.fixture
     def source(self) -> str:
-        return (PACKAGE / "data.py").read_text(encoding="utf-8")
+        return (PACKAGE / "entities" / "scheduling_data.py").read_text(encoding="utf-8")
 
     def test_same_structs_have_the_same_version(self, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
         # when / then
-        assert changed_version(monkeypatch, source) == FORMAT_VERSION == encoding_module.FORMAT_VERSION
+        assert changed_version(monkeypatch, source) == FORMAT_VERSION
 
     def test_every_field_that_is_renamed_changes_it(self, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
         # given

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
-from scheduler_repo.cache.background import BackgroundTasks
-from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient, create_redis
+from scheduler_repo.cache.client import create_redis
 from scheduler_repo.cache.database_key import DatabaseKeyReader
-from scheduler_repo.cache.lease_cache import InvalidatedCache
+from scheduler_repo.cache.lease_cache import LeaseCache
 from scheduler_repo.cache.metrics import CacheName
-from scheduler_repo.cache.pending_invalidations import Invalidations
+from scheduler_repo.cache.pending_invalidations import PendingInvalidations
+from scheduler_repo.cache.read_through import CachedKind, StructCodec
+from scheduler_repo.cache.single_flight import BackgroundTasks
+from scheduler_repo.cache.source import CacheSource
 from scheduler_repo.database.change_listeners import ignore, listen
 from scheduler_repo.entities.session import Session, SessionInfo
 from scheduler_repo.errors import SessionNotFound
@@ -23,11 +25,7 @@ from scheduler_repo.validation import check_ids
 if TYPE_CHECKING:
     from collections import Counter
 
-    from redis.asyncio import Redis
-
     from scheduler_repo.cache.metrics import CacheOutcome
-
-DEFAULT_LIFETIME: Final = 10.0
 
 _resilience = layer_resilience(LayerType.SESSION_CACHE_SOURCE, retries=False)
 
@@ -37,7 +35,7 @@ def create_session_cache_source(settings: CacheSettings, db_source: SessionDBSou
     return SessionCacheSource(create_redis(settings), db_source, timeout=settings.timeout)
 
 
-class SessionCacheSource:
+class SessionCacheSource(CacheSource[SessionDBSource]):
     """Answers from Redis, else from the database, and removes from Redis what is changed.
 
     Every write of this package through the database source's engine is followed by the removal of what it
@@ -47,54 +45,39 @@ class SessionCacheSource:
     time share one read, and may get what it was when the first of them asked.
     """
 
-    def __init__(
-        self,
-        redis: Union["Redis", ValkeyClient],
-        db_source: SessionDBSource,
-        *,
-        timeout: float = DEFAULT_TIMEOUT,
-        lifetime: float = DEFAULT_LIFETIME,
-    ) -> None:
-        """Take a client, or one that is shared with other cache sources, and then closed by its maker.
+    source_type = SessionDBSource
+    default_lifetime = 10.0
 
-        ``timeout`` bounds each command, unless the client is shared, ``lifetime`` each entry (both in seconds).
-        """
-        self._is_shared = isinstance(redis, ValkeyClient)
-        self.client = redis if isinstance(redis, ValkeyClient) else ValkeyClient(redis, timeout=timeout)
-        self._db_source = db_source
+    def _open_caches(self, lifetime: float) -> None:
         self._tasks = BackgroundTasks()
-        database_key = DatabaseKeyReader(db_source.engine)
-        self._invalidations = Invalidations(
-            self.client, lifetime, on_failure=lambda keys: self._sessions.counts.not_invalidated(keys)
-        )
-        self._sessions = InvalidatedCache(
+        self._invalidations = PendingInvalidations(
             self.client,
-            CacheName.SESSION,
-            Session,
-            database_key.get,
+            lifetime,
+            on_failure=lambda keys: self._sessions.counts.count_failed_invalidations(keys),
+        )
+        get_database = DatabaseKeyReader(self._db_source.engine).get
+        self._sessions = LeaseCache(
+            self.client,
+            CachedKind(CacheName.SESSION, StructCodec(Session), _get_id, get_database),
             self._invalidations,
             lifetime=lifetime,
-            tasks=self._tasks,
         )
-        self._infos = InvalidatedCache(
+        self._infos = LeaseCache(
             self.client,
-            CacheName.SESSION_INFO,
-            SessionInfo,
-            database_key.get,
+            CachedKind(CacheName.SESSION_INFO, StructCodec(SessionInfo), _get_id, get_database),
             self._invalidations,
             lifetime=lifetime,
-            tasks=self._tasks,
         )
-        listen(db_source.engine, self)
+        listen(self._db_source.engine, self)
 
     @property
     def outcomes(self) -> "Counter[CacheOutcome]":
-        """What came of the look-ups of ``get_session_by_id`` and ``find_session`` so far."""
+        """How the look-ups of ``get_session_by_id`` and ``find_session`` so far have ended."""
         return self._sessions.counts.lookups
 
     @property
     def info_outcomes(self) -> "Counter[CacheOutcome]":
-        """What came of the look-ups of ``get_session_info`` so far."""
+        """How the look-ups of ``get_session_info`` so far have ended."""
         return self._infos.counts.lookups
 
     @_resilience.apply(OperationKind.READ)
@@ -108,7 +91,7 @@ class SessionCacheSource:
 
     @_resilience.apply(OperationKind.READ)
     async def find_session(self, session_id: SessionId) -> Optional[Session]:
-        """Do as ``get_session_by_id`` does, and answer None if there is no session of this id."""
+        """Return a session as ``get_session_by_id`` does, or None if there is no session of this id."""
         try:
             return await self._get(session_id)
         except SessionNotFound:
@@ -118,13 +101,11 @@ class SessionCacheSource:
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
         """Return what lists show of a session; raises and costs as ``get_session_by_id`` does."""
         check_ids("session", (session_id,))
-        return await self._infos.get(
-            self._infos.key_of(session_id), lambda: self._db_source.get_session_info(session_id)
-        )
+        return await self._infos.get(session_id, lambda: self._db_source.get_session_info(session_id))
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def sessions_changed(self, session_ids: Collection[SessionId]) -> None:
-        """Remove these from Redis, as a write that changed them was committed; raises nothing.
+        """Remove these from Redis after the COMMIT of a write that changed them; raises nothing.
 
         Costs one round trip for up to 2,000 sessions. Where Redis fails, they are not believed in this process
         until they are gone.
@@ -134,7 +115,7 @@ class SessionCacheSource:
         await asyncio.shield(self._tasks.start(self._invalidations.remove(keys, doubted)))
 
     def sessions_may_have_changed(self, session_ids: Collection[SessionId]) -> None:
-        """Remove these from Redis in the background: a write was cut off at its COMMIT, and may stand."""
+        """Remove these from Redis in the background: a write was cut off at its COMMIT, which may stand."""
         keys, doubted = self._give_up(session_ids)
         self._tasks.start(self._invalidations.remove_unsettled(keys, doubted))
 
@@ -145,25 +126,26 @@ class SessionCacheSource:
         await self._tasks.drain()
 
     async def aclose(self) -> None:
-        """Finish what is under way, and close a client that is not shared; do so before the event loop ends."""
+        """Finish what is under way, and close an own client; do so before the event loop ends."""
         ignore(self._db_source.engine, self)
         self._invalidations.hurry()
         await self.drain()
         self._invalidations.close()
-        if not self._is_shared:
-            await self.client.aclose()
+        await super().aclose()
 
     async def _get(self, session_id: SessionId) -> Session:
         check_ids("session", (session_id,))
-        return await self._sessions.get(
-            self._sessions.key_of(session_id), lambda: self._db_source.get_session_by_id(session_id)
-        )
+        return await self._sessions.get(session_id, lambda: self._db_source.get_session_by_id(session_id))
 
     def _give_up(self, session_ids: Collection[SessionId]) -> tuple[list[str], float]:
         keys = []
         for cache in (self._sessions, self._infos):
             for session_id in session_ids:
-                key = cache.key_of(session_id)
+                key = cache.build_key(session_id)
                 cache.detach(key)
                 keys.append(key)
         return keys, self._invalidations.doubt(keys)
+
+
+def _get_id(session: Union[Session, SessionInfo]) -> SessionId:
+    return session.session_id

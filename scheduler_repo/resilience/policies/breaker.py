@@ -10,7 +10,7 @@ import msgspec
 
 from scheduler_repo.errors import BreakerOpen, InvalidInput
 from scheduler_repo.resilience.resilience import Policy
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 

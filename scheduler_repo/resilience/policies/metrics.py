@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.resilience.resilience import Policy
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 

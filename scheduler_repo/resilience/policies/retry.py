@@ -13,7 +13,7 @@ from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
 from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
 from scheduler_repo.resilience.transient import is_transient
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 

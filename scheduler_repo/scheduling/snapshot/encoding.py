@@ -1,8 +1,7 @@
 """SchedulingData as bytes (msgpack) and back, in chunks that let an event loop turn."""
 
-import hashlib
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Union
 
 import msgspec
 
@@ -14,59 +13,30 @@ _decode_sessions = msgspec.msgpack.Decoder(tuple[PendingSession, ...]).decode
 _decode_candidates = msgspec.msgpack.Decoder(tuple[PreemptionCandidate, ...]).decode
 
 
-class _Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """The outer layer; all sessions stand apart so that each chunk is decoded by itself."""
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """The outer layer; all sessions stand apart so that each chunk is decoded by itself.
 
-    format_version: str
-    lifetime_ms: int
+    Its schema is the format: bytes of another one must not be decoded.
+    """
+
     without_sessions: SchedulingData
     session_chunks: tuple[msgspec.Raw, ...]
     candidate_chunks: tuple[msgspec.Raw, ...]
 
 
-# Any change of the structs is another format: old bytes are then refused, not misread.
-FORMAT_VERSION = hashlib.sha256(
-    msgspec.json.encode(msgspec.json.schema(_Envelope), order="sorted")
-).hexdigest()[:16]
+_decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
 
 
-class _AnyEnvelope(msgspec.Struct, frozen=True, array_like=True):
-    """As much of an envelope as every format has."""
-
-    format_version: str
-
-
-_decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
-_decode_version = msgspec.msgpack.Decoder(_AnyEnvelope).decode
-
-# What the decoder may raise on bytes that are not an envelope, whatever they are.
-UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
-
-
-class Decoded(msgspec.Struct, frozen=True):
-    """A decoded SchedulingData and the whole lifetime that its writer gave it, in milliseconds."""
-
-    data: SchedulingData
-    lifetime_ms: int
-
-
-def encode_scheduling_data(data: SchedulingData, lifetime_ms: int) -> Steps[bytes]:
+def encode_scheduling_data(data: SchedulingData) -> Steps[bytes]:
     """Encode ``data``; about 0.5 kB a pending session."""
     session_chunks = yield from _chunks(data.pending_sessions)
     candidate_chunks = yield from _chunks(data.preemption_candidates)
     without_sessions = msgspec.structs.replace(data, pending_sessions=(), preemption_candidates=())
-    return _encoder.encode(
-        _Envelope(FORMAT_VERSION, lifetime_ms, without_sessions, session_chunks, candidate_chunks)
-    )
+    return _encoder.encode(Envelope(without_sessions, session_chunks, candidate_chunks))
 
 
-def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[Optional[Decoded]]:
-    """Decode what ``encode_scheduling_data`` wrote; None if it is of another format version.
-
-    Raises one of ``UNREADABLE`` for bytes that are no encoding at all.
-    """
-    if _decode_version(encoded).format_version != FORMAT_VERSION:
-        return None
+def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[SchedulingData]:
+    """Decode what ``encode_scheduling_data`` wrote; raises what msgspec does for bytes that are no encoding."""
     envelope = _decode_envelope(encoded)
     sessions: list[PendingSession] = []
     for chunk in envelope.session_chunks:
@@ -76,12 +46,11 @@ def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[Optional[
     for chunk in envelope.candidate_chunks:
         yield
         candidates.extend(_decode_candidates(chunk))
-    data = msgspec.structs.replace(
+    return msgspec.structs.replace(
         envelope.without_sessions,
         pending_sessions=tuple(sessions),
         preemption_candidates=tuple(candidates),
     )
-    return Decoded(data, envelope.lifetime_ms)
 
 
 def _chunks(

@@ -1,0 +1,150 @@
+"""What all caches share: the key of a value, the entry around it, the one check of an entry, and counts."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, Optional, ParamSpec, Protocol, TypeVar, Union
+
+import msgspec
+
+from scheduler_repo.cache.client import ValkeyClient
+from scheduler_repo.cache.entry import UNREADABLE, Header, Identity, build_entry, find_mismatch, open_entry
+from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
+from scheduler_repo.cache.single_flight import BackgroundTasks
+from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable, SchedulerRepoError
+from scheduler_repo.validation import check_seconds
+
+_logger = logging.getLogger(__name__)
+_KEY_PREFIX: Final = "scheduler_repo"
+# A digest of more bytes takes longer than handing it to a thread.
+_LARGE_BYTES: Final = 500_000
+# What storing a value may end in; an amount of more than 64 bits has no encoding.
+STORE_ERRORS: Final = (SchedulerRepoError, OverflowError)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ValueT = TypeVar("ValueT")
+
+
+class Codec(Protocol[ValueT]):
+    """Encodes values of one kind; ``format_version`` changes with their fields."""
+
+    @property
+    def format_version(self) -> str:
+        """Return the version of the format."""
+
+    async def encode(self, value: ValueT) -> bytes:
+        """Encode a value; raises OverflowError for an amount of more than 64 bits."""
+
+    async def decode(self, encoded: memoryview) -> ValueT:
+        """Decode a value; raises one of ``UNREADABLE`` for bytes that are no encoding of one."""
+
+
+class StructCodec(Generic[ValueT]):
+    """Encodes small structs of one type."""
+
+    def __init__(self, value_type: type[ValueT]) -> None:
+        """Derive the version of the format from the struct's schema."""
+        self.format_version = compute_format_version(value_type)
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+        self._decoder = msgspec.msgpack.Decoder(value_type)
+
+    async def encode(self, value: ValueT) -> bytes:
+        """Encode a value; raises OverflowError for an amount of more than 64 bits."""
+        return self._encoder.encode(value)
+
+    async def decode(self, encoded: memoryview) -> ValueT:
+        """Decode a value; raises one of ``UNREADABLE`` for bytes that are no encoding of one."""
+        return self._decoder.decode(encoded)
+
+
+class CachedKind(msgspec.Struct, Generic[ValueT], frozen=True):
+    """One kind of cached value.
+
+    ``get_id`` says whose value it is; None is nobody's. ``get_database`` names the database that a value was
+    read from, or, without a value, the one that is read from now.
+    """
+
+    name: CacheName
+    codec: Codec[ValueT]
+    get_id: Callable[[ValueT], object]
+    get_database: Callable[[Optional[ValueT]], Awaitable[str]]
+
+
+class Cached(msgspec.Struct, Generic[ValueT], frozen=True):
+    """A value from the cache, and the server's clock (ms) when it was true, or earlier."""
+
+    value: ValueT
+    taken_at_ms: int
+
+
+class ReadThroughCache(Generic[ValueT]):
+    """The base of the two policies of freshness: values of one kind by their id."""
+
+    def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
+        """Keep each entry for ``lifetime`` seconds; raises InvalidInput for what is no such time."""
+        check_seconds("lifetime", lifetime)
+        self.counts = CacheCounts(kind.name)
+        self._client = client
+        self._kind = kind
+        self._lifetime_ms = round(lifetime * 1000)
+        self._tasks = BackgroundTasks()
+
+    def build_key(self, entity_id: object) -> str:
+        """Build the key of an id in Redis."""
+        return f"{_KEY_PREFIX}:{self._kind.name}:{entity_id}"
+
+    async def _open(self, key: str, stored: bytes, clock_ms: int) -> Union[Cached[ValueT], CacheOutcome]:
+        """Return the value of an entry that was found at ``clock_ms``, or say why it is not to be believed."""
+        entry = await _run_beside(len(stored), open_entry, stored)
+        if isinstance(entry, CacheOutcome):
+            return entry
+        mismatch = find_mismatch(entry.header.identity, await self._build_identity(key, None))
+        if mismatch is not None:
+            return mismatch
+        # An entry whose end was taken from it, or a server whose clock was set back.
+        if not 0 <= clock_ms - entry.header.taken_at_ms < self._lifetime_ms:
+            return CacheOutcome.TOO_OLD
+        try:
+            value = await self._kind.codec.decode(entry.value)
+        except UNREADABLE:
+            return CacheOutcome.UNREADABLE
+        if self.build_key(self._kind.get_id(value)) != key:
+            return CacheOutcome.OTHER_KEY
+        return Cached(value, entry.header.taken_at_ms)
+
+    async def _build_entry(self, key: str, value: ValueT, taken_at_ms: int) -> bytes:
+        header = Header(await self._build_identity(key, value), taken_at_ms)
+        encoded = await self._kind.codec.encode(value)
+        return await _run_beside(len(encoded), build_entry, header, encoded)
+
+    async def _build_identity(self, key: str, value: Optional[ValueT]) -> Identity:
+        database = await self._kind.get_database(value)
+        return Identity(self._kind.name, key, self._kind.codec.format_version, database)
+
+    def _fail_look_up(self, error: CacheUnavailable) -> CacheOutcome:
+        if isinstance(error, BreakerOpen):
+            return CacheOutcome.BREAKER_OPEN
+        if isinstance(error, CacheBusy):
+            return CacheOutcome.BUSY
+        _logger.warning("a look-up of %s failed, the database is asked: %s", self._kind.name, error)
+        return CacheOutcome.REFUSED if isinstance(error, CacheRefused) else CacheOutcome.UNREACHABLE
+
+    def _fail_store(self, error: Exception) -> None:
+        self.counts.count_store(StoreOutcome.FAILED)
+        if not isinstance(error, BreakerOpen):
+            _logger.warning("storing %s in the cache failed: %s", self._kind.name, error)
+
+
+def compute_format_version(value_type: object) -> str:
+    """Compute the version of a struct's encoding: any change of its fields is another format."""
+    schema = msgspec.json.encode(msgspec.json.schema(value_type), order="sorted")
+    return hashlib.sha256(schema).hexdigest()[:16]
+
+
+async def _run_beside(size: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a function on ``size`` bytes: on many of them in a thread, beside the event loop."""
+    if size < _LARGE_BYTES:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
