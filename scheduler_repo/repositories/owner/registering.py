@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from scheduler_repo.database.bulk import insert_missing
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import require_owners
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.errors import InvalidInput, OwnerAlreadyExists
 from scheduler_repo.quoting import quoted, shortened
-from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.quota.columns import QUOTA_COLUMNS, check_quota, quota_row
 from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.repositories.resource_policy.columns import POLICY_COLUMNS, check_policy, policy_row

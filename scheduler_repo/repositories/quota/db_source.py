@@ -13,7 +13,13 @@ import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
-from scheduler_repo.database.lookups import OWNER_OCCUPANCY, OWNER_SESSION_COUNTS, SLOT_TYPES, SNAPSHOT
+from scheduler_repo.database.lookups import (
+    OWNER_OCCUPANCY,
+    OWNER_SESSION_COUNTS,
+    SLOT_TYPES,
+    SNAPSHOT,
+    require_owners,
+)
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
@@ -21,7 +27,6 @@ from scheduler_repo.errors import InvalidFilter, QuotaNotFound
 from scheduler_repo.models.quota import QuotaRow
 from scheduler_repo.quoting import shortened
 from scheduler_repo.repositories.owner.checking import check_owner_id, check_scope
-from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.quota.columns import check_quotas, quota_row
 from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.resilience.layers import LayerType, layer_resilience

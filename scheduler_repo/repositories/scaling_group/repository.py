@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
-from scheduler_repo.database.lookups import fetch_slot_types, no_such_group
+from scheduler_repo.database.lookups import fetch_slot_types, no_such_group, require_owners
 from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
 from scheduler_repo.entities.scaling_group import (
@@ -19,7 +19,6 @@ from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.errors import InvalidInput, InvalidQuantity
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.owner.checking import check_owner_id
-from scheduler_repo.repositories.owner.existing import require_owners
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scaling_group.db_source import (
     ScalingGroupDBSource,
