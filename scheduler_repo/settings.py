@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Literal, Optional, TypeVar, get_args
+from typing import Annotated, Literal, Optional, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.errors import InvalidSettings
+from scheduler_repo.validation import PoolSize, Seconds, check_fields, described, wrong_value
 
 ENVIRONMENT_PREFIX = "SCHEDULER_REPO_"
 _TEST_PREFIX = f"{ENVIRONMENT_PREFIX}TEST_"
@@ -43,8 +44,9 @@ class SecretUrl(msgspec.Struct, frozen=True):
         return f"{scheme}://{user}{at}{place.partition('?')[0]}"
 
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Pooler = Literal["session", "transaction"]
+_Name = Annotated[str, msgspec.Meta(description="a text")]
+_Pooler = Annotated[Optional[Pooler], msgspec.Meta(description="session or transaction, or None for none")]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +59,18 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     url: SecretUrl
-    pool_size: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    pool_size: PoolSize = 5
     pool_timeout: Seconds = 5.0
     connect_timeout: Seconds = 5.0
     statement_timeout: Seconds = 60.0
     lock_timeout: Seconds = 5.0
     idle_in_transaction_timeout: Seconds = 10.0
     resolve_timeout: Seconds = 30.0
-    application_name: str = "scheduler-repo"
-    pooler: Optional[Pooler] = None
+    application_name: _Name = "scheduler-repo"
+    pooler: _Pooler = None
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        _check(self)
 
     def sqlalchemy_url(self) -> sa.URL:
         """Return the URL for SQLAlchemy with the asyncpg driver; raises InvalidSettings if it is none."""
@@ -106,26 +108,15 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     lifetime: Seconds = 60.0
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        _check(self)
 
 
-def _check_fields(settings: msgspec.Struct) -> None:
-    """Refuse what the field's type does not allow, as structs do not check what they are made of."""
-    for field in msgspec.structs.fields(settings):
-        value = getattr(settings, field.name)
-        if field.type is SecretUrl and not isinstance(value, SecretUrl):
-            raise InvalidSettings(f"{type(settings).__name__}.{field.name}: wrap the URL, SecretUrl(...)")
-        try:
-            msgspec.convert(value, field.type)
-        except msgspec.ValidationError as error:
-            raise InvalidSettings(
-                f"{type(settings).__name__}.{field.name}: {error}{_choices(field.type)}"
-            ) from None
-
-
-def _choices(field_type: object) -> str:
-    """What may be given, for a field of a few words; else nothing, as the error says it."""
-    return f"; it may be {' or '.join(get_args(Pooler))}" if field_type == Optional[Pooler] else ""
+def _check(settings: "SectionT") -> None:
+    """Raise InvalidSettings for a field that is not what it must be; a plain URL is not shown."""
+    url: object = settings.url
+    if not isinstance(url, SecretUrl):
+        raise InvalidSettings(f"{type(settings).__name__}.url: wrap the URL, SecretUrl(...)")
+    check_fields(settings, InvalidSettings)
 
 
 SectionT = TypeVar("SectionT", DatabaseSettings, CacheSettings)
@@ -174,10 +165,12 @@ def _section(
         name = f"{prefix}{field.name.upper()}"
         if field.name != "url" and name in given:
             try:
-                values[field.name] = msgspec.convert(given.pop(name), field.type, strict=False)
-            except msgspec.ValidationError as error:
-                raise InvalidSettings(
-                    f"{ENVIRONMENT_PREFIX}{name} cannot be used: {error}{_choices(field.type)}"
+                values[field.name] = msgspec.convert(given[name], field.type, strict=False)
+            except msgspec.ValidationError:
+                expected = described(field.type)
+                raise wrong_value(
+                    given[name], f"{ENVIRONMENT_PREFIX}{name}", expected, InvalidSettings
                 ) from None
+            del given[name]
     url = url or url_given
     return msgspec.structs.replace(kind(url=SecretUrl(url)), **values) if url else None

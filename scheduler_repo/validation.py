@@ -1,64 +1,73 @@
-"""Argument checks, made before any query."""
+"""Argument checks, made before any query; ``subject`` names the value in the message.
 
-import math
+Each raises InvalidInput, or the kind of it that is named. Ranges of numbers are msgspec's constraints; their
+descriptions say what to give.
+"""
+
+import enum
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Optional, TypeVar
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Final, NamedTuple, TypeVar, get_args
 from uuid import UUID
 
-from scheduler_repo.database.bulk import array_text
-from scheduler_repo.entities.lease import Lease
-from scheduler_repo.errors import InvalidInput, InvalidQuantity
+import msgspec
+from msgspec import Meta, inspect
+
+from scheduler_repo.errors import InvalidInput, InvalidLimit, InvalidQuantity
 from scheduler_repo.quoting import printable, quoted
-from scheduler_repo.slots import checked_int32, checked_quantity, slot_limits
-from scheduler_repo.types import SlotLimits, SlotName
+from scheduler_repo.types import OwnerScope
 from scheduler_repo.wiring import check_wiring as check_wiring
-
-
-def check_items(items: Iterable[object], kind: type) -> None:
-    """Raise InvalidInput for the first item that is not of the kind that the method takes."""
-    for item in items:
-        if not isinstance(item, kind):
-            found = type(item).__name__
-            raise InvalidInput(f"{quoted(item)} is a {found}; give a {kind.__name__} for each session")
-
-
-def check_ids(entity: str, ids: Iterable[object]) -> None:
-    """Raise InvalidInput for the first id that is no UUID; ``entity`` says whose it is to be."""
-    for given in ids:
-        if not isinstance(given, UUID):
-            raise InvalidInput(f"{entity} id {quoted(given)} is a {type(given).__name__}, it must be a UUID")
-
-
-def check_agent_ids(agent_ids: object) -> None:
-    """Raise InvalidInput unless it is a list of texts; a NUL is let through, as an id that no agent has."""
-    for given in checked_sequence(agent_ids, "agent ids"):
-        if not isinstance(given, str):
-            raise InvalidInput(f"agent id {quoted(given)} is a {type(given).__name__}, it must be a str")
-        if not (given.isascii() or printable(given) == given):
-            raise InvalidInput(f"agent id {quoted(given)} has half of a surrogate pair, it is no text")
-
-
-def check_text(value: object, subject: str) -> None:
-    """Raise InvalidInput for what is no text, or holds a NUL or a lone surrogate; ``subject`` is named."""
-    if not isinstance(value, str) or "\x00" in value or not (value.isascii() or printable(value) == value):
-        raise InvalidInput(
-            f"{subject} {quoted(value)} is no text that can be stored; leave out NUL and surrogates"
-        )
-
 
 T = TypeVar("T")
 
+MAX_QUANTITY: Final = 2**63 - 1
+LARGEST_PAGE: Final = 1_000
+MAX_BATCH_SIZE: Final = 10_000
 
-def checked_batch(items: object, kind: type[T], subject: str) -> list[T]:
-    """Return a list of structs of one kind; raises InvalidInput for what is none. ``subject`` names them."""
-    batch = []
-    for item in checked_sequence(items, subject):
-        if not isinstance(item, kind):
-            raise InvalidInput(
-                f"{subject}: {quoted(item)} is a {type(item).__name__}; give a {kind.__name__} for each"
-            )
-        batch.append(item)
-    return batch
+Amount = Annotated[int, Meta(ge=0, le=MAX_QUANTITY)]
+Epoch = Annotated[int, Meta(ge=0, le=2**63 - 1, description="as acquire_lease() answered it")]
+Count = Annotated[int, Meta(ge=0, lt=2**31, description="a whole number from 0 to 2^31 - 1")]
+Int32 = Annotated[int, Meta(ge=-(2**31), lt=2**31, description="a whole number of 32 bits")]
+PageLimit = Annotated[int, Meta(ge=1, le=LARGEST_PAGE, description="a whole number from 1 to 1000")]
+BatchSize = Annotated[int, Meta(ge=1, le=MAX_BATCH_SIZE, description="a whole number from 1 to 10000")]
+# As a statement takes it: an int4, or a bigint.
+Limit31 = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number from 1 to 2^31 - 1")]
+Limit63 = Annotated[int, Meta(ge=1, le=2**63 - 1, description="a whole number from 1 to 2^63 - 1")]
+PoolSize = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+RetryCount = Annotated[int, Meta(ge=0, description="a number of retries, 0 or more")]
+FailureCount = Annotated[int, Meta(ge=1, description="a number of failures, 1 or more")]
+Seconds = Annotated[float, Meta(gt=0, le=86_400, description="seconds above 0, at most 86400")]
+CacheSeconds = Annotated[float, Meta(ge=0.001, le=86_400, description="0.001 to 86400 seconds")]
+RetryWait = Annotated[float, Meta(ge=0, le=3600, description="0 to 3600 seconds")]
+Recovery = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0, at most 3600")]
+Staleness = Annotated[
+    float, Meta(ge=0, le=sys.float_info.max, description="a finite number of seconds, 0 or more")
+]
+
+# Less, and a write could be purged while its caller still asks for it again.
+_SHORTEST_RETENTION: Final = timedelta(hours=1)
+# More is taken for a mistake.
+_LONGEST_RETENTION: Final = timedelta(days=36_500)
+
+# As PostgreSQL writes it, and the tables' CHECKs want it.
+_UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+# -- kinds of objects ----------------------------------------------------------------------------
+
+
+def check_kind(value: object, kind: type, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+    """Raise ``refusal`` unless the value is of a class; a word is no member of an enum."""
+    if not isinstance(value, kind):
+        raise wrong_value(value, subject, expected_of(kind), refusal)
+
+
+def check_flag(value: object, subject: str) -> None:
+    """Raise InvalidInput unless the value is True or False."""
+    check_kind(value, bool, subject)
 
 
 def checked_sequence(items: object, subject: str) -> Sequence[object]:
@@ -69,80 +78,254 @@ def checked_sequence(items: object, subject: str) -> Sequence[object]:
     return items
 
 
+def check_each(items: Iterable[object], kind: type, subject: str) -> None:
+    """Raise InvalidInput for the first item that is not of a class."""
+    for item in items:
+        if not isinstance(item, kind):
+            raise InvalidInput(
+                f"{subject}: {quoted(item)} is a {type(item).__name__}; give a {kind.__name__} for each"
+            )
+
+
+def checked_batch(items: object, kind: type[T], subject: str) -> list[T]:
+    """Return a list of structs of one kind; raises InvalidInput for anything else."""
+    batch = checked_sequence(items, subject)
+    check_each(batch, kind, subject)
+    return [item for item in batch if isinstance(item, kind)]
+
+
+def expected_of(kind: type) -> str:
+    """Say what is to be given where a class is wanted; the words of an enum are listed."""
+    if issubclass(kind, enum.Enum):
+        return f"a {kind.__name__} ({', '.join(str(member.value) for member in kind)})"
+    return {bool: "True or False", datetime: "a datetime with a time zone"}.get(kind, f"a {kind.__name__}")
+
+
+def wrong_value(
+    value: object, subject: str, expected: str, refusal: type[InvalidInput] = InvalidInput
+) -> InvalidInput:
+    """Make the error for a value that is not what it must be."""
+    return refusal(f"{subject} is {quoted(value)}, it must be {expected}")
+
+
+# -- ids and texts -------------------------------------------------------------------------------
+
+
+def check_ids(entity: str, ids: Iterable[object]) -> None:
+    """Raise InvalidInput for the first id that is no UUID; ``entity`` says whose it is to be."""
+    for given in ids:
+        if not isinstance(given, UUID):
+            raise InvalidInput(f"{entity} id {quoted(given)} is a {type(given).__name__}, it must be a UUID")
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a str without lone surrogates; no stored text holds a NUL, which this one may."""
+    return isinstance(value, str) and (value.isascii() or printable(value) == value)
+
+
+def check_text(value: object, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+    """Raise ``refusal`` for what is no text, or holds a NUL or a lone surrogate."""
+    if not isinstance(value, str) or "\0" in value or not is_text(value):
+        raise refusal(f"{subject} {quoted(value)} is no text that can be stored; leave out NUL and surrogates")
+
+
 def check_name(value: object, subject: str) -> None:
-    """Raise InvalidInput for what is no text that can be stored, or is empty; ``subject`` is named."""
+    """Raise InvalidInput for what is no text that can be stored, or is empty."""
     check_text(value, subject)
     if not value:
         raise InvalidInput(f"{subject} is empty; give it one")
 
 
-def check_flag(value: object, subject: str) -> None:
-    """Raise InvalidInput for what is neither True nor False."""
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{subject} is {quoted(value)}, it must be True or False")
+def check_agent_ids(agent_ids: object) -> None:
+    """Raise InvalidInput for what is no list of texts; an id with a NUL is one that no agent has."""
+    for given in checked_sequence(agent_ids, "agent ids"):
+        if not is_text(given):
+            found = "text with half of a surrogate pair" if isinstance(given, str) else type(given).__name__
+            raise InvalidInput(f"agent id {quoted(given)} is a {found}, it must be a str")
 
 
-def check_lease(lease: Optional[object]) -> None:
-    """Raise InvalidInput for what is neither a Lease nor None."""
-    if lease is not None and not isinstance(lease, Lease):
-        found = type(lease).__name__
-        raise InvalidInput(f"lease {quoted(lease)} is a {found}; give what acquire_lease() answers, or None")
-    if lease is not None:
-        check_name(lease.scaling_group, "the lease's scaling group")
-        check_name(lease.holder, "the lease's holder")
-        if type(lease.epoch) is not int or not 0 <= lease.epoch < 2**63:
-            raise InvalidInput(
-                f"the lease's epoch is {quoted(lease.epoch)}; give the lease as acquire_lease() answered it"
-            )
-
-
-_SHORTEST: Final = 0.001
-_LONGEST: Final = 86_400.0
-
-
-def check_staleness(max_staleness: object) -> None:
-    """Refuse what is no number of seconds, 0 or more; raises InvalidInput."""
-    if not 0 <= _number(max_staleness) < math.inf:
-        raise InvalidInput(f"max_staleness {max_staleness!r:.40} is no number of seconds; give 0 or more")
-
-
-def check_seconds(name: str, seconds: object) -> None:
-    """Refuse what a cache cannot wait, or keep an entry for; raises InvalidInput."""
-    if not _SHORTEST <= _number(seconds) <= _LONGEST:
+def check_owner_id(scope: object, owner_id: object) -> None:
+    """Raise InvalidInput for an owner that cannot be: an unknown scope, or an id that the scope cannot have."""
+    check_kind(scope, OwnerScope, "scope")
+    check_name(owner_id, f"{scope} id")
+    if scope in (OwnerScope.USER, OwnerScope.PROJECT) and not _UUID_TEXT.fullmatch(str(owner_id)):
         raise InvalidInput(
-            f"{name} {seconds!r:.40} is out of range; give {_SHORTEST:g} to {_LONGEST:g} seconds"
+            f"{scope} id {quoted(owner_id)}: a user or project is named by its UUID in lower case, as text"
         )
 
 
-def _number(given: object) -> float:
-    """The number given, or one that is in no range; a bool is an int to Python."""
-    return math.nan if isinstance(given, bool) or not isinstance(given, (int, float)) else given
+# -- numbers -------------------------------------------------------------------------------------
 
 
-def check_slot_limits(limits: Mapping[SlotName, Optional[int]], subject: str) -> None:
-    """Raise InvalidQuantity for what is no mapping, or holds what is neither an amount nor None."""
-    given: object = limits
-    if not isinstance(given, Mapping):
-        raise InvalidQuantity(f"{subject}: {quoted(given)} is no mapping of slot names to limits")
-    # Against its own names: which slots there are only the database knows.
-    slot_limits(limits, tuple(limits), subject)
+def check_range(
+    value: object, constraint: object, subject: str, refusal: type[InvalidInput] = InvalidInput
+) -> None:
+    """Raise ``refusal`` unless the value is a number that a constraint of this module allows."""
+    # A bool is an int to Python, and msgspec would take a Decimal for a float.
+    if type(value) not in (int, float) or not _is_allowed(value, constraint):
+        raise wrong_value(value, subject, described(constraint), refusal)
 
 
-def slot_limits_text(
-    limits: Mapping[SlotName, Optional[int]], slot_names: Sequence[SlotName], subject: str
-) -> str:
-    """Write checked limits as the text of a bigint[], by the order of ``slot_names``.
+def check_fields(struct: msgspec.Struct, refusal: type[InvalidInput] = InvalidInput) -> None:
+    """Check the fields of a struct whose types have a description, as structs do not when they are made."""
+    for field in msgspec.structs.fields(struct):
+        if described(field.type):
+            value, subject = getattr(struct, field.name), f"{type(struct).__name__}.{field.name}"
+            if not _is_allowed(value, field.type):
+                raise wrong_value(value, subject, described(field.type), refusal)
 
-    Raises UnknownSlotType for a slot that is not in ``slot_names``, limited or not.
+
+def described(constraint: object) -> str:
+    """The description of a constraint; empty if it has none."""
+    metas = [part.description for part in get_args(constraint) if isinstance(part, Meta)]
+    return metas[0] or "" if metas else ""
+
+
+def check_limit(limit: object) -> None:
+    """Raise InvalidLimit for what is no whole number from 1 to 1,000."""
+    check_range(limit, PageLimit, "limit", InvalidLimit)
+
+
+def check_staleness(max_staleness: object) -> None:
+    """Raise InvalidInput unless it is a finite number of seconds, 0 or more."""
+    check_range(max_staleness, Staleness, "max_staleness")
+
+
+def check_amount(value: object, subject: str) -> None:
+    """Raise InvalidQuantity unless the value is a whole number from 0 to 2**63 - 1, in smallest units.
+
+    Floats and booleans too are refused, as neither says exactly how many units are meant.
     """
-    return array_text(slot_limits(limits, slot_names, subject))
+    if type(value) is not int:
+        raise InvalidQuantity(
+            f"{subject}: {quoted(value)} is not a whole number of the slot's smallest unit; give an int"
+        )
+    if not _is_allowed(value, Amount):
+        problem = "negative; amounts start at 0"
+        if value > 0:
+            problem = "above 2^63 - 1, the largest amount that can be stored"
+        raise InvalidQuantity(f"{subject}: {quoted(value)} is {problem}")
 
 
-def checked_count(count: Optional[int], subject: str) -> Optional[int]:
-    """Return a limit on a number of things; raises InvalidInput for what is none, or above 31 bits."""
-    return None if count is None else checked_int32(checked_quantity(count, subject), subject)
+def check_count(count: object, subject: str) -> None:
+    """Raise InvalidInput unless it limits a number of things: 0 to 2**31 - 1, or None for no limit."""
+    if count is not None:
+        check_amount(count, subject)
+        check_range(count, Count, subject)
 
 
-def read_slot_limits(stored: Sequence[Optional[int]], width: int) -> SlotLimits:
-    """Return stored limits with one element per slot: what is missing at the end is no limit."""
-    return tuple(stored) + (None,) * (width - len(stored))
+def _is_allowed(value: object, constraint: object) -> bool:
+    try:
+        msgspec.convert(value, constraint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+# -- times ---------------------------------------------------------------------------------------
+
+
+def check_time(value: object, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+    """Raise ``refusal`` for what is no datetime with a time zone, or does not exist in UTC."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise wrong_value(value, subject, expected_of(datetime), refusal)
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise wrong_value(value, subject, "a datetime that exists in UTC", refusal) from None
+
+
+def check_duration(
+    value: object,
+    subject: str,
+    expected: str = "a timedelta above 0",
+    *,
+    least: timedelta = timedelta.resolution,
+    most: timedelta = timedelta.max,
+) -> None:
+    """Raise InvalidInput unless it is a timedelta from ``least`` to ``most``; ``expected`` says so."""
+    if not isinstance(value, timedelta) or not least <= value <= most:
+        found = value if isinstance(value, timedelta) else quoted(value)
+        raise InvalidInput(f"{subject} is {found}, it must be {expected}")
+
+
+def check_retention(older_than: object, resolve_timeout: float) -> None:
+    """Raise InvalidInput unless what has ended is kept for long enough, and for no absurd time.
+
+    ``resolve_timeout``, in seconds, is how long the engine asks after a write whose COMMIT was lost.
+    """
+    # Twice, as the age of a write counts from its beginning.
+    least = max(_SHORTEST_RETENTION, 2 * timedelta(seconds=resolve_timeout))
+    check_duration(
+        older_than,
+        "the age of what is purged",
+        f"in range: the least is {least} (a write asked for again under its operation id must find it), "
+        f"the most is {_LONGEST_RETENTION.days} days",
+        least=least,
+        most=_LONGEST_RETENTION,
+    )
+
+
+# -- fields of structs ---------------------------------------------------------------------------
+
+
+class FieldKind(NamedTuple):
+    """What msgspec knows of a struct's field: a value of a class, or a tuple of such.
+
+    ``blanks`` are the values that say it is left out: None, UNSET.
+    """
+
+    of: type
+    is_tuple: bool
+    blanks: tuple[object, ...]
+
+
+_CLASSES: Final[Mapping[type[inspect.Type], type]] = {
+    inspect.BoolType: bool,
+    inspect.StrType: str,
+    inspect.UUIDType: UUID,
+    inspect.DateTimeType: datetime,
+    inspect.TimeDeltaType: timedelta,
+}
+
+
+@cache
+def field_kinds(cls: type[msgspec.Struct]) -> Mapping[str, FieldKind]:
+    """Return the kinds of a struct's fields by their names."""
+    info = inspect.type_info(cls)
+    fields = info.fields if isinstance(info, inspect.StructType) else ()
+    unset = {field.name for field in msgspec.structs.fields(cls) if field.default is msgspec.UNSET}
+    return {field.name: _kind_of(field.type, field.name in unset) for field in fields}
+
+
+def _kind_of(given: inspect.Type, may_be_unset: bool) -> FieldKind:
+    parts = given.types if isinstance(given, inspect.UnionType) else (given,)
+    kinds = [part for part in parts if not isinstance(part, inspect.NoneType)]
+    kind = kinds[0] if len(kinds) == 1 else inspect.AnyType()
+    blanks = [None] * (len(parts) > 1) + [msgspec.UNSET] * may_be_unset
+    is_tuple = isinstance(kind, inspect.VarTupleType)
+    if isinstance(kind, inspect.VarTupleType):
+        kind = kind.item_type
+    of = kind.cls if isinstance(kind, inspect.EnumType) else _CLASSES.get(type(kind), object)
+    return FieldKind(of, is_tuple, tuple(blanks))
+
+
+def check_kinds(struct: msgspec.Struct) -> None:
+    """Raise InvalidInput for the first field of a struct that is not of its kind, where that is strict."""
+    for name, kind, blanks in _strict_fields(type(struct)):
+        value = getattr(struct, name)
+        if not isinstance(value, kind) and not any(value is blank for blank in blanks):
+            raise wrong_value(value, f"{type(struct).__name__}.{name}", expected_of(kind))
+
+
+@cache
+def _strict_fields(cls: type[msgspec.Struct]) -> Sequence[tuple[str, type, tuple[object, ...]]]:
+    """The fields in which a likely mistake would go wrong far from where it was made, with their classes.
+
+    A string for a tuple would be taken apart by letters, a word for an enum has no ``value``.
+    """
+    kinds = [
+        (name, tuple if kind.is_tuple else kind.of, kind.blanks) for name, kind in field_kinds(cls).items()
+    ]
+    strict = (tuple, bool, timedelta, enum.Enum)
+    return [(name, kind, blanks) for name, kind, blanks in kinds if issubclass(kind, strict)]

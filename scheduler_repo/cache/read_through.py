@@ -13,7 +13,7 @@ from scheduler_repo.cache.entry import UNREADABLE, Header, Identity, build_entry
 from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable, SchedulerRepoError
-from scheduler_repo.validation import check_seconds
+from scheduler_repo.validation import CacheSeconds, check_range
 
 _logger = logging.getLogger(__name__)
 _KEY_PREFIX: Final = "scheduler_repo"
@@ -84,7 +84,7 @@ class ReadThroughCache(Generic[ValueT]):
 
     def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
         """Keep each entry for ``lifetime`` seconds; raises InvalidInput for what is no such time."""
-        check_seconds("lifetime", lifetime)
+        check_range(lifetime, CacheSeconds, "lifetime")
         self.counts = CacheCounts(kind.name)
         self._client = client
         self._kind = kind

@@ -25,7 +25,7 @@ from scheduler_repo.errors import (
 )
 from scheduler_repo.quoting import shortened
 from scheduler_repo.resilience.operation import current_operation
-from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, TransactionId
+from scheduler_repo.types import OperationId, SessionId, TransactionId
 from scheduler_repo.validation import check_ids
 
 CLAIM_OPERATION = load_statement("operation/claim_operation")
@@ -188,15 +188,6 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
         f"{shortened(lease.holder)}, does not hold: {found}; nothing was written, acquire the lease again "
         "before deciding anew"
     )
-
-
-def check_lease_group(lease: Optional[Lease], scaling_group: ScalingGroupName) -> None:
-    """Raise InvalidInput if a lease is of another group than what it is to cover."""
-    if lease is not None and lease.scaling_group != scaling_group:
-        raise InvalidInput(
-            f"the lease is of scaling group {lease.scaling_group}, the write of {scaling_group}; "
-            "acquire the lease of that group"
-        )
 
 
 def _digest(name: str, request: object) -> bytes:

@@ -12,14 +12,13 @@ from typing import Final, Generic, NewType, Optional, TypeVar
 import msgspec
 
 from scheduler_repo.database.idempotent_write import plain
-from scheduler_repo.errors import InvalidCursor, InvalidLimit
+from scheduler_repo.errors import InvalidCursor
 from scheduler_repo.quoting import quoted
 
 Cursor = NewType("Cursor", str)
 T = TypeVar("T")
 KeyT = TypeVar("KeyT")
 DEFAULT_PAGE: Final = 100
-LARGEST_PAGE: Final = 1_000
 _LONGEST_CURSOR: Final = 2_048
 _DIGEST_SIZE: Final = 12
 
@@ -29,12 +28,6 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: tuple[T, ...]
     next_cursor: Optional[Cursor]
-
-
-def check_limit(limit: object, largest: int = LARGEST_PAGE) -> None:
-    """Raise InvalidLimit for what is no whole number from 1 to ``largest``."""
-    if type(limit) is not int or not 1 <= limit <= largest:
-        raise InvalidLimit(f"limit {quoted(limit)} is out of range; give a whole number from 1 to {largest}")
 
 
 class CursorCodec(Generic[KeyT]):

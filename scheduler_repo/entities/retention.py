@@ -1,11 +1,10 @@
 """What is purged when it is old: how long it must have been kept, what went, and how it looks in an archive."""
 
-from datetime import datetime, timedelta
-from typing import Final, Optional
+from datetime import datetime
+from typing import Optional
 
 import msgspec
 
-from scheduler_repo.errors import InvalidInput
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -24,13 +23,6 @@ from scheduler_repo.types import (
     UserId,
     VFolderId,
 )
-
-# Less, and a write could be purged while its caller still asks for it again.
-SHORTEST_RETENTION: Final = timedelta(hours=1)
-
-# More is taken for a mistake.
-LONGEST_RETENTION: Final = timedelta(days=36_500)
-MAX_BATCH_SIZE: Final = 10_000
 
 
 class PurgeResult(msgspec.Struct, frozen=True):
@@ -112,28 +104,3 @@ class ArchivedSession(msgspec.Struct, frozen=True):
     kernels: tuple[ArchivedKernel, ...]
     history: tuple[ArchivedChange, ...]
     mounts: tuple[ArchivedMount, ...]
-
-
-def check_retention(older_than: timedelta, resolve_timeout: float) -> None:
-    """Raise InvalidInput unless what has ended is kept for long enough, and for no absurd time.
-
-    ``resolve_timeout``, in seconds, is how long the engine asks after a write whose COMMIT was lost.
-    """
-    # Twice, as the age of a write counts from its beginning.
-    shortest = max(SHORTEST_RETENTION, 2 * timedelta(seconds=resolve_timeout))
-    if older_than < shortest:
-        raise InvalidInput(
-            f"what is older than {older_than} was to be purged, and the least is {shortest}: a write that is "
-            "asked for again under its operation id must find it; give more"
-        )
-    if older_than > LONGEST_RETENTION:
-        raise InvalidInput(
-            f"what is older than {older_than} was to be purged, and the most is {LONGEST_RETENTION.days} days; "
-            "give less, or do not purge"
-        )
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raise InvalidInput unless a batch is of 1 to 10,000 rows."""
-    if not 1 <= batch_size <= MAX_BATCH_SIZE:
-        raise InvalidInput(f"a batch of {batch_size} rows was asked for; give 1 to {MAX_BATCH_SIZE:,}")

@@ -6,9 +6,9 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.filtering import SearchFilter
-from scheduler_repo.entities.spec import Spec, check_fields
-from scheduler_repo.errors import InvalidInput
+from scheduler_repo.entities.spec import Spec
 from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName, SlotVector
+from scheduler_repo.validation import check_duration
 
 
 class ScalingGroup(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class ScalingGroupSpec(Spec, frozen=True, kw_only=True):
         _check_times(self)
 
 
-class ScalingGroupChanges(msgspec.Struct, frozen=True, kw_only=True):
+class ScalingGroupChanges(Spec, frozen=True, kw_only=True):
     """New values for the options of a group; UNSET leaves an option as it is.
 
     None is a value: no ``pending_timeout`` is no limit, no ``preemption_scope`` is no preemption. Raises
@@ -58,17 +58,16 @@ class ScalingGroupChanges(msgspec.Struct, frozen=True, kw_only=True):
     preemption_min_runtime: Union[timedelta, msgspec.UnsetType] = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        is_set = [name for name in self.__struct_fields__ if getattr(self, name) is not msgspec.UNSET]
-        check_fields(self, is_set)
+        super().__post_init__()
         _check_times(self)
 
 
 def _check_times(options: Union[ScalingGroupSpec, ScalingGroupChanges]) -> None:
     timeout, min_runtime, kind = options.pending_timeout, options.preemption_min_runtime, type(options).__name__
-    if isinstance(timeout, timedelta) and timeout <= timedelta():
-        raise InvalidInput(f"{kind}.pending_timeout is {timeout}, it must be above 0; None is no limit")
-    if isinstance(min_runtime, timedelta) and min_runtime < timedelta():
-        raise InvalidInput(f"{kind}.preemption_min_runtime is {min_runtime}, it must be 0 or above")
+    if isinstance(timeout, timedelta):
+        check_duration(timeout, f"{kind}.pending_timeout", "above 0; None is no limit")
+    if isinstance(min_runtime, timedelta):
+        check_duration(min_runtime, f"{kind}.preemption_min_runtime", "0 or above", least=timedelta())
 
 
 class ScalingGroupGrant(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.spec import Spec
 from scheduler_repo.entities.vfolder import MountedVFolder, MountSpec
 from scheduler_repo.errors import (
-    InvalidFilter,
     InvalidInput,
     InvalidQuantity,
     OwnerNotFound,
@@ -25,7 +24,6 @@ from scheduler_repo.errors import (
     UnknownSlotType,
     VFolderNotFound,
 )
-from scheduler_repo.quoting import quoted
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -233,9 +231,3 @@ class SessionFilter(SearchFilter, frozen=True, kw_only=True):
     name: Optional[str] = None
     created_from: Optional[datetime] = None
     created_until: Optional[datetime] = None
-
-
-def check_order(order: object) -> None:
-    """Raise InvalidFilter unless this is a SessionOrder."""
-    if not isinstance(order, SessionOrder):
-        raise InvalidFilter(f"order {quoted(order)} is none; give a SessionOrder: {', '.join(SessionOrder)}")

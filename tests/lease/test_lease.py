@@ -120,7 +120,7 @@ class TestRefused:
             leases.acquire_lease(GROUP, ADA, ttl),  # type: ignore[arg-type]
             leases.renew_lease(lease, ttl),  # type: ignore[arg-type]
         ):
-            with pytest.raises(InvalidInput, match=re.escape(f"a lease of {ttl} cannot be had")):
+            with pytest.raises(InvalidInput, match=re.escape(f"ttl is {ttl}, it must be a timedelta above")):
                 await refused
         assert await lease_row(owner_connection) == lease
 

@@ -189,8 +189,8 @@ class TestExitCodes:
         rejection = only(result.rejected)
         assert rejection.code is TransitionRejectionCode.INVALID_AMOUNT
         assert (rejection.kernel_id, rejection.agent_id) == (kernel_id(1, 2), A1)
-        assert f"kernel {kernel_id(1, 2)}, exit code: " in rejection.detail
-        assert "not a whole number of 32 bits" in rejection.detail
+        assert f"kernel {kernel_id(1, 2)}, exit code is " in rejection.detail
+        assert "it must be a whole number of 32 bits" in rejection.detail
         assert await status_of(owner_connection, 1) == ("RUNNING", {"RUNNING"})
         assert [each.exit_code for each in await kernels_of(owner_connection, 1)] == [None, None, None]
 

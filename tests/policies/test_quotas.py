@@ -20,8 +20,8 @@ from scheduler_repo.errors import (
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.slots import MAX_QUANTITY
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName, SlotName
+from scheduler_repo.validation import MAX_QUANTITY
 from tests.policies.tick_owners import only_owners
 from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection

@@ -11,8 +11,8 @@ from scheduler_repo.errors import (
     UnknownSlotType,
 )
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.slots import MAX_QUANTITY
 from scheduler_repo.types import OperationId, ResourcePolicyName, SlotName
+from scheduler_repo.validation import MAX_QUANTITY
 from tests.scheduler.conftest import Load
 from tests.support.small_cluster import CPU, MEM, PROJECT, agent, cluster
 

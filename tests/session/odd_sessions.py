@@ -150,9 +150,9 @@ REFUSALS: Final[list[tuple[Odd, CreationRejectionCode, type[SchedulerRepoError],
         with_(created_at=datetime(2026, 1, 1)),  # noqa: DTZ001 - it is what is tested
         CreationRejectionCode.INVALID_VALUE,
         InvalidInput,
-        "no time zone",
+        "must be a datetime with a time zone",
     ),
-    (with_(requested_start_at="soon"), CreationRejectionCode.INVALID_VALUE, InvalidInput, "give a datetime"),
+    (with_(requested_start_at="soon"), CreationRejectionCode.INVALID_VALUE, InvalidInput, "must be a datetime"),
     (
         with_(created_at=datetime.max.replace(tzinfo=UTC)),
         CreationRejectionCode.INVALID_VALUE,

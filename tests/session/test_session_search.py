@@ -129,7 +129,7 @@ class TestSessionFilter:
             ({"created_from": "yesterday"}, "at `\\$.created_from`"),
             ({"created_until": "2026-01-01T00:00:00"}, "with a time zone"),
             ({"created_from": datetime.min.replace(tzinfo=timezone(timedelta(hours=9)))}, "exists in UTC"),
-            ("name=train", "give a mapping"),
+            ("name=train", "it must be a Mapping"),
         ],
     )
     def test_a_filter_that_cannot_be_read(self, fields: Mapping[str, object], words: str) -> None:
@@ -270,7 +270,7 @@ class TestSessionSearch:
             with pytest.raises(InvalidFilter, match="make one with SessionFilter"):
                 await repository.search_sessions(cast(SessionFilter, given))
         for order in (None, "NEWEST_FIRST", "name"):
-            with pytest.raises(InvalidFilter, match="give a SessionOrder"):
+            with pytest.raises(InvalidFilter, match="it must be a SessionOrder"):
                 await repository.search_sessions(SessionFilter(), cast(SessionOrder, order))
         for limit in (0, -1, 1_001, True, 1.0, "1"):
             with pytest.raises(InvalidLimit):

@@ -115,7 +115,7 @@ class TestUpdateStatus:
             with pytest.raises(InvalidInput, match="must be a UUID"):
                 await repository.update_status(cast(SessionId, odd_id), SessionStatus.RUNNING)
         for status in ("RUNNING", "running", None, 7):
-            with pytest.raises(InvalidInput, match=r"give a SessionStatus: PENDING, "):
+            with pytest.raises(InvalidInput, match=r"it must be a SessionStatus \(PENDING, "):
                 await repository.update_status(session_id(1), cast(SessionStatus, status))
         for reason in (7, "a\0", "\ud800"):
             with pytest.raises(InvalidInput, match="the reason"):

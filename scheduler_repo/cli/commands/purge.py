@@ -16,7 +16,8 @@ from scheduler_repo.cli.options import WholeNumber, database_url_option, debug_o
 from scheduler_repo.cli.output.amounts import count_text
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.metrics_options import metrics_options, serving_metrics
-from scheduler_repo.entities.retention import MAX_BATCH_SIZE, ArchivedSession, PurgeResult, check_retention
+from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
+from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
 
 if TYPE_CHECKING:
     from scheduler_repo.repositories.retention.db_source import OnBatch

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import msgspec
 
 from scheduler_repo.errors import InvalidTrace
-from scheduler_repo.slots import MAX_QUANTITY
+from scheduler_repo.validation import MAX_QUANTITY
 
 MAX_NAME_LENGTH = 255
 _MAX_DIGITS = 64  # far above 63 bits; int() itself refuses very long texts by another error

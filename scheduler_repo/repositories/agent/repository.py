@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Optional
 
-from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction, check_lease_group
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_names, require_group
 from scheduler_repo.entities.agent import (
     Agent,
@@ -18,9 +18,9 @@ from scheduler_repo.entities.agent import (
     HeartbeatResult,
 )
 from scheduler_repo.entities.filtering import checked_filter
-from scheduler_repo.entities.lease import Lease
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
-from scheduler_repo.errors import AgentNotFound, InvalidInput
+from scheduler_repo.entities.lease import Lease, check_lease
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
+from scheduler_repo.errors import AgentNotFound
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.db_source import AgentDBSource, agent_from_rows, agents_from_rows
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -36,13 +36,14 @@ from scheduler_repo.scheduling.admission.agents import (
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
 from scheduler_repo.validation import (
     check_agent_ids,
+    check_count,
+    check_duration,
     check_flag,
-    check_lease,
+    check_limit,
     check_name,
     check_text,
     check_wiring,
     checked_batch,
-    checked_count,
 )
 
 _resilience = layer_resilience(LayerType.AGENT_REPOSITORY)
@@ -188,11 +189,8 @@ class AgentRepository:
         group. Costs five statements, six with a lease; time grows with the number of agents.
         """
         check_name(scaling_group, "scaling group")
-        check_lease(lease)
-        check_lease_group(lease, scaling_group)
-        given: object = longest_silence
-        if not isinstance(given, timedelta) or given <= timedelta():
-            raise InvalidInput(f"longest_silence is {quoted(given)}, it must be a timedelta above 0")
+        check_lease(lease, scaling_group)
+        check_duration(longest_silence, "longest_silence")
 
         async def mark_lost(write: WriteTransaction) -> AgentTransitionResult:
             lost = await self._db_source.lock_silent_agents(write.db_sess, scaling_group, longest_silence)
@@ -378,4 +376,4 @@ def check_agents(agents: object) -> None:
         check_name(agent.scaling_group, f"{subject}, scaling group")
         check_text(agent.address, f"{subject}, address")
         check_text(agent.architecture, f"{subject}, architecture")
-        checked_count(agent.max_containers, f"{subject}, max_containers")
+        check_count(agent.max_containers, f"{subject}, max_containers")

@@ -4,8 +4,6 @@ from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.cluster import ClusterSpec
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.quoting import quoted
 
 # A cluster holds all these entities, so it is checked as they are.
 from scheduler_repo.repositories.agent.repository import check_agents
@@ -16,7 +14,7 @@ from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_res
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import check_sessions
 from scheduler_repo.types import OperationId
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.validation import check_kind, check_wiring
 
 _resilience = layer_resilience(LayerType.CLUSTER_REPOSITORY, deadline=BULK_DEADLINE)
 _LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))
@@ -48,9 +46,7 @@ class ClusterRepository:
         UnknownSlotType, InvalidInput, OperationMismatch and OutcomeUnknown. Costs some statements per 2,000
         agents or sessions.
         """
-        given: object = cluster
-        if not isinstance(given, ClusterSpec):
-            raise InvalidInput(f"{quoted(given)} is a {type(given).__name__}; give a ClusterSpec")
+        check_kind(cluster, ClusterSpec, "cluster")
         check_slot_types(cluster.slot_types)
         check_groups(cluster.scaling_groups)
         check_owners(cluster.owners)

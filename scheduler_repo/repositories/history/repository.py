@@ -5,9 +5,9 @@ from typing import Final, Optional
 
 import msgspec
 
-from scheduler_repo.entities.filtering import check_time
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
+from scheduler_repo.errors import InvalidFilter
 from scheduler_repo.repositories.history.db_source import (
     HistoryDBSource,
     agent_entry_from_row,
@@ -16,7 +16,7 @@ from scheduler_repo.repositories.history.db_source import (
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
-from scheduler_repo.validation import check_ids, check_name, check_wiring
+from scheduler_repo.validation import check_ids, check_limit, check_name, check_time, check_wiring
 
 _resilience = layer_resilience(LayerType.HISTORY_REPOSITORY)
 
@@ -84,7 +84,7 @@ class HistoryRepository:
         """
         for field, when in (("changed_from", changed_from), ("changed_until", changed_until)):
             if when is not None:
-                check_time(field, when)
+                check_time(when, field, InvalidFilter)
         check_limit(limit)
         question = _Span(changed_from, changed_until)
         after = (None, None) if cursor is None else _CURSORS.decode(question, cursor)

@@ -5,13 +5,13 @@ from typing import Final, Optional
 import msgspec
 
 from scheduler_repo.entities.kernel import Kernel
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.errors import KernelNotFound
 from scheduler_repo.repositories.kernel.db_source import KernelDBSource, kernel_from_row
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, KernelId, SessionId
-from scheduler_repo.validation import check_ids, check_name, check_wiring
+from scheduler_repo.validation import check_ids, check_limit, check_name, check_wiring
 
 _resilience = layer_resilience(LayerType.KERNEL_REPOSITORY)
 

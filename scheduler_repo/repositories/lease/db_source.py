@@ -8,11 +8,11 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.idempotent_write import FIND_LEASE, stale_lease
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lease import Lease
-from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown
-from scheduler_repo.quoting import quoted
+from scheduler_repo.errors import LeaseHeld, OutcomeUnknown
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
+from scheduler_repo.validation import check_duration, check_name
 
 ACQUIRE_LEASE = load_statement("lease/acquire_lease")
 RENEW_LEASE = load_statement("lease/renew_lease")
@@ -40,7 +40,7 @@ class LeaseDBSource:
         inside a transaction still locks it. Costs one statement, two if it is held.
         """
         self._check_ttl(ttl)
-        _check_holder(holder)
+        check_name(holder, "holder")
         async with self._begin("acquire it again, which the same holder may at once") as db_sess:
             rows = await fetch_rows(db_sess, ACQUIRE_LEASE, scaling_group, holder, ttl)
             if not rows:
@@ -88,13 +88,8 @@ class LeaseDBSource:
 
     def _check_ttl(self, ttl: object) -> None:
         least = timedelta(seconds=self._engine.idle_in_transaction_timeout)
-        if not isinstance(ttl, timedelta) or not least < ttl <= _LONGEST:
-            raise InvalidInput(
-                f"a lease of {ttl} cannot be had; give a timedelta above {least} (the engine's "
-                "idle_in_transaction_timeout: so long a stopped holder can delay the take-over) and up to a day"
-            )
-
-
-def _check_holder(holder: object) -> None:
-    if not isinstance(holder, str) or not holder:
-        raise InvalidInput(f"holder is {quoted(holder)}; give a name that no other process has")
+        expected = (
+            f"a timedelta above {least} (the engine's idle_in_transaction_timeout: so long a stopped holder "
+            "can delay the take-over) and up to a day"
+        )
+        check_duration(ttl, "ttl", expected, least=least + timedelta.resolution, most=_LONGEST)

@@ -23,7 +23,7 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.scheduling.rules.feasibility import free_slots, slot_shortage
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
-from scheduler_repo.slots import checked_int32, slot_vector
+from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import (
     OCCUPYING_STATUSES,
     AgentId,
@@ -35,7 +35,7 @@ from scheduler_repo.types import (
     SlotName,
     SlotVector,
 )
-from scheduler_repo.validation import check_ids, check_text
+from scheduler_repo.validation import Int32, check_ids, check_range, check_text
 
 SESSION_KERNELS = load_statement("lifecycle/session_kernels")
 CHANGE_KERNELS = load_statement("lifecycle/change_kernels")
@@ -260,7 +260,7 @@ class _Batch:
         subject = f"kernel {kernel.kernel_id}"
         try:
             if exit_code is not None:
-                checked_int32(exit_code, f"{subject}, exit code")
+                check_range(exit_code, Int32, f"{subject}, exit code")
             if kernel.kernel_id in change.occupied_slots:
                 occupied = slot_vector(change.occupied_slots[kernel.kernel_id], self._slot_names, subject)
         except InvalidInput as error:

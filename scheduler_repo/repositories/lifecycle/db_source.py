@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Optional, Union
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction, check_lease_group
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     LostSessionAction,
@@ -20,14 +20,20 @@ from scheduler_repo.entities.lifecycle import (
     UndispatchedSession,
 )
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
 from scheduler_repo.repositories.lifecycle.recovering import recover_batch
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
-from scheduler_repo.validation import check_ids, check_items
+from scheduler_repo.validation import (
+    Limit31,
+    Limit63,
+    check_ids,
+    check_kind,
+    check_range,
+    checked_batch,
+)
 
 EXPIRED_PENDING_SESSIONS = load_statement("lifecycle/expired_pending_sessions")
 
@@ -100,7 +106,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to RUNNING; what kernels do not occupy is given back."""
-        check_items(starts, SessionStart)
+        checked_batch(starts, SessionStart, "starts")
         changes = [
             SessionChange(start.session_id, occupied_slots=start.occupied_slots, retry_count=start.retry_count)
             for start in starts
@@ -116,7 +122,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to TERMINATED; all that they occupied is given back."""
-        check_items(ends, SessionEnd)
+        checked_batch(ends, SessionEnd, "ends")
         changes = [
             SessionChange(end.session_id, end.result, end.exit_codes, retry_count=end.retry_count)
             for end in ends
@@ -132,7 +138,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Do ``mark_sessions`` to PENDING; retries are counted, and the agents that failed remembered."""
-        check_items(retries, SessionRetry)
+        checked_batch(retries, SessionRetry, "retries")
         changes = [
             SessionChange(
                 retry.session_id, failed_agent_ids=retry.failed_agent_ids, retry_count=retry.retry_count
@@ -154,8 +160,8 @@ class LifecycleDBSource:
         Raises InvalidInput for a ``limit`` below 1. Costs eleven statements in one transaction; time grows with
         the group's queue.
         """
-        check_lease_group(lease, scaling_group)
-        _check_limit(limit)
+        check_lease(lease, scaling_group)
+        check_range(limit, Limit63, "limit")
 
         async def sweep(write: WriteTransaction) -> TransitionResult:
             rows = await fetch_rows(write.db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
@@ -178,11 +184,9 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> RecoveryResult:
         """Take up to ``limit`` sessions of a group off lost agents; costs at most 24 statements."""
-        check_lease_group(lease, scaling_group)
-        if not isinstance(action, LostSessionAction):
-            raise InvalidInput(f"action is {quoted(action)}, it must be a LostSessionAction")
-        if type(limit) is not int or not 0 < limit < 2**31:
-            raise InvalidInput(f"limit is {quoted(limit)}, it must be a whole number above 0 of 31 bits")
+        check_lease(lease, scaling_group)
+        check_kind(action, LostSessionAction, "action")
+        check_range(limit, Limit31, "limit")
         return await _RECOVER_LOST_SESSIONS.run(
             self._engine,
             lambda write: recover_batch(write, scaling_group, action, limit),
@@ -200,7 +204,7 @@ class LifecycleDBSource:
         Costs one statement, two if there are none; time grows with the answer.
         """
         if limit is not None:
-            _check_limit(limit)
+            check_range(limit, Limit63, "limit")
         async with self._engine.begin_readonly_session() as db_sess:
             sessions = await fetch_undispatched(db_sess, scaling_group, limit)
             if not sessions:
@@ -215,7 +219,7 @@ class LifecycleDBSource:
         operation_id: Optional[OperationId] = None,
     ) -> DispatchResult:
         """Mark attempts as dispatched, each once whoever asks; costs four statements, five with a lease."""
-        check_items(dispatches, SessionAttempt)
+        checked_batch(dispatches, SessionAttempt, "dispatches")
         check_ids("session", [dispatch.session_id for dispatch in dispatches])
         if not dispatches:
             return DispatchResult((), ())
@@ -226,11 +230,6 @@ class LifecycleDBSource:
             operation_id=operation_id,
             lease=lease,
         )
-
-
-def _check_limit(limit: object) -> None:
-    if type(limit) is not int or not 1 <= limit < 2**63:
-        raise InvalidInput(f"limit is {quoted(limit)}; give a whole number of sessions, at least 1")
 
 
 def changes_of(sessions: Sequence[Union[SessionId, SessionAttempt]]) -> list[SessionChange]:

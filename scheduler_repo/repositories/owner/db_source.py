@@ -13,7 +13,7 @@ from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTrans
 from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import shortened
@@ -22,7 +22,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
-from scheduler_repo.validation import check_flag, check_ids, check_name, checked_sequence
+from scheduler_repo.validation import check_flag, check_ids, check_limit, check_name, checked_sequence
 
 _REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
 _SET_ACTIVE = IdempotentWrite("set_owners_active", type(None))

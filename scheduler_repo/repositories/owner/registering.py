@@ -9,13 +9,13 @@ from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
-from scheduler_repo.errors import InvalidInput, OwnerAlreadyExists
+from scheduler_repo.errors import OwnerAlreadyExists
 from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.repositories.quota.columns import QUOTA_COLUMNS, check_quota, quota_row
 from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.repositories.resource_policy.columns import POLICY_COLUMNS, check_policy, policy_row
 from scheduler_repo.types import SlotName
-from scheduler_repo.validation import check_ids, check_name, checked_batch
+from scheduler_repo.validation import check_ids, check_name, checked_batch, wrong_value
 
 DIFFERING_OWNERS = load_statement("owner/differing_owners")
 
@@ -23,7 +23,7 @@ DIFFERING_OWNERS = load_statement("owner/differing_owners")
 def check_owners(owners: object) -> None:
     """Raise InvalidInput for a spec of owners that names or holds what cannot be; asks nothing."""
     if not isinstance(owners, OwnersSpec):
-        raise InvalidInput(f"{quoted(owners)} is a {type(owners).__name__}; give an OwnersSpec")
+        raise wrong_value(owners, "owners", "an OwnersSpec")
     checked_batch(owners.projects, ProjectSpec, "projects")
     checked_batch(owners.users, UserSpec, "users")
     checked_batch(owners.keypairs, KeypairSpec, "keypairs")

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
+from scheduler_repo.database.bulk import array_text
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.owner.checking import check_owner_id
+from scheduler_repo.slots import check_slot_limits, slot_limits
 from scheduler_repo.types import SlotName
 from scheduler_repo.validation import (
+    check_count,
     check_name,
-    check_slot_limits,
+    check_owner_id,
     checked_batch,
-    checked_count,
-    slot_limits_text,
 )
 
 QUOTA_COLUMNS = (
@@ -40,7 +40,7 @@ def check_quota(quota: QuotaSpec) -> None:
     if quota.resource_policy is not None:
         check_name(quota.resource_policy, f"{subject}, resource policy")
     check_slot_limits(quota.slot_limits, subject)
-    checked_count(quota.max_concurrent_sessions, f"{subject}, max_concurrent_sessions")
+    check_count(quota.max_concurrent_sessions, f"{subject}, max_concurrent_sessions")
 
 
 def quota_row(quota: QuotaSpec, slot_names: Sequence[SlotName]) -> tuple[object, ...]:
@@ -51,8 +51,8 @@ def quota_row(quota: QuotaSpec, slot_names: Sequence[SlotName]) -> tuple[object,
         quota.scope.value,
         quota.owner_id,
         quota.resource_policy,
-        slot_limits_text(quota.slot_limits, slot_names, subject),
-        checked_count(quota.max_concurrent_sessions, f"{subject}, max_concurrent_sessions"),
+        array_text(slot_limits(quota.slot_limits, slot_names, subject)),
+        quota.max_concurrent_sessions,
     )
 
 

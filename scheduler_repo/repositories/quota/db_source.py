@@ -21,19 +21,19 @@ from scheduler_repo.database.lookups import (
     require_owners,
 )
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.errors import InvalidFilter, QuotaNotFound
 from scheduler_repo.models.quota import QuotaRow
 from scheduler_repo.quoting import shortened
-from scheduler_repo.repositories.owner.checking import check_owner_id, check_scope
 from scheduler_repo.repositories.quota.columns import check_quotas, quota_row
 from scheduler_repo.repositories.quota.requiring import require_policies
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
+from scheduler_repo.slots import read_slot_limits
 from scheduler_repo.types import OperationId, OwnerScope, ResourcePolicyName, SlotVector, TransactionId
-from scheduler_repo.validation import read_slot_limits
+from scheduler_repo.validation import check_kind, check_limit, check_owner_id
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -96,7 +96,7 @@ class QuotaDBSource:
         """
         check_limit(limit)
         if scope is not None:
-            check_scope(scope, InvalidFilter)
+            check_kind(scope, OwnerScope, "scope", InvalidFilter)
         place = sa.tuple_(QuotaRow.scope, QuotaRow.owner_id)
         statement = sa.select(*_COLUMNS).order_by(QuotaRow.scope, QuotaRow.owner_id).limit(limit + 1)
         if scope is not None:

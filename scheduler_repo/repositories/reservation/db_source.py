@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.idempotent_write import IdempotentWrite, check_lease_group
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.database.idempotent_write import IdempotentWrite
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.reservation.reserving import release_batch, reserve_batch
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -40,7 +40,7 @@ class ReservationDBSource:
         OutcomeUnknown. Costs 21 statements in one transaction, one more with a lease; time grows with the
         batch, the group's reservations and the cluster's occupying kernels.
         """
-        check_lease_group(lease, scaling_group)
+        check_lease(lease, scaling_group)
         check_ids("session", [each.session_id for each in reservations])
         check_ids("kernel", [kernel.kernel_id for each in reservations for kernel in each.kernels])
         check_agent_ids([kernel.agent_id for each in reservations for kernel in each.kernels])

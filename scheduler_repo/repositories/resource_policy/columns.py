@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
+from scheduler_repo.database.bulk import array_text
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.slots import check_slot_limits, slot_limits
 from scheduler_repo.types import SlotName
 from scheduler_repo.validation import (
+    check_count,
     check_name,
-    check_slot_limits,
     checked_batch,
-    checked_count,
-    slot_limits_text,
 )
 
 POLICY_COLUMNS = (
@@ -36,8 +36,8 @@ def check_policy(policy: ResourcePolicySpec) -> None:
     check_name(policy.name, "resource policy")
     subject = _subject(policy)
     check_slot_limits(policy.slot_limits, subject)
-    checked_count(policy.max_concurrent_sessions, f"{subject}, max_concurrent_sessions")
-    checked_count(policy.max_kernels_per_session, f"{subject}, max_kernels_per_session")
+    check_count(policy.max_concurrent_sessions, f"{subject}, max_concurrent_sessions")
+    check_count(policy.max_kernels_per_session, f"{subject}, max_kernels_per_session")
 
 
 def policy_row(policy: ResourcePolicySpec, slot_names: Sequence[SlotName]) -> tuple[object, ...]:
@@ -45,9 +45,9 @@ def policy_row(policy: ResourcePolicySpec, slot_names: Sequence[SlotName]) -> tu
     subject = _subject(policy)
     return (
         policy.name,
-        slot_limits_text(policy.slot_limits, slot_names, subject),
-        checked_count(policy.max_concurrent_sessions, f"{subject}, max_concurrent_sessions"),
-        checked_count(policy.max_kernels_per_session, f"{subject}, max_kernels_per_session"),
+        array_text(slot_limits(policy.slot_limits, slot_names, subject)),
+        policy.max_concurrent_sessions,
+        policy.max_kernels_per_session,
     )
 
 

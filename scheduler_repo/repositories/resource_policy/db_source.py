@@ -10,7 +10,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import SLOT_TYPES
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec
 from scheduler_repo.models.quota import ResourcePolicyRow
 from scheduler_repo.repositories.quota.requiring import no_such_policy
@@ -18,8 +18,9 @@ from scheduler_repo.repositories.resource_policy.columns import check_policies, 
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
+from scheduler_repo.slots import read_slot_limits
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
-from scheduler_repo.validation import check_name, read_slot_limits
+from scheduler_repo.validation import check_limit, check_name
 
 SET_RESOURCE_POLICIES = load_statement("resource_policy/set_resource_policies")
 LOCK_POLICY_QUOTAS = load_statement("resource_policy/lock_policy_quotas")

@@ -13,7 +13,7 @@ import msgspec
 from scheduler_repo.database.change_listeners import announced
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
-from scheduler_repo.entities.retention import ArchivedSession, PurgeResult, check_batch_size, check_retention
+from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.resilience.layers import (
     BULK_DEADLINE,
@@ -22,6 +22,7 @@ from scheduler_repo.resilience.layers import (
 )
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import SessionId
+from scheduler_repo.validation import BatchSize, check_range, check_retention
 
 PURGE_CUTOFF = load_statement("retention/purge_cutoff")
 PURGE_COUNT = load_statement("retention/purge_count")
@@ -85,7 +86,7 @@ class RetentionDBSource:
         layer. Costs four statements per batch, nine with an archive; time grows with what is purged and kept.
         """
         check_retention(older_than, self._engine.resolve_timeout)
-        check_batch_size(batch_size)
+        check_range(batch_size, BatchSize, "batch_size")
         cutoff = await self._cutoff(older_than)
         done = PurgeResult()
         started = monotonic()

@@ -6,7 +6,7 @@ from typing import Optional
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_types, no_such_group, require_owners
 from scheduler_repo.entities.filtering import checked_filter
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
     ScalingGroup,
@@ -16,9 +16,7 @@ from scheduler_repo.entities.scaling_group import (
     ScalingGroupSpec,
 )
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
-from scheduler_repo.errors import InvalidInput, InvalidQuantity
-from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.owner.checking import check_owner_id
+from scheduler_repo.errors import InvalidQuantity
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scaling_group.db_source import (
     ScalingGroupDBSource,
@@ -27,11 +25,14 @@ from scheduler_repo.repositories.scaling_group.db_source import (
 )
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.slots import checked_quantity
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
 from scheduler_repo.validation import (
+    check_amount,
     check_ids,
+    check_kind,
+    check_limit,
     check_name,
+    check_owner_id,
     check_staleness,
     check_text,
     check_wiring,
@@ -184,9 +185,7 @@ class ScalingGroupRepository:
         Raises ScalingGroupNotFound. Costs three statements.
         """
         check_name(name, "scaling group")
-        given: object = changes
-        if not isinstance(given, ScalingGroupChanges):
-            raise InvalidInput(f"{quoted(given)} is a {type(given).__name__}; give ScalingGroupChanges")
+        check_kind(changes, ScalingGroupChanges, "changes")
 
         async def update(write: WriteTransaction) -> ScalingGroup:
             return group_from_row(await self._db_source.update_group(write.db_sess, name, changes))
@@ -280,7 +279,8 @@ def check_slot_types(slot_types: object) -> None:
         check_name(slot_type.name, "a slot type's name")
         check_text(slot_type.display_unit, f"slot {slot_type.name}, display_unit")
         units = f"slot {slot_type.name}, units_per_whole"
-        if not checked_quantity(slot_type.units_per_whole, units):
+        check_amount(slot_type.units_per_whole, units)
+        if not slot_type.units_per_whole:
             raise InvalidQuantity(f"{units} is 0; give 1 or more")
 
 

@@ -8,13 +8,12 @@ import msgspec
 
 from scheduler_repo.database.collector import collector_relaxed
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
-from scheduler_repo.database.idempotent_write import IdempotentWrite, check_lease_group
+from scheduler_repo.database.idempotent_write import IdempotentWrite
 from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
-from scheduler_repo.errors import InvalidInput
 from scheduler_repo.metrics.reads import observe_read
 from scheduler_repo.metrics.received import bytes_received
 from scheduler_repo.repositories.scheduler.allocating import allocate_batch
@@ -24,9 +23,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName
-from scheduler_repo.validation import check_ids, check_text
-
-MAX_PENDING_LIMIT = 2**31 - 1
+from scheduler_repo.validation import Limit31, check_ids, check_range, check_text
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
 
@@ -61,12 +58,8 @@ class SchedulerDBSource:
         database layer. Costs 14 statements in one transaction, whatever the size; time grows with the group's
         pending kernels and agents and with the cluster's occupying kernels, not with what has finished.
         """
-        if pending_limit is not None and (
-            type(pending_limit) is not int or not 1 <= pending_limit <= MAX_PENDING_LIMIT
-        ):
-            raise InvalidInput(
-                f"pending_limit {pending_limit} is out of range; give 1 to {MAX_PENDING_LIMIT}, or None for all"
-            )
+        if pending_limit is not None:
+            check_range(pending_limit, Limit31, "pending_limit")
         with collector_relaxed(enabled=self._relax_collector):
             started = perf_counter()
             async with self._engine.begin_readonly_session() as db_sess:
@@ -111,7 +104,7 @@ class SchedulerDBSource:
         OutcomeUnknown. Costs 19 statements in one transaction, one more with a lease; time grows with the batch
         and with the cluster's occupying kernels.
         """
-        check_lease_group(lease, scaling_group)
+        check_lease(lease, scaling_group)
         check_ids("session", [allocation.session_id for allocation in allocations])
         check_ids("kernel", [kernel.kernel_id for allocation in allocations for kernel in allocation.kernels])
         for allocation in allocations:

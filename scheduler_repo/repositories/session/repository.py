@@ -10,8 +10,8 @@ from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTrans
 from scheduler_repo.database.lookups import fetch_slot_names, no_such_group
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.entities.filtering import checked_filter
-from scheduler_repo.entities.lease import Lease
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.lease import Lease, check_lease
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.session import (
     Session,
     SessionCreationResult,
@@ -21,10 +21,8 @@ from scheduler_repo.entities.session import (
     SessionOrder,
     SessionState,
     SessionWithDependencies,
-    check_order,
 )
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.quoting import quoted
+from scheduler_repo.errors import InvalidFilter, InvalidInput
 from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.session.db_source import (
     SessionDBSource,
@@ -44,7 +42,14 @@ from scheduler_repo.types import (
     SessionStatus,
     TransactionId,
 )
-from scheduler_repo.validation import check_ids, check_lease, check_name, check_text, check_wiring
+from scheduler_repo.validation import (
+    check_ids,
+    check_kind,
+    check_limit,
+    check_name,
+    check_text,
+    check_wiring,
+)
 
 if TYPE_CHECKING:
     from scheduler_repo.repositories.session.cache_source import SessionCacheSource
@@ -164,7 +169,7 @@ class SessionRepository:
         type and name among those.
         """
         asked = checked_filter(wanted, SessionFilter)
-        check_order(order)
+        check_kind(order, SessionOrder, "order", InvalidFilter)
         check_limit(limit)
         question = _Search(asked.in_one_spelling(), order)
         after = None if cursor is None else _CURSORS.decode(question, cursor)
@@ -278,10 +283,7 @@ class SessionRepository:
         Costs up to twelve statements; LifecycleRepository moves many sessions at once for less.
         """
         check_ids("session", (session_id,))
-        if not isinstance(status, SessionStatus):
-            raise InvalidInput(
-                f"status {quoted(status)} is none; give a SessionStatus: {', '.join(SessionStatus)}"
-            )
+        check_kind(status, SessionStatus, "status")
         if status is SessionStatus.SCHEDULED:
             raise InvalidInput(
                 f"session {session_id} becomes SCHEDULED by allocate_sessions() only, which says where"

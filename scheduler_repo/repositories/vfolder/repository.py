@@ -6,14 +6,14 @@ from typing import Final, Optional, Union
 import msgspec
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page, check_limit
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
 from scheduler_repo.errors import InvalidInput, VFolderNotFound
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource, mount_from_row, vfolder_from_row
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
-from scheduler_repo.validation import check_ids, check_text, check_wiring, checked_batch
+from scheduler_repo.validation import check_ids, check_limit, check_text, check_wiring, checked_batch
 
 _resilience = layer_resilience(LayerType.VFOLDER_REPOSITORY)
 _CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...])

@@ -8,13 +8,13 @@ from typing import Final, Optional, TypeVar
 
 import msgspec
 
-from scheduler_repo.errors import BreakerOpen, InvalidInput
+from scheduler_repo.errors import BreakerOpen
 from scheduler_repo.resilience.resilience import Policy
+from scheduler_repo.validation import FailureCount, Recovery, check_fields
 from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
-_LONGEST_RECOVERY: Final = 3600.0
 _CANCEL_SECONDS: Final = 0.1
 
 
@@ -37,19 +37,12 @@ class BreakerArgs(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_failure: Callable[[Exception], bool]
     probe: Callable[[], Awaitable[bool]]
-    threshold: int = 1
-    recovery: float = 1.0
+    threshold: FailureCount = 1
+    recovery: Recovery = 1.0
     on_change: Optional[Callable[[BreakerState], None]] = None
 
     def __post_init__(self) -> None:
-        if type(self.threshold) is not int or self.threshold < 1:
-            raise InvalidInput(f"threshold {self.threshold!r:.40} is no number of failures; give 1 or more")
-        # A bool is an int to Python, and NaN is never in a range.
-        if type(self.recovery) not in (int, float) or not 0 < self.recovery <= _LONGEST_RECOVERY:
-            raise InvalidInput(
-                f"recovery {self.recovery!r:.40} cannot be waited; give seconds above 0, at most "
-                f"{_LONGEST_RECOVERY:g}"
-            )
+        check_fields(self)
 
 
 class CircuitBreakerPolicy(Policy):

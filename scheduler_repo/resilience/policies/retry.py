@@ -13,11 +13,11 @@ from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
 from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
 from scheduler_repo.resilience.transient import is_transient
+from scheduler_repo.validation import RetryCount, RetryWait, check_fields, check_kind
 from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
-_LONGEST_WAIT = 3600.0
 _FACTOR = 2
 # From here on a growing wait is above any ``max_delay``, and its power soon above what a float holds.
 _LARGEST_POWER = 64
@@ -39,26 +39,17 @@ class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
     allowlist, by default ``is_transient``; exceptions in ``non_retryable_exceptions`` are never retried.
     """
 
-    max_retries: int = 10
-    retry_delay: float = 0.1
+    max_retries: RetryCount = 10
+    retry_delay: RetryWait = 0.1
     backoff_strategy: BackoffStrategy = BackoffStrategy.FIXED
-    max_delay: float = 10.0
-    jitter: float = 0.05
+    max_delay: RetryWait = 10.0
+    jitter: RetryWait = 0.05
     non_retryable_exceptions: tuple[type[BaseException], ...] = ()
     is_retryable: Callable[[BaseException, OperationKind], bool] = is_transient
 
     def __post_init__(self) -> None:
-        if type(self.max_retries) is not int or self.max_retries < 0:
-            raise InvalidInput(f"max_retries {self.max_retries!r:.40} is no number of retries; give 0 or more")
-        for name in ("retry_delay", "max_delay", "jitter"):
-            seconds = getattr(self, name)
-            # A bool is an int to Python, and NaN is never in a range.
-            if type(seconds) not in (int, float) or not 0 <= seconds <= _LONGEST_WAIT:
-                raise InvalidInput(
-                    f"{name} {seconds!r:.40} cannot be waited; give 0 to {_LONGEST_WAIT:g} seconds"
-                )
-        if not isinstance(self.backoff_strategy, BackoffStrategy):
-            raise InvalidInput(f"backoff_strategy {self.backoff_strategy!r:.40} is no BackoffStrategy")
+        check_fields(self)
+        check_kind(self.backoff_strategy, BackoffStrategy, "backoff_strategy")
         if not _are_exception_classes(self.non_retryable_exceptions):
             raise InvalidInput(
                 f"non_retryable_exceptions {self.non_retryable_exceptions!r:.60} is no tuple of exception "

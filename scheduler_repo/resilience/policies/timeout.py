@@ -8,25 +8,25 @@ from typing import Optional, TypeVar
 
 import msgspec
 
-from scheduler_repo.errors import DeadlineExceeded, InvalidInput
+from scheduler_repo.errors import DeadlineExceeded
 from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
+from scheduler_repo.validation import Seconds, check_fields, check_range
 from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
 # Longer than a write asks after a lost COMMIT by default (30 s).
 DEFAULT_DEADLINE = 60.0
-LONGEST_DEADLINE = 86_400.0
 
 
 class TimeoutArgs(msgspec.Struct, frozen=True, kw_only=True):
     """How long a call may take, in seconds, unless ``call_deadline`` says otherwise."""
 
-    deadline: float = DEFAULT_DEADLINE
+    deadline: Seconds = DEFAULT_DEADLINE
 
     def __post_init__(self) -> None:
-        _check(self.deadline)
+        check_fields(self)
 
 
 _wanted: ContextVar[Optional[float]] = ContextVar("scheduler_repo_wanted_deadline", default=None)
@@ -54,7 +54,7 @@ def call_deadline(seconds: float) -> Iterator[None]:
     A call inside another keeps to the deadline of the outer one, also in a task that the outer one has made.
     Raises InvalidInput for what is not above 0 and at most a day.
     """
-    _check(seconds)
+    check_range(seconds, Seconds, "deadline")
     token = _wanted.set(seconds)
     try:
         yield
@@ -110,15 +110,3 @@ def _exceeded(seconds: float, operation: Optional[Operation]) -> DeadlineExceede
     return DeadlineExceeded(
         f"{said}; all was written, or nothing: ask again under operation id {operation.operation_id}"
     )
-
-
-def _check(seconds: object) -> None:
-    # A bool is an int to Python, and NaN is never in a range.
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, (int, float))
-        or not 0 < seconds <= LONGEST_DEADLINE
-    ):
-        raise InvalidInput(
-            f"a deadline of {seconds!r:.40} cannot be kept; give seconds above 0, at most {LONGEST_DEADLINE:g}"
-        )

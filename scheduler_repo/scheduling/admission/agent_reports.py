@@ -15,7 +15,7 @@ from scheduler_repo.entities.agent import (
 )
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
-from scheduler_repo.quoting import printable, quoted
+from scheduler_repo.quoting import quoted
 from scheduler_repo.scheduling.admission.agents import (
     GONE_STATUSES,
     AgentStatusChange,
@@ -26,9 +26,9 @@ from scheduler_repo.scheduling.admission.agents import (
     find_shrunk_slots,
     reject,
 )
-from scheduler_repo.slots import checked_int32, slot_vector
+from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, SlotName, TransactionId
-from scheduler_repo.validation import check_name
+from scheduler_repo.validation import Count, check_name, check_range, is_text
 
 _SLOTS_IN_REASON: Final = 3
 
@@ -101,9 +101,7 @@ def _find_fault(
 def _check_report(report: AgentReport, slot_names: Sequence[SlotName]) -> None:
     subject = f"agent {report.agent_id}"
     capacity: object = report.capacity
-    if not isinstance(capacity, Mapping) or not all(
-        isinstance(name, str) and printable(name) == name for name in capacity
-    ):
+    if not isinstance(capacity, Mapping) or not all(map(is_text, capacity)):
         raise InvalidInput(f"{subject}: the capacity is {quoted(capacity)}, it must be amounts by slot name")
     slot_vector(report.capacity, slot_names, subject)
     if report.address is not None:
@@ -111,11 +109,7 @@ def _check_report(report: AgentReport, slot_names: Sequence[SlotName]) -> None:
     if report.architecture is not None:
         check_name(report.architecture, f"{subject}, architecture")
     if report.max_containers is not None:
-        checked_int32(report.max_containers, f"{subject}, max_containers")
-        if report.max_containers < 0:
-            raise InvalidInput(
-                f"{subject}, max_containers: {report.max_containers} is negative; give 0 or more"
-            )
+        check_range(report.max_containers, Count, f"{subject}, max_containers")
 
 
 def _settle(

@@ -16,7 +16,7 @@ from scheduler_repo.entities.vfolder import MountSpec
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import printable, quoted, shortened
 from scheduler_repo.scheduling.rules.feasibility import total_slots
-from scheduler_repo.slots import checked_int32, checked_quantity, slot_vector
+from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -31,7 +31,15 @@ from scheduler_repo.types import (
     UserId,
     VFolderId,
 )
-from scheduler_repo.validation import check_ids, check_text, checked_batch
+from scheduler_repo.validation import (
+    Int32,
+    check_amount,
+    check_ids,
+    check_range,
+    check_text,
+    check_time,
+    checked_batch,
+)
 
 # A path is part of a key, and an index holds no longer one.
 _LONGEST_PATH: Final = 1_024
@@ -256,8 +264,10 @@ def _check_fields(spec: SessionCreationSpec) -> None:
     check_ids(f"{subject}: project", (spec.project_id,))
     for when in (spec.created_at, spec.requested_start_at):
         if when is not None:
-            _check_time(when, subject)
-    checked_int32(spec.priority, f"{subject}, priority")
+            check_time(when, f"{subject}, the time")
+            if not 1 < when.year < 9999:
+                raise InvalidInput(f"{subject}: the time {when.isoformat()} cannot be stored; leave it out")
+    check_range(spec.priority, Int32, f"{subject}, priority")
     for agent_id in spec.designated_agent_ids:
         check_text(agent_id, f"{subject}, designated agent id")
         if not agent_id:
@@ -295,15 +305,6 @@ _CHECKS: Final = (
     (_check_dependencies, CreationRejectionCode.INVALID_DEPENDENCY),
     (_check_mounts, CreationRejectionCode.INVALID_MOUNT),
 )
-
-
-def _check_time(when: object, subject: str) -> None:
-    if not isinstance(when, datetime):
-        raise InvalidInput(f"{subject}: the time {quoted(when)} is a {type(when).__name__}; give a datetime")
-    if when.tzinfo is None:
-        raise InvalidInput(f"{subject}: the time {when.isoformat()} has no time zone; give it one")
-    if not 1 < when.year < 9999:
-        raise InvalidInput(f"{subject}: the time {when.isoformat()} cannot be stored; leave it out")
 
 
 def _check_references(spec: SessionCreationSpec, existing: ExistingReferences) -> None:
@@ -394,5 +395,5 @@ def _requested_slots(spec: SessionCreationSpec, slot_names: Sequence[SlotName]) 
     ]
     if len(requests) > 1:
         for slot_name, amount in zip(slot_names, total_slots(requests), strict=True):
-            checked_quantity(amount, f"{subject}, all kernels together, slot {slot_name}")
+            check_amount(amount, f"{subject}, all kernels together, slot {slot_name}")
     return requests
