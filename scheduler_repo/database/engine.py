@@ -266,6 +266,13 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     extended.resolve_timeout = settings.resolve_timeout
     extended.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
     extended._bounds = ";".join(set_bounds)
+
+    def close_late_return(_adapted: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        if extended._is_closed:
+            record.invalidate()
+
+    # The pool that dispose() leaves behind would keep what was in use until then.
+    sa.event.listen(engine.sync_engine, "checkin", close_late_return)
     watch_pool(extended)
     return extended
 

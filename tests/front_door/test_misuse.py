@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from scheduler_repo.cache.client import ValkeyClient, create_valkey_client
 from scheduler_repo.cache.single_flight import SingleFlight
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.errors import CacheMisused, DatabaseUnavailable, EngineClosed, WrongEventLoop
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from tests.support.databases import SCHEDULER, Database
@@ -54,7 +54,9 @@ class TestEngine:
     async def test_what_runs_at_the_end_is_finished(self, engine: ExtendedAsyncSAEngine) -> None:
         async with engine.begin_readonly_session() as db_sess:
             await engine.dispose()
+            connection = driver_connection(db_sess)
             assert await db_sess.scalar(sa.text("SELECT 1")) == 1
+        assert connection.is_closed()
 
     async def test_in_another_thread(self, engine: ExtendedAsyncSAEngine) -> None:
         # given an engine that is used here
