@@ -24,7 +24,6 @@ from scheduler_repo.scheduling.admission.agents import (
     LockedAgents,
     LockedSlot,
     find_shrunk_slots,
-    reject,
 )
 from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, SlotName, TransactionId
@@ -84,17 +83,17 @@ def _find_fault(
     try:
         _check_report(report, slot_names)
     except UnknownSlotType as error:
-        return reject(agent, AgentRejectionCode.UNKNOWN_SLOT, str(error))
+        return agent.reject(AgentRejectionCode.UNKNOWN_SLOT, str(error))
     except InvalidQuantity as error:
-        return reject(agent, AgentRejectionCode.INVALID_AMOUNT, str(error))
+        return agent.reject(AgentRejectionCode.INVALID_AMOUNT, str(error))
     except InvalidInput as error:
-        return reject(agent, AgentRejectionCode.INVALID_REPORT, str(error))
+        return agent.reject(AgentRejectionCode.INVALID_REPORT, str(error))
     if agent.container_count and report.architecture not in (None, agent.architecture):
         detail = (
             f"it cannot become {report.architecture} while kernels for {agent.architecture} occupy it: "
             f"{agent.container_count}"
         )
-        return reject(agent, AgentRejectionCode.OCCUPIED, detail)
+        return agent.reject(AgentRejectionCode.OCCUPIED, detail)
     return None
 
 
@@ -125,11 +124,9 @@ def _settle(
     )
     to_status = agent.returns_as if shrunk is None else AgentStatus.DRAINING
     if to_status is not agent.status and not is_allowed(AGENT_TRANSITIONS, agent.status, to_status):
-        return reject(agent, AgentRejectionCode.NOT_ALLOWED, f"from {agent.status} to {to_status}")
+        return agent.reject(AgentRejectionCode.NOT_ALLOWED, f"from {agent.status} to {to_status}")
     reason = None if to_status is agent.status else _reason(agent, shrunk)
-    decisions.changes.append(
-        AgentStatusChange(agent.agent_id, agent.status, to_status, agent.returns_as, reason)
-    )
+    decisions.changes.append(agent.change(to_status, agent.returns_as, reason))
     facts = _merge_facts(report, agent)
     if facts != (agent.agent_id, agent.address, agent.architecture, agent.max_containers):
         decisions.facts.append(facts)

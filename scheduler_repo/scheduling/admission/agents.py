@@ -14,17 +14,25 @@ from scheduler_repo.entities.agent import (
 )
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
-from scheduler_repo.types import (
-    AgentId,
-    AgentStatus,
-    Architecture,
-    ScalingGroupName,
-    SlotName,
-    TransactionId,
-)
+from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName, TransactionId
 
 # An agent in one of these comes back by a report only.
 GONE_STATUSES: Final = (AgentStatus.LOST, AgentStatus.TERMINATED)
+
+
+class AgentStatusChange(NamedTuple):
+    """One row of change_agent_statuses.sql; with the status that it has, only ``returns_as`` is stored."""
+
+    agent_id: AgentId
+    from_status: AgentStatus
+    to_status: AgentStatus
+    returns_as: AgentStatus
+    reason: Optional[str]
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the agent keeps its status."""
+        return self.to_status is self.from_status
 
 
 class LockedAgent(NamedTuple):
@@ -43,6 +51,23 @@ class LockedAgent(NamedTuple):
     max_containers: Optional[int]
     is_schedulable: bool
 
+    def change(
+        self, to_status: AgentStatus, returns_as: AgentStatus, reason: Optional[str]
+    ) -> AgentStatusChange:
+        """Return the change to a status, or of ``returns_as`` alone if the status is the agent's own."""
+        return AgentStatusChange(self.agent_id, self.status, to_status, returns_as, reason)
+
+    def reject(self, code: AgentRejectionCode, detail: str) -> RejectedAgentTransition:
+        """Return the rejection of what was asked of the agent."""
+        return RejectedAgentTransition(self.agent_id, code, self.status, detail)
+
+    def reject_transition(self, to_status: AgentStatus) -> RejectedAgentTransition:
+        """Return the rejection of a status that may not follow the agent's."""
+        detail = f"from {self.status} to {to_status}"
+        if self.status is not to_status and self.returns_as is to_status:
+            detail = f"it is {self.status}, and returns as {self.returns_as} already"
+        return self.reject(AgentRejectionCode.NOT_ALLOWED, detail)
+
 
 class LockedSlot(NamedTuple):
     """One row of lock_agent_reports.sql without its keys; ``reported`` is None if the agent never reported."""
@@ -50,21 +75,6 @@ class LockedSlot(NamedTuple):
     capacity: int
     occupied: int
     reported: Optional[int]
-
-
-class AgentStatusChange(NamedTuple):
-    """One row of change_agent_statuses.sql; with the status that it has, only ``returns_as`` is stored."""
-
-    agent_id: AgentId
-    from_status: AgentStatus
-    to_status: AgentStatus
-    returns_as: AgentStatus
-    reason: Optional[str]
-
-    @property
-    def is_deferred(self) -> bool:
-        """Whether the agent keeps its status."""
-        return self.to_status is self.from_status
 
 
 class CapacityChange(NamedTuple):
@@ -99,7 +109,7 @@ class LockedAgents(msgspec.Struct, frozen=True):
                 yield RejectedAgentTransition(agent_id, AgentRejectionCode.AGENT_UNKNOWN)
             elif self.lease is not None and self.lease.scaling_group != agent.scaling_group:
                 detail = f"it is in {agent.scaling_group}, the lease is of {self.lease.scaling_group}"
-                yield reject(agent, AgentRejectionCode.OTHER_GROUP, detail)
+                yield agent.reject(AgentRejectionCode.OTHER_GROUP, detail)
             else:
                 yield agent
             seen.add(agent_id)
@@ -112,9 +122,7 @@ class StatusDecisions(msgspec.Struct):
     capacity_changes: list[CapacityChange] = []
     rejected: list[RejectedAgentTransition] = []
 
-    def result(
-        self, to_status: AgentStatus, transaction_id: Optional[TransactionId] = None
-    ) -> AgentTransitionResult:
+    def result(self, to_status: AgentStatus, transaction_id: TransactionId) -> AgentTransitionResult:
         """Return what callers are told of it."""
         return AgentTransitionResult(
             to_status,
@@ -161,11 +169,6 @@ def decide_switches(
     return AgentSwitchResult(is_schedulable, tuple(changed), tuple(unchanged), tuple(rejected), transaction_id)
 
 
-def reject(agent: LockedAgent, code: AgentRejectionCode, detail: str) -> RejectedAgentTransition:
-    """Reject an agent that exists."""
-    return RejectedAgentTransition(agent.agent_id, code, agent.status, detail)
-
-
 def find_shrunk_slots(slots: Mapping[SlotName, LockedSlot]) -> tuple[ShrunkSlot, ...]:
     """Find the slots of which kernels occupy more than the agent last reported, by name."""
     return tuple(
@@ -181,32 +184,23 @@ def _decide_change(
     """Decide for one agent; what cannot be yet is deferred until it is back, or what it runs fits."""
     can_change = is_allowed(AGENT_TRANSITIONS, agent.status, to_status)
     if to_status is AgentStatus.TERMINATED:
-        kernel_count = locked.kernel_counts.get(agent.agent_id, 0)
+        kernels = locked.kernel_counts.get(agent.agent_id, 0)
         if not can_change:
-            return _not_allowed(agent, to_status)
-        if kernel_count:
-            detail = (
-                f"kernels that occupy it: {kernel_count}; end them, or recover the sessions of a lost agent"
-            )
-            return reject(agent, AgentRejectionCode.OCCUPIED, detail)
-        return AgentStatusChange(agent.agent_id, agent.status, to_status, agent.returns_as, reason)
+            return agent.reject_transition(to_status)
+        if kernels:
+            detail = f"kernels that occupy it: {kernels}; end them, or recover the sessions of a lost agent"
+            return agent.reject(AgentRejectionCode.OCCUPIED, detail)
+        return agent.change(to_status, agent.returns_as, reason)
     if can_change and agent.status not in GONE_STATUSES:
         shrunk = find_shrunk_slots(locked.slots.get(agent.agent_id, {}))
         if to_status is AgentStatus.DRAINING or not shrunk:
-            return AgentStatusChange(agent.agent_id, agent.status, to_status, to_status, reason)
+            return agent.change(to_status, to_status, reason)
         if agent.returns_as is to_status:
             detail = (
                 f"slot {shrunk[0].slot_name}: occupied {shrunk[0].occupied}, reported {shrunk[0].reported}; "
                 "it takes kernels again when what it runs fits"
             )
-            return reject(agent, AgentRejectionCode.SHRUNK, detail)
+            return agent.reject(AgentRejectionCode.SHRUNK, detail)
     elif agent.returns_as is to_status:
-        return _not_allowed(agent, to_status)
-    return AgentStatusChange(agent.agent_id, agent.status, agent.status, to_status, reason)
-
-
-def _not_allowed(agent: LockedAgent, to_status: AgentStatus) -> RejectedAgentTransition:
-    detail = f"from {agent.status} to {to_status}"
-    if agent.status is not to_status and agent.returns_as is to_status:
-        detail = f"it is {agent.status}, and returns as {agent.returns_as} already"
-    return reject(agent, AgentRejectionCode.NOT_ALLOWED, detail)
+        return agent.reject_transition(to_status)
+    return agent.change(agent.status, to_status, reason)
