@@ -117,6 +117,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         """
         if close:
             self._check_event_loop()
+            # The pool that is left behind would keep what is in use now.
+            sa.event.listen(self.pool, "checkin", _close_late_return)
         self._is_closed = close
         self._event_loop = None
         await super().dispose(close)
@@ -266,13 +268,6 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     extended.resolve_timeout = settings.resolve_timeout
     extended.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
     extended._bounds = ";".join(set_bounds)
-
-    def close_late_return(_adapted: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        if extended._is_closed:
-            record.invalidate()
-
-    # The pool that dispose() leaves behind would keep what was in use until then.
-    sa.event.listen(engine.sync_engine, "checkin", close_late_return)
     watch_pool(extended)
     return extended
 
@@ -298,6 +293,10 @@ def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) 
     """Have the pool replace a connection that was closed while it lay there, as by a restart of the server."""
     if adapted.driver_connection.is_closed():
         raise sa.exc.DisconnectionError
+
+
+def _close_late_return(_adapted: object, record: sa.pool.ConnectionPoolEntry) -> None:
+    record.invalidate()
 
 
 def _terminate(adapted: AdaptedConnection, _record: object, _error: Optional[BaseException]) -> None:
