@@ -3,7 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Generic, TypeVar, Union
+from typing import Generic, Optional, TypeVar, Union
 
 import msgspec
 
@@ -12,6 +12,7 @@ from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
 from scheduler_repo.cache.read_through import STORE_ERRORS, CachedKind, ReadThroughCache
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.errors import CacheUnavailable
+from scheduler_repo.types import TransactionId
 
 ValueT = TypeVar("ValueT")
 
@@ -23,23 +24,14 @@ class Aged(msgspec.Struct, Generic[ValueT], frozen=True):
     as_of: float
 
 
-def accept_all(_: object) -> bool:
-    """Accept any value."""
-    return True
-
-
-class Demand(msgspec.Struct, Generic[ValueT], frozen=True):
-    """What a caller allows: an age in seconds, 0 for none, and what else must hold of a value.
+class Demand(msgspec.Struct, frozen=True):
+    """What a caller allows: an age in seconds, 0 for none, of a value that has seen a write, if one is given.
 
     Callers with equal demands share answers.
     """
 
     max_staleness: float
-    accepts: Callable[[ValueT], bool] = accept_all
-
-    def is_met(self, found: Aged[ValueT], asked: float) -> bool:
-        """Return whether a value is accepted, and was not too old when it was asked for."""
-        return found.as_of >= asked - self.max_staleness and self.accepts(found.value)
+    after: Optional[TransactionId] = None
 
 
 class BoundedStalenessCache(ReadThroughCache[ValueT]):
@@ -59,9 +51,7 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         self._waiting: dict[str, Aged[ValueT]] = {}
         self._storing: set[str] = set()
 
-    async def get(
-        self, entity_id: object, demand: Demand[ValueT], read: Callable[[], Awaitable[ValueT]]
-    ) -> ValueT:
+    async def get(self, entity_id: object, demand: Demand, read: Callable[[], Awaitable[ValueT]]) -> ValueT:
         """Return the value of an id; without allowed staleness always from the database, shared with nobody.
 
         Raises what ``read`` does. Costs one round trip to Redis if staleness is allowed, and after it the
@@ -71,7 +61,7 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         if demand.max_staleness > 0:
             asked = monotonic()
             shared = await self._look_ups.run((key, demand), lambda: self._look_up_or_read(key, demand, read))
-            if demand.is_met(shared, asked):
+            if self._meets(shared, demand, asked):
                 return shared.value
         return (await self._read(key, read)).value
 
@@ -81,19 +71,24 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         await self._reads.drain()
         await self._tasks.drain()
 
+    def _meets(self, found: Aged[ValueT], demand: Demand, asked: float) -> bool:
+        if demand.after is not None and not self._kind.has_seen(found.value, demand.after):
+            return False
+        return found.as_of >= asked - demand.max_staleness
+
     async def _look_up_or_read(
-        self, key: str, demand: Demand[ValueT], read: Callable[[], Awaitable[ValueT]]
+        self, key: str, demand: Demand, read: Callable[[], Awaitable[ValueT]]
     ) -> Aged[ValueT]:
         asked = monotonic()
         found = await self._look_up(key, asked)
-        if isinstance(found, Aged) and not demand.is_met(found, monotonic()):
+        if isinstance(found, Aged) and not self._meets(found, demand, monotonic()):
             found = CacheOutcome.TOO_OLD
         if isinstance(found, Aged):
             self.counts.count_look_up(CacheOutcome.HIT)
             return found
         self.counts.count_look_up(found)
         shared = await self._reads.run(key, lambda: self._read(key, read))
-        return shared if demand.is_met(shared, asked) else await self._read(key, read)
+        return shared if self._meets(shared, demand, asked) else await self._read(key, read)
 
     async def _look_up(self, key: str, asked: float) -> Union[Aged[ValueT], CacheOutcome]:
         try:

@@ -7,6 +7,7 @@ from typing import Final, NoReturn, Optional, TypeVar, Union
 import msgspec
 import redis.asyncio as redis_asyncio
 import redis.exceptions
+from redis.asyncio.client import Pipeline
 
 from scheduler_repo.cache.metrics import show_breaker
 from scheduler_repo.errors import (
@@ -231,28 +232,21 @@ class _Commands:
         return _read_clock(await self._bounded(self._redis.time))
 
     async def get_with_clock(self, key: str) -> tuple[Optional[bytes], int]:
-        """Return an entry, empty if it is of another type, and the server's clock (ms)."""
-        # No MULTI, which a server that is out of memory refuses.
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.get(key)
-        pipeline.time()
-        entry, clock = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
-        return _read_entry(entry), _read_clock(clock)
+        """Return an entry, empty if it is of another type, and the server's clock (ms) before."""
+        clock_ms, (entry,) = await self._send_with_clock(lambda pipeline: pipeline.get(key))
+        return _read_entry(entry), clock_ms
 
     async def get_or_lease(self, key: str, lease: bytes, lease_ms: int) -> LeasedLookUp:
         """Return the entry of a key; if there is none, put a lease there that lasts ``lease_ms``."""
-        pipeline = self._redis.pipeline(transaction=False)
-        # Before the rest: what is stored later must not seem younger than it is.
-        pipeline.time()
-        pipeline.get(key)
-        pipeline.set(key, lease, nx=True, px=lease_ms)
-        clock, found, taken = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        clock_ms, (found, taken) = await self._send_with_clock(
+            lambda pipeline: (pipeline.get(key), pipeline.set(key, lease, nx=True, px=lease_ms))
+        )
         entry = _read_entry(found)
         return LeasedLookUp(
             entry,
             has_lease=entry is None and taken is True,
             is_refused=isinstance(taken, redis.exceptions.ResponseError),
-            clock_ms=_read_clock(clock),
+            clock_ms=clock_ms,
         )
 
     async def fill(self, key: str, lease: bytes, entry: bytes, ends_at_ms: int) -> bool:
@@ -268,15 +262,25 @@ class _Commands:
         await self._bounded(lambda: self._redis.set(key, entry, pxat=ends_at_ms))
 
     async def remove(self, keys: Sequence[str]) -> int:
-        """Remove up to ``MAX_KEYS`` entries, leases too; return the server's clock before (ms)."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.time()
-        for start in range(0, len(keys), _KEYS_PER_COMMAND):
-            pipeline.delete(*keys[start : start + _KEYS_PER_COMMAND])
-        clock, *removed = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        """Remove up to ``MAX_KEYS`` entries, leases too; return the server's clock (ms) before."""
+
+        def delete(pipeline: Pipeline) -> None:
+            for start in range(0, len(keys), _KEYS_PER_COMMAND):
+                pipeline.delete(*keys[start : start + _KEYS_PER_COMMAND])
+
+        clock_ms, removed = await self._send_with_clock(delete)
         for reply in removed:
             _read_number(reply)
-        return _read_clock(clock)
+        return clock_ms
+
+    async def _send_with_clock(self, add_commands: Callable[[Pipeline], object]) -> tuple[int, list[Reply]]:
+        """Send commands in one round trip, and return the server's clock (ms) before them and their replies."""
+        # No MULTI, which a server that is out of memory refuses.
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.time()
+        add_commands(pipeline)
+        clock, *replies = await self._bounded(lambda: pipeline.execute(raise_on_error=False))
+        return _read_clock(clock), replies
 
     async def _bounded(self, command: Callable[[], Awaitable[T]]) -> T:
         task = asyncio.current_task()

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, Optional, ParamSpec, Protocol, TypeVar, Union
+from typing import Final, Generic, Optional, ParamSpec, TypeVar, Union
 
 import msgspec
 
@@ -13,6 +13,7 @@ from scheduler_repo.cache.entry import UNREADABLE, Header, Identity, build_entry
 from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable, SchedulerRepoError
+from scheduler_repo.types import TransactionId
 from scheduler_repo.validation import CacheSeconds, check_range
 
 _logger = logging.getLogger(__name__)
@@ -27,25 +28,10 @@ R = TypeVar("R")
 ValueT = TypeVar("ValueT")
 
 
-class Codec(Protocol[ValueT]):
-    """Encodes values of one kind; ``format_version`` changes with their fields."""
-
-    @property
-    def format_version(self) -> str:
-        """Return the version of the format."""
-
-    async def encode(self, value: ValueT) -> bytes:
-        """Encode a value; raises OverflowError for an amount of more than 64 bits."""
-
-    async def decode(self, encoded: memoryview) -> ValueT:
-        """Decode a value; raises one of ``UNREADABLE`` for bytes that are no encoding of one."""
-
-
-class StructCodec(Generic[ValueT]):
-    """Encodes small structs of one type."""
+class Codec(Generic[ValueT]):
+    """Encodes small structs of one type; a subclass may encode others, in slices."""
 
     def __init__(self, value_type: type[ValueT]) -> None:
-        """Derive the version of the format from the struct's schema."""
         self.format_version = compute_format_version(value_type)
         self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
         self._decoder = msgspec.msgpack.Decoder(value_type)
@@ -59,17 +45,23 @@ class StructCodec(Generic[ValueT]):
         return self._decoder.decode(encoded)
 
 
+def _has_seen_none(_value: object, _transaction_id: TransactionId) -> bool:
+    return False
+
+
 class CachedKind(msgspec.Struct, Generic[ValueT], frozen=True):
     """One kind of cached value.
 
     ``get_id`` says whose value it is; None is nobody's. ``get_database`` names the database that a value was
-    read from, or, without a value, the one that is read from now.
+    read from, or, without a value, the one that is read from now. ``has_seen`` says whether a value includes
+    the write of a transaction.
     """
 
     name: CacheName
     codec: Codec[ValueT]
     get_id: Callable[[ValueT], object]
     get_database: Callable[[Optional[ValueT]], Awaitable[str]]
+    has_seen: Callable[[ValueT, TransactionId], bool] = _has_seen_none
 
 
 class Cached(msgspec.Struct, Generic[ValueT], frozen=True):

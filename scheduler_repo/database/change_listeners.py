@@ -1,4 +1,4 @@
-"""What writes have changed, told after their COMMIT to whoever keeps copies in this process."""
+"""Announces what writes have changed, after their COMMIT, to the listeners that keep copies in this process."""
 
 import asyncio
 import weakref
@@ -12,13 +12,13 @@ from scheduler_repo.types import SessionId
 
 
 class SessionListener(Protocol):
-    """Keeps copies of sessions, as a cache source does; neither method may raise."""
+    """An object that keeps copies of sessions, as a cache source does; neither method may raise."""
 
     async def sessions_changed(self, session_ids: Collection[SessionId]) -> None:
-        """Give up the copies of these: a write that changed them was committed, and returns after this."""
+        """Give up the copies of these: a write that changed them was committed and returns next."""
 
     def sessions_may_have_changed(self, session_ids: Collection[SessionId]) -> None:
-        """Give up the copies of these: whether the write was committed is not known, or will be any moment."""
+        """Give up the copies of these: whether the write was committed is not known yet."""
 
 
 _listeners: "weakref.WeakKeyDictionary[ExtendedAsyncSAEngine, weakref.WeakSet[SessionListener]]" = (
@@ -27,21 +27,21 @@ _listeners: "weakref.WeakKeyDictionary[ExtendedAsyncSAEngine, weakref.WeakSet[Se
 
 
 def listen(engine: ExtendedAsyncSAEngine, listener: SessionListener) -> None:
-    """Have ``listener`` told of what is changed through ``engine``, for as long as somebody holds it."""
+    """Tell ``listener`` what is changed through ``engine``, for as long as somebody holds it."""
     _listeners.setdefault(engine, weakref.WeakSet()).add(listener)
 
 
 def ignore(engine: ExtendedAsyncSAEngine, listener: SessionListener) -> None:
-    """Tell ``listener`` nothing more."""
+    """Undo ``listen``."""
     if engine in _listeners:
         _listeners[engine].discard(listener)
 
 
 @asynccontextmanager
-async def announced(engine: ExtendedAsyncSAEngine) -> AsyncIterator[set[SessionId]]:
-    """Collect in the set the sessions that a write changes, and tell the engine's listeners when it is over.
+async def announce_changes(engine: ExtendedAsyncSAEngine) -> AsyncIterator[set[SessionId]]:
+    """Yield a set for the sessions that a write changes, and tell the engine's listeners of them at the end.
 
-    The block is all of the write, its COMMIT included. Without listeners nothing is done.
+    The block is all of the write, its COMMIT included.
     """
     changed: set[SessionId] = set()
     try:
@@ -49,10 +49,10 @@ async def announced(engine: ExtendedAsyncSAEngine) -> AsyncIterator[set[SessionI
     except BaseException as error:
         # Cancelled, or cut off, at COMMIT: it may stand. After any other error it was rolled back.
         if isinstance(error, OutcomeUnknown) or not isinstance(error, Exception):
-            for listener in _listeners_of(engine, changed):
+            for listener in _find_listeners(engine, changed):
                 listener.sessions_may_have_changed(changed)
         raise
-    listeners = _listeners_of(engine, changed)
+    listeners = _find_listeners(engine, changed)
     if listeners:
         try:
             await asyncio.gather(*(listener.sessions_changed(changed) for listener in listeners))
@@ -63,5 +63,5 @@ async def announced(engine: ExtendedAsyncSAEngine) -> AsyncIterator[set[SessionI
             raise
 
 
-def _listeners_of(engine: ExtendedAsyncSAEngine, changed: set[SessionId]) -> tuple[SessionListener, ...]:
+def _find_listeners(engine: ExtendedAsyncSAEngine, changed: set[SessionId]) -> tuple[SessionListener, ...]:
     return tuple(_listeners.get(engine, ())) if changed else ()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from scheduler_repo.database.errors import outcome_is_known, translated
+from scheduler_repo.database.errors import outcome_is_known, translate_error
 from scheduler_repo.errors import (
     DatabaseError,
     EngineClosed,
@@ -149,7 +149,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         try:
             connection = await self._check_out()
             try:
-                driver = await _driver_of(connection)
+                driver = await _get_driver(connection)
                 # The bounds ride in BEGIN's own message, and end with the transaction.
                 await driver.execute(f"{begin};{self._bounds}")
                 db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
@@ -165,11 +165,11 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                         "ask again under the same operation id"
                     ) from error
             except BaseException as error:
-                await _to_the_end(_give_back_failed(connection, error))
+                await _run_to_end(_give_back_failed(connection, error))
                 raise
-            await _to_the_end(_give_back(connection))
+            await _run_to_end(_give_back(connection))
         except Exception as error:
-            known = translated(error)
+            known = translate_error(error)
             if known is None:
                 raise
             raise known from error
@@ -290,7 +290,7 @@ def _refuse_pooler(adapted: AdaptedConnection, timeout: float) -> None:
 
 
 def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) -> None:
-    """Have the pool replace a connection that was closed while it lay there, as by a restart of the server."""
+    """Make the pool replace a connection that was closed while it lay there, as by a restart of the server."""
     if adapted.driver_connection.is_closed():
         raise sa.exc.DisconnectionError
 
@@ -311,7 +311,7 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-async def _driver_of(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+async def _get_driver(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
     driver = (await connection.get_raw_connection()).driver_connection
     if not isinstance(driver, asyncpg.Connection):
         raise TypeError(f"the engine needs asyncpg connections, this is {type(driver).__name__}")
@@ -330,7 +330,7 @@ async def _commit(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
 async def _give_back(connection: AsyncConnection) -> None:
     """Return a connection to the pool, unless it is still in a transaction."""
     if not connection.closed and not connection.invalidated:
-        driver = await _driver_of(connection)
+        driver = await _get_driver(connection)
         if driver.is_closed() or driver.is_in_transaction():
             await _discard(connection)
     await connection.close()
@@ -339,7 +339,7 @@ async def _give_back(connection: AsyncConnection) -> None:
 async def _give_back_failed(connection: AsyncConnection, error: BaseException) -> None:
     """Roll back and return the connection if its state is certain, else drop it."""
     if not connection.closed and not connection.invalidated:
-        driver = await _driver_of(connection)
+        driver = await _get_driver(connection)
         if not _leaves_protocol_in_step(error) or not await _rolled_back(driver):
             await _discard(connection)
     await connection.close()
@@ -379,7 +379,7 @@ def _give_back_unused(checkout: "asyncio.Future[AsyncConnection]") -> None:
 _unfinished: "set[asyncio.Future[None]]" = set()
 
 
-async def _to_the_end(cleanup: Coroutine[None, None, None]) -> None:
+async def _run_to_end(cleanup: Coroutine[None, None, None]) -> None:
     """Run a bounded clean-up to its end, whoever cancels the caller meanwhile; then pass the cancel on."""
     task = asyncio.ensure_future(cleanup)
     cancelled: Optional[asyncio.CancelledError] = None

@@ -1,4 +1,4 @@
-"""Driver and SQLAlchemy errors as the package's own, told apart by SQLSTATE and class, never by text."""
+"""Translates driver and SQLAlchemy errors to the package's own, by SQLSTATE and class, never by text."""
 
 from typing import Optional
 
@@ -25,7 +25,7 @@ _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("42704", errors.SchemaMismatch, "an object is missing; run: scheduler-repo db upgrade"),
     ("42883", errors.SchemaMismatch, "a function is missing; run: scheduler-repo db upgrade"),
     ("3F000", errors.SchemaMismatch, "the schema is missing; correct the search_path"),
-    ("55P03", errors.DatabaseTimeout, "a lock was not had in time; another transaction holds it"),
+    ("55P03", errors.DatabaseTimeout, "timed out waiting for a lock; another transaction holds it"),
     ("57014", errors.DatabaseTimeout, "the statement was cancelled; it took longer than its bound"),
     ("25P03", errors.DatabaseUnavailable, "the transaction was idle for too long and was ended"),
     ("28", errors.DatabaseUnavailable, "the server refused the login; check role, password and pg_hba.conf"),
@@ -70,16 +70,18 @@ _BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
 }
 
 
-def translated(error: BaseException) -> Optional[SchedulerRepoError]:
+def translate_error(error: BaseException) -> Optional[SchedulerRepoError]:
     """Return the package's error for one of the driver or SQLAlchemy, or None if it is neither.
 
     The caller raises it ``from`` the original. The message carries the server's own words and, where the server
     names one, the constraint; never a connection string.
     """
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
-        return translated(error.orig.__cause__ or error.orig) or errors.DatabaseError(_first_line(error.orig))
+        return translate_error(error.orig.__cause__ or error.orig) or errors.DatabaseError(
+            _first_line(error.orig)
+        )
     if isinstance(error, asyncpg.PostgresError):
-        return _of_server(error)
+        return _translate_server_error(error)
     if isinstance(error, sa.exc.TimeoutError):
         return errors.DatabaseTimeout("no connection of the pool became free in time; enlarge the pool")
     if isinstance(error, TimeoutError):
@@ -110,7 +112,7 @@ def outcome_is_known(error: Exception) -> bool:
     return isinstance(error, SchedulerRepoError)
 
 
-def _of_server(error: asyncpg.PostgresError) -> SchedulerRepoError:
+def _translate_server_error(error: asyncpg.PostgresError) -> SchedulerRepoError:
     sqlstate = error.sqlstate or ""
     constraint = getattr(error, "constraint_name", None)
     if constraint in _BY_CONSTRAINT:

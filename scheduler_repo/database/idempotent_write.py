@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from scheduler_repo.database.change_listeners import announced
+from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lease import Lease
@@ -38,9 +38,9 @@ ResultT = TypeVar("ResultT")
 
 
 class WriteTransaction(msgspec.Struct, frozen=True):
-    """A write's transaction; what a snapshot must include to have seen it.
+    """A write's transaction; a snapshot that includes ``transaction_id`` has seen the write.
 
-    Whoever changes sessions adds their ids to ``changed_sessions``: caches are told after the COMMIT.
+    Statements that change sessions add their ids to ``changed_sessions``: caches are told after the COMMIT.
     """
 
     db_sess: SASession
@@ -49,7 +49,7 @@ class WriteTransaction(msgspec.Struct, frozen=True):
 
 
 class _Done(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of a write: its result, and what caches are told again by whoever asks for that later."""
+    """What is stored of a write: its result, and the sessions that caches are told of each time."""
 
     result: msgspec.Raw
     changed_sessions: tuple[SessionId, ...]
@@ -62,7 +62,7 @@ class IdempotentWrite(Generic[ResultT]):
     """One kind of write and the type of its result."""
 
     def __init__(self, name: str, result_type: type[ResultT]) -> None:
-        """Take the kind's name, which is stored, and what its result is decoded as."""
+        """Name the kind, as it is stored, and the type that a stored result is decoded as."""
         self.name = name
         self._decoder = msgspec.msgpack.Decoder(result_type)
         self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
@@ -76,39 +76,39 @@ class IdempotentWrite(Generic[ResultT]):
         operation_id: Optional[OperationId] = None,
         lease: Optional[Lease] = None,
     ) -> ResultT:
-        """Do ``work`` in one transaction, once for each ``operation_id``, and return its result.
+        """Run ``work`` in one transaction, once for each ``operation_id``, and return its result.
 
-        Without an id of the caller's, one is made for the call, its retries included. Raises StaleLeaseError,
+        Without an id of the caller's, the call and its retries share a new one. Raises StaleLeaseError,
         OperationMismatch if the id was another request's, OutcomeUnknown if the server could not be asked in
         time whether a lost COMMIT stands, and the errors of ``work``. Costs two statements besides, three with
         a lease.
         """
-        chosen = _chosen_id(operation_id)
-        digest = _digest(self.name, request)
+        chosen = _choose_id(operation_id)
+        digest = _compute_digest(self.name, request)
 
         async def attempt(settled: Callable[[], None]) -> ResultT:
             async with engine.begin_session() as db_sess:
                 claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
                 if not claimed:
-                    done = await self._stored(db_sess, chosen, digest)
-                    # Whoever did it may have ended before it told any cache.
+                    done = await self._find_done(db_sess, chosen, digest)
+                    # The process that did it may have ended before it told any cache.
                     changed_sessions.update(done.changed_sessions)
                     return self._decoder.decode(done.result)
                 settled()
                 if lease is not None:
-                    await _check(db_sess, lease)
+                    await _check_lease(db_sess, lease)
                 result = await work(WriteTransaction(db_sess, TransactionId(claimed[0][0]), changed_sessions))
                 done = _Done(msgspec.Raw(self._encoder.encode(result)), tuple(changed_sessions))
                 await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(done))
                 return result
 
-        async with announced(engine) as changed_sessions:
+        async with announce_changes(engine) as changed_sessions:
             try:
                 return await attempt(lambda: None)
             except OutcomeUnknown as lost:
-                return await _asked_again(attempt, lost, chosen, engine.resolve_timeout)
+                return await _ask_again(attempt, lost, chosen, engine.resolve_timeout)
 
-    async def _stored(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> _Done:
+    async def _find_done(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> _Done:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
         if not rows:
             raise DatabaseError(
@@ -128,19 +128,19 @@ class IdempotentWrite(Generic[ResultT]):
             return _Done(msgspec.Raw(result), ())
 
 
-def _chosen_id(given: Optional[OperationId]) -> OperationId:
-    """The id to write under; a policy that makes the call again finds the one of its first try."""
+def _choose_id(given: Optional[OperationId]) -> OperationId:
+    """Choose the id to write under; a retry finds the one of the first attempt."""
     if given is not None:
         check_ids("operation", (given,))
     operation = current_operation()
     if operation is None:
         return OperationId(uuid4()) if given is None else given
     chosen = given or operation.operation_id or OperationId(uuid4())
-    operation.writes_under(chosen)
+    operation.note_operation_id(chosen)
     return chosen
 
 
-async def _asked_again(
+async def _ask_again(
     attempt: Callable[[Callable[[], None]], Awaitable[ResultT]],
     lost: OutcomeUnknown,
     operation_id: OperationId,
@@ -153,7 +153,7 @@ async def _asked_again(
             async with asyncio.timeout_at(deadline) as waiting:
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
                 try:
-                    # Who has the id knows that the lost try does not stand: from there on it is a first try.
+                    # Claiming the id proves that the lost attempt rolled back: the timeout no longer applies.
                     return await attempt(lambda: waiting.reschedule(None))
                 except DatabaseError as error:
                     if waiting.when() is None and not isinstance(error, OutcomeUnknown):
@@ -168,14 +168,14 @@ async def _asked_again(
         ) from lost
 
 
-async def _check(db_sess: SASession, lease: Lease) -> None:
+async def _check_lease(db_sess: SASession, lease: Lease) -> None:
     if await fetch_rows(db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch):
         return
     raise await stale_lease(db_sess, lease)
 
 
 async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
-    """Make the error for a lease that does not hold any more; costs one statement."""
+    """Build the error for a lease that does not hold any more; costs one statement."""
     rows = await fetch_rows(db_sess, FIND_LEASE, lease.scaling_group)
     if not rows:
         found = "there is none"
@@ -190,16 +190,16 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
     )
 
 
-def _digest(name: str, request: object) -> bytes:
+def _compute_digest(name: str, request: object) -> bytes:
     try:
         encoded = _request_encoder.encode((name, request))
     except (OverflowError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         # What cannot be encoded is refused later, by a check that names it.
-        encoded = _text_of((name, request)).encode()
+        encoded = _write_text((name, request)).encode()
     return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
-def _text_of(request: object) -> str:
+def _write_text(request: object) -> str:
     try:
         return repr(request)
     except (ValueError, RecursionError) as error:
@@ -209,7 +209,7 @@ def _text_of(request: object) -> str:
 
 
 def plain(value: object) -> object:
-    """Encode what msgspec does not by itself; raises TypeError for what has no encoding."""
+    """Make a value encodable that msgspec does not know; raises TypeError for what has no encoding."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str):  # of a class of its own, such as a name from numpy

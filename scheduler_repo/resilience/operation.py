@@ -1,4 +1,4 @@
-"""What policies know of the call that they surround: its name and kind, and what became of it so far."""
+"""What policies know of the call that they surround: its name, its kind, and how it went so far."""
 
 import enum
 from collections.abc import Callable, Iterator
@@ -9,26 +9,26 @@ from scheduler_repo.types import OperationId
 
 
 class OperationKind(enum.StrEnum):
-    """What it means to do a call again."""
+    """Whether a call may be repeated."""
 
-    # Nothing is changed: again is always safe.
+    # Nothing is changed: repeating it is always safe.
     READ = "read"
-    # Doing it twice is doing it once: again is safe even where the first try may have been committed.
+    # Doing it twice is doing it once: it may be repeated even where the first attempt may stand.
     IDEMPOTENT_WRITE = "idempotent_write"
-    # Again only where the first try surely was not committed.
+    # It may be repeated only where the first attempt surely was not committed.
     WRITE = "write"
 
 
 class Operation:
     """One call in progress: ``name`` is the method's; the rest is for the policies around it.
 
-    What is told to a call inside another, as of a source inside its repository's, is told to the outer one too.
+    What a call inside another notes, as one of a source inside its repository's, the outer one notes too.
     """
 
     __slots__ = ("_outer", "_retry_observer", "kind", "last_error", "name", "operation_id")
 
     def __init__(self, name: str, kind: OperationKind, outer: Optional["Operation"] = None) -> None:
-        """Take the method's name, what doing it again means, and the call that this one is inside of."""
+        """Begin a call of a method; ``outer`` is the call that it is made in."""
         self.name = name
         self.kind = kind
         self.last_error: Optional[Exception] = None
@@ -36,22 +36,22 @@ class Operation:
         self._outer = outer
         self._retry_observer: Optional[Callable[[], None]] = None
 
-    def on_retry(self, observer: Callable[[], None]) -> None:
-        """Have ``observer`` called at each retry of this call from now on."""
+    def observe_retries(self, observer: Callable[[], None]) -> None:
+        """Call ``observer`` at each retry of this call from now on."""
         self._retry_observer = observer
 
-    def retried(self) -> None:
-        """Say that this call is made again now."""
+    def note_retry(self) -> None:
+        """Note that this call is repeated now."""
         if self._retry_observer is not None:
             self._retry_observer()
 
-    def failed_with(self, error: Exception) -> None:
-        """Say what a try failed with that is to be followed by another."""
+    def note_failure(self, error: Exception) -> None:
+        """Note why an attempt failed that another one follows."""
         for operation in self._and_outer():
             operation.last_error = error
 
-    def writes_under(self, operation_id: OperationId) -> None:
-        """Say under which operation id this call writes."""
+    def note_operation_id(self, operation_id: OperationId) -> None:
+        """Note under which operation id this call writes."""
         for operation in self._and_outer():
             operation.operation_id = operation_id
 
@@ -71,7 +71,7 @@ def current_operation() -> Optional[Operation]:
 
 
 def enter(name: str, kind: OperationKind) -> Token[Optional[Operation]]:
-    """Make a call the current one; give ``leave`` the token that is returned."""
+    """Make a call the current one, and return the token for ``leave``."""
     return _current.set(Operation(name, kind, _current.get()))
 
 

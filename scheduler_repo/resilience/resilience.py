@@ -71,7 +71,7 @@ class Resilience:
         return decorate
 
 
-def resilience_of(function: object) -> Optional[Resilience]:
+def find_resilience(function: object) -> Optional[Resilience]:
     """Return the Resilience that a function or method was decorated with; None if it was not."""
     found: object = getattr(function, _MARK, None)
     return found if isinstance(found, Resilience) else None

@@ -19,7 +19,7 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.metrics import MetricPolicy
 from scheduler_repo.resilience.policies.retry import RetryPolicy
 from scheduler_repo.resilience.policies.timeout import TimeoutPolicy
-from scheduler_repo.resilience.resilience import resilience_of
+from scheduler_repo.resilience.resilience import find_resilience
 from scheduler_repo.types import SessionId
 from tests.api.public_methods import PUBLIC_METHODS, STATEMENTS, PublicMethod, methods_of
 
@@ -128,7 +128,7 @@ class TestEveryPublicMethod:
 
     def test_has_its_resilience(self, method: PublicMethod) -> None:
         # when
-        resilience = resilience_of(method.function)
+        resilience = find_resilience(method.function)
         # then
         assert resilience is not None
         kinds = {type(policy) for policy in resilience.policies}
@@ -140,7 +140,7 @@ class TestEveryPublicMethod:
 class TestEveryStatement:
     def test_is_a_source_s_and_has_no_resilience_of_its_own(self, method: PublicMethod) -> None:
         assert method.owner.__name__.endswith("DBSource")
-        assert resilience_of(method.function) is None
+        assert find_resilience(method.function) is None
         assert inspect.getdoc(method.function)
 
 
@@ -160,7 +160,7 @@ class TestTheWalk:
         # given the metrics' labels of every class
         layers: dict[str, set[str]] = {}
         for method in PUBLIC_METHODS:
-            resilience = resilience_of(method.function)
+            resilience = find_resilience(method.function)
             assert resilience is not None
             for policy in resilience.policies:
                 if isinstance(policy, MetricPolicy):
@@ -204,5 +204,5 @@ class TestTheWalk:
         assert "there is none" in faults_of_docstring(find)
         assert fault_of_name(get) is not None
         assert fault_of_name(find) is not None
-        assert resilience_of(get.function) is None
-        assert resilience_of(find.function) is not None
+        assert find_resilience(get.function) is None
+        assert find_resilience(find.function) is not None

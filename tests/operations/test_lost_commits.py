@@ -106,7 +106,7 @@ class Resolutions:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Count from now on."""
         self.stood = 0
-        original = IdempotentWrite._stored
+        original = IdempotentWrite._find_done
 
         async def stored(
             kind: IdempotentWrite[ResultT], db_sess: SASession, operation_id: OperationId, digest: bytes
@@ -115,7 +115,7 @@ class Resolutions:
             self.stood += 1
             return result
 
-        monkeypatch.setattr(IdempotentWrite, "_stored", stored)
+        monkeypatch.setattr(IdempotentWrite, "_find_done", stored)
 
 
 class TestTold:
@@ -186,7 +186,7 @@ class TestWithoutTheCure:
         self, migrated_database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = IdempotentWrite.run
-        monkeypatch.setattr(writing, "_asked_again", _not_asked_again)
+        monkeypatch.setattr(writing, "_ask_again", _not_asked_again)
         monkeypatch.setattr(
             IdempotentWrite, "run", lambda *given, **named: _run_under_new_ids(run, *given, **named)
         )
@@ -198,7 +198,7 @@ class TestWithoutTheCure:
         assert wrong[Wrong.UNTOLD] >= WITHOUT_CURE
 
     async def test_taken_for_failed(self, migrated_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writing, "_asked_again", _not_asked_again)
+        monkeypatch.setattr(writing, "_ask_again", _not_asked_again)
 
         wrong = await self._run(migrated_database)
 

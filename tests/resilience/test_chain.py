@@ -9,7 +9,7 @@ import pytest
 from scheduler_repo.errors import InvalidWiring, SessionNotFound
 from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
 from scheduler_repo.resilience.policies.retry import RetryPolicy
-from scheduler_repo.resilience.resilience import Policy, Resilience, resilience_of
+from scheduler_repo.resilience.resilience import Policy, Resilience, find_resilience
 
 R = TypeVar("R")
 
@@ -131,8 +131,8 @@ class TestChain:
 
         decorated = resilience.apply()(find)
         assert (decorated.__name__, decorated.__doc__) == ("find", "Find it.")
-        assert resilience_of(decorated) is resilience
-        assert resilience_of(find) is None
+        assert find_resilience(decorated) is resilience
+        assert find_resilience(find) is None
         assert asyncio.iscoroutinefunction(decorated)
 
 

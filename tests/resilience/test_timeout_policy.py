@@ -105,7 +105,7 @@ class TestWrites:
         async def write() -> None:
             operation = current_operation()
             assert operation is not None
-            operation.writes_under(operation_id)
+            operation.note_operation_id(operation_id)
             await asyncio.Event().wait()
 
         @bounded(_SHORT).apply(OperationKind.WRITE)

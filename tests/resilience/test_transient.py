@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from asyncpg.exceptions import _base
 
 from scheduler_repo import errors
-from scheduler_repo.database.errors import translated
+from scheduler_repo.database.errors import translate_error
 from scheduler_repo.errors import DatabaseUnavailable, OutcomeUnknown, SchedulerRepoError
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.transient import is_transient
@@ -84,7 +84,7 @@ def name_of(error: BaseException) -> str:
 
 def ours(cause: Exception) -> SchedulerRepoError:
     """The package's error for one of the driver, as a session raises it."""
-    error = translated(cause) or DatabaseUnavailable("of something else")
+    error = translate_error(cause) or DatabaseUnavailable("of something else")
     error.__cause__ = cause
     return error
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.database.errors import translated
+from scheduler_repo.database.errors import translate_error
 from scheduler_repo.database.schema.version import require_schema
 from scheduler_repo.errors import (
     CacheUnavailable,
@@ -55,7 +55,7 @@ async def connect(engine: ExtendedAsyncSAEngine, settings: DatabaseSettings) -> 
     except DatabaseError as error:
         raise type(error)(f"{place}: {error}") from error
     except Exception as error:
-        known = translated(error)
+        known = translate_error(error)
         if known is None:
             raise
         is_no_answer = isinstance(known, (DatabaseUnavailable, DatabaseTimeout)) and not _is_of_server(error)

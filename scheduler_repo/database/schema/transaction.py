@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler_repo.database.errors import translated
+from scheduler_repo.database.errors import translate_error
 from scheduler_repo.errors import InvalidInput
 
 
@@ -34,7 +34,7 @@ async def transaction_on(connection: AsyncConnection, *, keep: bool) -> AsyncIte
             if transaction.is_active:
                 await transaction.rollback()
     except Exception as error:
-        known = translated(error)
+        known = translate_error(error)
         if known is None:
             raise
         raise known from error

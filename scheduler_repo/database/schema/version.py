@@ -6,7 +6,7 @@ from typing import Final, Optional
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler_repo.database.errors import translated
+from scheduler_repo.database.errors import translate_error
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.errors import SchemaMismatch
 
@@ -48,7 +48,7 @@ async def current_revision(connection: AsyncConnection) -> Optional[str]:
     try:
         return await _read_revision(connection)
     except Exception as error:
-        known = translated(error)
+        known = translate_error(error)
         if known is None:
             raise
         raise known from error

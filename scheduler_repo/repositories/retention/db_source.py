@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from scheduler_repo.database.change_listeners import announced
+from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
@@ -136,7 +136,7 @@ class RetentionDBSource:
     ) -> AsyncIterator[PurgeResult]:
         after: tuple[Optional[datetime], Optional[SessionId]] = (None, None)
         while True:
-            async with announced(self._engine) as changed, self._engine.begin_session() as db_sess:
+            async with announce_changes(self._engine) as changed, self._engine.begin_session() as db_sess:
                 seen = await fetch_rows(db_sess, PURGE_CANDIDATES, cutoff, *after, batch_size)
                 locked = [row["session_id"] for row in seen if row["is_locked"]]
                 sessions, kernels = await _purge_locked(db_sess, locked, archive)

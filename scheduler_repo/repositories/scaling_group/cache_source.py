@@ -6,7 +6,7 @@ from scheduler_repo.cache.bounded_staleness import BoundedStalenessCache, Demand
 from scheduler_repo.cache.client import create_redis
 from scheduler_repo.cache.database_key import DatabaseKeyReader
 from scheduler_repo.cache.metrics import CacheName
-from scheduler_repo.cache.read_through import CachedKind, StructCodec
+from scheduler_repo.cache.read_through import CachedKind, Codec
 from scheduler_repo.cache.source import CacheSource
 from scheduler_repo.entities.scaling_group import ResourceTotals
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
@@ -41,7 +41,7 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
     def _open_caches(self, lifetime: float) -> None:
         kind = CachedKind(
             CacheName.RESOURCE_TOTALS,
-            StructCodec(ResourceTotals),
+            Codec(ResourceTotals),
             lambda totals: totals.scaling_group,
             DatabaseKeyReader(self._db_source.engine).get,
         )

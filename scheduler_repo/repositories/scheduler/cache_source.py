@@ -1,15 +1,13 @@
 """SchedulingData in Redis or Valkey, for readers that allow some staleness."""
 
 from collections import Counter
-from typing import Final, Optional
-
-import msgspec
+from typing import Optional
 
 from scheduler_repo.cache.bounded_staleness import BoundedStalenessCache, Demand
 from scheduler_repo.cache.client import create_redis as create_redis
 from scheduler_repo.cache.metrics import CacheName
 from scheduler_repo.cache.metrics import CacheOutcome as CacheOutcome
-from scheduler_repo.cache.read_through import CachedKind, compute_format_version
+from scheduler_repo.cache.read_through import CachedKind, Codec, compute_format_version
 from scheduler_repo.cache.source import CacheSource
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
@@ -36,19 +34,11 @@ def create_cache_source(settings: CacheSettings, db_source: SchedulerDBSource) -
 _resilience = layer_resilience(LayerType.SCHEDULE_CACHE_SOURCE, retries=False)
 
 
-class _HasSeen(msgspec.Struct, frozen=True):
-    """Accepts answers that have seen the write of a transaction."""
-
-    transaction_id: TransactionId
-
-    def __call__(self, timed: TimedSchedulingData) -> bool:
-        return timed.data.has_seen(self.transaction_id)
-
-
-class _SchedulingDataCodec:
+class _SchedulingDataCodec(Codec[TimedSchedulingData]):
     """Encodes and decodes in slices: megabytes at once would stop the event loop."""
 
-    format_version: Final = compute_format_version(Envelope)
+    def __init__(self) -> None:
+        self.format_version = compute_format_version(Envelope)
 
     async def encode(self, value: TimedSchedulingData) -> bytes:
         return await finish_in_slices(encode_scheduling_data(value.data))
@@ -63,7 +53,13 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
     source_type = SchedulerDBSource
 
     def _open_caches(self, lifetime: float) -> None:
-        kind = CachedKind(CacheName.SCHEDULING_DATA, _SchedulingDataCodec(), _get_id, self._get_database)
+        kind = CachedKind(
+            CacheName.SCHEDULING_DATA,
+            _SchedulingDataCodec(),
+            _get_id,
+            self._get_database,
+            lambda timed, after: timed.data.has_seen(after),
+        )
         self._cache = BoundedStalenessCache(self.client, kind, lifetime=lifetime)
 
     @property
@@ -88,11 +84,10 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         Costs one round trip to Redis if staleness is allowed, else none.
         """
         check_staleness(max_staleness)
-        demand: Demand[TimedSchedulingData] = (
-            Demand(max_staleness) if after is None else Demand(max_staleness, _HasSeen(after))
-        )
         return await self._cache.get(
-            scaling_group, demand, lambda: self._db_source.get_scheduling_data(scaling_group)
+            scaling_group,
+            Demand(max_staleness, after),
+            lambda: self._db_source.get_scheduling_data(scaling_group),
         )
 
     async def drain(self) -> None:

@@ -9,7 +9,7 @@ from scheduler_repo.cache.database_key import DatabaseKeyReader
 from scheduler_repo.cache.lease_cache import LeaseCache
 from scheduler_repo.cache.metrics import CacheName
 from scheduler_repo.cache.pending_invalidations import PendingInvalidations
-from scheduler_repo.cache.read_through import CachedKind, StructCodec
+from scheduler_repo.cache.read_through import CachedKind, Codec
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.cache.source import CacheSource
 from scheduler_repo.database.change_listeners import ignore, listen
@@ -58,13 +58,13 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
         get_database = DatabaseKeyReader(self._db_source.engine).get
         self._sessions = LeaseCache(
             self.client,
-            CachedKind(CacheName.SESSION, StructCodec(Session), _get_id, get_database),
+            CachedKind(CacheName.SESSION, Codec(Session), _get_id, get_database),
             self._invalidations,
             lifetime=lifetime,
         )
         self._infos = LeaseCache(
             self.client,
-            CachedKind(CacheName.SESSION_INFO, StructCodec(SessionInfo), _get_id, get_database),
+            CachedKind(CacheName.SESSION_INFO, Codec(SessionInfo), _get_id, get_database),
             self._invalidations,
             lifetime=lifetime,
         )

@@ -87,7 +87,7 @@ class MetricPolicy(Policy):
         if children is None:
             children = self._children[name] = _Children(self.args.domain.value, str(self.args.layer), name)
         if operation is not None:
-            operation.on_retry(children.retries.inc)
+            operation.observe_retries(children.retries.inc)
         children.triggered.inc()
         started = perf_counter()
         try:

@@ -92,11 +92,11 @@ class RetryPolicy(Policy):
                 if isinstance(error, OutcomeUnknown):
                     lost = lost or error
                 if operation is not None:
-                    operation.failed_with(error)
+                    operation.note_failure(error)
             await asyncio.sleep(self._choose_wait(retries))
             retries += 1
             if operation is not None:
-                operation.retried()
+                operation.note_retry()
 
     def _may_retry(self, error: Exception, operation: Optional[Operation]) -> bool:
         kind = OperationKind.WRITE if operation is None else operation.kind
