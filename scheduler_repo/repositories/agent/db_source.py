@@ -52,7 +52,7 @@ class AgentRows(NamedTuple):
 class AgentDBSource(DBSource):
     """Reads, adds, locks and changes agents; each method costs one statement, or says its cost.
 
-    What changes agents raises TransactionConflict where they are not as they were under lock.
+    A change raises TransactionConflict if an agent is not as it was when it was locked.
     """
 
     async def find_agent(self, db_sess: SASession, agent_id: AgentId) -> AgentRows:

@@ -1,8 +1,7 @@
 """The statements of scaling groups, of grants to use them, and of slot types."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Final, Optional, Union
 
 import msgspec
 
@@ -61,14 +60,6 @@ _SLOT_TYPE_COLUMNS: Final = (
 _resilience = layer_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
 
 
-class GroupCounts(NamedTuple):
-    """One row of count_group_agents.sql."""
-
-    observed_at: datetime
-    agent_count: int
-    schedulable_agent_count: int
-
-
 class ScalingGroupDBSource(DBSource):
     """Finds, adds and changes groups, grants and slot types; each method costs one statement, or says its cost.
 
@@ -88,7 +79,7 @@ class ScalingGroupDBSource(DBSource):
             if not counts:
                 raise no_such_group(scaling_group)
             sums = await fetch_rows(db_sess, SUM_GROUP_SLOTS, scaling_group)
-        return totals_from_rows(scaling_group, GroupCounts(*counts[0]), sums)
+        return totals_from_rows(scaling_group, counts[0], sums)
 
     async def find_group(self, db_sess: SASession, name: ScalingGroupName) -> "Optional[Record]":
         """Find one group."""
@@ -230,9 +221,12 @@ def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
 
 
 def totals_from_rows(
-    scaling_group: ScalingGroupName, counts: GroupCounts, sums: "Sequence[Record]"
+    scaling_group: ScalingGroupName, counts: "Record", sums: "Sequence[Record]"
 ) -> ResourceTotals:
-    """Arrange the rows of sum_group_slots.sql by slot index, with 0 for a slot type that was removed."""
+    """Build the totals of a group by slot index, with 0 for a slot type that was removed.
+
+    ``counts`` is the row of count_group_agents.sql, ``sums`` those of sum_group_slots.sql.
+    """
     width = max((row["slot_index"] for row in sums), default=-1) + 1
     vectors = [[0] * width for _ in range(4)]
     for index, *amounts in sums:
@@ -242,11 +236,11 @@ def totals_from_rows(
     capacity, occupied, schedulable_capacity, schedulable_occupied = map(tuple, vectors)
     return ResourceTotals(
         scaling_group,
-        counts.observed_at,
-        counts.agent_count,
+        counts["observed_at"],
+        counts["agent_count"],
         capacity,
         occupied,
-        counts.schedulable_agent_count,
+        counts["schedulable_agent_count"],
         schedulable_capacity,
         schedulable_occupied,
     )

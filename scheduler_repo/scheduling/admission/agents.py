@@ -116,7 +116,7 @@ class LockedAgents(msgspec.Struct, frozen=True):
 
 
 class StatusDecisions(msgspec.Struct):
-    """What a batch of status changes writes, in its order."""
+    """The rows that a batch of status changes writes, in its order."""
 
     changes: list[AgentStatusChange] = []
     capacity_changes: list[CapacityChange] = []
@@ -145,7 +145,7 @@ def decide_status_changes(
             continue
         decisions.changes.append(decided)
         if decided.to_status is AgentStatus.ALIVE:
-            # What the agent reported while it ran more than that becomes its capacity now.
+            # An amount that was reported while the agent ran more than that becomes its capacity now.
             decisions.capacity_changes.extend(
                 CapacityChange(decided.agent_id, name, slot.reported, slot.reported)
                 for name, slot in sorted(locked.slots.get(decided.agent_id, {}).items())
