@@ -15,7 +15,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, InvalidWiring
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.audit import show_audit
-from scheduler_repo.metrics.ticks import count_batch, counted_tick, observe_phase, show_pending
+from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_pending
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner
@@ -107,7 +107,7 @@ class SchedulerLoop:
         over the lease (``reacquire()`` it and tick again); batches written before an error stay written. Costs
         a read, a write per batch, and the audit's statements if one is due. Exports metrics scheduler_repo_*.
         """
-        with counted_tick(self._scaling_group):
+        with count_tick(self._scaling_group):
             return await self._tick()
 
     async def _tick(self) -> Tick:

@@ -1,4 +1,4 @@
-"""What the last audit found, as a metric."""
+"""The metric of the last audit."""
 
 from collections import Counter
 from typing import Final
@@ -15,7 +15,7 @@ AUDIT_FINDINGS: Final = Gauge(
 
 
 def show_audit(report: AuditReport) -> None:
-    """Export what an audit found, every check by itself, those that found nothing too."""
+    """Show how much each check of an audit found; 0 for those that found nothing."""
     found = Counter(finding.check for finding in report.findings)
     for check in AuditCheck:
         AUDIT_FINDINGS.labels(check.value).set(found[check])

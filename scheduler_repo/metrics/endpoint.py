@@ -1,4 +1,4 @@
-"""Where the metrics of this process can be scraped."""
+"""Serves the metrics of this process over HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

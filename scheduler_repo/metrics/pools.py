@@ -1,4 +1,4 @@
-"""The connection pools of this process, looked at when the metrics are scraped."""
+"""The metrics of this process's connection pools, read when they are scraped."""
 
 from collections.abc import Iterable
 from threading import Lock
@@ -16,26 +16,25 @@ _LABELS: Final = ("database",)
 
 
 class PoolCollector(Collector):
-    """Adds up the pools of the engines that it was told of, by the name of their database."""
+    """Adds up the pools of the engines that it watches, by the name of their database."""
 
     def __init__(self) -> None:
-        """Knows of no engine yet."""
         self._engines: WeakSet[ExtendedAsyncSAEngine] = WeakSet()
         # A scrape comes in a thread of its own.
         self._lock = Lock()
 
     def watch(self, engine: "ExtendedAsyncSAEngine") -> None:
-        """Show an engine's pool for as long as the engine is there; to say so twice changes nothing."""
+        """Show an engine's pool for as long as the engine is there; a second call changes nothing."""
         with self._lock:
             self._engines.add(engine)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Name the metrics, without figures."""
-        return self._families()
+        return self._build_families()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Read the figures; costs nothing between scrapes."""
-        size, in_use, waiting = families = self._families()
+        size, in_use, waiting = families = self._build_families()
         with self._lock:
             engines = list(self._engines)
         by_database: dict[str, list[ExtendedAsyncSAEngine]] = {}
@@ -47,7 +46,7 @@ class PoolCollector(Collector):
             waiting.add_metric([database], sum(engine.callers_waiting for engine in theirs))
         return families
 
-    def _families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    def _build_families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
         return (
             GaugeMetricFamily(
                 "scheduler_repo_pool_size", "Connections that the pools may have at most", labels=_LABELS

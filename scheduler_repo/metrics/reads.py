@@ -1,4 +1,4 @@
-"""How much each read of a scaling group's state takes from the database, as metrics."""
+"""The metrics of reads of a scaling group's state: how much they take from the database."""
 
 from typing import Final, Optional
 
@@ -22,7 +22,7 @@ READ_BYTES: Final = Histogram(
 
 
 def observe_read(scaling_group: ScalingGroupName, rows: int, received: Optional[int]) -> None:
-    """Add what one read has taken; ``received`` is in bytes, None where they could not be counted."""
+    """Count one read; ``received`` is in bytes, None where they could not be counted."""
     READ_ROWS.labels(scaling_group).observe(rows)
     if received is not None:
         READ_BYTES.labels(scaling_group).observe(received)

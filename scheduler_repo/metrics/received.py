@@ -1,4 +1,7 @@
-"""How many bytes a connection has received, counted between its transport and the driver."""
+"""How many bytes a connection has received, counted between its transport and the driver.
+
+The driver shows no such figure, and the sizes of what it has decoded would cost more than the read itself.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING, Optional
@@ -8,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _CountingProtocol(asyncio.Protocol):
-    """Passes on to the driver's own protocol all that the transport says, and counts the bytes."""
+    """Counts the bytes that come in, and passes everything on to the driver's own protocol."""
 
     def __init__(self, driver_protocol: asyncio.Protocol) -> None:
         self.received = 0
@@ -33,10 +36,10 @@ class _CountingProtocol(asyncio.Protocol):
 
 
 def bytes_received(driver: "Connection[Record]") -> Optional[int]:
-    """Return how many bytes a connection has received since it was first asked about; 0 at first.
+    """Return how many bytes a connection has received since the first call for it, which returns 0.
 
-    None for a driver that does not show its transport. Costs later a function call per piece that the transport
-    reads, of up to 256 KiB.
+    None for a driver that does not show its transport. From then on each piece that the transport reads, of up
+    to 256 KiB, costs one more function call.
     """
     transport: Optional[asyncio.Transport] = getattr(driver, "_transport", None)
     if transport is None:

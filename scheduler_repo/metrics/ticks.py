@@ -1,4 +1,4 @@
-"""What the ticks of each scaling group saw and did, and where their time went, as metrics.
+"""The metrics of the ticks of each scaling group: what they found and did, and where their time went.
 
 Labels are scaling groups, phases and codes, of which there are few; never the id of a session, agent or owner.
 """
@@ -36,7 +36,7 @@ REJECTED: Final = Counter(
 
 
 @contextmanager
-def counted_tick(scaling_group: ScalingGroupName) -> Iterator[None]:
+def count_tick(scaling_group: ScalingGroupName) -> Iterator[None]:
     """Count the tick that runs inside the block; one that is cancelled counts as failed."""
     success = "false"
     try:
@@ -47,14 +47,14 @@ def counted_tick(scaling_group: ScalingGroupName) -> Iterator[None]:
 
 
 def show_pending(scaling_group: ScalingGroupName, sessions: int) -> None:
-    """Export how many sessions a tick found waiting."""
+    """Show how many sessions a tick found waiting."""
     PENDING.labels(scaling_group).set(sessions)
 
 
 def count_batch(
     scaling_group: ScalingGroupName, allocated: int, rejected: Sequence[RejectedAllocation]
 ) -> None:
-    """Count what came of one written batch; those of a tick that fails later stay written, and counted."""
+    """Count the sessions of one written batch; a tick that fails later leaves them written, and counted."""
     ALLOCATED.labels(scaling_group).inc(allocated)
     for rejection in rejected:
         REJECTED.labels(scaling_group, rejection.code.value).inc()

@@ -1,4 +1,4 @@
-"""The resilience of each layer of this package: metrics, one deadline, and retries where the transaction is."""
+"""The resilience of each layer of this package: metrics, one deadline, and retries around the transaction."""
 
 import enum
 
@@ -12,7 +12,11 @@ BULK_DEADLINE = 3600.0
 
 
 class LayerType(enum.StrEnum):
-    """The layers of this package, as the metrics name them."""
+    """The layers of this package, as the metrics name them.
+
+    A call passes its repository's layer, and below it a source's where a cache chooses between two: what is to
+    count each call once is summed over layers that end in ``_repository``.
+    """
 
     AGENT_REPOSITORY = "agent_repository"
     AUDIT_REPOSITORY = "audit_repository"
@@ -20,7 +24,6 @@ class LayerType(enum.StrEnum):
     CLUSTER_REPOSITORY = "cluster_repository"
     HISTORY_REPOSITORY = "history_repository"
     KERNEL_REPOSITORY = "kernel_repository"
-    KERNEL_DB_SOURCE = "kernel_db_source"
     LEASE_REPOSITORY = "lease_repository"
     LEASE_DB_SOURCE = "lease_db_source"
     LIFECYCLE_REPOSITORY = "lifecycle_repository"
@@ -45,14 +48,13 @@ class LayerType(enum.StrEnum):
     SESSION_DB_SOURCE = "session_db_source"
     SESSION_CACHE_SOURCE = "session_cache_source"
     VFOLDER_REPOSITORY = "vfolder_repository"
-    VFOLDER_DB_SOURCE = "vfolder_db_source"
     VALKEY_CLIENT = "valkey_client"
 
 
 def layer_resilience(
     layer: LayerType, *, deadline: float = DEFAULT_DEADLINE, retries: bool = True
 ) -> Resilience:
-    """Make what surrounds the public methods of one layer: metrics, one deadline (seconds), and retries.
+    """Build what surrounds the public methods of one layer: metrics, one deadline (seconds), and retries.
 
     A call is retried in one layer only, the one that opens its transaction: ``retries`` is False where a method
     asks a source that retries by itself.

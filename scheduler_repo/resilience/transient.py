@@ -30,10 +30,10 @@ _LONGEST_CHAIN: Final = 16
 
 
 def is_transient(error: BaseException, kind: OperationKind) -> bool:
-    """Whether a call that failed with ``error`` may be made again, given what that means for its kind.
+    """Return whether a call of this kind that failed with ``error`` may be repeated.
 
-    An error of this package that is not OutcomeUnknown came before COMMIT, or with its rollback: what was lost
-    then was surely not written. A bare one of the driver may be from anywhere. SQLSTATEs:
+    An error of this package other than OutcomeUnknown came before COMMIT, or with its rollback: nothing was
+    written. A bare error of the driver may come from anywhere. SQLSTATEs:
     https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
     if isinstance(error, OutcomeUnknown):
@@ -43,7 +43,7 @@ def is_transient(error: BaseException, kind: OperationKind) -> bool:
     ours = isinstance(error, DatabaseUnavailable)
     if isinstance(error, SchedulerRepoError) and not ours:
         return False
-    causes = tuple(_chain(error))
+    causes = tuple(_walk_causes(error))
     states = {cause.sqlstate for cause in causes if isinstance(cause, asyncpg.PostgresError)}
     if states & _UNDONE or any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return True
@@ -54,10 +54,10 @@ def is_transient(error: BaseException, kind: OperationKind) -> bool:
     return any(isinstance(cause, _LOST_CLASSES) and not isinstance(cause, _LASTING_CLASSES) for cause in causes)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from; SQLAlchemy keeps the driver's error in ``orig``."""
+def _walk_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from; SQLAlchemy keeps the driver's error in ``orig``."""
     cause: Optional[BaseException] = error
-    for _ in range(_LONGEST_CHAIN):  # one that was raised from itself would go on for ever
+    for _ in range(_LONGEST_CHAIN):  # an error that was raised from itself has no end
         if cause is None:
             return
         yield cause

@@ -78,7 +78,7 @@ class TimeoutPolicy(Policy):
             outer = None
         if outer is not None and outer.task is asyncio.current_task():
             return await call()
-        bound = self._own() if outer is None else _Bound(outer.seconds, outer.ends_at)
+        bound = self._begin() if outer is None else _Bound(outer.seconds, outer.ends_at)
         token = _bound.set(bound)
         timeout = asyncio.timeout_at(bound.ends_at)
         try:
@@ -87,26 +87,26 @@ class TimeoutPolicy(Policy):
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            raise _exceeded(bound.seconds, current_operation()) from error
+            raise _build_error(bound.seconds, current_operation()) from error
         finally:
             bound.is_over = True
             _bound.reset(token)
 
-    def _own(self) -> _Bound:
+    def _begin(self) -> _Bound:
         wanted = _wanted.get()
         seconds = self._args.deadline if wanted is None else wanted
         return _Bound(seconds, asyncio.get_running_loop().time() + seconds)
 
 
-def _exceeded(seconds: float, operation: Optional[Operation]) -> DeadlineExceeded:
+def _build_error(seconds: float, operation: Optional[Operation]) -> DeadlineExceeded:
     if operation is None:
         return DeadlineExceeded(f"the call took longer than its deadline of {seconds:g} s")
     last = "" if operation.last_error is None else f"; the last try of it failed with: {operation.last_error}"
-    said = f"{operation.name} took longer than its deadline of {seconds:g} s{last}"
+    found = f"{operation.name} took longer than its deadline of {seconds:g} s{last}"
     if operation.kind is OperationKind.READ:
-        return DeadlineExceeded(f"{said}; try again, or allow it more with call_deadline()")
+        return DeadlineExceeded(f"{found}; try again, or allow it more with call_deadline()")
     if operation.operation_id is None:
-        return DeadlineExceeded(f"{said}; all was written, or nothing: read before writing again")
+        return DeadlineExceeded(f"{found}; all was written, or nothing: read before writing again")
     return DeadlineExceeded(
-        f"{said}; all was written, or nothing: ask again under operation id {operation.operation_id}"
+        f"{found}; all was written, or nothing: ask again under operation id {operation.operation_id}"
     )
