@@ -1,4 +1,4 @@
-"""The commands and what they have in common."""
+"""The command line: all commands in one group."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -23,9 +23,10 @@ def _show_version(context: click.Context, parameter: click.Parameter, wanted: bo
 
 
 @click.group(
+    commands=[demo, db, snapshot, explain, audit, metrics],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Every setting can come from the environment too, such as SCHEDULER_REPO_DATABASE_URL and "
-    "SCHEDULER_REPO_REDIS_URL; an option goes before its variable.",
+    epilog="Every setting can also come from the environment, such as SCHEDULER_REPO_DATABASE_URL and "
+    "SCHEDULER_REPO_REDIS_URL; an option takes precedence.",
 )
 @click.option(
     "--version",
@@ -41,21 +42,3 @@ def command_line() -> None:
 
     Start with "scheduler-repo demo": it needs nothing but this package.
     """
-
-
-command_line.add_command(demo)
-
-
-command_line.add_command(db)
-
-
-command_line.add_command(snapshot)
-
-
-command_line.add_command(explain)
-
-
-command_line.add_command(audit)
-
-
-command_line.add_command(metrics)

@@ -1,4 +1,4 @@
-"""The console script: one command, and an exit code for whatever comes of it."""
+"""The console script: runs one command and turns the outcome into an exit code."""
 
 import os
 import sys
@@ -8,17 +8,17 @@ from scheduler_repo.cli.process.secret_arguments import hide_secret_urls
 
 
 def main() -> int:
-    """Run one command and return the exit code.
+    """Run one command and return its exit code.
 
-    0 done, 1 an error that is said in one line, 2 wrong usage, 128 + n ended by signal n. What nobody foresaw
-    is said in one line too, by the exception hook, and ends with 1.
+    0 success, 1 an error, reported in one line, 2 wrong usage, 128 + n ended by signal n. The exception hook
+    reports an unforeseen error in one line too, and the interpreter then exits with 1.
     """
     invocation = Invocation()
     try:
         invocation.watch_signals()
         _open_missing_streams()
         hide_secret_urls()
-        # Everything else loads after the signals are watched and the secrets are hidden.
+        # The rest loads only now that signals are handled and passwords hidden.
         from scheduler_repo.cli.process.failure import run_reporting_failures
 
         return run_reporting_failures(invocation)
@@ -28,13 +28,10 @@ def main() -> int:
 
 
 def _open_missing_streams() -> None:
-    """Lead streams that the parent has closed (``>&-``) nowhere, before a socket gets their numbers."""
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    """Point streams that the parent has closed (``>&-``) at /dev/null, before a socket gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Options and kinds of values that several commands take."""
+"""Options and kinds of values that several commands share."""
 
 import math
-from typing import TYPE_CHECKING, Final, Optional
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Optional, TypeVar
 
 import click
 
@@ -11,39 +13,14 @@ from scheduler_repo.types import ScalingGroupName
 if TYPE_CHECKING:
     from scheduler_repo.settings import DatabaseSettings, Settings
 
+CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 DATABASE_URL_OPTION: Final = "--database-url"
 _MAX_NAME_LENGTH: Final = 255
 
 
-def checked_group_name(context: click.Context, parameter: click.Parameter, text: str) -> ScalingGroupName:
-    """Take the name of a scaling group; a URL given in its place would be shown by every later error."""
-    if "://" in text:
-        raise click.BadParameter("this is a URL; give the name of a scaling group")
-    if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
-        raise click.BadParameter(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters")
-    return ScalingGroupName(text)
-
-
-def checked_seconds(context: click.Context, parameter: click.Parameter, text: str) -> float:
-    """Take a number of seconds, finite, 0 or more."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise click.BadParameter(f"{text!r} is no number of seconds; give 0 or more")
-    return seconds
-
-
-def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    invocation = context.find_object(Invocation)
-    if wanted and invocation is not None:
-        invocation.debug = True
-
-
 class WholeNumber(click.IntRange):
-    """A whole number within bounds, refused in words that a person would use."""
+    """A whole number within bounds; errors and help state the bounds in words."""
 
     name = "whole number"
 
@@ -56,12 +33,58 @@ class WholeNumber(click.IntRange):
         return int(super().convert(number, param, ctx))
 
     def _describe_range(self) -> str:
-        # What click shows behind the option; for one without bounds it would be "x<=None".
-        if self.min is None and self.max is None:
-            return "any"
+        # click shows this behind the option; its own words for no bounds would be "x<=None".
         if self.max is None:
-            return f"{self.min} or more"
+            return "any" if self.min is None else f"{self.min} or more"
         return f"{self.min} to {self.max}"
+
+
+def parse_group_name(context: click.Context, parameter: click.Parameter, text: str) -> ScalingGroupName:
+    """Return the name of a scaling group; refuses a URL without repeating it, as it may hold a password."""
+    if "://" in text:
+        raise click.BadParameter("this is a URL; give the name of a scaling group")
+    if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
+        raise click.BadParameter(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters")
+    return ScalingGroupName(text)
+
+
+def parse_seconds(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Return a finite number of seconds, 0 or more; raises BadParameter."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise click.BadParameter(f"{text!r} is not a number of seconds; give 0 or more")
+    return seconds
+
+
+def read_settings(database_url: Optional[str], redis_url: Optional[str]) -> "Settings":
+    """Read the settings from the options and the environment; raises InvalidSettings."""
+    from scheduler_repo.errors import InvalidSettings
+    from scheduler_repo.settings import load_settings
+
+    if "" in (database_url, redis_url):
+        raise InvalidSettings("the URL given is empty; give one, or leave the option out")
+    return load_settings(database_url=database_url, redis_url=redis_url)
+
+
+def read_database(database_url: Optional[str]) -> "DatabaseSettings":
+    """Read the settings of a database that there must be; raises InvalidSettings and UsageError."""
+    return require_database(read_settings(database_url, None))
+
+
+def require_database(settings: "Settings") -> "DatabaseSettings":
+    """Return the settings of the database; raises UsageError if none is named."""
+    if settings.database is None:
+        raise click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")
+    return settings.database
+
+
+def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    invocation = context.find_object(Invocation)
+    if wanted and invocation is not None:
+        invocation.debug = True
 
 
 debug_option = click.option(
@@ -84,26 +107,38 @@ redis_url_option = click.option(
 )
 
 
-def given_settings(database_url: Optional[str], redis_url: Optional[str]) -> "Settings":
-    """Read the settings from the options and the environment; raises InvalidSettings."""
-    # SQLAlchemy takes long to load, and --help needs none.
+def metrics_options(command: CommandT) -> CommandT:
+    """Add ``--metrics-port`` and ``--metrics-host`` to a command that runs for a while."""
+    host = click.option(
+        "--metrics-host", metavar="HOST", help="The address for --metrics-port. [default: 127.0.0.1]"
+    )
+    port = click.option(
+        "--metrics-port",
+        type=WholeNumber(0, 65535),
+        metavar="N",
+        help="Serve Prometheus metrics on this port meanwhile; 0 picks a free one.",
+    )
+    return port(host(command))
+
+
+@contextmanager
+def serving_metrics(port: Optional[int], host: Optional[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Serve the metrics while the block runs, if a port is given, and print their URL.
+
+    Raises UsageError for a port or host that cannot be listened on, and for a host without a port.
+    """
+    if port is None:
+        if host is not None:
+            raise click.UsageError("--metrics-host is the address for --metrics-port; give both.")
+        yield
+        return
     from scheduler_repo.errors import InvalidSettings
-    from scheduler_repo.settings import load_settings
+    from scheduler_repo.metrics.endpoint import LOOPBACK, metrics_endpoint
 
-    for url in (database_url, redis_url):
-        if url == "":
-            raise InvalidSettings("an empty URL was given; give one, or leave the option out")
-    return load_settings(database_url=database_url, redis_url=redis_url)
-
-
-def given_database(database_url: Optional[str]) -> "DatabaseSettings":
-    """Read the settings of a database that there must be; raises InvalidSettings and UsageError."""
-    database = given_settings(database_url, None).database
-    if database is None:
-        raise missing_database()
-    return database
-
-
-def missing_database() -> click.UsageError:
-    """Make the error for a command that needs a database and got none."""
-    return click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(metrics_endpoint(port, LOOPBACK if host is None else host))
+        except InvalidSettings as error:
+            raise click.UsageError(f"--metrics-port: {error}") from error
+        say(f"metrics: {url}")
+        yield

@@ -1,31 +1,27 @@
 """One run of the demo, phase by phase."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from statistics import median
 from time import perf_counter
 from typing import Optional
 
 import msgspec
 
+from scheduler_repo.cli.options import require_database
 from scheduler_repo.cli.output.amounts import count_text, slot_total
-from scheduler_repo.cli.output.streams import CommandConsole, say_json
+from scheduler_repo.cli.output.console import CommandConsole, say_json
 from scheduler_repo.cli.process.invocation import Invocation
-from scheduler_repo.cli.process.servers import open_cache_source, open_engine, place_of, require_usable_database
+from scheduler_repo.cli.process.servers import open_cache_source, open_database, place_of
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.demo.display import create_display
 from scheduler_repo.demo.servers import DATABASE, SCHEDULER, create_database, keeping_text, starting
-from scheduler_repo.demo.summary import DemoResult, SlotUse, TickMilliseconds, summary_table
+from scheduler_repo.demo.summary import DemoResult, SlotUse, summary_page
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.errors import (
-    AlreadyExists,
-    InvalidSettings,
-    PermissionDenied,
-    ScalingGroupAlreadyExists,
-)
+from scheduler_repo.errors import AlreadyExists, PermissionDenied, ScalingGroupAlreadyExists
 from scheduler_repo.loop import SchedulerLoop, Tick, TickTimes
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
@@ -33,16 +29,16 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.settings import DatabaseSettings, Settings, load_settings
+from scheduler_repo.settings import CacheSettings, DatabaseSettings, Settings, load_settings
 from scheduler_repo.types import ScalingGroupName
 
 
 class DemoRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo was asked for; servers that ``settings`` do not name are embedded ones."""
+    """The demo's options. Servers that ``settings`` do not name are embedded ones."""
 
     group: ScalingGroupName
     settings: Settings
-    # the option or the variable that the database's URL came from
+    # The option or the variable that the database's URL came from.
     database_origin: str
     redis_url: Optional[str]
     port: Optional[int]
@@ -51,15 +47,14 @@ class DemoRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoRun:
-    """One run; what it starts is gone when it ends, unless it was good and is to be kept."""
+    """One run. At the end its servers are stopped and removed, unless it succeeded and is to keep them."""
 
     def __init__(self, request: DemoRequest, console: CommandConsole, invocation: Invocation) -> None:
-        """Starts nothing yet."""
-        settings = request.settings
-        self._postgres = EmbeddedPostgres(port=request.port) if settings.database is None else None
-        needs_valkey = self._postgres is not None and settings.cache is None
+        """Start nothing yet."""
+        database = request.settings.database
+        self._postgres = EmbeddedPostgres(port=request.port) if database is None else None
+        needs_valkey = database is None and request.settings.cache is None
         self._valkey = EmbeddedValkey() if needs_valkey else None
-        self._settings = settings
         self._request = request
         self._console = console
         self._display = create_display(console)
@@ -67,118 +62,110 @@ class DemoRun:
         self._phases: dict[str, float] = {"start": perf_counter() - invocation.started}
 
     def execute(self, read_cluster: Callable[[], ClusterSpec]) -> int:
-        """Do all of it and print the result; returns the exit code, 1 if an agent is overcommitted.
-
-        Raises what any part raises.
-        """
-        if self._postgres is None:
-            self._display.say(
-                f"servers: using {place_of(self._database)} from {self._request.database_origin}; "
-                "what is loaded stays there"
-            )
-        # Before anything is started: what cannot be read costs nothing then, and Ctrl-C ends even a read that
-        # waits for a pipe.
+        """Run all phases and print the result; return the exit code, 1 if an agent is overcommitted."""
+        database = self._request.settings.database
+        if database is not None:
+            origin = self._request.database_origin
+            self._display.say(f"servers: using {place_of(database)} from {origin}; what is loaded stays there")
+        # Before the servers start and outside the event loop: bad input costs nothing then, and Ctrl-C ends
+        # even a read that waits for a pipe.
         with self._phase("input", "reading the cluster"):
             cluster = read_cluster()
-        return self._invocation.run(lambda: self._run(cluster))
+        return self._invocation.run(lambda: self._run(cluster, database))
 
-    async def _run(self, cluster: ClusterSpec) -> int:
+    async def _run(self, cluster: ClusterSpec, database: Optional[DatabaseSettings]) -> int:
         servers = [server for server in (self._postgres, self._valkey) if server is not None]
+        request = self._request
         async with starting(servers) as started:
-            if servers:
+            self._invocation.aftermath = "nothing was loaded"
+            if self._postgres is not None:
                 self._invocation.aftermath = "the embedded servers were stopped and removed"
                 names = "PostgreSQL" if self._valkey is None else "PostgreSQL and Valkey"
                 with self._phase("servers", f"starting {names}"):
                     await started
+            async with self._open_engine() as (engine, cache):
+                ticks, data, overcommitted = await self._load_and_schedule(engine, cache, cluster)
+            result = self._result(cluster, ticks, data, overcommitted)
+            if request.as_json:
+                say_json(msgspec.json.encode(result))
             else:
-                self._invocation.aftermath = "nothing was loaded"
-            async with AsyncExitStack() as stack:
-                ticks, result, data = await self._load_and_schedule(stack, cluster)
-            self._print(ticks, result, data)
-            if self._request.keep:
+                self._console.show(summary_page(result, data, _combined(ticks, sum)))
+            if database is not None:
+                self._console.say(
+                    f"Group {request.group} and all that was loaded with it stay in\n{place_of(database)}"
+                )
+            elif self._postgres is not None and request.keep:
+                has_tcp = request.port is not None
+                self._console.say(keeping_text(self._postgres, self._valkey, request.group, has_tcp=has_tcp))
                 for server in servers:
                     server.leave_running()
-        return 1 if result.overcommitted_agents else 0
-
-    def _print(self, ticks: Sequence[Tick], result: DemoResult, data: SchedulingData) -> None:
-        request = self._request
-        if request.as_json:
-            say_json(msgspec.json.encode(result))
-        else:
-            self._console.show(summary_table(result, data, _summed([tick.times for tick in ticks])))
-        if self._postgres is None:
-            self._console.say(
-                f"Group {request.group} and all that was loaded with it stay in\n{place_of(self._database)}"
-            )
-        elif request.keep:
-            has_tcp = request.port is not None
-            self._console.say(keeping_text(self._postgres, self._valkey, request.group, has_tcp=has_tcp))
-
-    @property
-    def _database(self) -> DatabaseSettings:
-        """The settings of the database that is used."""
-        if self._settings.database is None:
-            raise InvalidSettings("there is no database yet; await the embedded servers first")
-        return self._settings.database
+        return 1 if overcommitted else 0
 
     @contextmanager
     def _phase(self, name: str, doing: str) -> Iterator[None]:
-        """Say what is being done, and note how long it took."""
+        """Print what is being done, and note how long it took."""
         self._display.say(f"{name}: {doing}")
         started = perf_counter()
         yield
         self._phases[name] = perf_counter() - started
 
-    async def _open_database(self, stack: AsyncExitStack) -> ExtendedAsyncSAEngine:
-        """Make the schema in the embedded database, or make sure that the user's has it."""
-        if self._postgres is not None:
-            with self._phase("schema", f"creating the database, used as role {SCHEDULER}"):
-                await create_database(self._postgres)
-            # The other settings, such as timeouts, still come from the environment.
-            redis_url = self._request.redis_url if self._valkey is None else self._valkey.url
-            self._settings = load_settings(
-                database_url=self._postgres.url(DATABASE, SCHEDULER), redis_url=redis_url
-            )
-            return await stack.enter_async_context(open_engine(self._database))
-        stack.enter_context(_advising())
-        engine = await stack.enter_async_context(open_engine(self._database))
-        with self._phase("schema", f"checking the revision in {place_of(self._database)}"):
-            await require_usable_database(engine, self._database, to_write=True)
-        return engine
+    @asynccontextmanager
+    async def _open_engine(self) -> AsyncIterator[tuple[ExtendedAsyncSAEngine, Optional[CacheSettings]]]:
+        """Open the user's database, or create the embedded one; yield the engine and the cache's settings."""
+        settings = self._request.settings
+        if self._postgres is None:
+            doing = f"checking the revision in {place_of(require_database(settings))}"
+        else:
+            doing = f"creating the database, used as role {SCHEDULER}"
+        async with AsyncExitStack() as stack:
+            with self._phase("schema", doing):
+                if self._postgres is None:
+                    stack.enter_context(_advising())
+                else:
+                    await create_database(self._postgres)
+                    # The other settings, such as timeouts, still come from the environment.
+                    redis_url = self._request.redis_url if self._valkey is None else self._valkey.url
+                    settings = load_settings(
+                        database_url=self._postgres.url(DATABASE, SCHEDULER), redis_url=redis_url
+                    )
+                opened = open_database(require_database(settings), to_write=True)
+                engine = await stack.enter_async_context(opened)
+            yield engine, settings.cache
 
     async def _load_and_schedule(
-        self, stack: AsyncExitStack, cluster: ClusterSpec
-    ) -> tuple[list[Tick], DemoResult, SchedulingData]:
-        """Load the cluster, run the loop until nothing more fits, and count the outcome."""
-        engine = await self._open_database(stack)
+        self, engine: ExtendedAsyncSAEngine, cache: Optional[CacheSettings], cluster: ClusterSpec
+    ) -> tuple[list[Tick], SchedulingData, int]:
+        """Load the cluster and run the loop until nothing more fits.
+
+        Returns the ticks, the last one's data, and the number of overcommitted agents.
+        """
+        group = self._request.group
         db_source = SchedulerDBSource(engine)
-        cache = self._settings.cache
-        cache_source = await stack.enter_async_context(open_cache_source(cache, db_source, must_answer=True))
-        repository = SchedulerRepository(db_source, cache_source)
-        agents, sessions = len(cluster.agents), len(cluster.sessions)
-        doing = f"{count_text(agents, 'agent')}, {count_text(sessions, 'session')}"
-        with self._phase("load", doing), self._display.loading(agents, sessions) as on_progress:
-            await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster, on_progress)
-        if self._postgres is None:
-            self._invocation.aftermath = f"group {self._request.group} and what was loaded stay in the database"
-        with self._phase("loop", f"placing the sessions of group {self._request.group}"):
-            ticks, data = await self._schedule(repository)
-        overcommitted = await repository.count_overcommitted_agents(self._request.group)
-        return ticks, self._result(cluster, ticks, data, overcommitted), data
+        async with open_cache_source(cache, db_source, must_answer=True) as cache_source:
+            repository = SchedulerRepository(db_source, cache_source)
+            agents, sessions = len(cluster.agents), len(cluster.sessions)
+            doing = f"{count_text(agents, 'agent')}, {count_text(sessions, 'session')}"
+            with self._phase("load", doing), self._display.loading(agents, sessions) as on_progress:
+                await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster, on_progress)
+            if self._postgres is None:
+                self._invocation.aftermath = f"group {group} and what was loaded stay in the database"
+            with self._phase("loop", f"placing the sessions of group {group}"):
+                ticks, data = await self._schedule(repository)
+            return ticks, data, await repository.count_overcommitted_agents(group)
 
     async def _schedule(self, repository: SchedulerRepository) -> tuple[list[Tick], SchedulingData]:
+        ticks: list[Tick] = []
         with self._display.scheduling() as watcher:
             loop = SchedulerLoop(repository, BestFitPlanner(), self._request.group, on_batch=watcher.on_batch)
-            ticks: list[Tick] = []
             while True:
                 watcher.on_begin(len(ticks) + 1)
                 tick = await loop.tick()
                 watcher.on_tick(tick)
-                data = tick.data
-                # What a tick saw is large, and only the last one's is of use.
-                ticks.append(msgspec.structs.replace(tick, data=_without_rows(data)))
+                # A tick's data is large, and only the last one's is needed.
+                emptied = msgspec.structs.replace(tick.data, pending_sessions=(), agents=())
+                ticks.append(msgspec.structs.replace(tick, data=emptied))
                 if not tick.allocated:
-                    return ticks, data
+                    return ticks, tick.data
 
     def _result(
         self, cluster: ClusterSpec, ticks: list[Tick], data: SchedulingData, overcommitted: int
@@ -188,6 +175,7 @@ class DemoRun:
         placed = sum(len(tick.allocated) for tick in ticks)
         waiting = len(data.pending_sessions)
         loaded_slots = {slot_type.name for slot_type in cluster.slot_types}
+        medians = msgspec.structs.asdict(_combined(ticks, median))
         return DemoResult(
             group=self._request.group,
             sessions=len(cluster.sessions),
@@ -197,7 +185,7 @@ class DemoRun:
             waiting_reasons=dict(reasons.most_common()),
             rejected=dict(rejected.most_common()),
             ticks=len(ticks),
-            tick_ms=_median_milliseconds([tick.times for tick in ticks]),
+            tick_ms={part: round(seconds * 1000, 3) for part, seconds in medians.items()},
             agents=len(cluster.agents),
             overcommitted_agents=overcommitted,
             slots={
@@ -215,7 +203,7 @@ class DemoRun:
 
 @contextmanager
 def _advising() -> Iterator[None]:
-    """Say what to do where the user's own database refuses the cluster."""
+    """Add to the errors of the user's own database what to do about them."""
     try:
         yield
     except PermissionDenied as error:
@@ -226,26 +214,11 @@ def _advising() -> Iterator[None]:
         raise type(error)(f"{error}; load this cluster into another database") from error
 
 
-def _without_rows(data: SchedulingData) -> SchedulingData:
-    return msgspec.structs.replace(data, pending_sessions=(), agents=())
-
-
-def _summed(times: Sequence[TickTimes]) -> TickTimes:
+def _combined(ticks: Iterable[Tick], combine: Callable[[Iterable[float]], float]) -> TickTimes:
+    times = [tick.times for tick in ticks]
     return TickTimes(
-        read=sum(each.read for each in times),
-        transform=sum(each.transform for each in times),
-        plan=sum(each.plan for each in times),
-        write=sum(each.write for each in times),
-    )
-
-
-def _median_milliseconds(times: list[TickTimes]) -> TickMilliseconds:
-    def of(seconds: Iterator[float]) -> float:
-        return round(median(seconds) * 1000, 3)
-
-    return TickMilliseconds(
-        read=of(each.read for each in times),
-        transform=of(each.transform for each in times),
-        plan=of(each.plan for each in times),
-        write=of(each.write for each in times),
+        read=combine(each.read for each in times),
+        transform=combine(each.transform for each in times),
+        plan=combine(each.plan for each in times),
+        write=combine(each.write for each in times),
     )

@@ -1,4 +1,4 @@
-"""The demo's own servers: started aside, made ready, and never left behind by accident."""
+"""The demo's own servers: started in threads, given a database, and never left behind by accident."""
 
 import asyncio
 import shlex
@@ -8,8 +8,8 @@ from typing import Final, Optional
 
 import asyncpg
 
-from scheduler_repo.cli.process.invoked_command import invoked_command
-from scheduler_repo.cli.process.servers import connect, open_engine
+from scheduler_repo.cli.process.invocation import invoked_command
+from scheduler_repo.cli.process.servers import connect
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
@@ -24,47 +24,47 @@ _SUPERUSER: Final = "postgres"
 
 @asynccontextmanager
 async def starting(servers: Sequence[EmbeddedServer]) -> AsyncIterator[Awaitable[object]]:
-    """Begin to start all servers at once and yield what to await; at the end all are stopped and removed.
+    """Start all servers in threads and yield an awaitable that completes, or raises, when all have started.
 
-    Except those that were left running meanwhile. Awaiting raises EmbeddedServerError.
+    At the end stops and removes all but those that were left running.
     """
     event_loop = asyncio.get_running_loop()
     starts = [event_loop.run_in_executor(None, server.start) for server in servers]
     try:
         yield asyncio.shield(asyncio.gather(*starts))
     finally:
-        # A start that is under way cannot be interrupted, only undone.
+        # A start in a thread cannot be interrupted, only undone.
         if starts:
             await asyncio.wait(starts)
         await asyncio.gather(*(asyncio.to_thread(server.remove) for server in servers))
 
 
 async def create_database(postgres: EmbeddedPostgres) -> None:
-    """Make the roles and a database of the owner role, and the schema as that role."""
-    superuser = await asyncpg.connect(
-        host=str(postgres.socket_directory), port=postgres.port, user=_SUPERUSER, database="postgres"
+    """Create the three roles, a database that the owner role owns, and, as that role, its schema."""
+    await _execute(postgres, _SUPERUSER, f"CREATE DATABASE {DATABASE}")
+    await _execute(
+        postgres, DATABASE, read_sql_file("roles.sql"), f"ALTER DATABASE {DATABASE} OWNER TO {OWNER}"
     )
-    try:
-        await superuser.execute(f"CREATE DATABASE {DATABASE}")
-    finally:
-        await superuser.close()
-    superuser = await asyncpg.connect(
-        host=str(postgres.socket_directory), port=postgres.port, user=_SUPERUSER, database=DATABASE
-    )
-    try:
-        await superuser.execute(read_sql_file("roles.sql"))
-        await superuser.execute(f"ALTER DATABASE {DATABASE} OWNER TO {OWNER}")
-    finally:
-        await superuser.close()
     settings = DatabaseSettings(url=SecretUrl(postgres.url(DATABASE, OWNER)))
-    async with open_engine(settings) as engine, connect(engine, settings) as connection:
+    async with connect(settings) as connection:
         await upgrade_schema(connection)
+
+
+async def _execute(postgres: EmbeddedPostgres, database: str, *statements: str) -> None:
+    superuser = await asyncpg.connect(
+        host=str(postgres.socket_directory), port=postgres.port, user=_SUPERUSER, database=database
+    )
+    try:
+        for statement in statements:
+            await superuser.execute(statement)
+    finally:
+        await superuser.close()
 
 
 def keeping_text(
     postgres: EmbeddedPostgres, valkey: Optional[EmbeddedValkey], group: ScalingGroupName, *, has_tcp: bool
 ) -> str:
-    """Say how to reach running servers, and how to stop and remove them; commands of short lines."""
+    """Return how to reach the running servers, and how to stop and remove them: commands in short lines."""
     quote = shlex.quote
     url = postgres.url(DATABASE, SCHEDULER).replace("postgresql+asyncpg:", "postgresql:")
     snapshot = [f"{invoked_command()} snapshot {quote(group)}", f"--database-url {quote(url)}"]
@@ -78,8 +78,8 @@ def keeping_text(
         f"-U {SCHEDULER} -d {DATABASE}",
     ]
     pids = " ".join(str(server.pid) for server in servers)
-    # The file is the last that PostgreSQL deletes; the process may stay on as a zombie where nobody reaps it,
-    # and the file if the server crashed.
+    # PostgreSQL deletes this file last. Wait for either: where nobody reaps the process it stays as a zombie,
+    # and after a crash the file stays.
     lock = quote(str(postgres.directory / "data" / "postmaster.pid"))
     wait = [f"while kill -0 {postgres.pid} 2>/dev/null &&", f"[ -e {lock} ]; do", "sleep 0.1; done"]
     # -f, as Valkey may delete its socket meanwhile.

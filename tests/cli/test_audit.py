@@ -170,7 +170,7 @@ class TestRepair(OnACluster):
         looked, mended = command.run(*arguments), command.run(*arguments, "--repair")
         assert looked.code == 0
         assert mended.code == 1
-        assert "the database only reads" in mended.error_line
+        assert "the database is read-only" in mended.error_line
 
 
 class TestJson(OnACluster):

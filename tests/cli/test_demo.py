@@ -116,7 +116,7 @@ class TestSummary:
 
         # When
         (sums,) = re.findall(
-            r"^ticks, in all   read ([\d.]+), transform ([\d.]+), plan ([\d.]+), write ([\d.]+) ms$",
+            r"^ticks, in all  read ([\d.]+), transform ([\d.]+), plan ([\d.]+), write ([\d.]+) ms$",
             output,
             re.M,
         )

@@ -260,7 +260,7 @@ class TestNotPending:
 
         # Then
         assert ended.code == 0
-        assert "it left the queue and came back while it was looked at; ask again\n" in ended.output
+        assert "it left the queue and came back during the look-up; ask again\n" in ended.output
 
     def _before_the_second_read(self, monkeypatch: pytest.MonkeyPatch, database: Database, script: str) -> None:
         read = SchedulerDBSource.get_scheduling_data

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import scheduler_repo.cli
-from scheduler_repo.cli.process.invoked_command import invoked_command
+from scheduler_repo.cli.process.invocation import invoked_command
 
 
 class TestInvokedCommand:

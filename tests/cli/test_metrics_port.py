@@ -111,7 +111,7 @@ class TestWrongPorts:
             (["--metrics-port", ""], "'' is not a whole number"),
             (["--metrics-port", "-1"], "'--metrics-port': -1 is not in the range"),
             (["--metrics-port", "65536"], "'--metrics-port': 65536 is not in the range"),
-            (["--metrics-host", "127.0.0.1"], "--metrics-host says where --metrics-port is listened on"),
+            (["--metrics-host", "127.0.0.1"], "--metrics-host is the address for --metrics-port"),
             (["--metrics-port", "0", "--metrics-host", "nowhere.invalid"], "of 'nowhere.invalid': "),
             (["--metrics-port", "0", "--metrics-host", "192.0.2.1"], "of '192.0.2.1': "),
         ],

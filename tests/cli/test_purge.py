@@ -134,8 +134,8 @@ class TestInterruption(WithOldRows):
             left = len(await existing(driver))
         assert (process.returncode, output) == (130, "")
         match = re.fullmatch(
-            r"error: stopped by Ctrl-C; purged before: ([\d,]+) sessions? with .*; the batch in progress went"
-            r" wholly or not at all, run it again\n",
+            r"error: stopped by Ctrl-C; purged before: ([\d,]+) sessions? with .*; the batch in progress was"
+            r" purged wholly or not at all, run it again\n",
             errors,
         )
         assert match is not None, errors
@@ -157,7 +157,7 @@ class TestUsage:
         ("arguments", "code", "expected"),
         [
             ([], 2, "Missing option '--older-than'"),
-            (["--older-than", "999999999w"], 2, "more than can be counted"),
+            (["--older-than", "999999999w"], 2, "is too long"),
             (["--older-than", "30d", "--batch-size", "0"], 2, "--batch-size"),
             (["--older-than", "30d", "--batch-size", "10001"], 2, "--batch-size"),
             (["--older-than", "30d", "--dry-run", "--archive", "x"], 2, "leave out --archive"),
@@ -280,7 +280,7 @@ class TestArchive(WithOldRows):
         for given in (str(path), "/dev/full"):
             ended = command_here.run(*arguments, "--archive", given)
             assert ended.code == 1
-            assert f"{given} is no regular file" in ended.error_line
+            assert f"{given} is not a regular file" in ended.error_line
 
     def test_a_folder_that_is_not_there_is_named(
         self, command_here: CommandHere, arguments: tuple[str, ...], tmp_path: Path

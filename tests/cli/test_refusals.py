@@ -30,9 +30,9 @@ class TestUsage:
             (["demo", "--keep", "--database-url", "postgresql:///x"], "; leave out --database-url."),
             (["snapshot"], "GROUP"),
             (["snapshot", "demo"], "give --database-url or set SCHEDULER_REPO_DATABASE_URL"),
-            (["snapshot", "demo", "--max-staleness", "-1"], "'-1' is no number of seconds"),
-            (["snapshot", "demo", "--max-staleness", "nan"], "'nan' is no number of seconds"),
-            (["snapshot", "demo", "--max-staleness", "inf"], "'inf' is no number of seconds"),
+            (["snapshot", "demo", "--max-staleness", "-1"], "'-1' is not a number of seconds"),
+            (["snapshot", "demo", "--max-staleness", "nan"], "'nan' is not a number of seconds"),
+            (["snapshot", "demo", "--max-staleness", "inf"], "'inf' is not a number of seconds"),
             (["db", "check"], "give --database-url or set SCHEDULER_REPO_DATABASE_URL"),
         ],
     )
@@ -152,7 +152,7 @@ class TestDatabases:
 
         # Then
         assert ended.code == 1
-        assert "the database only reads" in ended.error_line
+        assert "the database is read-only" in ended.error_line
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM scaling_groups") == 0
 
@@ -171,7 +171,7 @@ class TestDatabases:
         ended = command_here.run("snapshot", "nope", "--database-url", migrated_database.url_as(SCHEDULER))
         assert ended.code == 1
         assert "there is no scaling group 'nope'" in ended.error_line
-        assert ended.error_line.endswith("; see the groups with: SELECT name FROM scaling_groups")
+        assert ended.error_line.endswith("; list the groups with: SELECT name FROM scaling_groups")
 
     def test_a_database_of_another_name_is_named(
         self, command_here: CommandHere, migrated_database: Database

@@ -51,7 +51,7 @@ class TestSnapshot:
         assert (ended.code, ended.errors) == (0, "")
         assert "\x1b" not in ended.output
         for expected in (
-            "group         batch",
+            "group        batch",
             "snapshot",
             "pending",
             "priority 10",
@@ -75,7 +75,7 @@ class TestSnapshot:
         for reason in {each.reason for each in waiting}:
             first = next(each for each in waiting if each.reason == reason)
             (line,) = (line for line in output.splitlines() if line.startswith(f"{reason} "))
-            expected = f"   {names[first.session_id]}: {first.text}"
+            expected = f"  {names[first.session_id]}: {first.text}"
             assert CLOCK.sub("", line).endswith(CLOCK.sub("", expected))
 
     def test_a_terminal_gets_its_ids_whole(self, command: Command, arguments: tuple[str, ...]) -> None:
@@ -137,7 +137,7 @@ class TestSnapshot:
         times = [msgspec.json.decode(each.output, type=SchedulingData).observed_at for each in (cached, fresh)]
         assert times[1] - times[0] > timedelta()
         shown = command_here.run(*arguments, *redis, "--max-staleness", "50")
-        assert "answered by   the cache" in shown.output
+        assert "answered by  the cache" in shown.output
 
     def test_a_cache_that_is_down_costs_a_warning(self, command: Command, arguments: tuple[str, ...]) -> None:
         redis = ("--redis-url", "redis://:hunter2@127.0.0.1:1")
@@ -145,11 +145,11 @@ class TestSnapshot:
         assert ended.code == 0
         assert "cache unreachable" in ended.output
         (warning,) = ended.errors.splitlines()
-        assert warning.startswith("warning: redis://@127.0.0.1:1: cache look-up failed, asking the database")
+        assert warning.startswith("warning: redis://@127.0.0.1:1: a look-up of scheduling_data failed")
 
     def test_a_cache_that_cannot_be_filled_costs_a_warning(
         self, command: Command, arguments: tuple[str, ...]
     ) -> None:
         ended = command.run(*arguments, "--redis-url", "redis://127.0.0.1:1", "--json")
         (warning,) = ended.errors.splitlines()
-        assert warning.startswith("warning: redis://127.0.0.1:1: storing in the cache failed")
+        assert warning.startswith("warning: redis://127.0.0.1:1: storing scheduling_data in the cache failed")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Optional
 import click
 
 from scheduler_repo.cli.commands.purge import purge
-from scheduler_repo.cli.options import database_url_option, debug_option, given_database
+from scheduler_repo.cli.options import database_url_option, debug_option, read_database
+from scheduler_repo.cli.output.amounts import count_text
 from scheduler_repo.cli.process.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
     from scheduler_repo.database.schema.upgrade import SchemaDifference, SchemaUpgrade
     from scheduler_repo.errors import SchemaMismatch
 
-
 _NOTHING: Final = "nothing"
 _OWNER: Final = "scheduler_repo_owner"
 
 
-@click.group()
+@click.group(commands=[purge])
 @debug_option
 def db() -> None:
     """Make, check and purge a database.
@@ -30,9 +30,6 @@ def db() -> None:
     Run sql/roles.sql once per database as a superuser before the first upgrade, then these commands as the
     role scheduler_repo_owner; purge as scheduler_repo_scheduler.
     """
-
-
-db.add_command(purge)
 
 
 @db.command()
@@ -44,27 +41,23 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
 
     All or nothing, in one transaction; safe to repeat.
     """
-    settings = given_database(database_url)
+    database = read_database(database_url)
 
     async def work() -> "SchemaUpgrade":
-        from scheduler_repo.cli.process.servers import connect, open_engine
+        from scheduler_repo.cli.process.servers import connect
         from scheduler_repo.database.schema.upgrade import upgrade_schema
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
-        async with (
-            open_engine(settings) as engine,
-            connect(engine, settings) as connection,
-            _advising(
-                connection,
-                owner="run sql/roles.sql in this database first, ",
-                others=f"upgrade as the role {_OWNER}",
-            ),
-        ):
+        advice = {
+            "owner": "run sql/roles.sql in this database first, ",
+            "others": f"upgrade as the role {_OWNER}",
+        }
+        async with connect(database) as connection, _advising(connection, **advice):
             return await upgrade_schema(connection)
 
     done = invocation.run(work)
     if done.from_revision == done.to_revision:
-        click.echo(f"the schema is at revision {done.to_revision} already; privileges were set again")
+        click.echo(f"the schema is already at revision {done.to_revision}; its privileges were granted again")
     else:
         click.echo(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
 
@@ -78,20 +71,14 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
 
     The exit code is 0 if they are the same, else 1.
     """
-    settings = given_database(database_url)
+    database = read_database(database_url)
 
     async def work() -> "tuple[Optional[str], Optional[SchemaMismatch]]":
-        from scheduler_repo.cli.process.servers import connect, open_engine
-        from scheduler_repo.database.schema.version import current_revision, require_schema
-        from scheduler_repo.errors import SchemaMismatch
+        from scheduler_repo.cli.process.servers import connect
+        from scheduler_repo.database.schema.version import current_revision
 
-        async with open_engine(settings) as engine, connect(engine, settings) as connection:
-            found = await current_revision(connection)
-            try:
-                await require_schema(connection)
-            except SchemaMismatch as error:
-                return found, error
-        return found, None
+        async with connect(database) as connection:
+            return await current_revision(connection), await _mismatch(connection)
 
     from scheduler_repo.database.schema.version import head_revision
 
@@ -110,43 +97,47 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
 
     Prints each difference; the exit code is 1 if there is any. Leaves no trace in the database.
     """
-    settings = given_database(database_url)
+    database = read_database(database_url)
 
     async def work() -> "tuple[tuple[SchemaDifference, ...], Optional[SchemaMismatch]]":
-        from scheduler_repo.cli.process.servers import connect, open_engine
+        from scheduler_repo.cli.process.servers import connect
         from scheduler_repo.database.schema.upgrade import check_schema
-        from scheduler_repo.database.schema.version import require_schema
-        from scheduler_repo.errors import SchemaMismatch
 
-        async with open_engine(settings) as engine, connect(engine, settings) as connection:
-            # The check itself says which role and which file.
+        async with connect(database) as connection:
+            # check_schema's own error names the role and the file; only the command line is added.
             async with _advising(connection, owner="", others=""):
                 differences = await check_schema(connection)
-            try:
-                await require_schema(connection)
-            except SchemaMismatch as error:
-                return differences, error
-        return differences, None
+            return differences, await _mismatch(connection)
 
     differences, mismatch = invocation.run(work)
-    advice = "undo what was changed by hand" if mismatch is None else str(mismatch)
-    if not differences and mismatch is not None:
-        raise mismatch
     if not differences:
+        if mismatch is not None:
+            raise mismatch
         click.echo("the schema is as this package expects it")
         return 0
     for difference in differences:
         click.echo(f"{difference.kind} {difference.name}")
         click.echo(f"  expected: {_indented(difference.expected)}")
         click.echo(f"  found:    {_indented(difference.found)}")
-    number = len(differences)
-    click.echo(f"error: {number} difference{'' if number == 1 else 's'}; {advice}", err=True)
+    advice = "undo what was changed by hand" if mismatch is None else str(mismatch)
+    click.echo(f"error: {count_text(len(differences), 'difference')}; {advice}", err=True)
     return 1
+
+
+async def _mismatch(connection: "AsyncConnection") -> "Optional[SchemaMismatch]":
+    from scheduler_repo.database.schema.version import require_schema
+    from scheduler_repo.errors import SchemaMismatch
+
+    try:
+        await require_schema(connection)
+    except SchemaMismatch as error:
+        return error
+    return None
 
 
 @asynccontextmanager
 async def _advising(connection: "AsyncConnection", *, owner: str, others: str) -> AsyncIterator[None]:
-    """Say, where a privilege lacks, what the owner role and what all others are to do about it."""
+    """Add to PermissionDenied what the owner role, or any other role, should do about it."""
     import sqlalchemy as sa
 
     from scheduler_repo.database.sql_files import SQL_ROOT

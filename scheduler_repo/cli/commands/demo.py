@@ -1,6 +1,7 @@
 """``scheduler-repo demo``: the whole engine at work, with one command."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional
 
@@ -9,21 +10,21 @@ import click
 from scheduler_repo.cli.options import (
     DATABASE_URL_OPTION,
     WholeNumber,
-    checked_group_name,
     database_url_option,
     debug_option,
-    given_settings,
+    metrics_options,
+    parse_group_name,
+    read_settings,
     redis_url_option,
+    serving_metrics,
 )
 from scheduler_repo.cli.process.invocation import Invocation
-from scheduler_repo.cli.process.metrics_options import metrics_options, serving_metrics
 from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
-from scheduler_repo.demo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS
+from scheduler_repo.demo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS, synthetic_cluster
 from scheduler_repo.types import ScalingGroupName
 
 if TYPE_CHECKING:
     from scheduler_repo.entities.cluster import ClusterSpec
-
 
 _DEFAULT_AGENTS: Final = 200
 _DEFAULT_SESSIONS: Final = 2_000
@@ -63,11 +64,11 @@ _DEFAULT_SEED: Final = 1
 )
 @click.option(
     "--group",
-    callback=checked_group_name,
+    callback=parse_group_name,
     default="demo",
     show_default=True,
     metavar="NAME",
-    help="The scaling group to make.",
+    help="The scaling group to create.",
 )
 @database_url_option
 @redis_url_option
@@ -75,9 +76,9 @@ _DEFAULT_SEED: Final = 1
     "--port",
     type=WholeNumber(1, 65535),
     metavar="N",
-    help="The embedded PostgreSQL listens on 127.0.0.1:N too.",
+    help="The embedded PostgreSQL also listens on 127.0.0.1:N.",
 )
-@click.option("--keep", is_flag=True, help="Leave the embedded servers running at the end of a good run.")
+@click.option("--keep", is_flag=True, help="Leave the embedded servers running after a good run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; all else goes to stderr.")
 @metrics_options
 @debug_option
@@ -104,14 +105,32 @@ def demo(
     --database-url the demo runs on your own database instead: its schema must be there (scheduler-repo db
     upgrade), the group must be new, and what is loaded stays.
     """
-    read_cluster = _cluster_reader(group, agents, sessions, seed, trace_nodes, trace_pods)
-    settings = given_settings(database_url, redis_url)
+    read_cluster: Callable[[], ClusterSpec]
+    if trace_nodes is not None and trace_pods is not None:
+        if (agents, sessions, seed) != (None, None, None):
+            raise click.UsageError(
+                "--agents, --sessions and --seed make a synthetic cluster; a trace has its own."
+            )
+        from scheduler_repo.demo.workload.trace import read_trace
+
+        read_cluster = partial(read_trace, trace_nodes, trace_pods, group)
+    elif trace_nodes is None and trace_pods is None:
+        read_cluster = partial(
+            synthetic_cluster,
+            _DEFAULT_AGENTS if agents is None else agents,
+            _DEFAULT_SESSIONS if sessions is None else sessions,
+            _DEFAULT_SEED if seed is None else seed,
+            group,
+        )
+    else:
+        raise click.UsageError("--trace-nodes and --trace-pods belong together; give both or neither.")
+    settings = read_settings(database_url, redis_url)
     is_option = database_url is not None or came_as_option(DATABASE_URL_OPTION)
     origin = DATABASE_URL_OPTION if is_option else URL_OPTIONS[DATABASE_URL_OPTION]
     if settings.database is not None and (port is not None or keep):
         advice = "leave out" if is_option else "unset"
         raise click.UsageError(f"--port and --keep are for the embedded PostgreSQL; {advice} {origin}.")
-    from scheduler_repo.cli.output.streams import CommandConsole
+    from scheduler_repo.cli.output.console import CommandConsole
     from scheduler_repo.demo.run import DemoRequest, DemoRun
 
     request = DemoRequest(
@@ -126,30 +145,3 @@ def demo(
     console = CommandConsole(stderr=as_json)
     with serving_metrics(metrics_port, metrics_host, console.say):
         return DemoRun(request, console, invocation).execute(read_cluster)
-
-
-def _cluster_reader(
-    group: ScalingGroupName,
-    agents: Optional[int],
-    sessions: Optional[int],
-    seed: Optional[int],
-    trace_nodes: Optional[Path],
-    trace_pods: Optional[Path],
-) -> "Callable[[], ClusterSpec]":
-    """Choose the trace or the synthetic cluster; raises UsageError for half of one, or both."""
-    if trace_nodes is None and trace_pods is None:
-        from scheduler_repo.demo.workload.synthetic import synthetic_cluster
-
-        return lambda: synthetic_cluster(
-            _DEFAULT_AGENTS if agents is None else agents,
-            _DEFAULT_SESSIONS if sessions is None else sessions,
-            _DEFAULT_SEED if seed is None else seed,
-            group,
-        )
-    if trace_nodes is None or trace_pods is None:
-        raise click.UsageError("--trace-nodes and --trace-pods belong together; give both or neither.")
-    if (agents, sessions, seed) != (None, None, None):
-        raise click.UsageError("--agents, --sessions and --seed make a synthetic cluster; a trace has its own.")
-    from scheduler_repo.demo.workload.trace import read_trace
-
-    return lambda: read_trace(trace_nodes, trace_pods, group)

@@ -15,7 +15,7 @@ def metrics() -> None:
 @debug_option
 def dashboard() -> None:
     """Print a Grafana dashboard of all metrics, as JSON to import."""
-    from scheduler_repo.cli.output.streams import say_json
+    from scheduler_repo.cli.output.console import say_json
     from scheduler_repo.metrics.dashboard import dashboard_json
 
     say_json(dashboard_json().rstrip("\n").encode())

@@ -1,10 +1,10 @@
-"""``scheduler-repo db purge``: what ended long ago goes, batch by batch, and into an archive before that."""
+"""``scheduler-repo db purge``: deletes what ended long ago, batch by batch, after archiving it if asked to."""
 
 import fcntl
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional
@@ -12,24 +12,29 @@ from typing import TYPE_CHECKING, Final, Optional
 import click
 import msgspec
 
-from scheduler_repo.cli.options import WholeNumber, database_url_option, debug_option, given_database
+from scheduler_repo.cli.options import (
+    WholeNumber,
+    database_url_option,
+    debug_option,
+    metrics_options,
+    read_database,
+    serving_metrics,
+)
 from scheduler_repo.cli.output.amounts import count_text
 from scheduler_repo.cli.process.invocation import Invocation
-from scheduler_repo.cli.process.metrics_options import metrics_options, serving_metrics
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
 
 if TYPE_CHECKING:
     from scheduler_repo.repositories.retention.db_source import OnBatch
 
-
 _DEFAULT_BATCH_SIZE: Final = 500
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def checked_duration(context: click.Context, parameter: click.Parameter, text: str) -> timedelta:
-    """Take a whole number with its unit, such as 30d; raises BadParameter."""
+def parse_duration(context: click.Context, parameter: click.Parameter, text: str) -> timedelta:
+    """Read a whole number with its unit, such as 30d; raises BadParameter."""
     match = _DURATION.fullmatch(text)
     if match is None or int(match[1]) == 0:
         raise click.BadParameter(
@@ -38,16 +43,16 @@ def checked_duration(context: click.Context, parameter: click.Parameter, text: s
     try:
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        raise click.BadParameter(f"{text!r} is more than can be counted; give less") from None
+        raise click.BadParameter(f"{text!r} is too long; give less") from None
 
 
 @click.command(short_help="Delete what ended long ago.")
 @click.option(
     "--older-than",
-    callback=checked_duration,
+    callback=parse_duration,
     required=True,
     metavar="DURATION",
-    help="What ended longer ago goes: 90m, 12h, 30d, 4w; an hour at least.",
+    help="Delete what ended longer ago than this: 90m, 12h, 30d, 4w; at least an hour.",
 )
 @click.option(
     "--batch-size",
@@ -56,13 +61,13 @@ def checked_duration(context: click.Context, parameter: click.Parameter, text: s
     metavar="N",
     help=f"Sessions, or rows, in one transaction. [default: {_DEFAULT_BATCH_SIZE}]",
 )
-@click.option("--dry-run", is_flag=True, help="Count what would go, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Count what would be deleted, and delete nothing.")
 @click.option(
     "--archive",
     "archive_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Append each session, with its kernels and history, as a line of JSON before it goes.",
+    help="First append each session, with its kernels and history, as a line of JSON.",
 )
 @database_url_option
 @metrics_options
@@ -81,30 +86,29 @@ def purge(
     """Delete finished sessions, agents' history and operations that are old.
 
     Run it as the role scheduler_repo_scheduler; schedulers may go on meanwhile. Sessions that unfinished ones
-    depend on stay, and so does the history of unfinished sessions. Each batch is a short transaction: what is
-    interrupted is taken up by the next run.
+    depend on are kept, and so is the history of unfinished sessions. Each batch is a short transaction; after
+    an interruption the next run continues.
 
     The archive is on disk before a batch is committed. After a crash in between, or an error, a session may be
-    in it twice, never missing: of two lines the later one counts.
+    in it twice, but is never missing: the later line counts.
     """
     if dry_run and archive_path is not None:
         raise click.UsageError(
             "--dry-run deletes nothing, so there is nothing to archive; leave out --archive."
         )
-    settings = given_database(database_url)
-    check_retention(older_than, settings.resolve_timeout)
+    database = read_database(database_url)
+    check_retention(older_than, database.resolve_timeout)
 
     async def work() -> PurgeResult:
-        from scheduler_repo.cli.process.servers import open_engine, require_usable_database
+        from scheduler_repo.cli.process.servers import open_database
         from scheduler_repo.repositories.retention.db_source import RetentionDBSource
         from scheduler_repo.repositories.retention.repository import RetentionRepository
 
-        async with open_engine(settings) as engine:
-            await require_usable_database(engine, settings, to_write=not dry_run)
+        async with open_database(database, to_write=not dry_run) as engine:
             repository = RetentionRepository(RetentionDBSource(engine))
             if dry_run:
                 return await repository.count_purgeable(older_than)
-            with _opened(archive_path) as archive, _telling_how_far(invocation) as on_batch:
+            with _open_archive(archive_path) as archive, _reporting_progress(invocation) as on_batch:
                 return await repository.purge(older_than, batch_size, on_batch, archive)
 
     with serving_metrics(metrics_port, metrics_host, lambda line: click.echo(line, err=True)):
@@ -112,7 +116,7 @@ def purge(
     if dry_run:
         click.echo(f"would purge {_gone(done)}; nothing was changed")
     else:
-        click.echo(f"purged {_gone(done)}, in {_count(done.batches, 'batch', 'batches')}")
+        click.echo(f"purged {_gone(done)}, in {count_text(done.batches, 'batch', 'batches')}")
     kept = "would be kept" if dry_run else "kept"
     if done.kept_sessions:
         click.echo(f"{kept}: {count_text(done.kept_sessions, 'session')} that unfinished sessions depend on")
@@ -122,9 +126,9 @@ def purge(
 
 
 @contextmanager
-def _telling_how_far(invocation: Invocation) -> "Iterator[OnBatch]":
-    """Say what has gone so far: to a person while it goes, and wherever an error or a signal ends it."""
-    from scheduler_repo.cli.output.streams import CommandConsole
+def _reporting_progress(invocation: Invocation) -> "Iterator[OnBatch]":
+    """Report what was purged so far: on a terminal meanwhile, and when an error or a signal ends the run."""
+    from scheduler_repo.cli.output.console import CommandConsole
     from scheduler_repo.errors import PermissionDenied, SchedulerRepoError
 
     console = CommandConsole(stderr=True)
@@ -132,59 +136,57 @@ def _telling_how_far(invocation: Invocation) -> "Iterator[OnBatch]":
 
     def on_batch(done: PurgeResult) -> None:
         invocation.aftermath = (
-            f"purged before: {_gone(done)}; the batch in progress went wholly or not at all, run it again"
+            f"purged before: {_gone(done)}; the batch in progress was purged wholly or not at all, run it again"
         )
         if status is not None:
             status.update(f"purged {_gone(done)}")
 
     on_batch(PurgeResult())
     try:
-        if status is None:
+        with status or nullcontext():
             yield on_batch
-        else:
-            with status:
-                yield on_batch
     except PermissionDenied as error:
         raise PermissionDenied(f"{error}; purge as the role scheduler_repo_scheduler") from error
     except SchedulerRepoError as error:
         raise type(error)(f"{error}; {invocation.aftermath}") from error
     except OSError as error:
-        # Of the archive: the database layer has none left.
+        # From the archive: the database layer translates its own.
         said = f"{error.filename or 'the archive'}: {error.strerror or error}"
         raise click.ClickException(f"{said}; {invocation.aftermath}") from error
 
 
 def _gone(done: PurgeResult) -> str:
     sessions, kernels = count_text(done.sessions, "session"), count_text(done.kernels, "kernel")
-    history = _count(done.agent_history, "row", "rows")
+    history = count_text(done.agent_history, "row")
     return f"{sessions} with {kernels}, {history} of agent history, {count_text(done.operations, 'operation')}"
 
 
-def _count(number: int, singular: str, plural: str) -> str:
-    return f"{number:,} {singular if number == 1 else plural}"
-
-
 @contextmanager
-def _opened(
+def _open_archive(
     path: Optional[Path],
 ) -> Iterator[Optional[Callable[[Sequence[ArchivedSession]], Awaitable[None]]]]:
-    """Open the archive for this command alone, and yield what appends to it; raises ClickException."""
+    """Open and lock the archive, and yield the function that appends to it; raises ClickException."""
     if path is None:
         yield None
         return
     if path.exists() and not path.is_file():
-        raise click.ClickException(f"{path} is no regular file, and an archive must be on a disk; give another")
+        raise click.ClickException(
+            f"{path} is not a regular file, and an archive must be on a disk; give another"
+        )
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         _claim(descriptor, path)
-        archive_file = _ArchiveFile(descriptor, path)
-        yield archive_file.append
+
+        async def append(sessions: Sequence[ArchivedSession]) -> None:
+            _append_lines(descriptor, path, sessions)
+
+        yield append
     finally:
         os.close(descriptor)
 
 
 def _claim(descriptor: int, path: Path) -> None:
-    """See to it that what is appended will stand on whole lines, and will be found after a crash."""
+    """Lock the file, check that its last line is whole, and make its name in the folder durable."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -194,8 +196,8 @@ def _claim(descriptor: int, path: Path) -> None:
     size = os.fstat(descriptor).st_size
     if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
         raise click.ClickException(
-            f"{path} does not end with a whole line; if a crash cut its last line off, delete that one (its "
-            "session was not purged), else give another file"
+            f"{path} does not end with a whole line; if a crash cut its last line off, delete that line "
+            "(its session was not purged), else give another file"
         )
     folder = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -204,24 +206,16 @@ def _claim(descriptor: int, path: Path) -> None:
         os.close(folder)
 
 
-class _ArchiveFile:
-    """A file of lines, each one session in JSON; amounts are whole numbers in the slot's smallest unit."""
-
-    def __init__(self, descriptor: int, path: Path) -> None:
-        self._descriptor = descriptor
-        self._path = path
-        self._encoder = msgspec.json.Encoder()
-
-    async def append(self, sessions: Sequence[ArchivedSession]) -> None:
-        """Have the lines of a batch on disk, all or none; raises OSError."""
-        size = os.fstat(self._descriptor).st_size
-        rest = memoryview(self._encoder.encode_lines(sessions))
-        try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            os.fsync(self._descriptor)
-        except OSError as error:
-            # Half a line would spoil the one that is appended next.
-            os.ftruncate(self._descriptor, size)
-            error.filename = str(self._path)
-            raise
+def _append_lines(descriptor: int, path: Path, sessions: Sequence[ArchivedSession]) -> None:
+    """Write each session as one line of JSON and sync; all lines are on disk then, or none. Raises OSError."""
+    size = os.fstat(descriptor).st_size
+    rest = memoryview(msgspec.json.Encoder().encode_lines(sessions))
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError as error:
+        # Half a line would spoil the next one.
+        os.ftruncate(descriptor, size)
+        error.filename = str(path)
+        raise

@@ -5,26 +5,26 @@ from typing import Optional
 import click
 
 from scheduler_repo.cli.options import (
-    checked_group_name,
-    checked_seconds,
     database_url_option,
     debug_option,
-    given_settings,
-    missing_database,
+    parse_group_name,
+    parse_seconds,
+    read_settings,
     redis_url_option,
+    require_database,
 )
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.types import ScalingGroupName
 
 
 @click.command(short_help="Show what one tick of a group would see now.")
-@click.argument("group", callback=checked_group_name)
+@click.argument("group", callback=parse_group_name)
 @click.option(
     "--max-staleness",
-    callback=checked_seconds,
+    callback=parse_seconds,
     default="0",
     metavar="SECONDS",
-    help="Allow an answer so old, from Redis. [default: 0, ask the database]",
+    help="Accept an answer from Redis that is at most this old. [default: 0, ask the database]",
 )
 @database_url_option
 @redis_url_option
@@ -32,7 +32,7 @@ from scheduler_repo.types import ScalingGroupName
     "--json",
     "as_json",
     is_flag=True,
-    help="Print one JSON object: all that it reads, and why each session waits.",
+    help="Print one JSON object: all that a tick reads, and why sessions wait.",
 )
 @debug_option
 @click.pass_obj
@@ -46,38 +46,33 @@ def snapshot(
 ) -> None:
     """Show what one tick of GROUP would see now: the queue, the agents, the quotas, and why sessions wait.
 
-    Reads only. Amounts in JSON are whole numbers in each slot's smallest unit; "waiting" says of each pending
-    session, by its id, the reason and its text.
+    Reads only. Amounts in JSON are whole numbers in each slot's smallest unit; "waiting" gives the reason for
+    each pending session, by its id, and the reason in words.
     """
-    settings = given_settings(database_url, redis_url)
-    database = settings.database
-    if database is None:
-        raise missing_database()
+    settings = read_settings(database_url, redis_url)
+    database = require_database(settings)
 
     async def work() -> None:
-        from scheduler_repo.cli.output.snapshot_json import snapshot_json
-        from scheduler_repo.cli.output.snapshot_summary import snapshot_summary
-        from scheduler_repo.cli.output.streams import CommandConsole, say_json
-        from scheduler_repo.cli.process.servers import open_cache_source, open_engine, require_usable_database
+        from scheduler_repo.cli.output.console import CommandConsole, say_json
+        from scheduler_repo.cli.output.snapshot import snapshot_json, snapshot_page
+        from scheduler_repo.cli.process.servers import open_cache_source, open_database
         from scheduler_repo.errors import ScalingGroupNotFound
         from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
         from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 
-        async with open_engine(database) as engine:
-            await require_usable_database(engine, database, to_write=False)
+        async with open_database(database, to_write=False) as engine:
             db_source = SchedulerDBSource(engine)
             async with open_cache_source(settings.cache, db_source, must_answer=False) as cache_source:
                 repository = SchedulerRepository(db_source, cache_source)
                 try:
                     timed = await repository.get_timed_scheduling_data(group, max_staleness)
                 except ScalingGroupNotFound as error:
-                    advice = "see the groups with: SELECT name FROM scaling_groups"
+                    advice = "list the groups with: SELECT name FROM scaling_groups"
                     raise ScalingGroupNotFound(f"{error}; {advice}") from error
         if as_json:
             say_json(snapshot_json(timed.data))
         else:
-            CommandConsole().show(
-                snapshot_summary(timed, {} if cache_source is None else cache_source.outcomes)
-            )
+            outcomes = {} if cache_source is None else cache_source.outcomes
+            CommandConsole().show(snapshot_page(timed, outcomes))
 
     invocation.run(work)

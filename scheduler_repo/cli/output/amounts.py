@@ -1,7 +1,7 @@
-"""Amounts, shares and times as people read them; whole numbers in, no floats for quantities."""
+"""Amounts, shares and counts as people read them, in exact whole numbers: no floats."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Optional
 
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.slots import format_quantity
@@ -20,20 +20,20 @@ def amount_text(amount: int, slot_type: SlotType) -> str:
 
 
 def percent_text(part: int, whole: int) -> str:
-    """Write a share to a tenth of a per cent, cut off: what is not full is never called full."""
+    """Write a share to a tenth of a per cent, rounded down, so that only a full one shows 100."""
     if whole == 0:
         return "-"
     percent, tenth = divmod(part * 1000 // whole, 10)
     return f"{percent}.{tenth} %"
 
 
-def count_text(number: int, noun: str) -> str:
+def count_text(number: int, noun: str, plural: Optional[str] = None) -> str:
     """Write a count with its noun, such as ``1 agent`` or ``1,523 agents``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def slot_total(amounts: Sequence[Sequence[int]], slot_index: int) -> int:
-    """Sum one slot over vectors of amounts; a vector that ends before it has none."""
+    """Sum one slot over vectors of amounts; a vector that is too short counts as 0."""
     return sum(vector[slot_index] for vector in amounts if slot_index < len(vector))
 
 

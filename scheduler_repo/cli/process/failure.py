@@ -20,12 +20,19 @@ _SECRET_OPTION: Final = re.compile(r"([?&]\w*password=)[^\s&'\")]*", re.IGNORECA
 
 
 def run_reporting_failures(invocation: Invocation) -> int:
-    """Run the command that the arguments name, and return the exit code; failures are said on stderr."""
-    sys.excepthook = _Unforeseen(invocation).report
+    """Run the command that the arguments name, report failures on stderr, and return the exit code."""
+
+    def report_unforeseen(
+        kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]
+    ) -> None:
+        hint = "" if invocation.debug else "; run it again with --debug for the traceback, and report it"
+        _say(f"unexpected {kind.__name__}: {error}{hint}", error, invocation, 1)
+
+    sys.excepthook = report_unforeseen
     _log_in_lines()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks is shown escaped, and is no failure.
+            # Escape a name that the terminal's encoding lacks instead of failing.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = command_line.main(prog_name="scheduler-repo", standalone_mode=False, obj=invocation)
@@ -43,7 +50,7 @@ def run_reporting_failures(invocation: Invocation) -> int:
     except SchedulerRepoError as error:
         return _say(str(error), error, invocation, 1)
     except Interrupted as interruption:
-        # The terminal has put ^C where the line would begin.
+        # The terminal has printed ^C where the line would begin.
         if sys.stderr.isatty():
             print(file=sys.stderr)
         return _say(str(interruption), interruption, invocation, interruption.exit_code)
@@ -55,40 +62,30 @@ def run_reporting_failures(invocation: Invocation) -> int:
 
 
 def redacted(text: str) -> str:
-    """Return ``text`` with the password of every URL in it left out, on one line per line, printable."""
+    """Return ``text`` without the passwords of the URLs in it; what is not printable is escaped."""
     text = _SECRET_OPTION.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1@", text))
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def _say(message: str, error: BaseException, invocation: Invocation, code: int) -> int:
     if invocation.debug:
-        _print_traceback(error)
+        # Never with the values of variables: a password may be among them.
+        sys.stderr.writelines(redacted(line) for line in traceback.format_exception(error))
     first, *others = redacted(message).splitlines() or [""]
     print("\n    ".join((f"error: {first}", *others)), file=sys.stderr)
     return code
 
 
 def _output_failed(error: BaseException, invocation: Invocation) -> int:
-    _discard_output()
+    # The interpreter would write what is still buffered when it ends, and fail again.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
     cause = error.__cause__ or error
     if isinstance(cause, BrokenPipeError):
-        # Nobody reads on, as in "| head", and that is no failure to speak of.
+        # The reader has left, as in "| head"; that is no failure to report.
         return 1
     return _say(f"the output cannot be written: {getattr(cause, 'strerror', cause)}", error, invocation, 1)
-
-
-def _print_traceback(error: BaseException) -> None:
-    # The values of variables are never shown: a password may be among them.
-    sys.stderr.writelines(redacted(line) for line in traceback.format_exception(error))
-
-
-class _Unforeseen:
-    def __init__(self, invocation: Invocation) -> None:
-        self._invocation = invocation
-
-    def report(self, kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
-        hint = "" if self._invocation.debug else "; run it again with --debug for the traceback, and report it"
-        _say(f"unexpected {kind.__name__}: {error}{hint}", error, self._invocation, 1)
 
 
 def _log_in_lines() -> None:
@@ -100,10 +97,3 @@ def _log_in_lines() -> None:
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redacted(f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-def _discard_output() -> None:
-    # What is still buffered would be written, and fail again, when the interpreter ends.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

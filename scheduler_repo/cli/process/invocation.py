@@ -1,21 +1,25 @@
-"""One run of the command line: what it was told about itself, and how a signal ends it."""
+"""One run of the command line: how it was called, and how a signal ends it."""
 
 import os
+import shlex
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from time import perf_counter
 from types import FrameType
 from typing import Final, Optional, TypeVar
 
 T = TypeVar("T")
+
 _PATIENCE_SECONDS: Final = 2.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal ended the command; no error, so nothing that handles errors may catch it."""
+    """A signal ended the command. Not an Exception, so that no handler of errors catches it."""
 
     def __init__(self, number: signal.Signals, aftermath: str = "") -> None:
         """``aftermath`` says what was undone, or what is left."""
@@ -25,35 +29,34 @@ class Interrupted(BaseException):
 
 
 class OutputFailed(Exception):
-    """Stdout or stderr takes no more; the OSError that says why is the cause.
+    """Stdout or stderr cannot be written to; the OSError with the reason is the cause.
 
-    Not an OSError itself: those that pass through the database layer are taken for its own.
+    Not an OSError itself, as the database layer would translate that into an error of its own.
     """
 
 
 class Invocation:
-    """Carried to every command; runs its asynchronous work so that the first signal cancels it.
+    """Passed to every command; runs its asynchronous work so that the first signal cancels it.
 
-    Further signals are ignored: what is left to do then is to clean up, and that ends by itself.
+    Further signals are ignored: all that is left to do then is to clean up, and that ends by itself.
     """
 
     def __init__(self) -> None:
         self.started: float = perf_counter()
         self.debug = False
-        # What an interruption leaves behind or has undone, kept true by the command while it runs.
+        # What an interruption undoes or leaves behind; the command keeps it up to date.
         self.aftermath = ""
         self._received: Optional[signal.Signals] = None
         self._cancel: Optional[Callable[[], object]] = None
 
     def watch_signals(self) -> None:
-        """Take over Ctrl-C, SIGTERM and SIGHUP, except those that the parent had ignored (as nohup does)."""
+        """Handle SIGINT, SIGTERM and SIGHUP from here on, unless the parent had them ignored."""
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def run(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
-        """Run ``work`` in an event loop; raises Interrupted, when it has cleaned up, if a signal ended it."""
-        # Asynchronous I/O takes long to load, and --help needs none.
+        """Run ``work`` in an event loop; raises Interrupted, after its clean-up, if a signal ended it."""
         import uvloop
 
         try:
@@ -76,13 +79,10 @@ class Invocation:
         finally:
             self._cancel = None
             if self._received is not None:
-                self._end_soon(Interrupted(self._received, self.aftermath))
-
-    def _end_soon(self, interruption: Interrupted) -> None:
-        """See to it that the process ends: a planner's thread that still runs would hold it up for long."""
-        timer = threading.Timer(_PATIENCE_SECONDS, _end, (interruption,))
-        timer.daemon = True
-        timer.start()
+                # A planner's thread that still runs would hold up the end of the process.
+                timer = threading.Timer(_PATIENCE_SECONDS, _end, (Interrupted(self._received, self.aftermath),))
+                timer.daemon = True
+                timer.start()
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         if self._received is not None:
@@ -94,6 +94,18 @@ class Invocation:
 
 
 def _end(interruption: Interrupted) -> None:
-    # All that had to be cleaned up has been, so nothing is lost with the interpreter's own end.
+    # Everything has been cleaned up by now, so the interpreter's own end can be skipped.
     print(f"error: {interruption}", file=sys.stderr, flush=True)
     os._exit(interruption.exit_code)
+
+
+def invoked_command() -> str:
+    """Return the words that run this command from any directory, quoted for a shell.
+
+    That is the path it was called by, so that no environment need be activated; else its bare name.
+    """
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py" and sys.executable:
+        return f"{shlex.quote(sys.executable)} -m scheduler_repo.cli"
+    found = called.absolute() if called.name != sys.argv[0] else Path(shutil.which(sys.argv[0]) or "")
+    return shlex.quote(str(found)) if found.is_file() and os.access(found, os.X_OK) else "scheduler-repo"

@@ -1,4 +1,4 @@
-"""Takes URLs with a secret off the command line, which every account of the machine can read."""
+"""Removes URLs with a password from the command line, which every account of the machine can read."""
 
 import os
 import re
@@ -10,11 +10,9 @@ URL_OPTIONS: Final[Mapping[str, str]] = {
     "--database-url": "SCHEDULER_REPO_DATABASE_URL",
     "--redis-url": "SCHEDULER_REPO_REDIS_URL",
 }
-
-# Names the options that the exec has taken; without the prefix of the settings, as it is none.
-_TAKEN_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
-
-# Nothing but a scheme and a place, or a user without a password: all of it may be seen.
+# Lists the options that were moved to the environment. Begins with an underscore, as it is not a setting.
+_MOVED_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
+# Only a scheme and a place, or a user without a password: nothing secret.
 _OPEN_URL: Final = re.compile(r"[a-z0-9+.]+://([^:/?#@]*@)?[^?#@]*")
 
 
@@ -26,31 +24,31 @@ class HiddenArguments(NamedTuple):
 
 
 def hide_secret_urls() -> None:
-    """Start the same command anew with its URLs in the environment, if one may hold a secret.
+    """Start the same command again with its URLs in the environment, if one may hold a password.
 
-    A process cannot take back its arguments, but an exec replaces them, and the environment of a process can
-    be read by its own account and root alone. Returns if there is nothing to hide.
+    A process cannot change its arguments, but an exec replaces them, and only its own account and root can read
+    its environment. Returns if there is nothing to hide.
     """
     arguments = sys.argv[1:]
     hidden = take_secret_urls(arguments)
     interpreter = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
     if hidden is None or not sys.executable or [*interpreter, *arguments] != sys.orig_argv:
         return
-    taken = " ".join(option for option, variable in URL_OPTIONS.items() if variable in hidden.variables)
+    moved = " ".join(option for option, variable in URL_OPTIONS.items() if variable in hidden.variables)
     os.execve(  # noqa: S606
         sys.executable,
         [*interpreter, *hidden.arguments],
-        {**os.environ, **hidden.variables, _TAKEN_VARIABLE: taken},
+        {**os.environ, **hidden.variables, _MOVED_VARIABLE: moved},
     )
 
 
 def came_as_option(option: str) -> bool:
-    """Whether ``hide_secret_urls`` put this option's URL in the environment, and not the caller."""
-    return option in os.environ.get(_TAKEN_VARIABLE, "").split()
+    """Whether ``hide_secret_urls`` moved this option's URL to the environment; else the caller put it there."""
+    return option in os.environ.get(_MOVED_VARIABLE, "").split()
 
 
 def take_secret_urls(arguments: Sequence[str]) -> Optional[HiddenArguments]:
-    """Take the URL options out of ``arguments`` if one may hold a secret; None if there is nothing to hide."""
+    """Remove the URL options from ``arguments`` if one may hold a password; None if nothing needs hiding."""
     left: list[str] = []
     variables: dict[str, str] = {}
     has_secret = False

@@ -1,9 +1,11 @@
 """Where the commands write: a terminal, a pipe, or stderr beside JSON on stdout."""
 
 import sys
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 from scheduler_repo.cli.process.invocation import OutputFailed
 
@@ -11,19 +13,19 @@ _UNBOUNDED: Final = 100_000
 
 
 class CommandConsole(Console):
-    """Writes text as it is given: no markup, no emoji, no colours of its own choice."""
+    """Writes text as it is given: no markup, no emoji, no highlighting."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        """Take stdout, or stderr."""
+        """Write to stdout unless ``stderr`` is true."""
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     @property
     def can_animate(self) -> bool:
-        """Whether a person watches, on a terminal that can redraw lines."""
+        """Whether this is a terminal that can redraw lines."""
         return self.file.isatty() and self.is_interactive and not self.is_dumb_terminal
 
     def on_broken_pipe(self) -> None:
-        """Let the command clean up before it ends."""
+        """Raise BrokenPipeError, so that the command cleans up; rich would end the process."""
         raise BrokenPipeError
 
     def say(self, text: str) -> None:
@@ -34,11 +36,10 @@ class CommandConsole(Console):
             raise OutputFailed from error
 
     def show(self, page: RenderableType) -> None:
-        """Write tables, wrapped for a terminal alone; raises OutputFailed."""
+        """Write tables; wrap them on a terminal, write whole lines to a pipe. Raises OutputFailed."""
         if self.file.isatty():
             self.print(page)
             return
-        # A pipe gets long lines whole, and no spaces that fill them.
         self.width = _UNBOUNDED
         with self.capture() as capture:
             self.print(page)
@@ -53,3 +54,18 @@ def say_json(encoded: bytes) -> None:
         sys.stdout.flush()
     except OSError as error:
         raise OutputFailed from error
+
+
+def plain_table(
+    rows: Iterable[Sequence[str]], header: Sequence[str] = ("", ""), numbers: Collection[int] = ()
+) -> Table:
+    """Lay out rows without lines; ``numbers`` are the columns to align right, an empty header is not shown.
+
+    A cell that is too long for the terminal is folded, never cut.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(header))
+    for position, name in enumerate(header):
+        table.add_column(name, justify="right" if position in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
