@@ -42,7 +42,7 @@ class AgentFacts(NamedTuple):
 
 
 class ReportDecisions(msgspec.Struct):
-    """The rows that a batch of reports writes, in its order; ``changes`` are of all agents that are not rejected."""
+    """The rows that a batch of reports writes, in its order; ``changes`` has all agents but the rejected."""
 
     changes: list[AgentStatusChange] = []
     facts: list[AgentFacts] = []
