@@ -34,7 +34,7 @@ class CacheSource(ABC, Generic[SourceT]):
         check_wiring(db_source, self.source_type, "db_source", f"{self.source_type.__name__}(engine)")
         self._owns_client = not isinstance(redis, ValkeyClient)
         self.client = redis if isinstance(redis, ValkeyClient) else ValkeyClient(redis, timeout=timeout)
-        self._db_source = db_source
+        self.db_source = db_source
         self._open_caches(self.default_lifetime if lifetime is None else lifetime)
 
     @abstractmethod

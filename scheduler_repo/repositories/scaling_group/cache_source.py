@@ -43,7 +43,7 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
             CacheName.RESOURCE_TOTALS,
             Codec(ResourceTotals),
             lambda totals: totals.scaling_group,
-            DatabaseKeyReader(self._db_source.engine).get,
+            DatabaseKeyReader(self.db_source.engine).get,
         )
         self._totals = BoundedStalenessCache(self.client, kind, lifetime=lifetime)
 
@@ -67,7 +67,7 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
         return await self._totals.get(
             scaling_group,
             Demand(max_staleness),
-            lambda: self._db_source.get_total_resource_slots(scaling_group),
+            lambda: self.db_source.get_total_resource_slots(scaling_group),
         )
 
     async def drain(self) -> None:

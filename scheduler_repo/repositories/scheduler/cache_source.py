@@ -87,7 +87,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         return await self._cache.get(
             scaling_group,
             Demand(max_staleness, after),
-            lambda: self._db_source.get_scheduling_data(scaling_group),
+            lambda: self.db_source.get_scheduling_data(scaling_group),
         )
 
     async def drain(self) -> None:
@@ -96,7 +96,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
 
     async def _get_database(self, timed: Optional[TimedSchedulingData]) -> str:
         # With the start of its server: an answer from before a restart, or of a backup, is not believed.
-        identity = await self._db_source.get_database_identity() if timed is None else timed.data.database
+        identity = await self.db_source.get_database_identity() if timed is None else timed.data.database
         return f"{identity.system_identifier}/{identity.database_oid}/{identity.started_at.isoformat()}"
 
 

@@ -55,7 +55,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
             lifetime,
             on_failure=lambda keys: self._sessions.counts.count_failed_invalidations(keys),
         )
-        get_database = DatabaseKeyReader(self._db_source.engine).get
+        get_database = DatabaseKeyReader(self.db_source.engine).get
         self._sessions = LeaseCache(
             self.client,
             CachedKind(CacheName.SESSION, Codec(Session), _get_id, get_database),
@@ -68,7 +68,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
             self._invalidations,
             lifetime=lifetime,
         )
-        listen(self._db_source.engine, self)
+        listen(self.db_source.engine, self)
 
     @property
     def outcomes(self) -> "Counter[CacheOutcome]":
@@ -101,7 +101,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
         """Return what lists show of a session; raises and costs as ``get_session_by_id`` does."""
         check_ids("session", (session_id,))
-        return await self._infos.get(session_id, lambda: self._db_source.get_session_info(session_id))
+        return await self._infos.get(session_id, lambda: self.db_source.get_session_info(session_id))
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def sessions_changed(self, session_ids: Collection[SessionId]) -> None:
@@ -127,7 +127,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
 
     async def aclose(self) -> None:
         """Finish what is under way, and close an own client; do so before the event loop ends."""
-        ignore(self._db_source.engine, self)
+        ignore(self.db_source.engine, self)
         self._invalidations.hurry()
         await self.drain()
         self._invalidations.close()
@@ -135,7 +135,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
 
     async def _get(self, session_id: SessionId) -> Session:
         check_ids("session", (session_id,))
-        return await self._sessions.get(session_id, lambda: self._db_source.get_session_by_id(session_id))
+        return await self._sessions.get(session_id, lambda: self.db_source.get_session_by_id(session_id))
 
     def _give_up(self, session_ids: Collection[SessionId]) -> tuple[list[str], float]:
         keys = []
