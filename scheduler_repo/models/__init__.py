@@ -1,18 +1,20 @@
-"""SQLAlchemy rows: the same schema as sql/schema.sql, for simple reads and writes and for its check."""
+"""The tables as SQLAlchemy rows: the same schema as sql/schema.sql, which tests compare.
+
+Simple reads and writes are built on them; the schema check creates them in a scratch schema to compare. Used by
+the repositories' sources and ``database.schema``; a row never leaves a repository.
+"""
 
 from scheduler_repo.models.agent import AgentHeartbeatRow, AgentRow, AgentSlotRow
 from scheduler_repo.models.base import Base
 from scheduler_repo.models.history import AgentHistoryRow, SessionHistoryRow
 from scheduler_repo.models.kernel import KernelRow
-from scheduler_repo.models.lease import SchedulerLeaseRow
-from scheduler_repo.models.operation import OperationRow
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.models.quota import QuotaRow, ResourcePolicyRow
 from scheduler_repo.models.reservation import KernelReservationRow, ReservationRow
-from scheduler_repo.models.scaling_group import ScalingGroupGrantRow, ScalingGroupRow
+from scheduler_repo.models.scaling_group import ScalingGroupGrantRow, ScalingGroupRow, SlotTypeRow
 from scheduler_repo.models.session import SessionDependencyRow, SessionRow
-from scheduler_repo.models.slot_type import SlotTypeRow
 from scheduler_repo.models.vfolder import SessionVFolderMountRow, VFolderRow
+from scheduler_repo.models.writes import OperationRow, SchedulerLeaseRow
 
 __all__ = [
     "Base",

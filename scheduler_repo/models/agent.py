@@ -6,9 +6,8 @@ from typing import Optional
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from scheduler_repo.models.base import ORDERED_TEXT, Base
+from scheduler_repo.models.base import ORDERED_TEXT, Base, set_fillfactor
 from scheduler_repo.models.checks import is_one_of
-from scheduler_repo.models.ddl import set_fillfactor
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName
 
 

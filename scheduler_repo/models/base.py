@@ -1,4 +1,4 @@
-"""What all rows share: the metadata with its names, and the column type of each domain type."""
+"""The base of all rows: naming of constraints, the column type of each domain type, DDL beyond SQLAlchemy's."""
 
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -62,3 +62,19 @@ class Base(DeclarativeBase):
         LeaseHolder: ORDERED_TEXT,
         Architecture: ORDERED_TEXT,
     }
+
+
+def run_after_create(row: type[Base], *statements: str) -> None:
+    """Run statements, in the same transaction, whenever a row's table is created from the metadata."""
+
+    def run(_: sa.Table, connection: sa.Connection, **__: object) -> None:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+    sa.event.listen(row.__table__, "after_create", run)
+
+
+def set_fillfactor(row: type[Base], percent: int) -> None:
+    """Fill the pages of a row's table to ``percent`` (10 to 100), and leave the rest free for updates."""
+    # Not postgresql_with on the table: SQLAlchemy knows it from 2.1 on, and 2.0 is supported too.
+    run_after_create(row, f"ALTER TABLE {row.__tablename__} SET (fillfactor = {percent})")

@@ -1,4 +1,4 @@
-"""The pools of agents."""
+"""Scaling groups, their grants, and the kinds of resource."""
 
 from datetime import datetime, timedelta
 from typing import Optional
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
 from scheduler_repo.models.checks import IS_OWNER_ID, is_one_of
-from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName
+from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName, SlotName
 
 
 class ScalingGroupRow(Base):
@@ -31,7 +31,7 @@ class ScalingGroupRow(Base):
 
 
 class ScalingGroupGrantRow(Base):
-    """That an owner may use a group that is not public."""
+    """The right of an owner to use a group that is not public."""
 
     __tablename__ = "scaling_group_grants"
     __table_args__ = (
@@ -44,3 +44,19 @@ class ScalingGroupGrantRow(Base):
     scaling_group: Mapped[ScalingGroupName] = mapped_column(
         sa.ForeignKey("scaling_groups.name"), primary_key=True, index=True
     )
+
+
+class SlotTypeRow(Base):
+    """One kind of resource, and its place in every array of amounts."""
+
+    __tablename__ = "slot_types"
+    __table_args__ = (
+        sa.UniqueConstraint("slot_index"),
+        sa.CheckConstraint("slot_index BETWEEN 0 AND 63", name="slot_index"),
+        sa.CheckConstraint("units_per_whole > 0", name="units_per_whole"),
+    )
+
+    name: Mapped[SlotName] = mapped_column(primary_key=True)
+    slot_index: Mapped[int] = mapped_column(sa.SmallInteger)
+    units_per_whole: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    display_unit: Mapped[str] = mapped_column(server_default="")

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from scheduler_repo.models.base import ORDERED_TEXT, Base
+from scheduler_repo.models.base import ORDERED_TEXT, Base, run_after_create
 from scheduler_repo.models.checks import (
     IS_FINISHED,
     IS_OCCUPYING,
@@ -18,7 +18,6 @@ from scheduler_repo.models.checks import (
     is_finite,
     is_one_of,
 )
-from scheduler_repo.models.ddl import run_after_create
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -130,7 +129,7 @@ class SessionDependencyRow(Base):
     depends_on: Mapped[SessionId] = mapped_column(primary_key=True, index=True)
 
 
-# So that the few pending sessions with dependencies are found without a look at those of all the others.
+# Marks sessions with dependencies, so that the few pending ones are found by an index.
 run_after_create(
     SessionDependencyRow,
     """
