@@ -7,7 +7,7 @@ import asyncpg
 
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import PLANNER_SETTINGS
-from scheduler_repo.repositories.scheduler import reading
+from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.scheduling.snapshot.build import finish, pending_owners
 from scheduler_repo.types import ScalingGroupName
 

@@ -20,7 +20,9 @@ from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -57,10 +59,10 @@ class Writers:
         self.database: BenchDatabase = runner.run(self._fill(pending))
         self.name = sa.make_url(self.database.url).database or ""
         self.engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url)))
-        self.db_source = SchedulerDBSource(self.engine)
-        self.lifecycle = LifecycleDBSource(self.engine)
+        self.scheduler = SchedulerRepository(SchedulerDBSource(self.engine))
+        self.lifecycle = LifecycleRepository(LifecycleDBSource(self.engine))
         self.sessions = SessionRepository(SessionDBSource(self.engine))
-        data = runner.run(self.db_source.get_scheduling_data(GROUP)).data
+        data = runner.run(self.scheduler.get_scheduling_data(GROUP))
         self.model = data.pending_sessions[0]
         self.slot_names = [slot_type.name for slot_type in data.slot_types]
         self.kernels = {k.kernel_id: k for session in data.pending_sessions for k in session.kernels}
@@ -126,7 +128,7 @@ class TestAllocation:
         batch, slots = writers.batch, writers.slots_of(writers.batch)
 
         async def by_engine() -> None:
-            result = await writers.db_source.allocate_sessions(GROUP, batch)
+            result = await writers.scheduler.allocate_sessions(GROUP, batch)
             assert len(result.allocated) == BATCH
 
         async def measured() -> dict[str, float]:
@@ -156,7 +158,7 @@ class TestAllocation:
                     lambda: place_by_orm(writers.engine, writers.batch[:PLAIN_BATCH], writers.slot_names)
                 )
                 await writers.undo()
-                ours = await _timed(lambda: writers.db_source.allocate_sessions(GROUP, writers.batch))
+                ours = await _timed(lambda: writers.scheduler.allocate_sessions(GROUP, writers.batch))
                 await writers.undo()
                 if turn:
                     plain.append(elapsed / PLAIN_BATCH)

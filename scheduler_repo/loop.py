@@ -164,7 +164,7 @@ class SchedulerLoop:
         rejected: list[RejectedAllocation] = []
         for start in range(0, len(plan), self._batch_size):
             batch = plan[start : start + self._batch_size]
-            result = await self._repository.allocate_sessions(self._scaling_group, batch, lease)
+            result = await self._repository.allocate_sessions(self._scaling_group, batch, lease=lease)
             count_batch(self._scaling_group, len(result.allocated), result.rejected)
             allocated.extend(result.allocated)
             rejected.extend(result.rejected)

@@ -1,8 +1,8 @@
-"""What an audit finds, and what a repair of the counters did."""
+"""Audits: their checks and findings, and the repairs of the agents' counters."""
 
 import enum
 from datetime import datetime
-from typing import Optional, Union
+from typing import Optional
 
 import msgspec
 
@@ -10,7 +10,7 @@ from scheduler_repo.types import AgentId, SlotName
 
 
 class AuditCheck(enum.StrEnum):
-    """What is checked; each is the statement ``sql/audit/<value>.sql``, to be run in psql too."""
+    """The checks of an audit; each is the statement ``sql/audit/<value>.sql``, to be run in psql too."""
 
     AGENT_SLOTS_OCCUPIED = "agent_slots_occupied"
     AGENT_CONTAINER_COUNTS = "agent_container_counts"
@@ -36,14 +36,14 @@ class AuditCheck(enum.StrEnum):
     OPERATIONS_WITHOUT_RESULT = "operations_without_result"
 
 
-# What ``repair_counters`` can mend.
+# The findings of these go away by ``repair_counters``.
 COUNTER_CHECKS = (AuditCheck.AGENT_SLOTS_OCCUPIED, AuditCheck.AGENT_CONTAINER_COUNTS)
 
 
 class AuditFinding(msgspec.Struct, frozen=True):
-    """One thing that is not as the rest of the database says; amounts are in the slot's smallest unit.
+    """A value that disagrees with the rest of the database; amounts are in the slot's smallest unit.
 
-    ``entity`` says what ``entity_id`` is the id of, ``what`` what of it differs.
+    ``entity`` is the kind of thing that ``entity_id`` names, ``what`` the part of it that differs.
     """
 
     check: AuditCheck
@@ -55,7 +55,7 @@ class AuditFinding(msgspec.Struct, frozen=True):
 
 
 class AuditReport(msgspec.Struct, frozen=True):
-    """What all checks found at one instant, in their order; ``observed_at`` is the database's clock."""
+    """The findings of all checks at one instant, in their order; ``observed_at`` is the database's clock."""
 
     observed_at: datetime
     checks_run: int
@@ -63,11 +63,11 @@ class AuditReport(msgspec.Struct, frozen=True):
 
 
 class DriftedCounter(msgspec.Struct, frozen=True):
-    """A counter of an agent that is not what its kernels hold, in the slot's smallest unit.
+    """A counter of an agent that differs from the sum over its kernels, in the slot's smallest unit.
 
     ``slot_index`` None means the agent's containers; ``slot_name`` is None too where no slot type has the
-    index. ``recorded`` is the counter, None where there is no row for it; ``held`` is what the kernels hold,
-    ``limit`` what the agent has, None where nothing limits or there is no row.
+    index. ``recorded`` is the counter, None where there is no row for it; ``held`` is the sum over the kernels,
+    ``limit`` the agent's capacity, None where nothing limits or there is no row.
     """
 
     agent_id: AgentId
@@ -79,7 +79,7 @@ class DriftedCounter(msgspec.Struct, frozen=True):
 
 
 class RepairedCounter(msgspec.Struct, frozen=True):
-    """A counter that was set to what the agent's kernels hold, in the slot's smallest unit.
+    """A counter that was set to the sum over the agent's kernels, in the slot's smallest unit.
 
     ``slot_name`` None means the agent's containers.
     """
@@ -91,7 +91,7 @@ class RepairedCounter(msgspec.Struct, frozen=True):
 
 
 class RepairObstacle(enum.StrEnum):
-    """Why a counter cannot say what the agent's kernels hold."""
+    """Why a counter cannot be set to the sum over the agent's kernels."""
 
     ABOVE_CAPACITY = "ABOVE_CAPACITY"
     ABOVE_MAX_CONTAINERS = "ABOVE_MAX_CONTAINERS"
@@ -101,29 +101,14 @@ class RepairObstacle(enum.StrEnum):
 
 
 class UnrepairableCounter(msgspec.Struct, frozen=True):
-    """A counter that was left as it is, and why: no row may say what the agent's kernels hold."""
+    """A counter that was left as it is, and why."""
 
     counter: DriftedCounter
     obstacle: RepairObstacle
 
 
 class RepairReport(msgspec.Struct, frozen=True):
-    """What became of the counters that had drifted: each is in one of the two, by agent and slot."""
+    """The outcome of a repair: each counter that had drifted is in one of the two, by agent and slot."""
 
     repaired: tuple[RepairedCounter, ...]
     unrepairable: tuple[UnrepairableCounter, ...]
-
-
-def repair_counter(counter: DriftedCounter) -> Union[RepairedCounter, UnrepairableCounter]:
-    """Say what a drifted counter is to be set to, or why it cannot be; nothing is clamped."""
-    recorded, limit = counter.recorded, counter.limit
-    if counter.slot_index is not None and counter.slot_name is None:
-        return UnrepairableCounter(counter, RepairObstacle.SLOT_TYPE_UNKNOWN)
-    is_slot = counter.slot_index is not None
-    if recorded is None:
-        missing = RepairObstacle.SLOT_NOT_ON_AGENT if is_slot else RepairObstacle.AGENT_UNKNOWN
-        return UnrepairableCounter(counter, missing)
-    if limit is not None and counter.held > limit:
-        above = RepairObstacle.ABOVE_CAPACITY if is_slot else RepairObstacle.ABOVE_MAX_CONTAINERS
-        return UnrepairableCounter(counter, above)
-    return RepairedCounter(counter.agent_id, counter.slot_name, recorded, counter.held)

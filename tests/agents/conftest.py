@@ -5,14 +5,23 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.agents.fleet import Fleet
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
 
-__all__ = ["agents", "db_source", "engine", "fleet", "lifecycle", "load", "owner_connection", "repository"]
+__all__ = [
+    "agents",
+    "db_source",
+    "engine",
+    "fleet",
+    "lifecycle",
+    "load",
+    "owner_connection",
+    "repository",
+    "scheduler",
+]
 
 
 @pytest.fixture
@@ -21,14 +30,14 @@ def agents(engine: ExtendedAsyncSAEngine) -> AgentRepository:
 
 
 @pytest.fixture
-def repository(lifecycle: LifecycleDBSource) -> LifecycleRepository:
-    return LifecycleRepository(lifecycle)
+def repository(lifecycle: LifecycleRepository) -> LifecycleRepository:
+    return lifecycle
 
 
 @pytest.fixture
 def fleet(
     load: Load,
-    db_source: SchedulerDBSource,
+    scheduler: SchedulerRepository,
     owner_connection: DriverConnection,
 ) -> Fleet:
-    return Fleet(load, db_source, owner_connection)
+    return Fleet(load, scheduler, owner_connection)

@@ -8,7 +8,7 @@ import msgspec
 from scheduler_repo.entities.agent import AgentReport, AgentSpec, RejectedAgentTransition
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.session import SessionCreationSpec
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, SlotName
 from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
@@ -41,9 +41,9 @@ def reasons(rejected: Iterable[RejectedAgentTransition]) -> list[tuple[str, str]
 class Fleet:
     """A cluster, and a look at its rows."""
 
-    def __init__(self, load: Load, db_source: SchedulerDBSource, connection: DriverConnection) -> None:
+    def __init__(self, load: Load, scheduler: SchedulerRepository, connection: DriverConnection) -> None:
         self._load = load
-        self._db_source = db_source
+        self._scheduler = scheduler
         self.connection = connection
 
     async def given(
@@ -54,7 +54,7 @@ class Fleet:
     ) -> None:
         """Make agents, and sessions of which some are placed."""
         await self._load(cluster(list(agents), list(sessions)))
-        assert (await self._db_source.allocate_sessions(GROUP, list(placed))).rejected == ()
+        assert (await self._scheduler.allocate_sessions(GROUP, list(placed))).rejected == ()
 
     async def set_silent(self, *agent_ids: str, minutes: int = 60) -> None:
         """Have agents not heard of for a time."""

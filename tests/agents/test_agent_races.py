@@ -12,7 +12,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId
 from tests.agents.fleet import Fleet, report
@@ -80,7 +80,7 @@ class TestRaces:
         fleet: Fleet,
         agents: AgentRepository,
         repository: LifecycleRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         migrated_database: Database,
     ) -> None:
         # given
@@ -125,7 +125,7 @@ class TestRaces:
         async def allocate() -> None:
             numbers = rng.sample(range(SESSIONS), 20)
             batch = [place(number, *rng.choices(NAMES, k=1 + number % 3)) for number in numbers]
-            seen.placed += len((await db_source.allocate_sessions(GROUP, batch)).allocated)
+            seen.placed += len((await scheduler.allocate_sessions(GROUP, batch)).allocated)
 
         async def recover() -> None:
             result = await repository.recover_lost_sessions(GROUP, LostSessionAction.REQUEUE, limit=20)

@@ -7,9 +7,9 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.repositories.lifecycle.recovering import SESSIONS_ON_LOST_AGENTS
+from scheduler_repo.repositories.lifecycle.db_source import SESSIONS_ON_LOST_AGENTS
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId
 from tests.agents.fleet import A1, Fleet, report
 from tests.agents.test_lost_agents import MINUTE
@@ -43,7 +43,7 @@ class TestStatements:
         fleet: Fleet,
         agents: AgentRepository,
         repository: LifecycleRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         count: Callable[[Awaitable[object]], Awaitable[int]],
     ) -> None:
         # given an agent with a session that runs, and one with a session that ends, per number
@@ -56,7 +56,7 @@ class TestStatements:
             first += 2 * size
             # when
             registered = await count(agents.register_agents([agent(name) for name in names]))
-            await db_source.allocate_sessions(
+            await scheduler.allocate_sessions(
                 GROUP, [place(number, name) for number, name in zip(numbers, names, strict=True)]
             )
             await repository.mark_terminating([session_id(number) for number in numbers[::2]])

@@ -8,7 +8,7 @@ from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, AgentStatus
 from tests.agents.fleet import A1, A2, A3, NOBODY, Fleet, Slot, reasons, report
 from tests.support.small_cluster import CPU, GROUP, agent, place, session, session_id
@@ -18,7 +18,7 @@ NOT_ALLOWED = AgentRejectionCode.NOT_ALLOWED
 
 class TestDrain:
     async def test_drained_agent_keeps_its_kernels_and_takes_no_more(
-        self, fleet: Fleet, agents: AgentRepository, db_source: SchedulerDBSource
+        self, fleet: Fleet, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
         await fleet.given([agent(A1), agent(A2)], [session(1, 1), session(2, 1)], [place(1, A1)])
@@ -29,16 +29,16 @@ class TestDrain:
         assert await fleet.status(A1) == ("DRAINING", "DRAINING")
         assert (await fleet.history(A1))[1:] == [("ALIVE", "DRAINING", "new disk")]
         assert (await fleet.slots(A1))[CPU] == Slot(10, 1, 10)
-        state = await db_source.get_scheduling_data(GROUP)
-        assert [each.agent_id for each in state.data.agents] == [A2]
-        placed = await db_source.allocate_sessions(GROUP, [place(2, A1)])
+        state = await scheduler.get_scheduling_data(GROUP)
+        assert [each.agent_id for each in state.agents] == [A2]
+        placed = await scheduler.allocate_sessions(GROUP, [place(2, A1)])
         assert [each.code for each in placed.rejected] == [RejectionCode.AGENT_UNAVAILABLE]
         # when
         resumed = await agents.resume_agents([A1])
         # then
         assert (resumed.changed, resumed.deferred) == ((A1,), ())
         assert await fleet.status(A1) == ("ALIVE", "ALIVE")
-        assert len((await db_source.allocate_sessions(GROUP, [place(2, A1)])).allocated) == 1
+        assert len((await scheduler.allocate_sessions(GROUP, [place(2, A1)])).allocated) == 1
 
     async def test_each_agent_is_answered_for_itself(self, fleet: Fleet, agents: AgentRepository) -> None:
         # given

@@ -14,6 +14,7 @@ from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.errors import AgentAlreadyExists, InvalidInput, OperationMismatch, StaleLeaseError
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.types import LeaseHolder, OperationId
 from tests.agents.fleet import A1, A2, Fleet, reasons, report
@@ -42,7 +43,9 @@ class TestLease:
         await fleet.given([agent(A1), agent(A2, scaling_group=OTHER_GROUP)], [session(1, 1)], [place(1, A1)])
         await fleet.set_silent(A1)
         await fleet.set_status("LOST", A1)
-        return await LeaseDBSource(engine).acquire_lease(GROUP, LeaseHolder("one"), timedelta(minutes=1))
+        return await LeaseRepository(LeaseDBSource(engine)).acquire_lease(
+            GROUP, LeaseHolder("one"), timedelta(minutes=1)
+        )
 
     @pytest.mark.parametrize("name", WRITES)
     async def test_former_holder_writes_nothing(

@@ -9,7 +9,7 @@ from scheduler_repo.entities.agent import AgentTransitionResult
 from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, AgentStatus
 from tests.agents.fleet import A1, A2, A3, Fleet
 from tests.support.databases import OWNER, Database
@@ -61,7 +61,7 @@ class TestLoss:
         assert (await agents.mark_lost_agents(GROUP, timedelta(minutes=2))).changed == (A1,)
 
     async def test_lost_agent_takes_no_kernels(
-        self, fleet: Fleet, agents: AgentRepository, db_source: SchedulerDBSource
+        self, fleet: Fleet, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
         await fleet.given([agent(A1), agent(A2)], [session(1, 1)])
@@ -69,9 +69,9 @@ class TestLoss:
         # when
         await agents.mark_lost_agents(GROUP, MINUTE)
         # then
-        state = await db_source.get_scheduling_data(GROUP)
-        assert [each.agent_id for each in state.data.agents] == [A2]
-        placed = await db_source.allocate_sessions(GROUP, [place(1, A1)])
+        state = await scheduler.get_scheduling_data(GROUP)
+        assert [each.agent_id for each in state.agents] == [A2]
+        placed = await scheduler.allocate_sessions(GROUP, [place(1, A1)])
         assert [each.code for each in placed.rejected] == [RejectionCode.AGENT_UNAVAILABLE]
 
     async def test_heartbeat_that_comes_before_the_lock_wins(
@@ -117,7 +117,7 @@ class TestAllocationAndLoss:
         given: None,
         fleet: Fleet,
         agents: AgentRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         migrated_database: Database,
     ) -> None:
         # given an allocation that holds its agents and waits for their ledger
@@ -125,7 +125,7 @@ class TestAllocationAndLoss:
             transaction = other.transaction()
             await transaction.start()
             await other.execute("SELECT FROM agent_slots FOR NO KEY UPDATE")
-            placing = asyncio.ensure_future(db_source.allocate_sessions(GROUP, [place(1, A1, A2)]))
+            placing = asyncio.ensure_future(scheduler.allocate_sessions(GROUP, [place(1, A1, A2)]))
             await until_blocked(fleet.connection, 1)
             # when
             losing = asyncio.ensure_future(agents.mark_lost_agents(GROUP, MINUTE))
@@ -141,7 +141,7 @@ class TestAllocationAndLoss:
         given: None,
         fleet: Fleet,
         agents: AgentRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         migrated_database: Database,
     ) -> None:
         # given a loss that holds its agents and waits to write their history
@@ -152,7 +152,7 @@ class TestAllocationAndLoss:
             losing = asyncio.ensure_future(agents.mark_lost_agents(GROUP, MINUTE))
             await until_blocked(fleet.connection, 1)
             # when
-            placing = asyncio.ensure_future(db_source.allocate_sessions(GROUP, [place(1, A1, A2)]))
+            placing = asyncio.ensure_future(scheduler.allocate_sessions(GROUP, [place(1, A1, A2)]))
             await until_blocked(fleet.connection, 2)
             await transaction.commit()
         # then

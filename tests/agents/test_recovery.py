@@ -14,7 +14,7 @@ from scheduler_repo.entities.lifecycle import (
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import SessionStatus
 from tests.agents.fleet import A1, A2, A3, Fleet, report
 from tests.support.databases import OWNER, Database
@@ -152,17 +152,17 @@ class TestWhichSessions:
         assert await status_of(fleet.connection, 1) == ("SCHEDULED", {"SCHEDULED"})
 
     async def test_requeued_session_can_be_placed_elsewhere(
-        self, fleet: Fleet, repository: LifecycleRepository, db_source: SchedulerDBSource
+        self, fleet: Fleet, repository: LifecycleRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
         await fleet.given([agent(A1), agent(A2)], [session(1, 1)], [place(1, A1)])
         await fleet.set_status("LOST", A1)
         await repository.recover_lost_sessions(GROUP, REQUEUE)
         # when
-        (waiting,) = (await db_source.get_scheduling_data(GROUP)).data.pending_sessions
+        (waiting,) = (await scheduler.get_scheduling_data(GROUP)).pending_sessions
         # then
         assert waiting.failed_agent_ids == (A1,)
-        assert (await db_source.allocate_sessions(GROUP, [place(1, A2)])).allocated == (session_id(1),)
+        assert (await scheduler.allocate_sessions(GROUP, [place(1, A2)])).allocated == (session_id(1),)
 
 
 class TestRefusals:

@@ -14,7 +14,7 @@ from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.agents.fleet import A1, A2, A3, Fleet, Slot, reasons, report
 from tests.agents.test_lost_agents import MINUTE
 from tests.support.small_cluster import ARM, CPU, GROUP, MEM, agent, place, session, session_id
@@ -45,7 +45,7 @@ class TestReturn:
         assert (await agents.mark_lost_agents(GROUP, MINUTE)).changed == ()
 
     async def test_sessions_that_were_not_recovered_go_on(
-        self, fleet: Fleet, agents: AgentRepository, db_source: SchedulerDBSource
+        self, fleet: Fleet, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
         await fleet.given([agent(A1)], [session(1, 4), session(2, 7), session(3, 6)], [place(1, A1)])
@@ -53,7 +53,7 @@ class TestReturn:
         # when
         await agents.return_agents([report(A1)])
         # then what they hold is not given to others
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(3, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1), place(3, A1)])
         assert result.allocated == (session_id(3),)
 
     async def test_capacity_follows_what_is_reported(self, fleet: Fleet, agents: AgentRepository) -> None:
@@ -103,16 +103,16 @@ class TestShrunkAgent:
         await fleet.given([agent(A1), agent(A2)], [session(1, 6), session(2, 3), session(3, 1)])
 
     @pytest.fixture
-    async def shrunk(self, given: None, agents: AgentRepository, db_source: SchedulerDBSource) -> ShrunkAgent:
+    async def shrunk(self, given: None, agents: AgentRepository, scheduler: SchedulerRepository) -> ShrunkAgent:
         """It has five cores, and more memory."""
-        assert len((await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])).allocated) == 2
+        assert len((await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])).allocated) == 2
         result = await agents.return_agents([report(A1, cpu=5, mem=500), report(A2)])
         assert (result.alive, result.draining) == ((A2,), (A1,))
         (found,) = result.shrunk
         return found
 
     async def test_is_drained_and_its_ledger_kept(
-        self, shrunk: ShrunkAgent, fleet: Fleet, db_source: SchedulerDBSource
+        self, shrunk: ShrunkAgent, fleet: Fleet, scheduler: SchedulerRepository
     ) -> None:
         # then
         assert shrunk == ShrunkAgent(A1, (ShrunkSlot(CPU, 9, 5),))
@@ -122,7 +122,7 @@ class TestShrunkAgent:
             ("ALIVE", "DRAINING", "it has less than what it runs; cpu: occupied 9, reported 5")
         ]
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(3, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(3, A1)])
         # then
         assert [each.code for each in result.rejected] == [RejectionCode.AGENT_UNAVAILABLE]
 
@@ -189,10 +189,10 @@ class TestShrunkAgent:
         assert await fleet.slots(A1) == {"cpu": Slot(5, 3, 5), "mem": Slot(500, 1, 500)}
 
     async def test_slot_that_is_gone_is_reported_as_nothing(
-        self, given: None, fleet: Fleet, agents: AgentRepository, db_source: SchedulerDBSource
+        self, given: None, fleet: Fleet, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # given a lost agent with one session, and a slot that the agent did not have
-        await db_source.allocate_sessions(GROUP, [place(1, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1)])
         await fleet.connection.execute("INSERT INTO slot_types (name, slot_index) VALUES ('gpu', 2)")
         await fleet.set_status("LOST", A1)
         # when it returns without memory
@@ -211,10 +211,10 @@ class TestShrunkAgent:
         assert result.shrunk == (ShrunkAgent(A1, (ShrunkSlot(MEM, 1, 0),)),)
 
     async def test_fewer_containers_than_it_runs(
-        self, given: None, fleet: Fleet, agents: AgentRepository, db_source: SchedulerDBSource
+        self, given: None, fleet: Fleet, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
-        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
         # when
         result = await agents.return_agents([msgspec.structs.replace(report(A1, cpu=9), max_containers=1)])
         # then the limit comes down as far as it can

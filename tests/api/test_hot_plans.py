@@ -17,7 +17,9 @@ from scheduler_repo.database.engine import create_engine, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.errors import LeaseHeld
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
@@ -90,11 +92,16 @@ class TestHotPlans:
 
     async def rare_calls(self, world: World) -> None:
         """What the table's calls do not send: leases, a write asked for again, an id in use."""
-        leases, sessions = LeaseDBSource(world.engine), SessionRepository(SessionDBSource(world.engine))
+        leases, sessions = (
+            LeaseRepository(LeaseDBSource(world.engine)),
+            SessionRepository(SessionDBSource(world.engine)),
+        )
         lease = await leases.acquire_lease(OTHER_GROUP, LeaseHolder("one"), timedelta(seconds=30))
         with pytest.raises(LeaseHeld):
             await leases.acquire_lease(OTHER_GROUP, LeaseHolder("two"), timedelta(seconds=30))
-        await LifecycleDBSource(world.engine).sweep_pending_sessions(OTHER_GROUP, 1, lease)
+        await LifecycleRepository(LifecycleDBSource(world.engine)).sweep_pending_sessions(
+            OTHER_GROUP, 1, lease=lease
+        )
         number, other = world.numbers(2)
         operation_id = OperationId(uuid4())
         for _ in range(2):

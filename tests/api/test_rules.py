@@ -24,7 +24,7 @@ from scheduler_repo.types import SessionId
 from tests.api.public_methods import PUBLIC_METHODS, STATEMENTS, PublicMethod, methods_of
 
 # A purge that failed in the middle is gone on with by whoever asked for it.
-_NOT_RETRIED = frozenset({"RetentionDBSource.purge"})
+_NOT_RETRIED = frozenset({"RetentionRepository.purge"})
 
 
 def every_type(annotation: object, seen: Optional[set[object]] = None) -> Iterator[object]:

@@ -13,7 +13,9 @@ from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import AgentId, SessionId
@@ -30,8 +32,8 @@ class World:
         """Take an engine on a migrated database; see ``settle``."""
         self.engine = engine
         self._sessions = SessionRepository(SessionDBSource(engine))
-        self._scheduler = SchedulerDBSource(engine)
-        self._lifecycle = LifecycleDBSource(engine)
+        self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
+        self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
         self._agents = AgentRepository(AgentDBSource(engine))
         self._numbers = count()
         self._agent_numbers = count(1)

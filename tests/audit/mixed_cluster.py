@@ -5,8 +5,8 @@ from typing import Final
 
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.lifecycle import SessionAttempt, SessionEnd, SessionStart
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, ClusterMode, SessionResult
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import (
@@ -45,8 +45,8 @@ CONTAINERS: Final = {A1: 4, A2: 3}
 
 async def fill_mixed(
     load: Callable[[ClusterSpec], Awaitable[None]],
-    db_source: SchedulerDBSource,
-    lifecycle: LifecycleDBSource,
+    scheduler: SchedulerRepository,
+    lifecycle: LifecycleRepository,
     owner_connection: DriverConnection,
 ) -> None:
     """Load two agents that work, one that is idle, and the sessions above."""
@@ -75,7 +75,7 @@ async def fill_mixed(
         place(BUILT, A2),
         place(FRUGAL, A2),
     ]
-    placed = await db_source.allocate_sessions(GROUP, placements)
+    placed = await scheduler.allocate_sessions(GROUP, placements)
     assert len(placed.allocated) == len(placements)
     await lifecycle.mark_dispatched([SessionAttempt(session_id(DESIGNATED), 0)])
     await lifecycle.mark_preparing([session_id(number) for number in (SINGLE, ENDED, DESIGNATED, FRUGAL)])

@@ -20,17 +20,17 @@ NO_CHECKS = {"overcommitted_agents", "ledger_drift", "mend_agent_slots", "mend_a
 
 
 class TestCleanClusters:
-    async def test_an_empty_database_is_clean(self, audit_source: AuditDBSource) -> None:
+    async def test_an_empty_database_is_clean(self, audit_source: AuditRepository) -> None:
         report = await audit_source.audit()
         assert (report.findings, report.checks_run) == ((), len(AuditCheck))
 
     async def test_a_cluster_with_something_of_everything_is_clean(
-        self, mixed_cluster: None, audit_source: AuditDBSource
+        self, mixed_cluster: None, audit_source: AuditRepository
     ) -> None:
         assert (await audit_source.audit()).findings == ()
 
     async def test_a_busy_cluster_is_clean(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         await fill(owner_connection, busy_cluster())
         assert (await audit_source.audit()).findings == ()
@@ -45,7 +45,7 @@ class TestCleanClusters:
         assert report.findings == ()
 
     async def test_the_time_is_the_databases(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         before = await owner_connection.fetchval("SELECT clock_timestamp()")
         report = await audit_source.audit()
@@ -55,7 +55,7 @@ class TestCleanClusters:
 class TestDrift:
     @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name.replace(" ", "_"))
     async def test_it_is_found_and_nothing_else(
-        self, mixed_cluster: None, migrated_database: Database, audit_source: AuditDBSource, drift: Drift
+        self, mixed_cluster: None, migrated_database: Database, audit_source: AuditRepository, drift: Drift
     ) -> None:
         # given
         await migrated_database.run_as(OWNER, drift.script)
@@ -68,7 +68,7 @@ class TestDrift:
         assert {finding.check for drift in DRIFTS for finding in drift.findings} == set(AuditCheck)
 
     async def test_kernels_on_an_agent_that_is_not_there_are_all_too_many(
-        self, mixed_cluster: None, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, mixed_cluster: None, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await owner_connection.execute(
@@ -88,7 +88,7 @@ class TestDrift:
         ]
 
     async def test_a_session_that_lost_its_kernels_still_counts_for_its_owners(
-        self, mixed_cluster: None, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, mixed_cluster: None, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await owner_connection.execute("DELETE FROM kernels WHERE session_id = $1", session_id(SPREAD))
@@ -135,7 +135,7 @@ class TestNoDrift:
     async def test_it_is_not_found(
         self,
         mixed_cluster: None,
-        audit_source: AuditDBSource,
+        audit_source: AuditRepository,
         owner_connection: DriverConnection,
         script: str,
     ) -> None:
@@ -167,7 +167,7 @@ class TestStatements:
             assert "Index: " in comment, path.name
 
     async def test_their_number_is_constant(
-        self, mixed_cluster: None, audit_source: AuditDBSource, engine: ExtendedAsyncSAEngine
+        self, mixed_cluster: None, audit_source: AuditRepository, engine: ExtendedAsyncSAEngine
     ) -> None:
         # given
         async with engine.begin_readonly_session() as db_sess:

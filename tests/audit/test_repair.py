@@ -50,12 +50,12 @@ async def ledger_and_kernels(connection: DriverConnection) -> list[tuple[Ledger,
 @pytest.mark.usefixtures("mixed_cluster")
 class TestRepair:
     async def test_what_has_drifted_is_mended_and_said(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await owner_connection.execute(DRIFT)
         # when
-        report = await AuditRepository(audit_source).repair_counters()
+        report = await audit_source.repair_counters()
         # then
         assert report == RepairReport(MENDED, ())
         assert (await audit_source.audit()).findings == ()
@@ -65,7 +65,7 @@ class TestRepair:
         assert await audit_source.repair_counters() == RepairReport((), ())
 
     async def test_nothing_but_counters_is_mended(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await owner_connection.execute(
@@ -78,7 +78,7 @@ class TestRepair:
         assert left.check is AuditCheck.KERNEL_STATUSES
 
     async def test_an_agent_that_is_overcommitted_is_left_and_the_others_are_mended(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given kernels that hold more than their agent has, in a slot and in number
         await owner_connection.execute(
@@ -102,7 +102,7 @@ class TestRepair:
         assert left == {*COUNTER_CHECKS, AuditCheck.AGENT_OVERCOMMITS, AuditCheck.KERNELS_ABOVE_REQUEST}
 
     async def test_a_total_above_63_bits_is_above_the_capacity(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         most = 2**63 - 1
@@ -116,7 +116,7 @@ class TestRepair:
         assert (left.obstacle, left.counter.held) == (RepairObstacle.ABOVE_CAPACITY, 3 * most)
 
     async def test_what_has_no_row_is_left(
-        self, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         # given a slot that is not the agent's, an index without a slot type, and an agent that is not there
         await owner_connection.execute(
@@ -150,13 +150,13 @@ class TestRepair:
         engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(READER))))
         # when
         with pytest.raises(PermissionDenied):
-            await AuditDBSource(engine).repair_counters()
+            await AuditRepository(AuditDBSource(engine)).repair_counters()
         # then
         await engine.dispose()
 
     async def test_the_number_of_statements_is_constant(
         self,
-        audit_source: AuditDBSource,
+        audit_source: AuditRepository,
         engine: ExtendedAsyncSAEngine,
         owner_connection: DriverConnection,
     ) -> None:
@@ -189,7 +189,7 @@ class TestLocks:
             assert not task.done()
 
     async def test_what_a_writer_commits_meanwhile_is_counted(
-        self, audit_source: AuditDBSource, migrated_database: Database, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, migrated_database: Database, owner_connection: DriverConnection
     ) -> None:
         # given a drift, and a writer that has placed a kernel and not committed yet
         await owner_connection.execute(f"UPDATE agent_slots SET occupied = 9 WHERE agent_id = '{A1}'")
@@ -217,7 +217,7 @@ class TestLocks:
         assert await ledger_of(owner_connection, A1) == await held_on(owner_connection, A1)
 
     async def test_a_container_that_a_writer_commits_meanwhile_is_counted(
-        self, audit_source: AuditDBSource, migrated_database: Database, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, migrated_database: Database, owner_connection: DriverConnection
     ) -> None:
         # given a drift, and a writer of a kernel without slots, which has to lock no slots
         await owner_connection.execute(f"UPDATE agents SET container_count = 0 WHERE id = '{A1}'")
@@ -238,7 +238,7 @@ class TestLocks:
         assert report.repaired == (RepairedCounter(A1, None, before=1, after=CONTAINERS[A1] + 1),)
 
     async def test_agents_that_agree_are_not_waited_for(
-        self, audit_source: AuditDBSource, migrated_database: Database, owner_connection: DriverConnection
+        self, audit_source: AuditRepository, migrated_database: Database, owner_connection: DriverConnection
     ) -> None:
         # given a writer that holds the other agents
         await owner_connection.execute(f"UPDATE agent_slots SET occupied = 9 WHERE agent_id = '{A1}'")
@@ -261,9 +261,9 @@ class TestLocks:
             await writer.execute(f"SELECT FROM agent_slots WHERE agent_id = '{A2}' FOR UPDATE")
             # when
             with pytest.raises(DatabaseTimeout):
-                await AuditDBSource(engine).repair_counters()
+                await AuditRepository(AuditDBSource(engine)).repair_counters()
         # then
-        report = await AuditDBSource(engine).repair_counters()
+        report = await AuditRepository(AuditDBSource(engine)).repair_counters()
         await engine.dispose()
         assert report.repaired == MENDED
 
@@ -276,7 +276,7 @@ class TestLocks:
     )
     async def test_a_counter_that_is_not_as_it_was_seen_is_a_conflict(
         self,
-        audit_source: AuditDBSource,
+        audit_source: AuditRepository,
         owner_connection: DriverConnection,
         monkeypatch: pytest.MonkeyPatch,
         counter: str,

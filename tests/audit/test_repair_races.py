@@ -9,9 +9,9 @@ import pytest
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.entities.audit import AuditCheck
 from scheduler_repo.entities.lifecycle import SessionRetry
-from scheduler_repo.repositories.audit.db_source import AuditDBSource
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.audit.repository import AuditRepository
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.scheduler.conftest import Load
 from tests.support.busy_cluster import writers_at_work
@@ -51,11 +51,11 @@ class Race:
     """Schedulers that place and requeue, a hand that writes wrong counters, and repairs."""
 
     def __init__(
-        self, db_source: SchedulerDBSource, lifecycle: LifecycleDBSource, audit_source: AuditDBSource
+        self, scheduler: SchedulerRepository, lifecycle: LifecycleRepository, audit_source: AuditRepository
     ) -> None:
         self.seen = Seen()
         self.is_over = False
-        self._db_source = db_source
+        self._scheduler = scheduler
         self._lifecycle = lifecycle
         self._audit_source = audit_source
         self._rng = Random(99)  # noqa: S311 - a workload, not a secret
@@ -66,7 +66,7 @@ class Race:
         for _ in range(times):
             shuffled = self._rng.sample(numbers, PER_SCHEDULER)
             batch = [place(one, *self._rng.choices(AGENTS, k=2)) for one in shuffled]
-            placed = await self._db_source.allocate_sessions(GROUP, batch)
+            placed = await self._scheduler.allocate_sessions(GROUP, batch)
             ended = self._rng.sample(numbers, PER_SCHEDULER // 2)
             requeued = await self._lifecycle.requeue_sessions([SessionRetry(session_id(one)) for one in ended])
             self.seen.placed += len(placed.allocated)
@@ -98,16 +98,16 @@ class TestRepairRaces:
     async def race(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
-        audit_source: AuditDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
+        audit_source: AuditRepository,
     ) -> Race:
         agents = [agent(name, cpu=CAPACITY, mem=CAPACITY) for name in AGENTS]
         await load(cluster(agents, [session(number, 1 + number % 3, 2) for number in SESSIONS]))
-        return Race(db_source, lifecycle, audit_source)
+        return Race(scheduler, lifecycle, audit_source)
 
     async def test_what_one_repair_mends_beside_schedulers_stays_mended(
-        self, race: Race, audit_source: AuditDBSource, owner_connection: DriverConnection
+        self, race: Race, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:
         for _ in range(ROUNDS):
             # given
@@ -124,8 +124,8 @@ class TestRepairRaces:
         self,
         race: Race,
         migrated_database: Database,
-        lifecycle: LifecycleDBSource,
-        audit_source: AuditDBSource,
+        lifecycle: LifecycleRepository,
+        audit_source: AuditRepository,
         owner_connection: DriverConnection,
     ) -> None:
         async def go_on_drifting() -> None:
@@ -155,7 +155,7 @@ class TestRepairRaces:
             assert await ledger_of(owner_connection, name) == Ledger(0, 0, 0)
 
     async def test_writers_at_work_are_never_taken_for_drift(
-        self, migrated_database: Database, audit_source: AuditDBSource
+        self, migrated_database: Database, audit_source: AuditRepository
     ) -> None:
         # given an engine apart from the audit's, so that neither waits for the other's connections
         url = SecretUrl(migrated_database.url_as(SCHEDULER))

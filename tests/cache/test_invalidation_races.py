@@ -16,6 +16,8 @@ from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.entities.lifecycle import SessionRetry
 from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
@@ -133,7 +135,7 @@ class TestSlowReader:
 class TestManyReaders:
     async def test_beside_a_writer(self, process: World, other_process: World) -> None:
         # Given readers in both processes who ask without a pause
-        lifecycle = LifecycleDBSource(process.engine)
+        lifecycle = LifecycleRepository(LifecycleDBSource(process.engine))
         is_over = False
 
         async def ask(at: World) -> int:
@@ -151,7 +153,7 @@ class TestManyReaders:
             if round_number % 2:
                 await lifecycle.requeue_sessions([SessionRetry(SESSION)])
             else:
-                await process.scheduler_source.allocate_sessions(GROUP, [place(1, "a")])
+                await SchedulerRepository(process.scheduler_source).allocate_sessions(GROUP, [place(1, "a")])
             truth = await process.session_source.get_session_by_id(SESSION)
             # Then both processes read each change as soon as it is made
             for at in (process, other_process):

@@ -18,7 +18,8 @@ from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.errors import AgentNotFound, OperationMismatch, ScalingGroupNotFound, StaleLeaseError
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import (
     AgentId,
     AgentStatus,
@@ -55,11 +56,11 @@ async def fleet(load: Load) -> None:
 
 class TestAgentRepository:
     async def test_get_says_all_that_the_rows_say(
-        self, agents: AgentRepository, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, agents: AgentRepository, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given an agent that was heard of, runs a kernel, and then shrank
         await agents.record_heartbeats([A2])
-        await db_source.allocate_sessions(GROUP, [place(1, A2)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A2)])
         await agents.return_agents([AgentReport(A2, {CPU: 3, MEM: 100})])
         row = await owner_connection.fetchrow(
             "SELECT a.created_at, a.status_changed_at, h.heartbeat_at"
@@ -126,21 +127,21 @@ class TestAgentRepository:
 
 class TestSwitch:
     async def test_closed_agent_takes_no_kernel_until_it_is_opened(
-        self, agents: AgentRepository, db_source: SchedulerDBSource
+        self, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # when
         closed = await agents.set_agents_schedulable([A1], False)
         # then the next tick does not see it, and no write gets past that
-        data = (await db_source.get_scheduling_data(GROUP)).data
+        data = await scheduler.get_scheduling_data(GROUP)
         assert [each.agent_id for each in data.agents] == [A2]
         assert closed.transaction_id is not None
         assert data.has_seen(closed.transaction_id)
-        result = await db_source.allocate_sessions(GROUP, [place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(1, A1)])
         assert [rejection.code for rejection in result.rejected] == [RejectionCode.AGENT_UNAVAILABLE]
         # when
         await agents.set_agents_schedulable([A1], True)
         # then
-        assert (await db_source.allocate_sessions(GROUP, [place(1, A1)])).rejected == ()
+        assert (await scheduler.allocate_sessions(GROUP, [place(1, A1)])).rejected == ()
 
     async def test_answers_agent_by_agent(self, agents: AgentRepository) -> None:
         # given
@@ -195,7 +196,7 @@ class TestSwitch:
         self, agents: AgentRepository, engine: ExtendedAsyncSAEngine
     ) -> None:
         # given
-        leases = LeaseDBSource(engine)
+        leases = LeaseRepository(LeaseDBSource(engine))
         lease = await leases.acquire_lease(GROUP, LeaseHolder("one"), MINUTE)
         # when
         result = await agents.set_agents_schedulable([A1, A3], False, lease=lease)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scheduler_repo.errors import ScalingGroupNotFound
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName
 from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
@@ -131,13 +131,13 @@ class TestTotals:
         await load(cluster(agents, [session(1, 4)]))
 
     async def test_follow_what_is_placed_and_what_is_closed(
-        self, groups: ScalingGroupRepository, agents: AgentRepository, db_source: SchedulerDBSource
+        self, groups: ScalingGroupRepository, agents: AgentRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
         before = await groups.get_total_resource_slots(GROUP)
         assert (before.capacity, before.occupied) == ((20, 200), (0, 0))
         # when
-        await db_source.allocate_sessions(GROUP, [place(1, "a1")])
+        await scheduler.allocate_sessions(GROUP, [place(1, "a1")])
         await agents.set_agents_schedulable([AgentId("a1")], False)
         # then
         totals = await groups.get_total_resource_slots(GROUP)
@@ -147,14 +147,14 @@ class TestTotals:
         assert totals.observed_at > before.observed_at
 
     async def test_agree_with_the_tick(
-        self, groups: ScalingGroupRepository, db_source: SchedulerDBSource
+        self, groups: ScalingGroupRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
-        await db_source.allocate_sessions(GROUP, [place(1, "a2")])
+        await scheduler.allocate_sessions(GROUP, [place(1, "a2")])
         # when
         totals = await groups.get_total_resource_slots(GROUP)
         # then
-        tick = (await db_source.get_scheduling_data(GROUP)).data
+        tick = await scheduler.get_scheduling_data(GROUP)
         for name in ("capacity", "occupied"):
             by_agent = [getattr(each, name) for each in tick.agents]
             assert getattr(totals, f"schedulable_{name}") == tuple(map(sum, zip(*by_agent, strict=True)))

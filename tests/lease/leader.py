@@ -10,7 +10,9 @@ from datetime import timedelta
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.errors import SchedulerRepoError
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
 from tests.support.small_cluster import GROUP, place
@@ -29,12 +31,12 @@ async def lead(url: str, agent_id: str) -> None:
     engine = create_engine(
         DatabaseSettings(url=SecretUrl(url), pool_size=1, idle_in_transaction_timeout=IDLE_SECONDS)
     )
-    lease = await LeaseDBSource(engine).acquire_lease(GROUP, HOLDER, TTL)
+    lease = await LeaseRepository(LeaseDBSource(engine)).acquire_lease(GROUP, HOLDER, TTL)
     _say("epoch", lease.epoch)
     while line := await asyncio.to_thread(sys.stdin.readline):
         try:
-            result = await SchedulerDBSource(engine).allocate_sessions(
-                GROUP, [place(int(line), agent_id)], lease
+            result = await SchedulerRepository(SchedulerDBSource(engine)).allocate_sessions(
+                GROUP, [place(int(line), agent_id)], lease=lease
             )
         except SchedulerRepoError as error:
             _say(type(error).__name__)

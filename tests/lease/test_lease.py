@@ -15,7 +15,9 @@ from scheduler_repo.errors import InvalidInput, LeaseHeld, OutcomeUnknown, Scali
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 from tests.lease.conftest import ADA, AGENT, BOB, TTL
@@ -142,9 +144,11 @@ class TestRefused:
         lease = await leases.acquire_lease(OTHER_GROUP, ADA, TTL)
         # when
         with pytest.raises(InvalidInput, match="lease is of scaling group other, the write of gpu"):
-            await SchedulerDBSource(engine).allocate_sessions(GROUP, [place(0, AGENT)], lease)
+            await SchedulerRepository(SchedulerDBSource(engine)).allocate_sessions(
+                GROUP, [place(0, AGENT)], lease=lease
+            )
         with pytest.raises(InvalidInput, match="lease is of scaling group other, the write of gpu"):
-            await LifecycleDBSource(engine).sweep_pending_sessions(GROUP, 1, lease)
+            await LifecycleRepository(LifecycleDBSource(engine)).sweep_pending_sessions(GROUP, 1, lease=lease)
         # then
         assert await status_of(owner_connection, 0) == ("PENDING", {"PENDING"})
         await engine.dispose()
@@ -313,7 +317,9 @@ class TestLostCommit:
         engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER))))
         lease = await leases.acquire_lease(OTHER_GROUP, ADA, TTL)
         # when
-        result = await LifecycleDBSource(engine).mark_preparing([session_id(0)], lease)
+        result = await LifecycleRepository(LifecycleDBSource(engine)).mark_preparing(
+            [session_id(0)], lease=lease
+        )
         # then
         assert [each.code for each in result.rejected] == ["OTHER_GROUP"]
         await engine.dispose()

@@ -20,8 +20,11 @@ from scheduler_repo.errors import DatabaseTimeout, LeaseHeld, StaleLeaseError
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
 from tests.support.databases import OWNER, SCHEDULER, Database
@@ -69,9 +72,9 @@ class Holder:
         self._name = LeaseHolder(f"holder-{number}")
         self._sessions = (2 * number, 2 * number + 1)
         self._is_placed = dict.fromkeys(self._sessions, False)
-        self._leases = LeaseDBSource(engine)
-        self._scheduler = SchedulerDBSource(engine)
-        self._lifecycle = LifecycleDBSource(engine)
+        self._leases = LeaseRepository(LeaseDBSource(engine))
+        self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
+        self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
         self._race = race
         self._random = random.Random(number)  # noqa: S311 - the same each time
 
@@ -104,11 +107,11 @@ class Holder:
         try:
             if self._is_placed[number]:
                 retry = [SessionRetry(session_id(number))]
-                moved = await self._lifecycle.requeue_sessions(retry, None, lease)
+                moved = await self._lifecycle.requeue_sessions(retry, lease=lease)
                 assert moved.changed
                 transaction_id = moved.transaction_id
             else:
-                placed = await self._scheduler.allocate_sessions(GROUP, [place(number, _AGENT)], lease)
+                placed = await self._scheduler.allocate_sessions(GROUP, [place(number, _AGENT)], lease=lease)
                 assert placed.allocated
                 transaction_id = placed.transaction_id
         except StaleLeaseError:

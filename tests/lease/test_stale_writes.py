@@ -29,6 +29,7 @@ from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionStatus
 from tests.lease.conftest import ADA, AGENT, BOB, TTL
@@ -169,7 +170,9 @@ class TestStaleLease:
     async def lease(self, engine: ExtendedAsyncSAEngine, leases: LeaseRepository) -> Lease:
         """Session 0 allocated, session 1 in the queue, and the lease that they may be moved under."""
         lease = await leases.acquire_lease(GROUP, ADA, TTL)
-        await SchedulerDBSource(engine).allocate_sessions(GROUP, [place(0, AGENT)], lease)
+        await SchedulerRepository(SchedulerDBSource(engine)).allocate_sessions(
+            GROUP, [place(0, AGENT)], lease=lease
+        )
         return lease
 
     @pytest.mark.parametrize("write", WRITES, ids=str)
@@ -195,7 +198,7 @@ class TestStaleLease:
             lease = await leases.acquire_lease(GROUP, ADA, TTL)
         # and the same write goes through with a lease that holds
         before = await all_rows(owner_connection)
-        await write.call(engine, lease)
+        await write.call(engine, lease=lease)
         after = await all_rows(owner_connection)
         assert len(after["operations"]) == len(before["operations"]) + 1
 
@@ -214,7 +217,7 @@ class TestStaleLease:
         before = await all_rows(owner_connection)
         # when
         with contextlib.suppress(InvalidInput):
-            await write.call(engine, other)
+            await write.call(engine, lease=other)
         # then
         after = await all_rows(owner_connection)
         assert after | {"operations": []} == before | {"operations": []}

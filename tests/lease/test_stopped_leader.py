@@ -9,6 +9,7 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import DatabaseTimeout, LeaseHeld
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.lease.conftest import AGENT, BOB, TTL
 from tests.lease.leader import HOLDER
 from tests.lease.observation import all_rows, wait_until_expired
@@ -51,7 +52,9 @@ class TestStoppedLeader:
                 await leases.acquire_lease(GROUP, BOB, TTL)
             await wait_until_expired(owner_connection)
             lease = await leases.acquire_lease(GROUP, BOB, TTL)
-            result = await SchedulerDBSource(engine).allocate_sessions(GROUP, [place(1, AGENT)], lease)
+            result = await SchedulerRepository(SchedulerDBSource(engine)).allocate_sessions(
+                GROUP, [place(1, AGENT)], lease=lease
+            )
             before = await all_rows(owner_connection)
             leader.tell(2)
             leader.wake()
@@ -100,8 +103,8 @@ class TestStoppedLeader:
             hold.release()
             # when another takes over, and places the very session that the leader has locked
             lease = await take_over(leases, owner_connection)
-            result = await SchedulerDBSource(engine).allocate_sessions(
-                GROUP, [place(1, AGENT), place(2, AGENT)], lease
+            result = await SchedulerRepository(SchedulerDBSource(engine)).allocate_sessions(
+                GROUP, [place(1, AGENT), place(2, AGENT)], lease=lease
             )
             before = await all_rows(owner_connection)
             leader.wake()

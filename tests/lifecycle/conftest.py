@@ -2,26 +2,34 @@
 
 import pytest
 
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
 from tests.support.lives import Lives
 
-__all__ = ["db_source", "engine", "lifecycle", "lives", "load", "owner_connection", "repository"]
+__all__ = [
+    "db_source",
+    "engine",
+    "lifecycle",
+    "lives",
+    "load",
+    "owner_connection",
+    "repository",
+    "scheduler",
+]
 
 
 @pytest.fixture
-def repository(lifecycle: LifecycleDBSource) -> LifecycleRepository:
-    return LifecycleRepository(lifecycle)
+def repository(lifecycle: LifecycleRepository) -> LifecycleRepository:
+    return lifecycle
 
 
 @pytest.fixture
 def lives(
     load: Load,
-    db_source: SchedulerDBSource,
+    scheduler: SchedulerRepository,
     repository: LifecycleRepository,
     owner_connection: DriverConnection,
 ) -> Lives:
-    return Lives(load, db_source, repository, owner_connection)
+    return Lives(load, scheduler, repository, owner_connection)

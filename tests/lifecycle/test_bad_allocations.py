@@ -36,7 +36,7 @@ class TestItemByItem:
         await lives.given(*[SessionStatus.PENDING] * 3)
 
     async def allocate(self, lives: Lives, bad: SessionAllocation) -> RejectedAllocation:
-        result = await lives.db_source.allocate_sessions(
+        result = await lives.scheduler.allocate_sessions(
             GROUP, [place(0, A1, A2, A1), bad, place(2, A1, A2, A1)]
         )
         assert result.allocated == (session_id(0), session_id(2))
@@ -93,7 +93,7 @@ class TestRefusals:
         bad = SessionAllocation(given_id, place(1, A1, A2, A1).kernels)
         # when
         with pytest.raises(InvalidInput) as refusal:
-            await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1), bad])
+            await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1), bad])
         # then
         assert f"session id {given_id!r} is a {type(given_id).__name__}" in str(refusal.value)
 
@@ -103,7 +103,7 @@ class TestRefusals:
         bad = SessionAllocation(session_id(1), (KernelAllocation(given_id, AgentId(A1)),))
         # when
         with pytest.raises(InvalidInput) as refusal:
-            await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1), bad])
+            await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1), bad])
         # then
         assert f"kernel id {given_id!r:.60} is a {type(given_id).__name__}" in str(refusal.value)
 
@@ -111,7 +111,7 @@ class TestRefusals:
     async def test_agent_id_that_is_none(self, lives: Lives, name: str) -> None:
         # when
         with pytest.raises(InvalidInput) as refusal:
-            await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1), place(1, A1, A2, name)])
+            await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1), place(1, A1, A2, name)])
         # then
         assert f"agent id {name!a}" in str(refusal.value)
 
@@ -119,7 +119,7 @@ class TestRefusals:
         self, lives: Lives, owner_connection: DriverConnection
     ) -> None:
         # when
-        result = await lives.db_source.allocate_sessions(GROUP, ())
+        result = await lives.scheduler.allocate_sessions(GROUP, ())
         # then
         assert result == AllocationResult((), ())
         assert (

@@ -43,7 +43,7 @@ class TestList:
         # given sessions that were allocated one after the other
         await lives.given(*[SessionStatus.PENDING] * 3)
         for number in (2, 0, 1):
-            await lives.db_source.allocate_sessions(GROUP, [place(number, A1, A2, A1)])
+            await lives.scheduler.allocate_sessions(GROUP, [place(number, A1, A2, A1)])
         # when
         listed = await lives.repository.list_undispatched_sessions(GROUP, limit=2)
         # then
@@ -117,7 +117,7 @@ class TestDispatch:
         # given a session on its second attempt
         await lives.given(SessionStatus.SCHEDULED)
         await lives.repository.requeue_sessions([SessionRetry(session_id(0), retry_count=0)])
-        await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
         repository, late = lives.repository, SessionAttempt(session_id(0), 0)
         # when the first one's reports come late
         results = [
@@ -141,7 +141,7 @@ class TestDispatch:
         # given a session on its second attempt
         await lives.given(SessionStatus.SCHEDULED, SessionStatus.SCHEDULED)
         await lives.repository.requeue_sessions([SessionRetry(session_id(0))])
-        await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
         # when
         late = await lives.repository.mark_dispatched(attempts(0, 1))
         # then

@@ -72,7 +72,7 @@ class TestEveryTransition:
         before = [await history_with_reasons(owner_connection, number) for number in NUMBERS]
         # when
         allocations = [place(number, A1, A2, A1) for number in NUMBERS]
-        result = await lives.db_source.allocate_sessions(GROUP, allocations)
+        result = await lives.scheduler.allocate_sessions(GROUP, allocations)
         # then
         assert result.allocated == (session_id(0),)
         assert result.rejected == tuple(

@@ -8,7 +8,7 @@ import pytest
 from scheduler_repo.entities.allocation import KernelAllocation, RejectionCode, SessionAllocation
 from scheduler_repo.entities.lifecycle import SessionAttempt, SessionStart, TransitionRejectionCode
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
 from tests.lifecycle.marking import mark
 from tests.scheduler.conftest import Load
@@ -41,7 +41,7 @@ class TestLargeBatches:
     async def test_a_whole_life(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         repository: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
@@ -54,7 +54,7 @@ class TestLargeBatches:
         }
         lost = (KernelAllocation(KernelId(UUID(int=7)), AgentId("a0")),)
         # when
-        placed = await db_source.allocate_sessions(
+        placed = await scheduler.allocate_sessions(
             GROUP, [places.get(each) or SessionAllocation(each, lost) for each in MIXED]
         )
         # then

@@ -16,6 +16,7 @@ from scheduler_repo.entities.lifecycle import (
     TransitionResult,
 )
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.types import AgentId, LeaseHolder, SessionResult, SessionStatus
 from tests.lifecycle.marking import MARKED
 from tests.support.databases import DriverConnection
@@ -91,11 +92,11 @@ class TestRunning:
         # given an agent on which a waiting session does not fit
         await lives.given(SessionStatus.PREPARING, SessionStatus.PENDING)
         await owner_connection.execute("UPDATE agent_slots SET capacity = 11 WHERE slot_name = 'cpu'")
-        assert (await lives.db_source.allocate_sessions(GROUP, [place(1, A1, A2, A1)])).allocated == ()
+        assert (await lives.scheduler.allocate_sessions(GROUP, [place(1, A1, A2, A1)])).allocated == ()
         # when the running one needs less
         await lives.repository.mark_running([SessionStart(session_id(0), {kernel_id(0, 2): {CPU: 3}})])
         # then
-        assert (await lives.db_source.allocate_sessions(GROUP, [place(1, A1, A2, A1)])).allocated == (
+        assert (await lives.scheduler.allocate_sessions(GROUP, [place(1, A1, A2, A1)])).allocated == (
             session_id(1),
         )
 
@@ -160,7 +161,7 @@ class TestRequeue:
         await lives.given(SessionStatus.RUNNING, SessionStatus.SCHEDULED)
         # when one comes back twice, from unlike agents, and another once, from none
         await lives.repository.requeue_sessions([FAILED_ON_A1, SessionRetry(session_id(1))], "agent lost")
-        await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
         again = SessionRetry(session_id(0), (AgentId(A2), AgentId(A1), AgentId(A2)))
         await lives.repository.requeue_sessions([again], "agent lost")
         # then
@@ -189,7 +190,7 @@ class TestRequeue:
         # when
         await lives.repository.requeue_sessions([FAILED_ON_A1])
         # then
-        data = (await lives.db_source.get_scheduling_data(GROUP)).data
+        data = await lives.scheduler.get_scheduling_data(GROUP)
         assert [each.session_id for each in data.pending_sessions] == [
             session_id(0),
             session_id(1),
@@ -207,7 +208,7 @@ class TestRequeue:
         await lives.repository.requeue_sessions([FAILED_ON_A1])
         assert await lives.repository.list_undispatched_sessions(GROUP) == ()
         # when it is placed once more
-        await lives.db_source.allocate_sessions(GROUP, [place(0, A2, A2, A2)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(0, A2, A2, A2)])
         # then
         (attempt,) = await lives.repository.list_undispatched_sessions(GROUP)
         assert (attempt.session_id, attempt.retry_count) == (session_id(0), 1)
@@ -229,7 +230,7 @@ class TestOneBatch:
     ) -> None:
         # given one on both agents and one on the second alone, and the first agent's counters wrong
         await lives.given(SessionStatus.PREPARING, SessionStatus.PENDING)
-        await lives.db_source.allocate_sessions(GROUP, [place(1, A2, A2, A2)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(1, A2, A2, A2)])
         await lives.repository.mark_preparing([session_id(1)])
         await owner_connection.execute("UPDATE agent_slots SET occupied = 0 WHERE agent_id = 'a1'")
         # when
@@ -253,11 +254,11 @@ class TestOneBatch:
     async def test_the_next_read_has_seen_it(self, lives: Lives, to_status: SessionStatus) -> None:
         # given
         await lives.given(SessionStatus.PREPARING, SessionStatus.SCHEDULED)
-        before = (await lives.db_source.get_scheduling_data(GROUP)).data
+        before = await lives.scheduler.get_scheduling_data(GROUP)
         # when
         result = await lives.mark(to_status, [0, 1])
         # then
-        after = (await lives.db_source.get_scheduling_data(GROUP)).data
+        after = await lives.scheduler.get_scheduling_data(GROUP)
         assert result.changed != ()
         assert result.transaction_id is not None
         assert not before.has_seen(result.transaction_id)
@@ -271,9 +272,11 @@ class TestOneBatch:
         await owner_connection.execute(
             "UPDATE sessions SET scaling_group = 'other' WHERE id = $1", session_id(0)
         )
-        lease = await LeaseDBSource(engine).acquire_lease(GROUP, LeaseHolder("one"), timedelta(minutes=1))
+        lease = await LeaseRepository(LeaseDBSource(engine)).acquire_lease(
+            GROUP, LeaseHolder("one"), timedelta(minutes=1)
+        )
         # when
-        result = await lives.repository.mark_preparing([session_id(0), session_id(1)], lease)
+        result = await lives.repository.mark_preparing([session_id(0), session_id(1)], lease=lease)
         # then
         assert result == TransitionResult(
             SessionStatus.PREPARING,

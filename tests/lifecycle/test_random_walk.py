@@ -26,6 +26,7 @@ from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, OwnerScope, SessionResult, SessionStatus
 from tests.lifecycle.life_model import Amounts, LifeModel, ModelAgent, Outcome
@@ -95,7 +96,7 @@ class World:
         self.runner = runner
         self.connection = connection
         self.engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER)), pool_size=1))
-        self.db_source = SchedulerDBSource(self.engine)
+        self.scheduler = SchedulerRepository(SchedulerDBSource(self.engine))
         self.repository = LifecycleRepository(LifecycleDBSource(self.engine))
         self.walked: set[tuple[str, str]] = set()
         self.steps = 0
@@ -155,7 +156,7 @@ class LifeMachine(RuleBasedStateMachine):
         ]
         expected = self.model.allocate(fitting)
         batch = [place(number, *names) for number, names in fitting]
-        answer = self.world.runner.run(self.world.db_source.allocate_sessions(GROUP, batch))
+        answer = self.world.runner.run(self.world.scheduler.allocate_sessions(GROUP, batch))
         self.compare(answer, answer.allocated, expected)
 
     @rule(batch=many)

@@ -138,7 +138,7 @@ class TestSweep:
         self, hour: None, lives: Lives, owner_connection: DriverConnection
     ) -> None:
         # given two old ones, of which one was placed meanwhile and comes back
-        await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
         await lives.repository.requeue_sessions([SessionRetry(session_id(0))])
         # when
         result = await lives.repository.sweep_pending_sessions(GROUP)
@@ -154,7 +154,7 @@ class TestSweep:
         self, hour: None, lives: Lives, owner_connection: DriverConnection
     ) -> None:
         # given
-        await lives.db_source.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
+        await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1)])
         await age(owner_connection, 0)
         # when
         result = await lives.repository.sweep_pending_sessions(GROUP)

@@ -9,7 +9,9 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.small_cluster import agent, cluster, session
@@ -54,15 +56,15 @@ async def make_engine(proxy: WireProxy) -> AsyncIterator[MakeEngine]:
 
 
 @pytest.fixture
-def scheduler(make_engine: MakeEngine) -> SchedulerDBSource:
+def scheduler(make_engine: MakeEngine) -> SchedulerRepository:
     """By way of the proxy."""
-    return SchedulerDBSource(make_engine())
+    return SchedulerRepository(SchedulerDBSource(make_engine()))
 
 
 @pytest.fixture
-def lifecycle(make_engine: MakeEngine) -> LifecycleDBSource:
+def lifecycle(make_engine: MakeEngine) -> LifecycleRepository:
     """By way of the proxy."""
-    return LifecycleDBSource(make_engine())
+    return LifecycleRepository(LifecycleDBSource(make_engine()))
 
 
 @pytest.fixture

@@ -20,8 +20,11 @@ from scheduler_repo.errors import SchedulerRepoError
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, LeaseHolder, OperationId, SessionId, SessionStatus, TransactionId
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
@@ -119,8 +122,8 @@ class Lane:
         self._agent = AgentId(f"agent-{number}")
         self._first = number * _LANE_SPAN
         self._database = database
-        self._scheduler = SchedulerDBSource(engine)
-        self._lifecycle = LifecycleDBSource(engine)
+        self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
+        self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
         self._lease = lease
         self._last_entry = 0
         sa.event.listen(engine.sync_engine, "checkout", self._note_server_pid)
@@ -145,7 +148,9 @@ class Lane:
         one, two, three = session_id(first), session_id(second), session_id(too_large)
         placed = [place(each, self._agent) for each in (first, too_large, second)]
         yield Write(
-            lambda lease, asked: self._scheduler.allocate_sessions(GROUP, placed, lease, asked),
+            lambda lease, asked: self._scheduler.allocate_sessions(
+                GROUP, placed, lease=lease, operation_id=asked
+            ),
             (one, two),
             (three,),
             pending,
@@ -153,7 +158,9 @@ class Lane:
         )
         retries = [SessionRetry(one, (self._agent,)), SessionRetry(three)]
         yield Write(
-            lambda lease, asked: self._lifecycle.requeue_sessions(retries, "lost", lease, asked),
+            lambda lease, asked: self._lifecycle.requeue_sessions(
+                retries, "lost", lease=lease, operation_id=asked
+            ),
             (one,),
             (three,),
             scheduled,
@@ -161,7 +168,9 @@ class Lane:
         )
         again = [place(each, self._agent) for each in (second, first)]
         yield Write(
-            lambda lease, asked: self._scheduler.allocate_sessions(GROUP, again, lease, asked),
+            lambda lease, asked: self._scheduler.allocate_sessions(
+                GROUP, again, lease=lease, operation_id=asked
+            ),
             (one,),
             (two,),
             pending,
@@ -169,7 +178,7 @@ class Lane:
         )
         ends = [SessionEnd(one), SessionEnd(two), SessionEnd(three)]
         yield Write(
-            lambda lease, asked: self._lifecycle.mark_terminated(ends, None, lease, asked),
+            lambda lease, asked: self._lifecycle.mark_terminated(ends, lease=lease, operation_id=asked),
             (one, two),
             (three,),
             scheduled,
@@ -247,7 +256,9 @@ async def fill(database: Database, lanes: int, rounds: int) -> Lease:
                 [*(session(number, 2) for number in numbers), *(session(number, 100) for number in too_large)],
             )
         )
-        return await LeaseDBSource(engine).acquire_lease(GROUP, LeaseHolder("lanes"), timedelta(hours=1))
+        return await LeaseRepository(LeaseDBSource(engine)).acquire_lease(
+            GROUP, LeaseHolder("lanes"), timedelta(hours=1)
+        )
     finally:
         await engine.dispose()
 

@@ -9,8 +9,9 @@ import pytest
 from scheduler_repo.entities.allocation import AllocationResult
 from scheduler_repo.entities.lifecycle import SessionEnd, SessionRetry
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionResult
 from tests.operations.conftest import AGENT, MakeEngine
 from tests.support.databases import DriverConnection
@@ -32,8 +33,8 @@ class TestAskedAgain:
 
     async def test_answers_the_same_whatever_came_after(
         self,
-        scheduler: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
         operation_id: OperationId,
     ) -> None:
@@ -51,7 +52,7 @@ class TestAskedAgain:
 
     async def test_result_of_the_form_before_revision_0003_is_understood(
         self,
-        scheduler: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         owner_connection: DriverConnection,
         operation_id: OperationId,
     ) -> None:
@@ -66,8 +67,8 @@ class TestAskedAgain:
 
     async def test_requeue_is_not_done_to_the_next_attempt(
         self,
-        scheduler: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
         operation_id: OperationId,
     ) -> None:
@@ -96,7 +97,7 @@ class TestAskedAgain:
         engines: int,
     ) -> None:
         # given
-        schedulers = [SchedulerDBSource(make_engine()) for _ in range(engines)]
+        schedulers = [SchedulerRepository(SchedulerDBSource(make_engine())) for _ in range(engines)]
         # when
         results = await asyncio.gather(
             *(
@@ -117,7 +118,7 @@ class TestAskedAgain:
 
 class TestMismatch:
     async def test_another_request(
-        self, scheduler: SchedulerDBSource, owner_connection: DriverConnection
+        self, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         operation_id = OperationId(uuid4())
@@ -131,7 +132,7 @@ class TestMismatch:
         assert await count_operations(owner_connection) == 1
 
     async def test_another_kind_of_write(
-        self, scheduler: SchedulerDBSource, lifecycle: LifecycleDBSource, owner_connection: DriverConnection
+        self, scheduler: SchedulerRepository, lifecycle: LifecycleRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         operation_id = OperationId(uuid4())
@@ -144,7 +145,7 @@ class TestMismatch:
         assert await count_operations(owner_connection) == 1
 
     async def test_same_sessions_to_another_status(
-        self, scheduler: SchedulerDBSource, lifecycle: LifecycleDBSource, owner_connection: DriverConnection
+        self, scheduler: SchedulerRepository, lifecycle: LifecycleRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         operation_id = OperationId(uuid4())
@@ -156,7 +157,7 @@ class TestMismatch:
         # then
         assert await status_of(owner_connection, 0) == ("PREPARING", {"PREPARING"})
 
-    async def test_an_id_that_is_none(self, scheduler: SchedulerDBSource) -> None:
+    async def test_an_id_that_is_none(self, scheduler: SchedulerRepository) -> None:
         with pytest.raises(InvalidInput, match="operation id 'first'"):
             await scheduler.allocate_sessions(
                 GROUP,
@@ -167,7 +168,7 @@ class TestMismatch:
 
 class TestFailed:
     async def test_a_write_that_failed_leaves_its_id_unused(
-        self, scheduler: SchedulerDBSource, owner_connection: DriverConnection
+        self, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         operation_id = OperationId(uuid4())
@@ -186,7 +187,7 @@ class TestCancelled:
     @pytest.mark.parametrize("held_bytes_arrive", [True, False])
     async def test_at_commit_and_asked_again(
         self,
-        scheduler: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         proxy: WireProxy,
         owner_connection: DriverConnection,
         side: Side,

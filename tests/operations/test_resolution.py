@@ -9,6 +9,7 @@ import pytest
 from scheduler_repo.entities.allocation import AllocationResult
 from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.resilience.layers import LayerType
 from scheduler_repo.resilience.policies.metrics import DomainType
 from scheduler_repo.types import OperationId
@@ -51,7 +52,7 @@ class TestStillOpen:
     async def _half_open(
         self,
         proxy: WireProxy,
-        scheduler: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         admin: DriverConnection,
         operation_id: OperationId,
     ) -> tuple["asyncio.Task[AllocationResult]", Hold, int]:
@@ -81,7 +82,9 @@ class TestStillOpen:
     ) -> None:
         # given
         engine = make_engine(idle_in_transaction_timeout=1.5, lock_timeout=lock_timeout)
-        call, _, first = await self._half_open(proxy, SchedulerDBSource(engine), admin_connection, operation_id)
+        call, _, first = await self._half_open(
+            proxy, SchedulerRepository(SchedulerDBSource(engine)), admin_connection, operation_id
+        )
         # when
         result = await call
         # then
@@ -102,7 +105,7 @@ class TestStillOpen:
         # given
         engine = make_engine(idle_in_transaction_timeout=60.0, lock_timeout=60.0)
         call, hold, first = await self._half_open(
-            proxy, SchedulerDBSource(engine), admin_connection, operation_id
+            proxy, SchedulerRepository(SchedulerDBSource(engine)), admin_connection, operation_id
         )
         # when
         hold.release()
@@ -129,7 +132,7 @@ class TestNoAnswerInTime:
         side: Side,
     ) -> None:
         # given
-        scheduler = SchedulerDBSource(make_engine(resolve_timeout=0.5))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.5)))
         batch = [place(0, AGENT), place(9, AGENT)]
         call = asyncio.create_task(scheduler.allocate_sessions(GROUP, batch, operation_id=operation_id))
         # when
@@ -155,7 +158,7 @@ class TestNoAnswerInTime:
         self, make_engine: MakeEngine, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         # given
-        scheduler = SchedulerDBSource(make_engine(resolve_timeout=0.3))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.3)))
         call = asyncio.create_task(scheduler.allocate_sessions(GROUP, [place(0, AGENT)]))
         # when
         await lose_commit(proxy, call, Side.ANSWER)
@@ -171,7 +174,9 @@ class TestNoAnswerInTime:
     ) -> None:
         """The time to resolve bounds the asking, whatever a statement or a connection may take."""
         # given
-        scheduler = SchedulerDBSource(make_engine(resolve_timeout=1.0, connect_timeout=30.0))
+        scheduler = SchedulerRepository(
+            SchedulerDBSource(make_engine(resolve_timeout=1.0, connect_timeout=30.0))
+        )
         lost = proxy.hold(Point.COMMIT, Side.ANSWER)
         call = asyncio.create_task(
             scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
@@ -213,7 +218,7 @@ class TestNoAnswerInTime:
         found: str,
     ) -> None:
         # given
-        scheduler = SchedulerDBSource(make_engine(resolve_timeout=0.5))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.5)))
         hold = proxy.hold(Point.COMMIT, Side.ANSWER)
         call = asyncio.create_task(
             scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
@@ -226,7 +231,7 @@ class TestNoAnswerInTime:
             await call
         # and when it takes writes again
         await database.run_as(ADMIN, end_of_trouble.format(database.name))
-        scheduler = SchedulerDBSource(make_engine())
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine()))
         result = await scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
         # then
         assert result.allocated == (session_id(0),)
@@ -234,7 +239,7 @@ class TestNoAnswerInTime:
 
 class TestFoundResult:
     async def test_connection_lost_again_while_it_is_read(
-        self, scheduler: SchedulerDBSource, proxy: WireProxy, owner_connection: DriverConnection
+        self, scheduler: SchedulerRepository, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         """The first stands; nothing that the second suffers may be taken for the write's own failure."""
         # given
@@ -259,7 +264,7 @@ class TestSecondTry:
     """Once a second try has the id, the first does not stand, and what happens then is its own."""
 
     async def _second_try(
-        self, scheduler: SchedulerDBSource, proxy: WireProxy
+        self, scheduler: SchedulerRepository, proxy: WireProxy
     ) -> tuple["asyncio.Task[AllocationResult]", Hold]:
         """A call whose second try is stopped at its COMMIT, the first being lost before."""
         operation_id = OperationId(uuid4())
@@ -274,7 +279,7 @@ class TestSecondTry:
         return call, second
 
     async def test_lost_at_commit_too(
-        self, scheduler: SchedulerDBSource, proxy: WireProxy, owner_connection: DriverConnection
+        self, scheduler: SchedulerRepository, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         # given
         call, second = await self._second_try(scheduler, proxy)
@@ -289,7 +294,7 @@ class TestSecondTry:
         self, make_engine: MakeEngine, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         # given
-        scheduler = SchedulerDBSource(make_engine(resolve_timeout=0.5))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.5)))
         call, second = await self._second_try(scheduler, proxy)
         # when the time to resolve passes
         await asyncio.wait([call], timeout=1.0)
@@ -300,7 +305,7 @@ class TestSecondTry:
 
     async def test_fails_before_its_commit(
         self,
-        scheduler: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         proxy: WireProxy,
         owner_connection: DriverConnection,
         admin_connection: DriverConnection,
@@ -312,7 +317,7 @@ class TestSecondTry:
         second = proxy.hold(Point.FETCH, Side.REQUEST, mark="FOR NO KEY UPDATE")
         first.drop()
         await second.reached(call)
-        figures = LayerFigures(LayerType.SCHEDULER_DB_SOURCE, DomainType.REPOSITORY)
+        figures = LayerFigures(LayerType.SCHEDULER_REPOSITORY, DomainType.REPOSITORY)
         retries = figures.retries("allocate_sessions")
         # when
         await admin_connection.execute(TERMINATE)

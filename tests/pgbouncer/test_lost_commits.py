@@ -10,6 +10,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OperationId
 from tests.pgbouncer.bouncer import Bouncer
 from tests.pgbouncer.conftest import MakeEngine
@@ -75,8 +76,10 @@ class TestLostCommit:
         # Given an allocation whose COMMIT, or its answer, is held up
         hold = (client_proxy if lost_at == "client" else server_proxy).hold(Point.COMMIT, side)
         operation = OperationId(uuid4())
-        scheduler = SchedulerDBSource(engine)
-        call = asyncio.create_task(scheduler.allocate_sessions(GROUP, [place(0, "agent")], None, operation))
+        scheduler = SchedulerRepository(SchedulerDBSource(engine))
+        call = asyncio.create_task(
+            scheduler.allocate_sessions(GROUP, [place(0, "agent")], operation_id=operation)
+        )
         await hold.reached(call)
         # When the connection is lost there, or the PgBouncer dies and comes back
         if lost_at == "killed":
@@ -86,7 +89,7 @@ class TestLostCommit:
         # Then the caller is told that it is allocated, as it is, once
         result = await call
         assert result.allocated == (session_id(0),)
-        assert await scheduler.allocate_sessions(GROUP, [place(0, "agent")], None, operation) == result
+        assert await scheduler.allocate_sessions(GROUP, [place(0, "agent")], operation_id=operation) == result
         async with migrated_database.driver_as(ADMIN) as admin:
             assert await history_of(admin, 0) == [(None, "PENDING"), ("PENDING", "SCHEDULED")]
             assert await ledger_of(admin, "agent") == await held_on(admin, "agent")

@@ -70,7 +70,7 @@ class TestScheduler:
         leases = LeaseRepository(LeaseDBSource(engine))
         lease = await leases.acquire_lease(GROUP, LeaseHolder("one"), TTL)
         placed = [place(6, "agent", "agent")]
-        assert (await scheduler.allocate_sessions(GROUP, placed, lease)).allocated == (session_id(6),)
+        assert (await scheduler.allocate_sessions(GROUP, placed, lease=lease)).allocated == (session_id(6),)
         attempts = [SessionAttempt(session_id(6), 0)]
         await lifecycle.mark_dispatched(attempts)
         await lifecycle.mark_preparing(attempts)
@@ -80,7 +80,7 @@ class TestScheduler:
         assert ended.changed == (session_id(6),)
         await leases.release_lease(lease)
         with pytest.raises(StaleLeaseError):
-            await scheduler.allocate_sessions(GROUP, [place(0, "agent")], lease)
+            await scheduler.allocate_sessions(GROUP, [place(0, "agent")], lease=lease)
         assert (await AuditRepository(AuditDBSource(engine)).audit()).findings == ()
 
     async def test_a_read_is_what_it_is_without_a_pooler(

@@ -15,7 +15,7 @@ from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName
 from tests.scheduler.conftest import Load
 from tests.support.databases import OWNER, Database, DriverConnection
@@ -124,7 +124,7 @@ class TestBatchUnderWay(LimitRace):
         change: Change,
         quotas: QuotaRepository,
         policies: ResourcePolicyRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         holder: DriverConnection,
         owner_connection: DriverConnection,
     ) -> None:
@@ -133,14 +133,14 @@ class TestBatchUnderWay(LimitRace):
         async with holder.transaction():
             await holder.execute(AT_THE_WRITE)
             batch = await self.started(
-                db_source.allocate_sessions(GROUP, [place(1, "a1")]), owner_connection, 1
+                scheduler.allocate_sessions(GROUP, [place(1, "a1")]), owner_connection, 1
             )
             # when, then the change waits for it
             changing = await self.started(change(quotas, policies), owner_connection, 2)
         assert (await batch).allocated == (session_id(1),)
         await changing
         # then the next one goes by what is new
-        result = await db_source.allocate_sessions(GROUP, [place(2, "a2")])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, "a2")])
         assert [each.code for each in result.rejected] == [RejectionCode.OWNER_LIMIT]
 
     async def test_a_batch_that_comes_before_the_change_commits_waits_for_it(
@@ -149,19 +149,19 @@ class TestBatchUnderWay(LimitRace):
         change: Change,
         quotas: QuotaRepository,
         policies: ResourcePolicyRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         holder: DriverConnection,
         owner_connection: DriverConnection,
     ) -> None:
         # given a change that stands before its end
         await quotas.set_quotas(given)
-        assert (await db_source.allocate_sessions(GROUP, [place(1, "a1")])).allocated
+        assert (await scheduler.allocate_sessions(GROUP, [place(1, "a1")])).allocated
         async with holder.transaction():
             await holder.execute(THE_IDLE_QUOTA)
             changing = await self.started(change(quotas, policies), owner_connection, 1)
             # when
             batch = await self.started(
-                db_source.allocate_sessions(GROUP, [place(2, "a2")]), owner_connection, 2
+                scheduler.allocate_sessions(GROUP, [place(2, "a2")]), owner_connection, 2
             )
         await changing
         # then
@@ -226,7 +226,7 @@ class TestLockOrder:
         load: Load,
         quotas: QuotaRepository,
         policies: ResourcePolicyRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         owner_connection: DriverConnection,
         deadlocks: Callable[[], Awaitable[int]],
     ) -> None:
@@ -251,7 +251,7 @@ class TestLockOrder:
             )
 
         async def place_one(number: int) -> AllocationResult:
-            return await db_source.allocate_sessions(GROUP, [place(number, f"a{number}")])
+            return await scheduler.allocate_sessions(GROUP, [place(number, f"a{number}")])
 
         # when
         placed = 0

@@ -12,7 +12,7 @@ from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotName, TransactionId
 from tests.policies.tick_owners import only_owners
@@ -69,15 +69,15 @@ class TestNextTick:
         return set_limit
 
     async def test_a_limit_is_seen_and_seen_to_go(
-        self, set_limit: SetLimit, db_source: SchedulerDBSource, scope: OwnerScope
+        self, set_limit: SetLimit, scheduler: SchedulerRepository, scope: OwnerScope
     ) -> None:
         for limit in (4, 0, None, 7):
             # given
-            before = (await db_source.get_scheduling_data(GROUP)).data
+            before = await scheduler.get_scheduling_data(GROUP)
             # when
             written = await set_limit({CPU: limit})
             # then
-            data = (await db_source.get_scheduling_data(GROUP)).data
+            data = await scheduler.get_scheduling_data(GROUP)
             usages = only_owners(data)
             assert {each: usage.slot_limits for each, usage in usages.items()} == {
                 each: (limit if each is scope else None, None) for each in OwnerScope
@@ -86,14 +86,14 @@ class TestNextTick:
             assert (before.has_seen(written), data.has_seen(written)) == (False, True)
 
     async def test_a_plan_made_before_is_rejected(
-        self, set_limit: SetLimit, db_source: SchedulerDBSource, scope: OwnerScope
+        self, set_limit: SetLimit, scheduler: SchedulerRepository, scope: OwnerScope
     ) -> None:
         # given
-        plan = BestFitPlanner().plan((await db_source.get_scheduling_data(GROUP)).data)
+        plan = BestFitPlanner().plan(await scheduler.get_scheduling_data(GROUP))
         assert [each.session_id for each in plan] == [session_id(1), session_id(2)]
         # when
         await set_limit({CPU: 4})
-        result = await db_source.allocate_sessions(GROUP, plan)
+        result = await scheduler.allocate_sessions(GROUP, plan)
         # then
         breach = QuotaBreach(QuotaKind.SLOT, 0, used=0, requested=5, limit=4)
         detail = OwnerBreach(scope, OWNER_IDS[scope], breach)
@@ -101,21 +101,21 @@ class TestNextTick:
         assert result.allocated == (session_id(2),)
 
     async def test_a_limit_that_is_taken_away_lets_the_plan_in(
-        self, set_limit: SetLimit, db_source: SchedulerDBSource, scope: OwnerScope
+        self, set_limit: SetLimit, scheduler: SchedulerRepository, scope: OwnerScope
     ) -> None:
         # given
-        plan = BestFitPlanner().plan((await db_source.get_scheduling_data(GROUP)).data)
+        plan = BestFitPlanner().plan(await scheduler.get_scheduling_data(GROUP))
         await set_limit({CPU: 0})
-        assert len((await db_source.allocate_sessions(GROUP, plan)).rejected) == 2
+        assert len((await scheduler.allocate_sessions(GROUP, plan)).rejected) == 2
         # when
         await set_limit({})
         # then
-        assert (await db_source.allocate_sessions(GROUP, plan)).allocated == (session_id(1), session_id(2))
+        assert (await scheduler.allocate_sessions(GROUP, plan)).allocated == (session_id(1), session_id(2))
 
 
 class TestInactiveOwners:
     async def test_nothing_acts_on_the_mark(
-        self, load: Load, owners: OwnerRepository, db_source: SchedulerDBSource
+        self, load: Load, owners: OwnerRepository, scheduler: SchedulerRepository
     ) -> None:
         # given
         await load(cluster([agent("a1")], [session(1, 1)]))
@@ -124,7 +124,7 @@ class TestInactiveOwners:
         await owners.set_users_active([USER], False)
         await owners.set_keypairs_active([ACCESS_KEY], False)
         # when
-        plan = BestFitPlanner().plan((await db_source.get_scheduling_data(GROUP)).data)
-        result = await db_source.allocate_sessions(GROUP, plan)
+        plan = BestFitPlanner().plan(await scheduler.get_scheduling_data(GROUP))
+        result = await scheduler.allocate_sessions(GROUP, plan)
         # then
         assert result.allocated == (session_id(1),)

@@ -19,7 +19,7 @@ from scheduler_repo.errors import (
 )
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName, SlotName
 from scheduler_repo.validation import MAX_QUANTITY
 from tests.policies.tick_owners import only_owners
@@ -56,9 +56,9 @@ class SmallCluster:
     """A cluster of two slots where a session of every owner runs, one waits, and none is limited."""
 
     @pytest.fixture(autouse=True)
-    async def small_cluster(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def small_cluster(self, load: Load, scheduler: SchedulerRepository) -> None:
         await load(cluster([agent("a1")], [session(1, 3, 2), session(2, 1)]))
-        assert (await db_source.allocate_sessions(GROUP, [place(1, "a1", "a1")])).allocated
+        assert (await scheduler.allocate_sessions(GROUP, [place(1, "a1", "a1")])).allocated
 
 
 class TestQuotaRepository(SmallCluster):
@@ -186,7 +186,7 @@ class TestUsage(SmallCluster):
                 await ask
 
     async def test_more_slots_than_are_summed_as_columns(
-        self, quotas: QuotaRepository, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, quotas: QuotaRepository, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await owner_connection.execute(
@@ -198,7 +198,7 @@ class TestUsage(SmallCluster):
         # then
         assert usage.occupied == (2, 4, 6, 8, 10, 12, 14, 16, 18, 0, 22, 0)
         assert len(usage.limits.slot_limits) == 12
-        assert (await db_source.get_scheduling_data(GROUP)).data.users[0].occupied == usage.occupied
+        assert (await scheduler.get_scheduling_data(GROUP)).users[0].occupied == usage.occupied
 
 
 class TestAsTheSchedulerSeesIt(SmallCluster):
@@ -210,7 +210,7 @@ class TestAsTheSchedulerSeesIt(SmallCluster):
         self,
         quotas: QuotaRepository,
         policies: ResourcePolicyRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         data: st.DataObject,
     ) -> None:
         # given
@@ -234,7 +234,7 @@ class TestAsTheSchedulerSeesIt(SmallCluster):
         await policies.set_resource_policies([policy])
         await quotas.set_quotas(specs)
         # then
-        tick = (await db_source.get_scheduling_data(GROUP)).data
+        tick = await scheduler.get_scheduling_data(GROUP)
         for scope, owner in only_owners(tick).items():
             usage = await quotas.get_usage(scope, OWNER_IDS[scope])
             assert usage.limits == await quotas.get_effective_limits(scope, OWNER_IDS[scope])

@@ -13,6 +13,7 @@ from time import monotonic, time
 
 import msgspec
 
+from scheduler_repo.database import locked_state
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.database.locks import LOCK_QUOTAS
 from scheduler_repo.database.statements import Statement
@@ -23,8 +24,9 @@ from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingDa
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler import allocating
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -49,8 +51,8 @@ class Racer:
     def __init__(self, url: str, seed: int) -> None:
         self._rng = Random(f"racer {seed}")  # noqa: S311 - a workload, not a secret
         self.engine = create_engine(DatabaseSettings(url=SecretUrl(url), pool_size=2, lock_timeout=30.0))
-        self._scheduler = SchedulerDBSource(self.engine)
-        self._lifecycle = LifecycleDBSource(self.engine)
+        self._scheduler = SchedulerRepository(SchedulerDBSource(self.engine))
+        self._lifecycle = LifecycleRepository(LifecycleDBSource(self.engine))
         self._agents = AgentRepository(AgentDBSource(self.engine))
         self._sessions = SessionRepository(SessionDBSource(self.engine))
         self._placed: list[SessionId] = []
@@ -61,7 +63,7 @@ class Racer:
     async def turn(self) -> None:
         """Read, plan and write once; then let something happen."""
         group = self._rng.choice(GROUPS)
-        data = (await self._scheduler.get_scheduling_data(group)).data
+        data = await self._scheduler.get_scheduling_data(group)
         batch = self._plan(data)
         result = await self._scheduler.allocate_sessions(group, batch)
         told = [*result.allocated, *(rejected.session_id for rejected in result.rejected)]
@@ -155,7 +157,7 @@ def main(url: str, seed: str, seconds: str, *options: str) -> None:
     if "--no-owner-locks" in options:
         without = LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
         assert without != LOCK_QUOTAS.text
-        setattr(allocating, "LOCK_QUOTAS", Statement("lock_quotas", without))  # noqa: B010 - not exported
+        setattr(locked_state, "LOCK_QUOTAS", Statement("lock_quotas", without))  # noqa: B010 - not exported
     outcome = asyncio.run(race(url, int(seed), float(seconds)))
     sys.stdout.write(msgspec.json.encode(outcome).decode())
 

@@ -12,6 +12,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
 from scheduler_repo.entities.obstacles import ContainerShortage, OwnerBreach, SlotShortage
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
+from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
@@ -148,7 +149,7 @@ class TestEightSchedulers:
         async with database.driver_as(ADMIN) as admin:
             deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
             assert await admin.fetchval(deadlocks) == 0
-        assert (await AuditDBSource(engine).audit()).findings == ()
+        assert (await AuditRepository(AuditDBSource(engine)).audit()).findings == ()
 
     @pytest.mark.slow
     async def test_it_is_the_owners_locks_that_keep_the_quotas(

@@ -3,15 +3,24 @@
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
 from scheduler_repo.repositories.reservation.repository import ReservationRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.reservation.contest import Contest
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
 
-__all__ = ["contest", "db_source", "engine", "lifecycle", "load", "owner_connection", "reservations"]
+__all__ = [
+    "contest",
+    "db_source",
+    "engine",
+    "lifecycle",
+    "load",
+    "owner_connection",
+    "reservations",
+    "scheduler",
+]
 
 
 @pytest.fixture
@@ -22,9 +31,9 @@ def reservations(engine: ExtendedAsyncSAEngine) -> ReservationRepository:
 @pytest.fixture
 def contest(
     load: Load,
-    db_source: SchedulerDBSource,
-    lifecycle: LifecycleDBSource,
+    scheduler: SchedulerRepository,
+    lifecycle: LifecycleRepository,
     reservations: ReservationRepository,
     owner_connection: DriverConnection,
 ) -> Contest:
-    return Contest(load, db_source, lifecycle, reservations, owner_connection)
+    return Contest(load, scheduler, lifecycle, reservations, owner_connection)

@@ -21,9 +21,9 @@ from scheduler_repo.entities.reservation import (
 )
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.session import SessionCreationSpec
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.reservation.repository import ReservationRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import (
     AccessKey,
@@ -106,12 +106,12 @@ class Contest:
     def __init__(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         reservations: ReservationRepository,
         connection: DriverConnection,
     ) -> None:
-        self.db_source = db_source
+        self.scheduler = scheduler
         self.lifecycle = lifecycle
         self.reservations = reservations
         self.connection = connection
@@ -152,7 +152,7 @@ class Contest:
         return await self.reservations.reserve_sessions(GROUP, batch)
 
     async def allocate(self, *batch: SessionAllocation) -> AllocationResult:
-        return await self.db_source.allocate_sessions(GROUP, batch)
+        return await self.scheduler.allocate_sessions(GROUP, batch)
 
     async def end(self, *numbers: int) -> None:
         """Say that sessions have ended."""
@@ -160,7 +160,7 @@ class Contest:
         assert ended.rejected == ()
 
     async def read(self) -> SchedulingData:
-        return (await self.db_source.get_scheduling_data(GROUP)).data
+        return await self.scheduler.get_scheduling_data(GROUP)
 
     async def plan(self) -> dict[SessionId, tuple[str, ...]]:
         """What a tick would do now: the agents of each session's kernels, in the order of the plan."""

@@ -99,8 +99,8 @@ class TestAgainstTheOracle:
         for group in GROUPS:
             for limit in (None, 1):
                 # when
-                source = contest.db_source
-                data = (await source.get_scheduling_data(ScalingGroupName(group), limit)).data
+                source = contest.scheduler
+                data = await source.get_scheduling_data(ScalingGroupName(group), pending_limit=limit)
                 # then
                 naive = await naive_scheduling_data(owner_connection, group, limit)
                 assert naive is not None

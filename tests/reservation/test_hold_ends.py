@@ -8,12 +8,13 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import KernelAllocation
 from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lifecycle import SessionRetry
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.errors import InvalidInput, OperationMismatch, ScalingGroupNotFound, StaleLeaseError
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
-from scheduler_repo.repositories.lifecycle.changing import SessionChange
+from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.types import (
     AgentId,
     LeaseHolder,
@@ -22,6 +23,7 @@ from scheduler_repo.types import (
     SessionId,
     SessionStatus,
 )
+from tests.lifecycle.marking import mark
 from tests.reservation.contest import A1, LOW, Contest, hold, important
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, kernel_id, place, session, session_id
 
@@ -51,7 +53,7 @@ class TestSessionLeavesTheQueue:
     @pytest.mark.parametrize("to_status", [SessionStatus.CANCELLED, SessionStatus.ERROR])
     async def test_cancelled_or_failed(self, held: Contest, to_status: SessionStatus) -> None:
         # when
-        result = await held.lifecycle.mark_sessions(to_status, [SessionChange(session_id(10))])
+        result = await mark(held.lifecycle, to_status, [session_id(10)])
         # then
         assert result.changed == (session_id(10),)
         await nothing_is_held(held)
@@ -73,7 +75,7 @@ class TestSessionLeavesTheQueue:
         await held.end(1)
         assert (await held.allocate(place(10, A1))).rejected == ()
         # when
-        requeued = await held.lifecycle.mark_sessions(SessionStatus.PENDING, [SessionChange(session_id(10))])
+        requeued = await held.lifecycle.requeue_sessions([SessionRetry(session_id(10))])
         # then
         assert requeued.changed == (session_id(10),)
         await nothing_is_held(held)
@@ -120,18 +122,18 @@ class TestRelease:
     async def test_of_none(self, held: Contest) -> None:
         assert await held.reservations.release_reservations([]) == ReleaseResult((), ())
 
-    async def test_under_the_lease_of_another_group(self, held: Contest, leases: LeaseDBSource) -> None:
+    async def test_under_the_lease_of_another_group(self, held: Contest, leases: LeaseRepository) -> None:
         # given
         lease = await leases.acquire_lease(OTHER_GROUP, LeaseHolder("me"), timedelta(minutes=1))
         # when
-        result = await held.reservations.release_reservations([session_id(10)], lease)
+        result = await held.reservations.release_reservations([session_id(10)], lease=lease)
         # then
         assert (result.released, result.rejected) == ((), (session_id(10),))
         assert await held.holders() == [session_id(10)]
 
     @pytest.fixture
-    def leases(self, engine: ExtendedAsyncSAEngine) -> LeaseDBSource:
-        return LeaseDBSource(engine)
+    def leases(self, engine: ExtendedAsyncSAEngine) -> LeaseRepository:
+        return LeaseRepository(LeaseDBSource(engine))
 
 
 class TestOnce:
@@ -196,9 +198,9 @@ class TestArguments:
         other = Lease(OTHER_GROUP, LeaseHolder("me"), 7, now, now + timedelta(hours=1))
         # when / then
         with pytest.raises(StaleLeaseError):
-            await held.reservations.reserve_sessions(GROUP, [hold(11, A1)], lost)
+            await held.reservations.reserve_sessions(GROUP, [hold(11, A1)], lease=lost)
         with pytest.raises(InvalidInput, match="other"):
-            await held.reservations.reserve_sessions(GROUP, [hold(11, A1)], other)
+            await held.reservations.reserve_sessions(GROUP, [hold(11, A1)], lease=other)
         with pytest.raises(StaleLeaseError):
-            await held.reservations.release_reservations([session_id(10)], lost)
+            await held.reservations.release_reservations([session_id(10)], lease=lost)
         assert await held.holders() == [session_id(10)]

@@ -59,7 +59,7 @@ class TestOrder:
         # then
         assert result.allocated == (session_id(11),)
         assert await two_holds.holders() == []
-        assert await two_holds.db_source.count_overcommitted_agents(GROUP) == 0
+        assert await two_holds.scheduler.count_overcommitted_agents(GROUP) == 0
 
     @pytest.mark.parametrize("order", list(permutations([10, 11])))
     async def test_room_for_both(self, two_holds: Contest, order: tuple[int, ...]) -> None:

@@ -249,5 +249,7 @@ def is_barred(replay: HeldCluster, session: PendingSession) -> bool:
 
 def locked(data: SchedulingData) -> LockedState:
     group = data.scaling_group.name
-    sessions = {each.session_id: LockedSession(group, SessionStatus.PENDING) for each in data.pending_sessions}
+    sessions = {
+        each.session_id: LockedSession(group, SessionStatus.PENDING, 0) for each in data.pending_sessions
+    }
     return LockedState(data, sessions, frozenset(agent.agent_id for agent in data.agents))

@@ -9,7 +9,7 @@ from scheduler_repo.entities.allocation import RejectionCode
 from scheduler_repo.entities.obstacles import HoldNotFree, SlotShortage
 from scheduler_repo.entities.scaling_group import ScalingGroupSpec
 from scheduler_repo.entities.scheduling_data import AgentGain
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
 from scheduler_repo.scheduling.explain.reasons_text import describe
 from scheduler_repo.scheduling.rules.preemption import preemptible
@@ -110,7 +110,7 @@ class TestPreemption:
         result = await full.allocate(place(11, A1), place(10, A1))
         assert result.allocated == (session_id(10),)
         assert await full.holders() == []
-        assert await full.db_source.count_overcommitted_agents(GROUP) == 0
+        assert await full.scheduler.count_overcommitted_agents(GROUP) == 0
         assert await leaks(full.connection) == []
 
     async def test_what_is_left_over_goes_to_others(self, full: Contest) -> None:
@@ -145,7 +145,7 @@ class TestPreemption:
 
 class TestOptions:
     async def test_are_created_and_read(
-        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, load: Load, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         minute = timedelta(minutes=1, microseconds=1)
@@ -166,7 +166,7 @@ class TestOptions:
             ("preemptive", (PreemptionScope.PROJECT, minute)),
             ("patient", (None, timedelta())),
         ):
-            info = (await db_source.get_scheduling_data(ScalingGroupName(name))).data.scaling_group
+            info = (await scheduler.get_scheduling_data(ScalingGroupName(name))).scaling_group
             assert (info.preemption_scope, info.preemption_min_runtime) == expected
 
 

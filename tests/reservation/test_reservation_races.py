@@ -8,14 +8,15 @@ import msgspec
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import KernelAllocation
-from scheduler_repo.entities.lifecycle import SessionRetry
+from scheduler_repo.entities.lifecycle import SessionEnd, SessionRetry
 from scheduler_repo.entities.reservation import SessionReservation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
-from scheduler_repo.repositories.lifecycle.changing import SessionChange
+from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.rules.preemption import preemptible
 from scheduler_repo.types import AgentId, SessionId, SessionStatus
+from tests.lifecycle.marking import mark
 from tests.reservation.contest import OVERPROMISED, Contest, important
 from tests.scheduler.test_write_races import OVERCOMMITTED
 from tests.support.databases import OWNER, Database, DriverConnection
@@ -96,7 +97,7 @@ class Racer:
         return self.random.sample(found, -(-len(found) // part))
 
     async def change(self, status: SessionStatus, session_ids: Sequence[SessionId]) -> None:
-        await self.contest.lifecycle.mark_sessions(status, [SessionChange(each) for each in session_ids])
+        await mark(self.contest.lifecycle, status, session_ids)
 
 
 class TestRaces:
@@ -137,16 +138,16 @@ class TestRaces:
         # then
         assert wrong == 0
         assert samples > TURNS
-        assert await contest.db_source.count_overcommitted_agents(GROUP) == 0
+        assert await contest.scheduler.count_overcommitted_agents(GROUP) == 0
         assert await leaks(contest.connection) == []
-        assert (await AuditDBSource(engine).audit()).findings == ()
+        assert (await AuditRepository(AuditDBSource(engine)).audit()).findings == ()
         # Each of it happened, or the race has shown nothing.
         assert min(seen.allocated, seen.not_allocated, seen.reserved, seen.not_reserved, seen.requeued) > 20
         assert seen.most_held > 3
         # when: nothing more is started, and all that ends has ended
         ending = await contest.connection.fetch(OF_STATUS, SessionStatus.TERMINATING.value)
-        ended = [SessionChange(row["id"]) for row in ending]
-        await contest.lifecycle.mark_sessions(SessionStatus.TERMINATED, ended)
+        ended = [SessionEnd(row["id"]) for row in ending]
+        await contest.lifecycle.mark_terminated(ended)
         # then: everyone who holds can be placed at once
         held = await contest.holders()
         plan = BestFitPlanner(len(held)).plan(await contest.read())

@@ -211,7 +211,7 @@ class TestRejections:
         # given
         elsewhere = important(session(3, 1, scaling_group=OTHER_GROUP), LOW)
         await contest.given(AGENTS, [*running(), elsewhere, important(session(10, 1))], RUNS)
-        await contest.db_source.allocate_sessions(OTHER_GROUP, [place(3, A3)])
+        await contest.scheduler.allocate_sessions(OTHER_GROUP, [place(3, A3)])
         await contest.start(3)
         # when
         result = await self.reserve(contest, hold(10, A1, victims=[3, 1]))
@@ -383,4 +383,4 @@ class TestQuotas:
         assert result.reserved == (session_id(10),)
         assert result.rejected == after.rejected == (refusal,)
         assert kernel_id(10) == (await contest.read()).reservations[0].kernels[0].kernel_id
-        assert (await contest.db_source.get_scheduling_data(GROUP)).data.users[0].session_count == 1
+        assert (await contest.scheduler.get_scheduling_data(GROUP)).users[0].session_count == 1

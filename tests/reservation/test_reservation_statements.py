@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
-from scheduler_repo.repositories.reservation import reserving
+from scheduler_repo.repositories.reservation import db_source as reserving
 from scheduler_repo.scheduling.admission.reservations import KernelClaim
 from tests.reservation.contest import Contest, hold, important
 from tests.support.databases import DriverConnection

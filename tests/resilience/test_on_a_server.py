@@ -148,14 +148,14 @@ class TestWrites:
         db_source: SchedulerDBSource,
         proxy: WireProxy,
         owner_connection: DriverConnection,
-        source_figures: LayerFigures,
         lost_at: str,
         side: Side,
     ) -> None:
         # given
-        retries = source_figures.retries(_ALLOCATE)
+        figures = LayerFigures(LayerType.SCHEDULER_REPOSITORY, DomainType.REPOSITORY)
+        retries = figures.retries(_ALLOCATE)
         hold = proxy.hold(Point.FETCH, side, mark=lost_at)
-        call = asyncio.create_task(db_source.allocate_sessions(GROUP, [place(0, AGENT)]))
+        call = asyncio.create_task(SchedulerRepository(db_source).allocate_sessions(GROUP, [place(0, AGENT)]))
         await hold.reached(call)
         # when
         hold.drop()
@@ -163,7 +163,7 @@ class TestWrites:
         # then
         assert result.allocated == (session_id(0),)
         assert [entry[1] for entry in await history_of(owner_connection, 0)] == ["PENDING", "SCHEDULED"]
-        assert source_figures.retries(_ALLOCATE) - retries == 1
+        assert figures.retries(_ALLOCATE) - retries == 1
 
     async def test_all_tries_are_under_one_operation_id(
         self, raiser: Raiser, proxy: WireProxy, owner_connection: DriverConnection, database: Database

@@ -9,8 +9,8 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.entities.retention import PurgeResult
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
@@ -32,7 +32,6 @@ from tests.support.small_cluster import session_id
 
 MONTH = timedelta(days=30)
 OLD = range(100, 110)
-_CANCELS = [SessionChange(session_id(1))]
 
 
 class TestSessions:
@@ -172,19 +171,19 @@ class TestAgentHistoryAndOperations:
     ) -> None:
         # given
         await add_operations(owner_connection, 25)
-        lifecycle = LifecycleDBSource(engine)
+        lifecycle = LifecycleRepository(LifecycleDBSource(engine))
         asked = OperationId(uuid4())
-        first = await lifecycle.mark_sessions(SessionStatus.CANCELLED, _CANCELS, operation_id=asked)
+        first = await lifecycle.mark_cancelled([session_id(1)], operation_id=asked)
         # when
         done = await retention.purge(MONTH, batch_size=10)
         # then
         assert done.operations == 25
-        assert await lifecycle.mark_sessions(SessionStatus.CANCELLED, _CANCELS, operation_id=asked) == first
+        assert await lifecycle.mark_cancelled([session_id(1)], operation_id=asked) == first
         # when it grows old
         await owner_connection.execute("UPDATE operations SET created_at = now() - interval '40 days'")
         await retention.purge(MONTH)
         # then the same is asked as something new
-        again = await lifecycle.mark_sessions(SessionStatus.CANCELLED, _CANCELS, operation_id=asked)
+        again = await lifecycle.mark_cancelled([session_id(1)], operation_id=asked)
         assert (len(first.changed), len(again.changed)) == (1, 0)
 
     async def test_many_operations_of_one_instant_all_go(
@@ -275,7 +274,7 @@ class TestRefusals:
         engine = create_engine(DatabaseSettings(url=url, resolve_timeout=2_700))
         # then
         with pytest.raises(InvalidInput, match=r"least is 1:30:00 .*operation id must find it"):
-            await RetentionDBSource(engine).purge(timedelta(minutes=89))
+            await RetentionRepository(RetentionDBSource(engine)).purge(timedelta(minutes=89))
 
     @pytest.mark.parametrize("batch_size", [0, -1, 10_001])
     async def test_batches_that_are_none(self, retention: RetentionRepository, batch_size: int) -> None:

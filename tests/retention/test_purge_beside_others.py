@@ -9,13 +9,14 @@ from random import Random
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.lifecycle import SessionEnd, SessionRetry
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
-from scheduler_repo.repositories.lifecycle.changing import SessionChange
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.types import SessionId, SessionStatus
+from scheduler_repo.types import SessionId
 from tests.retention.conftest import LIVE
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.old_rows import (
@@ -220,7 +221,10 @@ class TestRace:
     ) -> None:
         # given
         rng = Random(3)  # noqa: S311 - a workload, not a secret
-        lifecycle, queue = LifecycleDBSource(engine), SessionRepository(SessionDBSource(engine))
+        lifecycle, queue = (
+            LifecycleRepository(LifecycleDBSource(engine)),
+            SessionRepository(SessionDBSource(engine)),
+        )
         numbers = iter(range(100_000, 200_000))
         live: set[int] = set(LIVE)
         purged = kept = 0
@@ -234,11 +238,10 @@ class TestRace:
         async def finish_and_requeue() -> None:
             for number in rng.sample(sorted(live), 4):
                 await set_status(owner_connection, number, "RUNNING", days=50)
-                change = [SessionChange(session_id(number))]
                 if rng.random() < 0.5:
-                    await lifecycle.mark_sessions(SessionStatus.PENDING, change)
+                    await lifecycle.requeue_sessions([SessionRetry(session_id(number))])
                 else:
-                    await lifecycle.mark_sessions(SessionStatus.TERMINATED, change)
+                    await lifecycle.mark_terminated([SessionEnd(session_id(number))])
                     live.discard(number)
 
         async def grow_old() -> None:

@@ -9,7 +9,9 @@ from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 
@@ -30,8 +32,13 @@ def db_source(engine: ExtendedAsyncSAEngine) -> SchedulerDBSource:
 
 
 @pytest.fixture
-def lifecycle(engine: ExtendedAsyncSAEngine) -> LifecycleDBSource:
-    return LifecycleDBSource(engine)
+def scheduler(db_source: SchedulerDBSource) -> SchedulerRepository:
+    return SchedulerRepository(db_source)
+
+
+@pytest.fixture
+def lifecycle(engine: ExtendedAsyncSAEngine) -> LifecycleRepository:
+    return LifecycleRepository(LifecycleDBSource(engine))
 
 
 @pytest.fixture

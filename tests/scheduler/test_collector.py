@@ -148,7 +148,7 @@ class TestReads:
 
     async def test_host_that_opts_out(self, group: None, db_source: SchedulerDBSource) -> None:
         # given
-        source = SchedulerDBSource(db_source._engine, relax_collector=False)
+        source = SchedulerDBSource(db_source.engine, relax_collector=False)
         with threshold_of_host(*HOSTS):
             # when / then
             assert await self.thresholds_within(source, self.GROUP) == {HOSTS[0]}

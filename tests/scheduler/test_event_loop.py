@@ -16,7 +16,6 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.repositories.scheduler.reading import fetch_raw_scheduling_data
 from scheduler_repo.scheduling.snapshot.build import Steps, build_scheduling_data, finish_in_slices
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import OWNER, SCHEDULER, Database, DatabaseServer
@@ -99,7 +98,9 @@ class TestEventLoop:
     async def test_transform_is_cut_into_chunks(self, large_engine: ExtendedAsyncSAEngine) -> None:
         # given
         async with large_engine.begin_readonly_session() as db_sess:
-            raw = await fetch_raw_scheduling_data(db_sess, DEFAULT_SCALING_GROUP, None)
+            raw = await SchedulerDBSource(large_engine).fetch_raw_scheduling_data(
+                db_sess, DEFAULT_SCALING_GROUP, None
+            )
         # when
         steps = sum(1 for _ in build_scheduling_data(raw))
         # then: a few ms each, where one took all of it

@@ -27,7 +27,7 @@ from scheduler_repo.entities.obstacles import (
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -82,46 +82,46 @@ class TestRejections:
         held = await owner_connection.fetchval("SELECT count(*) FROM kernels WHERE status = 'SCHEDULED'")
         assert held == 1
 
-    async def test_duplicate(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_duplicate(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(1, A1), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(1, A1), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
             (rejected(1, RejectionCode.DUPLICATE),),
         )
 
-    async def test_unknown_session(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_unknown_session(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
             (rejected(2, RejectionCode.SESSION_UNKNOWN),),
         )
 
-    async def test_session_of_another_group(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_session_of_another_group(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1, scaling_group=OTHER_GROUP)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
             (rejected(2, RejectionCode.OTHER_GROUP),),
         )
 
-    async def test_inactive_group(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_inactive_group(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         sessions = [session(1, 1), session(2, 1, scaling_group=CLOSED_GROUP)]
         await load(cluster([agent(A1), agent(A2, scaling_group=CLOSED_GROUP)], sessions))
-        await db_source.allocate_sessions(GROUP, [place(1, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1)])
         # when
-        result = await db_source.allocate_sessions(CLOSED_GROUP, [place(2, A2)])
+        result = await scheduler.allocate_sessions(CLOSED_GROUP, [place(2, A2)])
         # then
         assert (result.allocated, result.rejected) == ((), (rejected(2, RejectionCode.GROUP_INACTIVE),))
 
@@ -129,7 +129,7 @@ class TestRejections:
     async def test_session_that_is_no_longer_pending(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         owner_connection: DriverConnection,
         status: SessionStatus,
     ) -> None:
@@ -139,7 +139,7 @@ class TestRejections:
             "UPDATE sessions SET status = $2 WHERE id = $1", session_id(2), status.value
         )
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
@@ -158,13 +158,13 @@ class TestRejections:
         ],
     )
     async def test_other_kernels(
-        self, load: Load, db_source: SchedulerDBSource, kernels: tuple[KernelId, ...]
+        self, load: Load, scheduler: SchedulerRepository, kernels: tuple[KernelId, ...]
     ) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1, 1)]))
         allocation = SessionAllocation(session_id(2), tuple(KernelAllocation(one, A1) for one in kernels))
         # when
-        result = await db_source.allocate_sessions(GROUP, [allocation, place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [allocation, place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
@@ -172,7 +172,7 @@ class TestRejections:
         )
 
     async def test_session_without_kernels(
-        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, load: Load, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given one that cannot be enqueued like that
         with pytest.raises(InvalidInput, match="has no kernels"):
@@ -180,18 +180,18 @@ class TestRejections:
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1)]))
         await owner_connection.execute("DELETE FROM kernels WHERE session_id = $1", session_id(2))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
             (rejected(2, RejectionCode.KERNELS_DIFFER),),
         )
 
-    async def test_unknown_agent(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_unknown_agent(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1, 1)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1, "gone"), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1, "gone"), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
@@ -203,37 +203,37 @@ class TestRejections:
         ["status = 'LOST'", "status = 'DRAINING'", "status = 'TERMINATED'", "is_schedulable = false"],
     )
     async def test_unavailable_agent(
-        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection, change: str
+        self, load: Load, scheduler: SchedulerRepository, owner_connection: DriverConnection, change: str
     ) -> None:
         # given
         await load(cluster([agent(A1), agent(A2)], [session(1, 1), session(2, 1)]))
         await owner_connection.execute(f"UPDATE agents SET {change} WHERE id = $1", A2)
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A2), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A2), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
             (rejected(2, RejectionCode.AGENT_UNAVAILABLE, A2),),
         )
 
-    async def test_agent_of_another_group(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_agent_of_another_group(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         agents = [agent(A1), agent(A2, scaling_group=OTHER_GROUP)]
         await load(cluster(agents, [session(1, 1), session(2, 1)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A2), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A2), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
             (rejected(2, RejectionCode.AGENT_UNAVAILABLE, A2),),
         )
 
-    async def test_spread_of_a_single_node_session(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_spread_of_a_single_node_session(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         spread = session(2, 1, 1, cluster_mode=ClusterMode.SINGLE_NODE)
         await load(cluster([agent(A1), agent(A2)], [session(1, 1), spread]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1, A2), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1, A2), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == ((session_id(1),), (rejected(2, RejectionCode.SPREAD),))
 
@@ -250,7 +250,7 @@ class TestRejections:
     async def test_agent_that_cannot_take_it(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         cores: tuple[int, ...],
         asked: dict[str, object],
         detail: AgentObstacle,
@@ -259,7 +259,7 @@ class TestRejections:
         unfit = session(2, *cores, **asked)  # type: ignore[arg-type]
         await load(cluster([agent(A1), agent(A2, max_containers=3)], [session(1, 1), unfit]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, *[A2] * len(cores)), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, *[A2] * len(cores)), place(1, A1)])
         # then
         assert (result.allocated, result.rejected) == (
             (session_id(1),),
@@ -268,14 +268,14 @@ class TestRejections:
 
     @pytest.mark.parametrize("scope", list(OwnerScope))
     async def test_owner_above_its_limit(
-        self, load: Load, db_source: SchedulerDBSource, scope: OwnerScope
+        self, load: Load, scheduler: SchedulerRepository, scope: OwnerScope
     ) -> None:
         # given
         owner_id = OWNER_IDS[scope]
         quota = QuotaSpec(scope=scope, owner_id=owner_id, slot_limits={CPU: 2})
         await load(cluster([agent(A1), agent(A2)], [session(1, 1), session(2, 2)], [quota]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A2)])
+        result = await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A2)])
         # then
         breach = QuotaBreach(QuotaKind.SLOT, 0, used=1, requested=2, limit=2)
         detail = OwnerBreach(scope, owner_id, breach)
@@ -284,11 +284,11 @@ class TestRejections:
             (rejected(2, RejectionCode.OWNER_LIMIT, detail=detail),),
         )
 
-    async def test_unmet_dependency(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_unmet_dependency(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1, depends_on=(session_id(1),))]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
         # then
         detail = SessionDependency(session_id(1), SessionStatus.PENDING, None)
         assert (result.allocated, result.rejected) == (
@@ -296,11 +296,11 @@ class TestRejections:
             (rejected(2, RejectionCode.DEPENDENCY, detail=detail),),
         )
 
-    async def test_start_that_is_not_reached(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def test_start_that_is_not_reached(self, load: Load, scheduler: SchedulerRepository) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1, requested_start_at=FUTURE)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1), place(1, A1)])
         # then
         (rejection,) = result.rejected
         assert (result.allocated, rejection.code) == ((session_id(1),), RejectionCode.START_NOT_REACHED)
@@ -310,12 +310,12 @@ class TestRejections:
 
 class TestAllocation:
     async def test_earlier_session_wins(
-        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, load: Load, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 6), session(2, 6), session(3, 4)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(2, A1), place(1, A1), place(3, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(2, A1), place(1, A1), place(3, A1)])
         # then
         shortage = SlotShortage(0, requested=6, available=4)
         assert (result.allocated, result.rejected) == (
@@ -325,12 +325,12 @@ class TestAllocation:
         assert await ledger_of(owner_connection, A1) == Ledger(10, 2, 2)
 
     async def test_kernels_and_history_are_written(
-        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, load: Load, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await load(cluster([agent(A1), agent(A2)], [session(1, 2, 3, 4)]))
         # when
-        await db_source.allocate_sessions(GROUP, [place(1, A1, A2, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1, A2, A1)])
         # then
         kernels = await owner_connection.fetch(
             "SELECT agent_id, occupied_slots, status FROM kernels ORDER BY kernel_index"
@@ -345,21 +345,21 @@ class TestAllocation:
         assert await history_of(owner_connection, 1) == [(None, "PENDING"), ("PENDING", "SCHEDULED")]
 
     async def test_zero_request_fits_a_full_agent(
-        self, load: Load, db_source: SchedulerDBSource, owner_connection: DriverConnection
+        self, load: Load, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 10), session(2, 0)]))
         # when
-        result = await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        result = await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
         # then
         assert result.rejected == ()
         assert await ledger_of(owner_connection, A1) == Ledger(10, 2, 2)
 
-    async def test_group_that_does_not_exist(self, db_source: SchedulerDBSource) -> None:
+    async def test_group_that_does_not_exist(self, scheduler: SchedulerRepository) -> None:
         # when / then
         with pytest.raises(ScalingGroupNotFound, match="nowhere"):
-            await db_source.allocate_sessions(ScalingGroupName("nowhere"), [place(1, A1)])
+            await scheduler.allocate_sessions(ScalingGroupName("nowhere"), [place(1, A1)])
 
-    async def test_empty_batch(self, db_source: SchedulerDBSource) -> None:
+    async def test_empty_batch(self, scheduler: SchedulerRepository) -> None:
         # when / then
-        assert await db_source.allocate_sessions(GROUP, []) == AllocationResult((), ())
+        assert await scheduler.allocate_sessions(GROUP, []) == AllocationResult((), ())

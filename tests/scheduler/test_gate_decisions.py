@@ -156,11 +156,12 @@ class TestAgainstPlainRules:
         data, allocated = batch
         group = data.scaling_group.name
         pending = {
-            session.session_id: LockedSession(group, SessionStatus.PENDING) for session in data.pending_sessions
+            session.session_id: LockedSession(group, SessionStatus.PENDING, 0)
+            for session in data.pending_sessions
         }
         others = {
-            RUNNING.session_id: LockedSession(group, SessionStatus.RUNNING),
-            ELSEWHERE.session_id: LockedSession(ScalingGroupName("elsewhere"), SessionStatus.PENDING),
+            RUNNING.session_id: LockedSession(group, SessionStatus.RUNNING, 0),
+            ELSEWHERE.session_id: LockedSession(ScalingGroupName("elsewhere"), SessionStatus.PENDING, 0),
         }
         known = frozenset({CLOSED_AGENT, *(agent.agent_id for agent in data.agents)})
         # when

@@ -9,8 +9,8 @@ from scheduler_repo.entities.lifecycle import (
     TransitionRejectionCode,
     TransitionResult,
 )
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, SessionId, SessionResult, SessionStatus
 from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
@@ -46,13 +46,13 @@ class TestRelease:
     async def test_everything_is_given_back(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given
         await load(cluster([agent(A1), agent(A2)], [session(1, 2, 3), session(2, 4), session(3, 1)]))
-        await db_source.allocate_sessions(GROUP, [place(1, A1, A2), place(2, A1), place(3, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1, A2), place(2, A1), place(3, A1)])
         # when
         released = await lifecycle.mark_terminated(
             [SessionEnd(session_id(number), SessionResult.FAILURE) for number in (2, 1)]
@@ -69,13 +69,13 @@ class TestRelease:
     async def test_an_agent_whose_ledger_has_drifted_costs_only_its_own_sessions(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given counters of one agent that are below what its kernels hold
         await load(cluster([agent(A1), agent(A2)], [session(1, 1), session(2, 2), session(3, 1, 1)]))
-        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A2), place(3, A2, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A2), place(3, A2, A1)])
         await owner_connection.execute("UPDATE agent_slots SET occupied = 0 WHERE agent_id = 'a1'")
         # when
         result = await lifecycle.mark_terminated(ends(1, 2, 3))
@@ -93,13 +93,13 @@ class TestRelease:
     async def test_what_holds_nothing_is_rejected_with_its_status(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 1), session(2, 1), session(3, 1)]))
-        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
         await lifecycle.mark_terminated(ends(2))
         # when
         result = await lifecycle.mark_terminated(ends(4, 3, 2, 1))
@@ -115,13 +115,13 @@ class TestRelease:
     async def test_session_named_twice_is_released_once(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given
         await load(cluster([agent(A1)], [session(1, 3), session(2, 3)]))
-        await db_source.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
+        await scheduler.allocate_sessions(GROUP, [place(1, A1), place(2, A1)])
         # when
         result = await lifecycle.mark_terminated(ends(1, 1))
         # then
@@ -135,8 +135,8 @@ class TestStatements:
         self,
         load: Load,
         engine: ExtendedAsyncSAEngine,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
     ) -> None:
         # given
         agents = [agent(f"a{number}", cpu=20) for number in range(100)]
@@ -149,7 +149,7 @@ class TestStatements:
                 driver = driver_connection(db_sess)
             # when
             with driver.query_logger(lambda record, queries=queries: queries.append(record.query)):
-                placed = await db_source.allocate_sessions(GROUP, [place(n, f"a{n % 100}") for n in numbers])
+                placed = await scheduler.allocate_sessions(GROUP, [place(n, f"a{n % 100}") for n in numbers])
                 after_placing = len(queries)
                 released = await lifecycle.mark_terminated(ends(*numbers))
             counts.append((after_placing, len(queries) - after_placing))

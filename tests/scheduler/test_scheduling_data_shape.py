@@ -19,7 +19,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import DatabaseReadOnly
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.repositories.scheduler import reading
+from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.snapshot import rows as raw
 from scheduler_repo.types import ScalingGroupName
@@ -208,11 +208,11 @@ class TestOneSnapshot:
         group = ScalingGroupName("gpu")
         await owner_connection.execute("INSERT INTO scaling_groups (name) VALUES ('gpu')")
         async with engine.begin_readonly_session() as db_sess:
-            before = await reading.fetch_raw_scheduling_data(db_sess, group, None)
+            before = await SchedulerDBSource(engine).fetch_raw_scheduling_data(db_sess, group, None)
             # when
             await owner_connection.execute("INSERT INTO slot_types (name, slot_index) VALUES ('cpu', 0)")
             # then
-            after = await reading.fetch_raw_scheduling_data(db_sess, group, None)
+            after = await SchedulerDBSource(engine).fetch_raw_scheduling_data(db_sess, group, None)
         assert (before.slot_types, after.slot_types) == ([], [])
         assert before.snapshot["snapshot"] == after.snapshot["snapshot"]  # type: ignore[call-overload]
 

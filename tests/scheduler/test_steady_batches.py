@@ -9,7 +9,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 
 BATCH = 500
@@ -19,20 +19,20 @@ SESSIONS = 40_000
 class TestSteadyBatches:
     @pytest.mark.slow
     async def test_late_batches_cost_what_early_ones_do(
-        self, engine: ExtendedAsyncSAEngine, db_source: SchedulerDBSource
+        self, engine: ExtendedAsyncSAEngine, scheduler: SchedulerRepository
     ) -> None:
         # given a long queue, and a plan for some thousands of it
         await ClusterRepository(ClusterDBSource(engine)).load_cluster(
             synthetic_queue(1_000, SESSIONS, SESSIONS)
         )
-        data = (await db_source.get_scheduling_data(DEFAULT_SCALING_GROUP)).data
+        data = await scheduler.get_scheduling_data(DEFAULT_SCALING_GROUP)
         plan = BestFitPlanner(max_allocations=12 * BATCH).plan(data)
         assert len(plan) == 12 * BATCH
         # when it is written in batches; from the sixth use on a server may choose a plan for all parameters
         times = []
         for start in range(0, len(plan), BATCH):
             started = perf_counter()
-            result = await db_source.allocate_sessions(DEFAULT_SCALING_GROUP, plan[start : start + BATCH])
+            result = await scheduler.allocate_sessions(DEFAULT_SCALING_GROUP, plan[start : start + BATCH])
             times.append(perf_counter() - started)
             assert len(result.allocated) == BATCH
         # then the late ones take no longer (three times as long, where the server may)

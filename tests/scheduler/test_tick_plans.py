@@ -11,7 +11,7 @@ from scheduler_repo.database.statements import Statement
 from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.repositories.scheduler import reading
+from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from tests.support.databases import DriverConnection
 from tests.support.past_and_present import finish_sessions, run_sessions

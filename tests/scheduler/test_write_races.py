@@ -7,14 +7,14 @@ from random import Random
 import msgspec
 import pytest
 
+from scheduler_repo.database import locked_state
 from scheduler_repo.database.locks import LOCK_QUOTAS
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.entities.allocation import RejectionCode, SessionAllocation
 from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.entities.quota import QuotaSpec
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler import allocating
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OwnerScope
 from tests.scheduler.conftest import Load
 from tests.support.databases import OWNER, Database, DriverConnection
@@ -73,8 +73,8 @@ async def queue_again(connection: DriverConnection) -> None:
 
 
 async def run_rounds(
-    db_source: SchedulerDBSource,
-    lifecycle: LifecycleDBSource,
+    scheduler: SchedulerRepository,
+    lifecycle: LifecycleRepository,
     connection: DriverConnection,
     rounds: int,
     plan: Plan,
@@ -83,7 +83,7 @@ async def run_rounds(
     seen = Seen()
     for _ in range(rounds):
         results = await asyncio.gather(
-            *(db_source.allocate_sessions(GROUP, plan(racer)) for racer in range(RACERS))
+            *(scheduler.allocate_sessions(GROUP, plan(racer)) for racer in range(RACERS))
         )
         placed = [session_id for result in results for session_id in result.allocated]
         assert len(set(placed)) == len(placed)
@@ -106,7 +106,7 @@ class TestNewQuota:
         self,
         load: Load,
         migrated_database: Database,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given two batches that wait, each for an agent of its own, when nobody has a quota
@@ -115,7 +115,7 @@ class TestNewQuota:
             async with holder.transaction():
                 await holder.execute("SELECT FROM agents FOR NO KEY UPDATE")
                 batches = [
-                    asyncio.create_task(db_source.allocate_sessions(GROUP, [place(number, f"a{number}")]))
+                    asyncio.create_task(scheduler.allocate_sessions(GROUP, [place(number, f"a{number}")]))
                     for number in (1, 2)
                 ]
                 waiting = (
@@ -141,8 +141,8 @@ class TestCapacity:
         self,
         load: Load,
         migrated_database: Database,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given
@@ -168,7 +168,7 @@ class TestCapacity:
         # when
         async with asyncio.TaskGroup() as group:
             group.create_task(watch())
-            seen = await run_rounds(db_source, lifecycle, owner_connection, CAPACITY_ROUNDS, plan)
+            seen = await run_rounds(scheduler, lifecycle, owner_connection, CAPACITY_ROUNDS, plan)
             watching = False
         # then
         assert overcommitted == 0
@@ -196,12 +196,12 @@ class TestQuotas:
     async def test_never_exceeded(
         self,
         owner_with_quota: None,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # when
-        seen = await run_rounds(db_source, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)
+        seen = await run_rounds(scheduler, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)
         # then
         assert seen.most_held == QUOTA
         assert seen.placed == QUOTA_ROUNDS * QUOTA
@@ -209,16 +209,16 @@ class TestQuotas:
     async def test_exceeded_without_the_lock_on_the_owners_row(
         self,
         owner_with_quota: None,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         owner_connection: DriverConnection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # given
         text = LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
         assert text != LOCK_QUOTAS.text
-        monkeypatch.setattr(allocating, "LOCK_QUOTAS", Statement("lock_no_quotas", text))
+        monkeypatch.setattr(locked_state, "LOCK_QUOTAS", Statement("lock_no_quotas", text))
         # when
-        seen = await run_rounds(db_source, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)
+        seen = await run_rounds(scheduler, lifecycle, owner_connection, QUOTA_ROUNDS, self.plan)
         # then
         assert seen.most_held > QUOTA

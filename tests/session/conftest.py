@@ -6,9 +6,19 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection
+from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 
-__all__ = ["Count", "Load", "count", "db_source", "engine", "lifecycle", "load", "owner_connection"]
+__all__ = [
+    "Count",
+    "Load",
+    "count",
+    "db_source",
+    "engine",
+    "lifecycle",
+    "load",
+    "owner_connection",
+    "scheduler",
+]
 
 Count = Callable[[Awaitable[object]], Awaitable[int]]
 

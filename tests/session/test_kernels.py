@@ -12,8 +12,8 @@ from scheduler_repo.entities.paging import Cursor
 from scheduler_repo.errors import InvalidCursor, InvalidInput, InvalidLimit, KernelNotFound
 from scheduler_repo.repositories.kernel.db_source import KernelDBSource
 from scheduler_repo.repositories.kernel.repository import KernelRepository
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionResult, SessionStatus
 from tests.session.conftest import Count, Load
 from tests.support.small_cluster import (
@@ -41,11 +41,11 @@ class TestKernels:
         return KernelRepository(KernelDBSource(engine))
 
     @pytest.fixture(autouse=True)
-    async def placed(self, load: Load, db_source: SchedulerDBSource, lifecycle: LifecycleDBSource) -> None:
+    async def placed(self, load: Load, scheduler: SchedulerRepository, lifecycle: LifecycleRepository) -> None:
         """Nine kernels on one agent, of which one has ended; one on another; one that waits."""
         sessions = [session(number, 1, architecture=X86) for number in range(8)]
         await load(cluster([agent("a"), agent("b")], [*sessions, session(8, 1, 2), session(9, 1)]))
-        await db_source.allocate_sessions(
+        await scheduler.allocate_sessions(
             GROUP, [*(place(number, "a") for number in range(8)), place(8, "a", "b")]
         )
         await lifecycle.mark_terminated([SessionEnd(session_id(3), SessionResult.SUCCESS, {kernel_id(3): 137})])

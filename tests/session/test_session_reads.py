@@ -9,7 +9,7 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.vfolder import MountSpec, VFolderSpec
 from scheduler_repo.errors import InvalidInput, InvalidLimit, ScalingGroupNotFound, SessionNotFound
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
@@ -55,12 +55,12 @@ class TestSessionReads:
         return VFolderRepository(VFolderDBSource(engine))
 
     async def test_a_session_by_its_id(
-        self, repository: SessionRepository, load: Load, db_source: SchedulerDBSource
+        self, repository: SessionRepository, load: Load, scheduler: SchedulerRepository
     ) -> None:
         # given
         spec = session(1, 2, 3, designated=(AgentId("b"), AgentId("a")))
         await load(cluster([agent("a"), agent("b")], [spec]))
-        await db_source.allocate_sessions(GROUP, [place(1, "a", "b")])
+        await scheduler.allocate_sessions(GROUP, [place(1, "a", "b")])
         # when
         found = await repository.get_session_by_id(session_id(1))
         # then
@@ -125,7 +125,7 @@ class TestSessionReads:
         repository: SessionRepository,
         vfolders: VFolderRepository,
         load: Load,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given: 2 depends on a pending, a succeeded and a purged one; 3 and 4 wait for it

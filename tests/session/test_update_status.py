@@ -17,7 +17,8 @@ from scheduler_repo.errors import (
     StaleLeaseError,
 )
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.lease.repository import LeaseRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import LeaseHolder, OperationId, SessionId, SessionStatus
@@ -46,19 +47,19 @@ class TestUpdateStatus:
         return SessionRepository(SessionDBSource(engine))
 
     @pytest.fixture
-    def leases(self, engine: ExtendedAsyncSAEngine) -> LeaseDBSource:
-        return LeaseDBSource(engine)
+    def leases(self, engine: ExtendedAsyncSAEngine) -> LeaseRepository:
+        return LeaseRepository(LeaseDBSource(engine))
 
     @pytest.fixture(autouse=True)
-    async def placed(self, load: Load, db_source: SchedulerDBSource) -> None:
+    async def placed(self, load: Load, scheduler: SchedulerRepository) -> None:
         """A session of two kernels on two agents, and one that waits."""
         await load(cluster([agent("a"), agent("b")], [session(1, 2, 3), session(2, 1)]))
-        await db_source.allocate_sessions(GROUP, [place(1, "a", "b")])
+        await scheduler.allocate_sessions(GROUP, [place(1, "a", "b")])
 
     async def test_a_session_goes_through_its_life(
         self,
         repository: SessionRepository,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         owner_connection: DriverConnection,
     ) -> None:
         # given
@@ -68,7 +69,7 @@ class TestUpdateStatus:
             seen_by = await repository.update_status(session_id(1), status, f"to {status}")
             # then
             assert await status_of(owner_connection, 1) == (status, {status})
-            assert (await db_source.get_scheduling_data(GROUP)).data.has_seen(seen_by)
+            assert (await scheduler.get_scheduling_data(GROUP)).has_seen(seen_by)
             assert await ledger_of(owner_connection, "a") == await held_on(owner_connection, "a")
         assert (await ledger_of(owner_connection, "b")).cpu == 0
         assert await history_of(owner_connection, 1) == [
@@ -121,7 +122,7 @@ class TestUpdateStatus:
             with pytest.raises(InvalidInput, match="the reason"):
                 await repository.update_status(session_id(1), SessionStatus.RUNNING, cast(str, reason))
 
-    async def test_a_lease(self, repository: SessionRepository, leases: LeaseDBSource) -> None:
+    async def test_a_lease(self, repository: SessionRepository, leases: LeaseRepository) -> None:
         # given
         other = await leases.acquire_lease(OTHER_GROUP, LeaseHolder("me"), MINUTE)
         lost = await leases.acquire_lease(GROUP, LeaseHolder("me"), MINUTE)

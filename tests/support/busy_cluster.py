@@ -12,7 +12,9 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, KernelId, ScalingGroupName, SessionId
 from tests.support.cluster_rows import ClusterRows, Row, fill
 from tests.support.databases import OWNER, Database, DriverConnection
@@ -144,8 +146,8 @@ class Writers:
 
     async def place_and_release(
         self,
-        db_source: SchedulerDBSource,
-        lifecycle: LifecycleDBSource,
+        scheduler: SchedulerRepository,
+        lifecycle: LifecycleRepository,
         connection: DriverConnection,
         number: int,
     ) -> None:
@@ -158,7 +160,7 @@ class Writers:
                 SessionAllocation(session_id(one), (KernelAllocation(kernel_id(one), rng.choice(AGENTS)),))
                 for one in numbers
             ]
-            placed = await db_source.allocate_sessions(GROUP, batch)
+            placed = await scheduler.allocate_sessions(GROUP, batch)
             self.commits += 1
             released = await lifecycle.mark_terminated([SessionEnd(session_id) for session_id in ids])
             self.commits += 1
@@ -215,9 +217,12 @@ async def writers_at_work(database: Database, writing_engine: ExtendedAsyncSAEng
         connections = [await stack.enter_async_context(database.driver_as(OWNER)) for _ in range(2 * _WRITERS)]
         await fill(connections[0], busy_cluster())
         writers = Writers()
-        db_source, lifecycle = SchedulerDBSource(writing_engine), LifecycleDBSource(writing_engine)
+        scheduler, lifecycle = (
+            SchedulerRepository(SchedulerDBSource(writing_engine)),
+            LifecycleRepository(LifecycleDBSource(writing_engine)),
+        )
         work: list[Coroutine[None, None, None]] = [
-            *(writers.place_and_release(db_source, lifecycle, connections[n], n) for n in range(_WRITERS)),
+            *(writers.place_and_release(scheduler, lifecycle, connections[n], n) for n in range(_WRITERS)),
             *(writers.move(connections[_WRITERS + n], n) for n in range(_WRITERS)),
         ]
         async with asyncio.TaskGroup() as group:

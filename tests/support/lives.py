@@ -7,7 +7,7 @@ import msgspec
 
 from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode, TransitionResult
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import KernelId, SessionId, SessionStatus
 from tests.lifecycle.marking import mark
 from tests.scheduler.conftest import Load
@@ -116,12 +116,12 @@ class Lives:
     def __init__(
         self,
         load: Load,
-        db_source: SchedulerDBSource,
+        scheduler: SchedulerRepository,
         repository: LifecycleRepository,
         connection: DriverConnection,
     ) -> None:
         self.repository = repository
-        self.db_source = db_source
+        self.scheduler = scheduler
         self.connection = connection
         self._load = load
 
@@ -150,7 +150,7 @@ class Lives:
 
     async def _move(self, to_status: SessionStatus, numbers: list[int]) -> None:
         if to_status is SessionStatus.SCHEDULED:
-            placed = await self.db_source.allocate_sessions(
+            placed = await self.scheduler.allocate_sessions(
                 GROUP, [place(each, A1, A2, A1) for each in numbers]
             )
             assert placed.rejected == ()

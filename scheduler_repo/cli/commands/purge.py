@@ -26,7 +26,7 @@ from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
 
 if TYPE_CHECKING:
-    from scheduler_repo.repositories.retention.db_source import OnBatch
+    from scheduler_repo.repositories.retention.repository import OnBatch
 
 _DEFAULT_BATCH_SIZE: Final = 500
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhdw])")

@@ -1,38 +1,60 @@
-"""The audit's repository: does the database say the same of itself everywhere?"""
+"""Audits: whether the database's counters and statuses agree with each other, and the counters mended."""
 
-from scheduler_repo.entities.audit import AuditReport, RepairReport
+from scheduler_repo.entities.audit import (
+    AuditReport,
+    RepairedCounter,
+    RepairReport,
+    UnrepairableCounter,
+)
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.scheduling.admission.repairs import repair_counter
+from scheduler_repo.validation import check_wiring
 
-_resilience = layer_resilience(LayerType.AUDIT_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.AUDIT_REPOSITORY)
 
 
 class AuditRepository:
     """Audits a database and mends the agents' counters."""
 
     def __init__(self, db_source: AuditDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no AuditDBSource."""
+        check_wiring(db_source, AuditDBSource, "db_source", "AuditDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def audit(self) -> AuditReport:
-        """Run all checks in one snapshot; any role that may read will do.
+        """Run all checks in one snapshot; any role that may read is enough.
 
         Raises the errors of the database layer. Costs one statement per check and one more, in one transaction
         that locks nothing; time grows with the cluster's pending and occupying sessions and kernels, its agents
         and the stored operations, not with what has finished.
         """
-        return await self._db_source.audit()
+        async with self._db.begin_readonly_session() as db_sess:
+            return await self._db_source.run_checks(db_sess)
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def repair_counters(self) -> RepairReport:
-        """Set what agents have given away, and their container counts, to what their kernels hold.
+        """Set agents' occupied slots and container counts to the sums over their kernels.
 
-        A counter that may not say so is left, with the reason; the others are mended. Schedulers may go on
-        meanwhile; repeating it does no harm. Raises TransactionConflict if something writes without the locks,
-        and the errors of the database layer; then nothing was written, save after OutcomeUnknown. Costs one
-        statement where nothing differs, else six in one transaction; time grows with the cluster's occupying
-        kernels and agents.
+        Only agents that differ at first look are locked; their kernels are counted again under the locks. A
+        counter that may not have that value is left, with the reason; the others are mended. Schedulers may go
+        on meanwhile; repeating it does no harm. Raises TransactionConflict if something writes without the
+        locks, and the errors of the database layer; then nothing was written, save after OutcomeUnknown. Costs
+        one statement where nothing differs, else six in one transaction; time grows with the cluster's
+        occupying kernels and agents.
         """
-        return await self._db_source.repair_counters()
+        async with self._db.begin_session() as db_sess:
+            drifted = await self._db_source.list_drifted_counters(db_sess, None)
+            if not drifted:
+                return RepairReport((), ())
+            agent_ids = sorted({counter.agent_id for counter in drifted})
+            await self._db_source.lock_agents(db_sess, agent_ids)
+            drifted = await self._db_source.list_drifted_counters(db_sess, agent_ids)
+            repairs = [*map(repair_counter, drifted)]
+            repaired = tuple(each for each in repairs if isinstance(each, RepairedCounter))
+            await self._db_source.set_counters(db_sess, repaired)
+        unrepairable = tuple(each for each in repairs if isinstance(each, UnrepairableCounter))
+        return RepairReport(repaired, unrepairable)

@@ -1,44 +1,74 @@
 """Leases: which of several schedulers may write a group's decisions."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import stale_lease
 from scheduler_repo.entities.lease import Lease
+from scheduler_repo.errors import LeaseHeld, OutcomeUnknown
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
+from scheduler_repo.validation import check_duration, check_name, check_wiring
 
-_resilience = layer_resilience(LayerType.LEASE_REPOSITORY, retries=False)
+_LONGEST = timedelta(days=1)
+
+_resilience = layer_resilience(LayerType.LEASE_REPOSITORY)
 
 
 class LeaseRepository:
-    """Acquires, renews and releases leases."""
+    """Acquires, renews and releases leases.
+
+    None needs an operation id: asking again does no harm. All raise OutcomeUnknown, which says what to do then,
+    and the errors of the database layer.
+    """
 
     def __init__(self, db_source: LeaseDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no LeaseDBSource."""
+        check_wiring(db_source, LeaseDBSource, "db_source", "LeaseDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def acquire_lease(
         self, scaling_group: ScalingGroupName, holder: LeaseHolder, ttl: timedelta
     ) -> Lease:
-        """Take the lease of a group for ``ttl``, with a higher epoch than any before.
+        """Acquire the lease of a group for ``ttl``, with a higher epoch than any before.
 
-        The same holder may take it again at once, which fences what it was before a restart; so every process
-        needs a holder's name of its own. ``ttl`` must be longer than the engine's idle_in_transaction_timeout.
-        Raises LeaseHeld, ScalingGroupNotFound, InvalidInput, and DatabaseTimeout while a holder that was
-        stopped inside a transaction still locks it. Costs one statement, two if it is held.
+        The same holder may acquire it again at once, which fences off the process that it was before a restart;
+        so every process needs a holder's name of its own. ``ttl`` must be longer than the engine's
+        idle_in_transaction_timeout. Raises LeaseHeld, ScalingGroupNotFound, InvalidInput, and DatabaseTimeout
+        while a holder that was stopped inside a transaction still locks it. Costs one statement, two if it is
+        held.
         """
-        return await self._db_source.acquire_lease(scaling_group, holder, ttl)
+        self._check_ttl(ttl)
+        check_name(holder, "holder")
+        async with self._begin("acquire it again, which the same holder may at once") as db_sess:
+            lease = await self._db_source.acquire_lease(db_sess, scaling_group, holder, ttl)
+            if lease is None:
+                found = await self._db_source.find_lease(db_sess, scaling_group)
+                raise LeaseHeld(
+                    f"the lease of scaling group {scaling_group} is held by {found['holder']} (epoch "
+                    f"{found['epoch']}) until {found['expires_at'].isoformat()}; try again then"
+                )
+        return lease
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def renew_lease(self, lease: Lease, ttl: timedelta) -> Lease:
         """Extend a lease that still holds to ``ttl`` from now, its epoch unchanged.
 
-        Raises StaleLeaseError if it has expired or was taken over: acquire it again, and read before deciding.
-        Waits for a write under the lease to end. Costs one statement.
+        Raises InvalidInput, and StaleLeaseError if it has expired or was taken over: acquire it again, and read
+        before deciding. Waits for a write under the lease to end. Costs one statement.
         """
-        return await self._db_source.renew_lease(lease, ttl)
+        self._check_ttl(ttl)
+        async with self._begin("renew it again") as db_sess:
+            renewed = await self._db_source.renew_lease(db_sess, lease, ttl)
+            if renewed is None:
+                raise await stale_lease(db_sess, lease)
+        return renewed
 
     @_resilience.apply(OperationKind.WRITE)
     async def release_lease(self, lease: Lease) -> None:
@@ -46,4 +76,24 @@ class LeaseRepository:
 
         Costs one statement.
         """
-        await self._db_source.release_lease(lease)
+        async with self._begin("release it again, and take StaleLeaseError for done") as db_sess:
+            if not await self._db_source.release_lease(db_sess, lease):
+                raise await stale_lease(db_sess, lease)
+
+    @asynccontextmanager
+    async def _begin(self, advice: str) -> AsyncIterator[SASession]:
+        try:
+            async with self._db.begin_session() as db_sess:
+                yield db_sess
+        except OutcomeUnknown as lost:
+            raise OutcomeUnknown(
+                f"the connection was lost at the COMMIT of a lease: it was written, or not; {advice}"
+            ) from lost
+
+    def _check_ttl(self, ttl: object) -> None:
+        least = timedelta(seconds=self._db.idle_in_transaction_timeout)
+        expected = (
+            f"a timedelta above {least} (the engine's idle_in_transaction_timeout: a stopped holder can delay "
+            "the take-over for so long) and up to a day"
+        )
+        check_duration(ttl, "ttl", expected, least=least + timedelta.resolution, most=_LONGEST)

@@ -1,242 +1,120 @@
-"""The life of sessions after placement, in PostgreSQL."""
+"""The statements of sessions' lives: those that wait too long, are not dispatched yet, or lost an agent."""
 
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_SESSIONS
 from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
-from scheduler_repo.entities.lease import Lease, check_lease
-from scheduler_repo.entities.lifecycle import (
-    DispatchResult,
-    LostSessionAction,
-    RecoveryResult,
-    SessionAttempt,
-    SessionEnd,
-    SessionRetry,
-    SessionStart,
-    TransitionResult,
-    UndispatchedSession,
+from scheduler_repo.database.status_changes import SESSION_KERNELS
+from scheduler_repo.entities.lifecycle import SessionAttempt, UndispatchedKernel, UndispatchedSession
+from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.scheduling.admission.transitions import SessionChange
+from scheduler_repo.types import (
+    OCCUPYING_STATUSES,
+    AgentId,
+    AgentStatus,
+    ScalingGroupName,
+    SessionId,
+    SessionStatus,
 )
-from scheduler_repo.errors import InvalidInput
-from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
-from scheduler_repo.repositories.lifecycle.dispatching import dispatch_batch, fetch_undispatched
-from scheduler_repo.repositories.lifecycle.recovering import recover_batch
-from scheduler_repo.resilience.layers import LayerType, layer_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
-from scheduler_repo.validation import (
-    Limit31,
-    Limit63,
-    check_ids,
-    check_kind,
-    check_range,
-    checked_batch,
-)
+
+if TYPE_CHECKING:
+    from asyncpg import Record
 
 EXPIRED_PENDING_SESSIONS = load_statement("lifecycle/expired_pending_sessions")
-
-_MARK_SESSIONS = IdempotentWrite("mark_sessions", TransitionResult)
-_SWEEP_PENDING_SESSIONS = IdempotentWrite("sweep_pending_sessions", TransitionResult)
-_MARK_DISPATCHED = IdempotentWrite("mark_dispatched", DispatchResult)
-_RECOVER_LOST_SESSIONS = IdempotentWrite("recover_lost_sessions", RecoveryResult)
-
-_SWEPT = "pending for longer than the scaling group allows"
-_resilience = layer_resilience(LayerType.LIFECYCLE_DB_SOURCE)
+SESSIONS_ON_LOST_AGENTS = load_statement("lifecycle/sessions_on_lost_agents")
+UNDISPATCHED_KERNELS = load_statement("lifecycle/undispatched_kernels")
+DISPATCH_SESSIONS = load_statement("lifecycle/dispatch_sessions")
 
 
-class LifecycleDBSource:
-    """Moves sessions, with their kernels, from status to status in batches, and lists what is to be dispatched.
+class LifecycleDBSource(DBSource):
+    """Locks the sessions that a sweep or a recovery changes; lists and marks those to be dispatched.
 
-    Every batch answers session by session; what may not be moved is rejected, the rest goes through. All raise
-    InvalidInput for an id that is none, and the errors of the database layer; writes StaleLeaseError,
-    OperationMismatch and OutcomeUnknown too.
+    A method that finds nothing raises ScalingGroupNotFound if there is no such group, for one statement more.
     """
 
-    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
-        """Take an engine."""
-        self._engine = engine
+    async def lock_expired_sessions(
+        self, db_sess: SASession, scaling_group: ScalingGroupName, limit: int
+    ) -> list[SessionId]:
+        """Lock sessions of a group that have been pending for longer than it allows; costs one statement."""
+        rows = await fetch_rows(db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
+        if not rows:
+            await require_group(db_sess, scaling_group)
+        return [row[0] for row in rows]
 
-    @_resilience.apply(OperationKind.WRITE)
-    async def mark_sessions(
-        self,
-        to_status: SessionStatus,
-        changes: Sequence[SessionChange],
-        reason: Optional[str] = None,
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransitionResult:
-        """Move sessions to a status, each by the table of transitions.
+    async def lock_sessions_on_lost_agents(
+        self, db_sess: SASession, scaling_group: ScalingGroupName, limit: int
+    ) -> list[tuple[SessionChange, SessionStatus]]:
+        """Lock sessions on lost agents, and all else that their changes lock; each comes with its status.
 
-        Raises InvalidInput for an id that is none, StaleLeaseError, OperationMismatch, OutcomeUnknown and the
-        errors of the database layer; then nothing was written. Costs ten statements (one more with a lease, to
-        PENDING and to RUNNING) in one transaction; time grows with the batch.
+        They are looked at again under these locks: one that has ended meanwhile, or whose agent has returned,
+        is left out. Costs five statements.
         """
-        if to_status is SessionStatus.SCHEDULED:
-            raise InvalidInput("a session becomes SCHEDULED by allocate_sessions() only")
-        check_ids("session", [change.session_id for change in changes])
-        if not changes:
-            return TransitionResult(to_status, (), ())
-        move = Move(to_status, reason, scaling_group=None if lease is None else lease.scaling_group)
-        return await _MARK_SESSIONS.run(
-            self._engine,
-            lambda write: change_batch(write, move, changes),
-            request=(to_status, changes, reason),
-            operation_id=operation_id,
-            lease=lease,
-        )
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def mark_preparing(
-        self,
-        sessions: Sequence[Union[SessionId, SessionAttempt]],
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransitionResult:
-        """Do ``mark_sessions`` to PREPARING."""
-        changes = changes_of(sessions)
-        return await self.mark_sessions(SessionStatus.PREPARING, changes, None, lease, operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def mark_running(
-        self,
-        starts: Sequence[SessionStart],
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransitionResult:
-        """Do ``mark_sessions`` to RUNNING; what kernels do not occupy is given back."""
-        checked_batch(starts, SessionStart, "starts")
-        changes = [
-            SessionChange(start.session_id, occupied_slots=start.occupied_slots, retry_count=start.retry_count)
-            for start in starts
+        found = [row[0] for row in await fetch_rows(db_sess, SESSIONS_ON_LOST_AGENTS, scaling_group, limit)]
+        if not found:
+            await require_group(db_sess, scaling_group)
+        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, found)
+        agents_of: dict[SessionId, set[AgentId]] = {}
+        for kernel in await fetch_rows(db_sess, SESSION_KERNELS, found):
+            if kernel["status"] in OCCUPYING_STATUSES:
+                agents_of.setdefault(kernel["session_id"], set()).add(kernel["agent_id"])
+        agent_ids = sorted(set().union(*agents_of.values()))
+        agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
+        await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
+        lost = {agent["agent_id"] for agent in agents if agent["status"] == AgentStatus.LOST}
+        return [
+            (SessionChange(row["session_id"], failed_agent_ids=failed), SessionStatus(row["status"]))
+            for row in sessions
+            if (failed := tuple(sorted(lost & agents_of.get(row["session_id"], set()))))
         ]
-        return await self.mark_sessions(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
-    @_resilience.apply(OperationKind.WRITE)
-    async def mark_terminated(
+    async def list_undispatched_kernels(
+        self, db_sess: SASession, scaling_group: ScalingGroupName, limit: Optional[int]
+    ) -> "list[Record]":
+        """List the kernels of undispatched sessions, the longest allocated first; costs one statement."""
+        rows = await fetch_rows(db_sess, UNDISPATCHED_KERNELS, scaling_group, limit)
+        if not rows:
+            await require_group(db_sess, scaling_group)
+        return rows
+
+    async def dispatch_sessions(
         self,
-        ends: Sequence[SessionEnd],
-        reason: Optional[str] = None,
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransitionResult:
-        """Do ``mark_sessions`` to TERMINATED; all that they occupied is given back."""
-        checked_batch(ends, SessionEnd, "ends")
-        changes = [
-            SessionChange(end.session_id, end.result, end.exit_codes, retry_count=end.retry_count)
-            for end in ends
-        ]
-        return await self.mark_sessions(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def requeue_sessions(
-        self,
-        retries: Sequence[SessionRetry],
-        reason: Optional[str] = None,
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransitionResult:
-        """Do ``mark_sessions`` to PENDING; retries are counted, and the agents that failed remembered."""
-        checked_batch(retries, SessionRetry, "retries")
-        changes = [
-            SessionChange(
-                retry.session_id, failed_agent_ids=retry.failed_agent_ids, retry_count=retry.retry_count
-            )
-            for retry in retries
-        ]
-        return await self.mark_sessions(SessionStatus.PENDING, changes, reason, lease, operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def sweep_pending_sessions(
-        self,
-        scaling_group: ScalingGroupName,
-        limit: int,
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> TransitionResult:
-        """Cancel up to ``limit`` sessions of a group that have been pending for longer than it allows.
-
-        Raises InvalidInput for a ``limit`` below 1. Costs eleven statements in one transaction; time grows with
-        the group's queue.
-        """
-        check_lease(lease, scaling_group)
-        check_range(limit, Limit63, "limit")
-
-        async def sweep(write: WriteTransaction) -> TransitionResult:
-            rows = await fetch_rows(write.db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
-            if not rows:
-                await require_group(write.db_sess, scaling_group)
-            move = Move(SessionStatus.CANCELLED, _SWEPT, only_from=SessionStatus.PENDING)
-            return await change_batch(write, move, [SessionChange(row[0]) for row in rows])
-
-        return await _SWEEP_PENDING_SESSIONS.run(
-            self._engine, sweep, request=(scaling_group, limit), operation_id=operation_id, lease=lease
-        )
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def recover_lost_sessions(
-        self,
-        scaling_group: ScalingGroupName,
-        action: LostSessionAction,
-        limit: int,
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> RecoveryResult:
-        """Take up to ``limit`` sessions of a group off lost agents; costs at most 24 statements."""
-        check_lease(lease, scaling_group)
-        check_kind(action, LostSessionAction, "action")
-        check_range(limit, Limit31, "limit")
-        return await _RECOVER_LOST_SESSIONS.run(
-            self._engine,
-            lambda write: recover_batch(write, scaling_group, action, limit),
-            request=(scaling_group, action, limit),
-            operation_id=operation_id,
-            lease=lease,
-        )
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_undispatched_sessions(
-        self, scaling_group: ScalingGroupName, limit: Optional[int] = None
-    ) -> tuple[UndispatchedSession, ...]:
-        """List the allocated sessions whose agents were not told yet, the longest allocated first.
-
-        Costs one statement, two if there are none; time grows with the answer.
-        """
-        if limit is not None:
-            check_range(limit, Limit63, "limit")
-        async with self._engine.begin_readonly_session() as db_sess:
-            sessions = await fetch_undispatched(db_sess, scaling_group, limit)
-            if not sessions:
-                await require_group(db_sess, scaling_group)
-        return sessions
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def mark_dispatched(
-        self,
+        db_sess: SASession,
         dispatches: Sequence[SessionAttempt],
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> DispatchResult:
-        """Mark attempts as dispatched, each once whoever asks; costs four statements, five with a lease."""
-        checked_batch(dispatches, SessionAttempt, "dispatches")
-        check_ids("session", [dispatch.session_id for dispatch in dispatches])
-        if not dispatches:
-            return DispatchResult((), ())
-        return await _MARK_DISPATCHED.run(
-            self._engine,
-            lambda write: dispatch_batch(write, dispatches, None if lease is None else lease.scaling_group),
-            request=dispatches,
-            operation_id=operation_id,
-            lease=lease,
+        scaling_group: Optional[ScalingGroupName],
+    ) -> set[SessionId]:
+        """Lock sessions and mark the attempts that are not marked yet, of one group if it is given.
+
+        Costs two statements.
+        """
+        session_ids = sorted({dispatch.session_id for dispatch in dispatches})
+        locked = {
+            row["session_id"]
+            for row in await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
+            if scaling_group in (None, row["scaling_group"])
+        }
+        attempts = [
+            dispatch
+            for dispatch in dispatches
+            # The driver would take 0.5 for 0, and True for 1.
+            if dispatch.session_id in locked
+            and type(dispatch.retry_count) is int
+            and 0 <= dispatch.retry_count < 2**31
+        ]
+        rows = await fetch_rows(
+            db_sess,
+            DISPATCH_SESSIONS,
+            [attempt.session_id for attempt in attempts],
+            [attempt.retry_count for attempt in attempts],
         )
+        return {row[0] for row in rows}
 
 
-def changes_of(sessions: Sequence[Union[SessionId, SessionAttempt]]) -> list[SessionChange]:
-    """Name sessions, or one attempt of each, for a change of status alone."""
-    return [
-        SessionChange(each.session_id, retry_count=each.retry_count)
-        if isinstance(each, SessionAttempt)
-        else SessionChange(each)
-        for each in sessions
-    ]
+def undispatched_from_rows(rows: "Sequence[Record]") -> tuple[UndispatchedSession, ...]:
+    """Build sessions from rows of undispatched_kernels.sql, in their order."""
+    kernels: dict[tuple[SessionId, int], list[UndispatchedKernel]] = {}
+    for session_id, retry_count, *kernel in rows:
+        kernels.setdefault((session_id, retry_count), []).append(UndispatchedKernel(*kernel))
+    return tuple(UndispatchedSession(*attempt, tuple(group)) for attempt, group in kernels.items())

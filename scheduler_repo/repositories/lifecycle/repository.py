@@ -1,13 +1,17 @@
 """The life of sessions after placement: from allocated to dispatched, running, ended, or back to the queue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Optional, Union
 
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.status_changes import change_statuses
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     LostSessionAction,
     RecoveryResult,
+    RejectedTransition,
     SessionAttempt,
     SessionEnd,
     SessionRetry,
@@ -15,115 +19,149 @@ from scheduler_repo.entities.lifecycle import (
     TransitionResult,
     UndispatchedSession,
 )
-from scheduler_repo.repositories.lifecycle.changing import SessionChange
-from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, changes_of
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import quoted
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, undispatched_from_rows
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionStatus
+from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange
+from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionResult, SessionStatus
+from scheduler_repo.validation import (
+    Limit31,
+    Limit63,
+    check_ids,
+    check_kind,
+    check_range,
+    check_text,
+    check_wiring,
+    checked_batch,
+)
 
 DEFAULT_SWEEP_LIMIT = 1_000
 DEFAULT_RECOVERY_LIMIT = 1_000
-_resilience = layer_resilience(LayerType.LIFECYCLE_REPOSITORY, retries=False)
+
+_MARK_SESSIONS = IdempotentWrite("mark_sessions", TransitionResult)
+_SWEEP_PENDING_SESSIONS = IdempotentWrite("sweep_pending_sessions", TransitionResult)
+_MARK_DISPATCHED = IdempotentWrite("mark_dispatched", DispatchResult)
+_RECOVER_LOST_SESSIONS = IdempotentWrite("recover_lost_sessions", RecoveryResult)
+
+_SWEPT = "pending for longer than the scaling group allows"
+_LOST = "an agent that it ran on is lost"
+
+_resilience = layer_resilience(LayerType.LIFECYCLE_REPOSITORY)
 
 
 class LifecycleRepository:
-    """Moves sessions, with their kernels, from status to status.
+    """Changes the status of sessions, with their kernels.
 
-    Every method takes a batch and answers session by session: what the table of transitions does not allow is
-    rejected, the rest goes through. What agents report should name the attempt (``retry_count``): a report of
-    an earlier one is then rejected, not taken for this one. Each change leaves a history row. With a lease,
-    sessions of other groups are rejected too. Asking again under the same ``operation_id`` answers the same and
-    writes nothing twice. All raise InvalidInput for an id that is none, StaleLeaseError, OperationMismatch,
-    OutcomeUnknown and the errors of the database layer; then, save after OutcomeUnknown, nothing was written.
-    Each costs ten to twelve statements in one transaction, whatever the size of the batch.
+    Every method takes a batch and answers session by session: a change that the table of transitions does not
+    allow is rejected, the others go through. Reports of agents should name the attempt (``retry_count``): a
+    report of an earlier one is then rejected. Each change leaves a history row. With a lease, sessions of other
+    groups are rejected too. Asking again under the same ``operation_id`` answers the same and writes nothing
+    twice. All raise InvalidInput for a malformed id, StaleLeaseError, OperationMismatch, OutcomeUnknown and the
+    errors of the database layer; then, save after OutcomeUnknown, nothing was written. Each costs ten to twelve
+    statements in one transaction, whatever the size of the batch.
     """
 
     def __init__(self, db_source: LifecycleDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no LifecycleDBSource."""
+        check_wiring(db_source, LifecycleDBSource, "db_source", "LifecycleDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_preparing(
         self,
         sessions: Sequence[Union[SessionId, SessionAttempt]],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that agents prepare the kernels of sessions (pull images, make containers).
-
-        By an attempt, a report that comes late, of an earlier attempt, is rejected.
-        """
-        return await self._db_source.mark_preparing(sessions, lease, operation_id)
+        """Mark sessions, or an attempt of each, whose agents pull images and make containers."""
+        changes = [*map(_change_of_attempt, sessions)]
+        return await self._mark(SessionStatus.PREPARING, changes, None, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_running(
         self,
         starts: Sequence[SessionStart],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that all kernels of sessions run, and what they really occupy; the rest is given back.
+        """Mark sessions of which all kernels run; what these do not occupy of their request is given back.
 
-        More than was requested rejects the session.
+        A session that occupies more than it requested is rejected.
         """
-        return await self._db_source.mark_running(starts, lease, operation_id)
+        checked_batch(starts, SessionStart, "starts")
+        changes = [
+            SessionChange(start.session_id, occupied_slots=start.occupied_slots, retry_count=start.retry_count)
+            for start in starts
+        ]
+        return await self._mark(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_terminating(
         self,
         session_ids: Sequence[SessionId],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that sessions are told to end; they occupy their agents until they are terminated."""
-        changes = [SessionChange(session_id) for session_id in session_ids]
-        return await self._db_source.mark_sessions(
-            SessionStatus.TERMINATING, changes, reason, lease, operation_id
-        )
+        """Mark sessions that are told to end; they occupy their agents until they are terminated."""
+        changes = [*map(SessionChange, session_ids)]
+        return await self._mark(SessionStatus.TERMINATING, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_terminated(
         self,
         ends: Sequence[SessionEnd],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that sessions have ended, with result and exit codes; all that they occupied is given back."""
-        return await self._db_source.mark_terminated(ends, reason, lease, operation_id)
+        """Mark sessions that have ended, with result and exit codes, and give back all that they occupied."""
+        checked_batch(ends, SessionEnd, "ends")
+        changes = [
+            SessionChange(end.session_id, end.result, end.exit_codes, retry_count=end.retry_count)
+            for end in ends
+        ]
+        return await self._mark(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_cancelled(
         self,
         session_ids: Sequence[SessionId],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Cancel sessions that do not run yet; what they held is given back."""
-        changes = [SessionChange(session_id) for session_id in session_ids]
-        return await self._db_source.mark_sessions(
-            SessionStatus.CANCELLED, changes, reason, lease, operation_id
-        )
+        """Cancel sessions that do not run yet, and give back what they occupied."""
+        changes = [*map(SessionChange, session_ids)]
+        return await self._mark(SessionStatus.CANCELLED, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_error(
         self,
         sessions: Sequence[Union[SessionId, SessionAttempt]],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
-        """Say that sessions, or an attempt of each, failed by no fault of theirs; what they held is free."""
-        changes = changes_of(sessions)
-        return await self._db_source.mark_sessions(SessionStatus.ERROR, changes, reason, lease, operation_id)
+        """Mark sessions, or an attempt of each, that the system failed, and give back what they occupied."""
+        changes = [*map(_change_of_attempt, sessions)]
+        return await self._mark(SessionStatus.ERROR, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def requeue_sessions(
         self,
         retries: Sequence[SessionRetry],
         reason: Optional[str] = None,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
@@ -131,21 +169,40 @@ class LifecycleRepository:
 
         They keep their priority and creation time, and with them their place. What they occupied is given back.
         """
-        return await self._db_source.requeue_sessions(retries, reason, lease, operation_id)
+        checked_batch(retries, SessionRetry, "retries")
+        changes = [
+            SessionChange(
+                retry.session_id, failed_agent_ids=retry.failed_agent_ids, retry_count=retry.retry_count
+            )
+            for retry in retries
+        ]
+        return await self._mark(SessionStatus.PENDING, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def sweep_pending_sessions(
         self,
         scaling_group: ScalingGroupName,
         limit: int = DEFAULT_SWEEP_LIMIT,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Cancel up to ``limit`` sessions of a group that have been pending for longer than it allows.
 
         The time counts from the last entry into the queue or the requested start, by the database's clock.
+        Raises ScalingGroupNotFound, and InvalidInput for a ``limit`` below 1.
         """
-        return await self._db_source.sweep_pending_sessions(scaling_group, limit, lease, operation_id)
+        check_lease(lease, scaling_group)
+        check_range(limit, Limit63, "limit")
+
+        async def sweep(write: WriteTransaction) -> TransitionResult:
+            expired = await self._db_source.lock_expired_sessions(write.db_sess, scaling_group, limit)
+            target = StatusChange(SessionStatus.CANCELLED, _SWEPT, only_from=SessionStatus.PENDING)
+            return await change_statuses(write, target, [*map(SessionChange, expired)])
+
+        return await _SWEEP_PENDING_SESSIONS.run(
+            self._db, sweep, request=(scaling_group, limit), operation_id=operation_id, lease=lease
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def recover_lost_sessions(
@@ -153,6 +210,7 @@ class LifecycleRepository:
         scaling_group: ScalingGroupName,
         action: LostSessionAction,
         limit: int = DEFAULT_RECOVERY_LIMIT,
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> RecoveryResult:
@@ -163,13 +221,39 @@ class LifecycleRepository:
         told to end becomes ERROR whatever the action: its user may have ended it, so it must not run again,
         and nobody saw its containers end.
 
-        It goes by the agents' status alone, whenever and by whomever they were marked: call it until nothing is
+        The agents' status alone decides, whenever and by whomever they were marked: call it until nothing is
         requeued or failed, then none is left on a lost agent but what was rejected. Where as many are rejected
         as ``limit``, those behind them are not reached: mend the counters first. An agent that has returned
-        meanwhile keeps its sessions. Costs at most 24 statements, 25 with a lease; time grows with the batch
-        and the lost agents.
+        meanwhile keeps its sessions. Raises ScalingGroupNotFound, and InvalidInput for a ``limit`` below 1.
+        Costs at most 24 statements, 25 with a lease; time grows with the batch and the lost agents.
         """
-        return await self._db_source.recover_lost_sessions(scaling_group, action, limit, lease, operation_id)
+        check_lease(lease, scaling_group)
+        check_kind(action, LostSessionAction, "action")
+        check_range(limit, Limit31, "limit")
+
+        async def recover(write: WriteTransaction) -> RecoveryResult:
+            batches: dict[SessionStatus, list[SessionChange]] = {}
+            for change, status in await self._db_source.lock_sessions_on_lost_agents(
+                write.db_sess, scaling_group, limit
+            ):
+                again = action is LostSessionAction.REQUEUE and status is not SessionStatus.TERMINATING
+                batches.setdefault(SessionStatus.PENDING if again else SessionStatus.ERROR, []).append(change)
+            changed: dict[SessionStatus, tuple[SessionId, ...]] = {}
+            rejected: list[RejectedTransition] = []
+            for to_status, batch in sorted(batches.items()):
+                result = await change_statuses(write, StatusChange(to_status, _LOST), batch)
+                changed[to_status] = result.changed
+                rejected.extend(result.rejected)
+            return RecoveryResult(
+                changed.get(SessionStatus.PENDING, ()),
+                changed.get(SessionStatus.ERROR, ()),
+                tuple(rejected),
+                write.transaction_id,
+            )
+
+        return await _RECOVER_LOST_SESSIONS.run(
+            self._db, recover, request=(scaling_group, action, limit), operation_id=operation_id, lease=lease
+        )
 
     @_resilience.apply(OperationKind.READ)
     async def list_undispatched_sessions(
@@ -177,18 +261,96 @@ class LifecycleRepository:
     ) -> tuple[UndispatchedSession, ...]:
         """List the allocated sessions whose agents were not told yet, the longest allocated first.
 
-        Tell the agents first, naming the attempt, then ``mark_dispatched``: who is killed between the two finds
-        the session here again, and an agent that was told before knows the attempt. Costs one statement, two
-        if there are none.
+        Tell the agents first, naming the attempt, then ``mark_dispatched``: a process that is killed between
+        the two finds the session here again, and an agent that was told before knows the attempt. Raises
+        ScalingGroupNotFound. Costs one statement, two if there are none.
         """
-        return await self._db_source.list_undispatched_sessions(scaling_group, limit)
+        if limit is not None:
+            check_range(limit, Limit63, "limit")
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_undispatched_kernels(db_sess, scaling_group, limit)
+        return undispatched_from_rows(rows)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_dispatched(
         self,
         dispatches: Sequence[SessionAttempt],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> DispatchResult:
-        """Mark attempts as dispatched; of several callers one has each, the others find it rejected."""
-        return await self._db_source.mark_dispatched(dispatches, lease, operation_id)
+        """Mark attempts as dispatched: one of several callers gets each, the others find it rejected.
+
+        Costs four statements, five with a lease.
+        """
+        checked_batch(dispatches, SessionAttempt, "dispatches")
+        check_ids("session", [dispatch.session_id for dispatch in dispatches])
+        check_lease(lease)
+        if not dispatches:
+            return DispatchResult((), ())
+        group = None if lease is None else lease.scaling_group
+
+        async def dispatch(write: WriteTransaction) -> DispatchResult:
+            marked = await self._db_source.dispatch_sessions(write.db_sess, dispatches, group)
+            write.changed_sessions.update(marked)
+            wanted = dict.fromkeys(dispatch.session_id for dispatch in dispatches)
+            return DispatchResult(
+                tuple(each for each in wanted if each in marked),
+                tuple(each for each in wanted if each not in marked),
+                write.transaction_id,
+            )
+
+        return await _MARK_DISPATCHED.run(
+            self._db, dispatch, request=dispatches, operation_id=operation_id, lease=lease
+        )
+
+    async def _mark(
+        self,
+        to_status: SessionStatus,
+        changes: Sequence[SessionChange],
+        reason: Optional[str],
+        lease: Optional[Lease],
+        operation_id: Optional[OperationId],
+    ) -> TransitionResult:
+        check_ids("session", [change.session_id for change in changes])
+        check_lease(lease)
+        if not changes:
+            return TransitionResult(to_status, (), ())
+        if reason is not None:
+            check_text(reason, "the reason")
+        for change in changes:
+            _check_change(change)
+        target = StatusChange(to_status, reason, scaling_group=None if lease is None else lease.scaling_group)
+        return await _MARK_SESSIONS.run(
+            self._db,
+            lambda write: change_statuses(write, target, changes),
+            request=(to_status, changes, reason),
+            operation_id=operation_id,
+            lease=lease,
+        )
+
+
+def _change_of_attempt(session: Union[SessionId, SessionAttempt]) -> SessionChange:
+    if isinstance(session, SessionAttempt):
+        return SessionChange(session.session_id, retry_count=session.retry_count)
+    return SessionChange(session)
+
+
+def _check_change(change: SessionChange) -> None:
+    # The database would fail the batch without saying whose these are; a kernel id that is no UUID would be
+    # stored in the result, and could not be read from there.
+    subject = f"session {change.session_id}"
+    for name, given in (("exit_codes", change.exit_codes), ("occupied_slots", change.occupied_slots)):
+        if not isinstance(given, Mapping):
+            raise InvalidInput(f"{subject}: {name} is {quoted(given)}; give a mapping by kernel id")
+    check_ids(f"{subject}: kernel", chain(change.exit_codes, change.occupied_slots))
+    if change.result not in (None, *SessionResult):
+        raise InvalidInput(
+            f"{subject}: the result {quoted(change.result)} is none; give a SessionResult or None"
+        )
+    if not isinstance(change.failed_agent_ids, tuple):
+        raise InvalidInput(f"{subject}: failed_agent_ids is {quoted(change.failed_agent_ids)}; give a tuple")
+    for agent_id in change.failed_agent_ids:
+        check_text(agent_id, f"{subject}: agent id")
+        if not agent_id:
+            raise InvalidInput(f"{subject}: agent id '' is empty; give the ids of the agents that failed")

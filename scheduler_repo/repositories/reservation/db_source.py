@@ -1,79 +1,139 @@
-"""Reservations in PostgreSQL."""
+"""The statements of reservations: capacity held for pending sessions while others end for them."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.idempotent_write import IdempotentWrite
-from scheduler_repo.entities.lease import Lease, check_lease
-from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
-from scheduler_repo.repositories.reservation.reserving import release_batch, reserve_batch
-from scheduler_repo.resilience.layers import LayerType, layer_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
-from scheduler_repo.validation import check_agent_ids, check_ids
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.locked_state import lock_state
+from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.status_changes import SESSION_KERNELS, write_kernels, write_sessions
+from scheduler_repo.entities.reservation import SessionReservation
+from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.scheduling.admission.reservations import (
+    KernelClaim,
+    ReservationDecisions,
+    ReservationState,
+)
+from scheduler_repo.scheduling.admission.transitions import KernelChange, LockedKernel
+from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
+from scheduler_repo.types import OCCUPYING_STATUSES, ScalingGroupName, SessionId, SessionStatus
 
-_RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
-_RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
-_resilience = layer_resilience(LayerType.RESERVATION_DB_SOURCE)
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+ENDING_KERNELS = load_statement("reservation/ending_kernels")
+OWNER_RESERVATIONS = load_statement("reservation/owner_reservations")
+RESERVE_SESSIONS = load_statement("reservation/reserve_sessions")
+RELEASE_RESERVATIONS = load_statement("reservation/release_reservations")
+
+_PREEMPTED = "preempted: what it occupies is reserved for a session of higher priority"
 
 
-class ReservationDBSource:
-    """Holds capacity for pending sessions while others end for them, and gives it up again."""
+class ReservationDBSource(DBSource):
+    """Makes reservations and gives them up.
 
-    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
-        """Take an engine."""
-        self._engine = engine
+    The pending sessions and their victims are locked together by id, then the owners' quotas, agents and agent
+    slots. Victims need no more locks than that: while they end they go on occupying the same.
+    """
 
-    @_resilience.apply(OperationKind.WRITE)
+    async def lock_batch(
+        self, db_sess: SASession, scaling_group: ScalingGroupName, reservations: Sequence[SessionReservation]
+    ) -> tuple[ReservationState, list[LockedKernel]]:
+        """Lock a batch and read the state that it is judged by, with the kernels of its victims.
+
+        Raises ScalingGroupNotFound. Costs 16 statements.
+        """
+        victim_ids = sorted({victim for reservation in reservations for victim in reservation.victims})
+        session_ids = sorted({*victim_ids, *(reservation.session_id for reservation in reservations)})
+        agent_ids = sorted({kernel.agent_id for reservation in reservations for kernel in reservation.kernels})
+        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
+        victim_kernels = [LockedKernel(*row) for row in await fetch_rows(db_sess, SESSION_KERNELS, victim_ids)]
+        running = _running_kernels(sessions, victim_kernels, scaling_group)
+        locked = await lock_state(db_sess, scaling_group, sessions, agent_ids, running)
+        owner_ids = tuple(
+            [usage.owner_id for usage in usages]
+            for usages in (
+                locked.data.access_keys,
+                locked.data.users,
+                locked.data.projects,
+                locked.data.domains,
+            )
+        )
+        # Read after what the owners occupy: what ends in between counts as occupied, never twice as given back.
+        state = ReservationState(
+            locked,
+            ending=await _claims(db_sess, ENDING_KERNELS, agent_ids, *owner_ids),
+            held=await _claims(db_sess, OWNER_RESERVATIONS, *owner_ids),
+        )
+        return state, victim_kernels
+
     async def reserve_sessions(
         self,
+        db_sess: SASession,
         scaling_group: ScalingGroupName,
-        reservations: Sequence[SessionReservation],
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> ReservationResult:
-        """Hold capacity for pending sessions of a group and end their victims, each session all or nothing.
-
-        Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease of another
-        group or an id that is none, and the errors of the database layer; then nothing was written, save after
-        OutcomeUnknown. Costs 21 statements in one transaction, one more with a lease; time grows with the
-        batch, the group's reservations and the cluster's occupying kernels.
-        """
-        check_lease(lease, scaling_group)
-        check_ids("session", [each.session_id for each in reservations])
-        check_ids("kernel", [kernel.kernel_id for each in reservations for kernel in each.kernels])
-        check_agent_ids([kernel.agent_id for each in reservations for kernel in each.kernels])
-        check_ids("victim", [victim_id for each in reservations for victim_id in each.victims])
-        if not reservations:
-            return ReservationResult((), ())
-        return await _RESERVE_SESSIONS.run(
-            self._engine,
-            lambda write: reserve_batch(write, scaling_group, reservations),
-            request=(scaling_group, reservations),
-            operation_id=operation_id,
-            lease=lease,
+        decisions: ReservationDecisions,
+        victim_kernels: Sequence[LockedKernel],
+    ) -> None:
+        """Add the accepted reservations and have their victims end; costs three statements."""
+        victims = dict.fromkeys(decisions.victims, SessionStatus.RUNNING)
+        kernels = [
+            KernelChange(kernel.kernel_id, kernel.status)
+            for kernel in victim_kernels
+            if kernel.session_id in victims
+        ]
+        await write_kernels(db_sess, kernels, SessionStatus.TERMINATING)
+        await write_sessions(db_sess, victims, SessionStatus.TERMINATING, _PREEMPTED)
+        placed = [(kernel, each.session_id) for each in decisions.accepted for kernel in each.kernels]
+        await expect_rows(
+            db_sess,
+            len(placed),
+            RESERVE_SESSIONS,
+            scaling_group,
+            [each.session_id for each in decisions.accepted],
+            [kernel.kernel_id for kernel, _ in placed],
+            [session_id for _, session_id in placed],
+            [kernel.agent_id for kernel, _ in placed],
         )
 
-    @_resilience.apply(OperationKind.WRITE)
     async def release_reservations(
-        self,
-        session_ids: Sequence[SessionId],
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> ReleaseResult:
-        """Give up what is held for sessions; with a lease, of its group only.
+        self, db_sess: SASession, session_ids: Sequence[SessionId], scaling_group: Optional[ScalingGroupName]
+    ) -> set[SessionId]:
+        """Lock sessions and delete their reservations, of one group if it is given; costs two statements."""
+        locked = await fetch_rows(db_sess, LOCK_SESSIONS, sorted(set(session_ids)))
+        allowed = [row["session_id"] for row in locked if scaling_group in (None, row["scaling_group"])]
+        return {row[0] for row in await fetch_rows(db_sess, RELEASE_RESERVATIONS, allowed)}
 
-        Raises InvalidInput for an id that is none, StaleLeaseError, OperationMismatch, OutcomeUnknown and the
-        errors of the database layer. Costs four statements in one transaction, one more with a lease.
-        """
-        check_ids("session", session_ids)
-        if not session_ids:
-            return ReleaseResult((), ())
-        return await _RELEASE_RESERVATIONS.run(
-            self._engine,
-            lambda write: release_batch(write, session_ids, lease),
-            request=session_ids,
-            operation_id=operation_id,
-            lease=lease,
+
+def _running_kernels(
+    sessions: "Sequence[Record]", kernels: Sequence[LockedKernel], scaling_group: ScalingGroupName
+) -> list[PreemptionCandidateRow]:
+    """List what the victims that run in the group would give back, as rows of preemption_candidates.sql."""
+    occupying: dict[SessionId, list[LockedKernel]] = {}
+    for kernel in kernels:
+        if kernel.agent_id is not None and kernel.status in OCCUPYING_STATUSES:
+            occupying.setdefault(kernel.session_id, []).append(kernel)
+    return [
+        PreemptionCandidateRow(
+            row["session_id"],
+            row["access_key"],
+            row["user_id"],
+            row["project_id"],
+            row["domain_name"],
+            row["priority"],
+            row["status_changed_at"],
+            None if held is None else held.agent_id,
+            None if held is None else held.occupied_slots,
         )
+        for row in sessions
+        if row["status"] == SessionStatus.RUNNING and row["scaling_group"] == scaling_group
+        for held in occupying.get(row["session_id"], [None])
+    ]
+
+
+async def _claims(db_sess: SASession, statement: Statement, *parameters: object) -> list[KernelClaim]:
+    rows = await fetch_rows(db_sess, statement, *parameters)
+    return [
+        KernelClaim(session_id, access_key, user_id, project_id, domain_name, agent_id, tuple(slots))
+        for session_id, access_key, user_id, project_id, domain_name, agent_id, slots in rows
+    ]

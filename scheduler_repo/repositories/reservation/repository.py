@@ -3,62 +3,114 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.scheduling.admission.reservations import decide_reservations
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
+from scheduler_repo.validation import check_agent_ids, check_ids, check_wiring
 
-_resilience = layer_resilience(LayerType.RESERVATION_REPOSITORY, retries=False)
+_RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
+_RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
+
+_resilience = layer_resilience(LayerType.RESERVATION_REPOSITORY)
 
 
 class ReservationRepository:
     """Makes reservations and gives them up.
 
-    A reservation lasts until its session is placed, leaves the queue otherwise, or is released. What it holds
-    is free for nobody else, except those that reserved before; its session is placed by ``allocate_sessions``.
+    A reservation lasts until its session is placed, leaves the queue otherwise, or is released. Its capacity is
+    free for nobody else but earlier reservations; its session is placed by ``allocate_sessions``.
     """
 
     def __init__(self, db_source: ReservationDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no ReservationDBSource."""
+        check_wiring(db_source, ReservationDBSource, "db_source", "ReservationDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.WRITE)
     async def reserve_sessions(
         self,
         scaling_group: ScalingGroupName,
         reservations: Sequence[SessionReservation],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> ReservationResult:
         """Hold capacity for pending sessions of a group, and have their victims end: they are TERMINATING then.
 
-        Each session is reserved for with all of its kernels and victims, or rejected; one that is rejected
-        keeps no other back. A session must be placeable but for the room; each agent must have enough for it
-        once all that ends there has ended, beside what other reservations hold; its victims must run in the
-        group, and it must be allowed to preempt them (``may_preempt``). Whom to name is the caller's choice,
-        and telling the victims' agents is the caller's task. Asking again under the same ``operation_id``
-        answers the same and writes nothing twice.
+        Each session is reserved for with all of its kernels and victims, or rejected; a rejected one keeps no
+        other back. A session must be placeable but for the room; each agent must have enough for it once all
+        that ends there has ended, beside what other reservations hold; its victims must run in the group, and
+        it must be allowed to preempt them (``may_preempt``). The caller chooses the victims and tells their
+        agents. Asking again under the same ``operation_id`` answers the same and writes nothing twice.
 
         Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease of another
-        group or an id that is none, and the errors of the database layer; then nothing was written, save after
+        group or a malformed id, and the errors of the database layer; then nothing was written, save after
         OutcomeUnknown. Costs 21 statements in one transaction, one more with a lease; time grows with the
         batch, the group's reservations and the cluster's occupying kernels.
         """
-        return await self._db_source.reserve_sessions(scaling_group, reservations, lease, operation_id)
+        check_lease(lease, scaling_group)
+        check_ids("session", [each.session_id for each in reservations])
+        check_ids("kernel", [kernel.kernel_id for each in reservations for kernel in each.kernels])
+        check_agent_ids([kernel.agent_id for each in reservations for kernel in each.kernels])
+        check_ids("victim", [victim_id for each in reservations for victim_id in each.victims])
+        if not reservations:
+            return ReservationResult((), ())
+
+        async def reserve(write: WriteTransaction) -> ReservationResult:
+            state, victim_kernels = await self._db_source.lock_batch(write.db_sess, scaling_group, reservations)
+            decisions = decide_reservations(reservations, state)
+            if decisions.accepted:
+                await self._db_source.reserve_sessions(write.db_sess, scaling_group, decisions, victim_kernels)
+                write.changed_sessions.update(decisions.victims)
+            return ReservationResult(
+                tuple(reservation.session_id for reservation in decisions.accepted),
+                tuple(decisions.rejected),
+                write.transaction_id,
+            )
+
+        return await _RESERVE_SESSIONS.run(
+            self._db,
+            reserve,
+            request=(scaling_group, reservations),
+            operation_id=operation_id,
+            lease=lease,
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def release_reservations(
         self,
         session_ids: Sequence[SessionId],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> ReleaseResult:
-        """Give up what is held for sessions, which go on waiting; their victims end all the same.
+        """Give up the reservations of sessions, which go on waiting; their victims end all the same.
 
         Sessions without a reservation are in ``rejected``, with a lease those of other groups too. Raises
-        InvalidInput for an id that is none, StaleLeaseError, OperationMismatch, OutcomeUnknown and the errors
-        of the database layer. Costs four statements in one transaction, one more with a lease.
+        InvalidInput for a malformed id, StaleLeaseError, OperationMismatch, OutcomeUnknown and the errors of
+        the database layer. Costs four statements in one transaction, one more with a lease.
         """
-        return await self._db_source.release_reservations(session_ids, lease, operation_id)
+        check_ids("session", session_ids)
+        check_lease(lease)
+        if not session_ids:
+            return ReleaseResult((), ())
+        group = None if lease is None else lease.scaling_group
+
+        async def release(write: WriteTransaction) -> ReleaseResult:
+            released = await self._db_source.release_reservations(write.db_sess, session_ids, group)
+            asked = dict.fromkeys(session_ids)
+            return ReleaseResult(
+                tuple(each for each in asked if each in released),
+                tuple(each for each in asked if each not in released),
+                write.transaction_id,
+            )
+
+        return await _RELEASE_RESERVATIONS.run(
+            self._db, release, request=session_ids, operation_id=operation_id, lease=lease
+        )

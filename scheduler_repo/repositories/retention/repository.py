@@ -1,29 +1,43 @@
-"""The repository of what is kept for a time only."""
+"""Retention: finished sessions, agents' history and operations are purged when they are old."""
 
-from datetime import timedelta
-from typing import Optional
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final, Optional
 
-from scheduler_repo.entities.retention import PurgeResult
-from scheduler_repo.repositories.retention.db_source import (
-    DEFAULT_BATCH_SIZE,
-    Archive,
-    OnBatch,
-    RetentionDBSource,
-)
+from scheduler_repo.database.change_listeners import announce_changes
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
+from scheduler_repo.errors import OutcomeUnknown
+from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.types import SessionId
+from scheduler_repo.validation import BatchSize, check_range, check_retention, check_wiring
 
-_resilience = layer_resilience(LayerType.RETENTION_REPOSITORY, deadline=BULK_DEADLINE, retries=False)
+DEFAULT_BATCH_SIZE: Final = 500
+
+# Gets the sessions of a batch before it is committed; an error of it undoes the batch.
+Archive = Callable[[Sequence[ArchivedSession]], Awaitable[None]]
+# Is called after each commit with how much has gone so far.
+OnBatch = Callable[[PurgeResult], None]
+
+_resilience = layer_resilience(LayerType.RETENTION_REPOSITORY, deadline=BULK_DEADLINE)
+# A purge that failed half-way is not begun anew: its caller decides.
+_unretried = layer_resilience(LayerType.RETENTION_REPOSITORY, deadline=BULK_DEADLINE, retries=False)
 
 
 class RetentionRepository:
     """Purges finished sessions, agents' history and operations when they are old."""
 
     def __init__(self, db_source: RetentionDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no RetentionDBSource."""
+        check_wiring(db_source, RetentionDBSource, "db_source", "RetentionDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
-    @_resilience.apply(OperationKind.WRITE)
+    @_unretried.apply(OperationKind.WRITE)
     async def purge(
         self,
         older_than: timedelta,
@@ -33,18 +47,53 @@ class RetentionRepository:
     ) -> PurgeResult:
         """Delete what ended longer ago than ``older_than`` by the database's clock, batch by batch.
 
-        Kept are sessions on which an unfinished session depends, the newest change of each agent's status, and
-        the history of a session that is not finished, however old. What others hold locked is skipped.
-        ``archive`` is awaited with the sessions of a batch before it is committed: none is deleted that it was
-        not given; after an error it may be given one again. ``on_batch`` is told after each commit how much has
-        gone. An error or a cancel leaves the batches before it purged.
+        That is: sessions that are TERMINATED, CANCELLED or ERROR, with all that belongs to them; changes of
+        agents' statuses; operations, whose ids are not recognised from then on. Kept are sessions on which an
+        unfinished session depends, the newest change of each agent, and the history of a session that is not
+        finished, however old: it goes with its session. What others hold locked is skipped, never waited for.
+        A session that comes to depend on one while that is being deleted finds it gone. After each batch it
+        rests for as long as the batch took.
 
-        Raises InvalidInput for an ``older_than`` below an hour or twice the engine's resolve_timeout (a write
-        that is asked for again must be recognised), and for a batch size outside 1 to 10,000; what ``archive``
-        raises; the errors of the database layer. Costs four statements per batch, nine with an archive; time
-        grows with what is purged and kept.
+        ``archive`` is awaited before each batch of sessions is committed, within the engine's
+        idle_in_transaction_timeout (10 s); an error of it undoes the batch and is passed on. No session is
+        deleted without having been given to it; it may be given one again after a crash or an error between it
+        and the COMMIT, or if the session was kept at the last moment. ``on_batch`` is called after each commit
+        with how much has gone.
+
+        Every batch sees up to ``batch_size`` sessions or rows, in a transaction of its own; an error or a
+        cancel leaves the batches before it purged. Raises InvalidInput for an ``older_than`` below an hour or
+        twice the engine's resolve_timeout (a write that is asked for again must be recognised), and for a batch
+        size outside 1 to 10,000; the errors of the database layer. Costs four statements per batch, nine with
+        an archive; time grows with what is purged and kept.
         """
-        return await self._db_source.purge(older_than, batch_size, on_batch, archive)
+        check_retention(older_than, self._db.resolve_timeout)
+        check_range(batch_size, BatchSize, "batch_size")
+        # Read once, so that the purge has an end.
+        async with self._db.begin_readonly_session() as db_sess:
+            cutoff = await self._db_source.get_cutoff(db_sess, older_than)
+        done = PurgeResult()
+        started = monotonic()
+        for batches in (
+            self._purge_sessions(cutoff, batch_size, archive),
+            self._purge_agent_history(cutoff, batch_size),
+            self._purge_operations(cutoff, batch_size),
+        ):
+            try:
+                async for batch in batches:
+                    done += batch
+                    if on_batch is not None:
+                        on_batch(done)
+                    # Nobody is in a hurry for it: schedulers have the server to themselves half of the time.
+                    await asyncio.sleep(monotonic() - started)
+                    started = monotonic()
+            except _ArchiveFailed as failed:
+                raise failed.error from None
+            except OutcomeUnknown as lost:
+                raise OutcomeUnknown(
+                    "the connection was lost at the COMMIT of a batch, which was purged wholly or not at all; "
+                    "purge again, and what is left goes then"
+                ) from lost
+        return done
 
     @_resilience.apply(OperationKind.READ)
     async def count_purgeable(self, older_than: timedelta) -> PurgeResult:
@@ -52,4 +101,69 @@ class RetentionRepository:
 
         Raises InvalidInput as ``purge`` does. Costs two statements; time grows with what is that old.
         """
-        return await self._db_source.count_purgeable(older_than)
+        check_retention(older_than, self._db.resolve_timeout)
+        async with self._db.begin_readonly_session() as db_sess:
+            cutoff = await self._db_source.get_cutoff(db_sess, older_than)
+            return await self._db_source.count_purgeable(db_sess, cutoff)
+
+    async def _purge_sessions(
+        self, cutoff: datetime, batch_size: int, archive: Optional[Archive]
+    ) -> AsyncIterator[PurgeResult]:
+        after: tuple[Optional[datetime], Optional[SessionId]] = (None, None)
+        while True:
+            async with announce_changes(self._db) as changed, self._db.begin_session() as db_sess:
+                seen = await self._db_source.lock_sessions(db_sess, cutoff, after, batch_size)
+                locked = [row["session_id"] for row in seen if row["is_locked"]]
+                sessions, kernels = await self._archive_and_delete(db_sess, locked, archive)
+                changed.update(locked)
+            yield PurgeResult(
+                sessions=sessions,
+                kernels=kernels,
+                kept_sessions=len(locked) - sessions,
+                skipped_sessions=len(seen) - len(locked),
+                batches=1,
+            )
+            if len(seen) < batch_size:
+                return
+            after = (seen[-1]["status_changed_at"], seen[-1]["session_id"])
+
+    async def _archive_and_delete(
+        self, db_sess: SASession, locked: Sequence[SessionId], archive: Optional[Archive]
+    ) -> tuple[int, int]:
+        chosen = await self._db_source.list_unneeded(db_sess, locked)
+        if chosen and archive is not None:
+            archived = await self._db_source.list_archived(db_sess, chosen)
+            try:
+                await archive(archived)
+            except OSError as error:
+                raise _ArchiveFailed(error) from error
+            # It may have taken its time, and dependants may have come meanwhile.
+            chosen = await self._db_source.list_unneeded(db_sess, chosen)
+        return await self._db_source.delete_sessions(db_sess, chosen) if chosen else (0, 0)
+
+    async def _purge_agent_history(self, cutoff: datetime, batch_size: int) -> AsyncIterator[PurgeResult]:
+        after: tuple[Optional[datetime], Optional[int]] = (None, None)
+        while True:
+            async with self._db.begin_session() as db_sess:
+                row = await self._db_source.delete_agent_history(db_sess, cutoff, after, batch_size)
+            yield PurgeResult(agent_history=0 if row is None else row["purged"], batches=1)
+            if row is None or row["seen"] < batch_size:
+                return
+            after = (row["changed_at"], row["id"])
+
+    async def _purge_operations(self, cutoff: datetime, batch_size: int) -> AsyncIterator[PurgeResult]:
+        after: Optional[datetime] = None
+        while True:
+            async with self._db.begin_session() as db_sess:
+                purged, after = await self._db_source.delete_operations(db_sess, cutoff, after, batch_size)
+            yield PurgeResult(operations=purged, batches=1)
+            if purged < batch_size:
+                return
+
+
+class _ArchiveFailed(Exception):
+    """Carries an OSError of the caller's past the database layer, which would take it for its own."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error

@@ -1,4 +1,4 @@
-"""What one tick reads from PostgreSQL and writes back to it."""
+"""The statements of a scheduler's tick: one read of a group's whole state, and the write of its decisions."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -6,45 +6,87 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.database.agent_counters import change_agent_counters
 from scheduler_repo.database.collector import collector_relaxed
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
-from scheduler_repo.database.idempotent_write import IdempotentWrite
-from scheduler_repo.database.lookups import SNAPSHOT
-from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.entities.lease import Lease, check_lease
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
+from scheduler_repo.database.locked_state import lock_state
+from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.lookups import (
+    OWNER_LIMITS,
+    OWNER_OCCUPANCY,
+    OWNER_SESSION_COUNTS,
+    PENDING_DEPENDENCIES,
+    PENDING_KERNELS,
+    RESERVATIONS,
+    SCALING_GROUP,
+    SLOT_TYPES,
+    SNAPSHOT,
+    no_such_group,
+    require_group,
+)
+from scheduler_repo.database.sql_files import read_sql_file
+from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
 from scheduler_repo.metrics.reads import observe_read
 from scheduler_repo.metrics.received import bytes_received
-from scheduler_repo.repositories.scheduler.allocating import allocate_batch
-from scheduler_repo.repositories.scheduler.auditing import count_overcommitted
-from scheduler_repo.repositories.scheduler.reading import count_rows, fetch_raw_scheduling_data
+from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices
-from scheduler_repo.types import OperationId, ScalingGroupName
-from scheduler_repo.validation import Limit31, check_ids, check_range, check_text
+from scheduler_repo.scheduling.admission.allocations import Decisions, LockedState
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices, pending_owners
+from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
+from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionStatus
+from scheduler_repo.validation import Limit31, check_range
 
-_ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
+PENDING_SESSIONS = load_statement("scheduler/pending_sessions")
+SCHEDULABLE_AGENTS = load_statement("scheduler/schedulable_agents")
+SCHEDULABLE_AGENT_SLOTS = load_statement("scheduler/schedulable_agent_slots")
+AGENT_OCCUPANCY = load_statement("scheduler/agent_occupancy")
+PREEMPTION_CANDIDATES = load_statement("scheduler/preemption_candidates")
+SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
+OVERCOMMITTED_AGENTS = Statement("overcommitted_agents", read_sql_file("audit/overcommitted_agents.sql"))
+
+TICK_STATEMENTS: tuple[Statement, ...] = (
+    SNAPSHOT,
+    SCALING_GROUP,
+    SLOT_TYPES,
+    PENDING_SESSIONS,
+    PENDING_KERNELS,
+    PENDING_DEPENDENCIES,
+    SCHEDULABLE_AGENTS,
+    SCHEDULABLE_AGENT_SLOTS,
+    AGENT_OCCUPANCY,
+    RESERVATIONS,
+    PREEMPTION_CANDIDATES,
+    OWNER_OCCUPANCY,
+    OWNER_SESSION_COUNTS,
+    OWNER_LIMITS,
+)
+
+_resilience = layer_resilience(LayerType.SCHEDULER_DB_SOURCE)
 
 
 class TimedSchedulingData(msgspec.Struct, frozen=True):
-    """A SchedulingData and where the time for it went, in seconds; nothing was read if it was cached."""
+    """A SchedulingData and how long it took, in seconds; both are 0 for an answer of the cache."""
 
     data: SchedulingData
     read_seconds: float
     transform_seconds: float
 
 
-_resilience = layer_resilience(LayerType.SCHEDULER_DB_SOURCE)
+class SchedulerDBSource(DBSource):
+    """Reads the state of one scaling group in one snapshot, and writes a tick's decisions.
 
-
-class SchedulerDBSource:
-    """Reads the state of one scaling group in one snapshot, and writes a tick's decisions."""
+    Reads have transactions of their own, as a cache chooses between this source and itself.
+    """
 
     def __init__(self, engine: ExtendedAsyncSAEngine, *, relax_collector: bool = True) -> None:
-        """Take an engine; ``relax_collector`` False leaves the cyclic collector of the process alone."""
-        self._engine = engine
+        """Connect to nothing yet; raises InvalidWiring for what is no engine.
+
+        A large read pauses the process's cyclic garbage collector unless ``relax_collector`` is False.
+        """
+        super().__init__(engine)
         self._relax_collector = relax_collector
         self._identity: Optional[DatabaseIdentity] = None
 
@@ -52,7 +94,7 @@ class SchedulerDBSource:
     async def get_scheduling_data(
         self, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
     ) -> TimedSchedulingData:
-        """Read what one tick of a group needs, true of one instant.
+        """Read everything that one tick of a group needs, true of one instant.
 
         Raises ScalingGroupNotFound, InvalidInput for a ``pending_limit`` below 1, and the errors of the
         database layer. Costs 14 statements in one transaction, whatever the size; time grows with the group's
@@ -62,10 +104,10 @@ class SchedulerDBSource:
             check_range(pending_limit, Limit31, "pending_limit")
         with collector_relaxed(enabled=self._relax_collector):
             started = perf_counter()
-            async with self._engine.begin_readonly_session() as db_sess:
+            async with self.engine.begin_readonly_session() as db_sess:
                 driver = driver_connection(db_sess)
                 before = bytes_received(driver)
-                raw = await fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
+                raw = await self.fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
                 after = bytes_received(driver)
             fetched = perf_counter()
             received = None if before is None or after is None else after - before
@@ -84,48 +126,83 @@ class SchedulerDBSource:
         Costs one statement the first time.
         """
         if self._identity is None:
-            async with self._engine.begin_readonly_session() as db_sess:
+            async with self.engine.begin_readonly_session() as db_sess:
                 (row,) = await fetch_rows(db_sess, SNAPSHOT)
             self._identity = DatabaseIdentity(*row[2:])
         return self._identity
 
-    @_resilience.apply(OperationKind.WRITE)
-    async def allocate_sessions(
-        self,
-        scaling_group: ScalingGroupName,
-        allocations: Sequence[SessionAllocation],
-        lease: Optional[Lease] = None,
-        operation_id: Optional[OperationId] = None,
-    ) -> AllocationResult:
-        """Place pending sessions of a group on agents, each all or nothing, and say which could not be.
-
-        Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease of another
-        group or an id that is none, and the errors of the database layer; then nothing was written, save after
-        OutcomeUnknown. Costs 19 statements in one transaction, one more with a lease; time grows with the batch
-        and with the cluster's occupying kernels.
-        """
-        check_lease(lease, scaling_group)
-        check_ids("session", [allocation.session_id for allocation in allocations])
-        check_ids("kernel", [kernel.kernel_id for allocation in allocations for kernel in allocation.kernels])
-        for allocation in allocations:
-            for kernel in allocation.kernels:
-                check_text(kernel.agent_id, "agent id")
-        if not allocations:
-            return AllocationResult((), ())
-        return await _ALLOCATE_SESSIONS.run(
-            self._engine,
-            lambda write: allocate_batch(write, scaling_group, allocations),
-            request=(scaling_group, allocations),
-            operation_id=operation_id,
-            lease=lease,
+    async def fetch_raw_scheduling_data(
+        self, db_sess: SASession, scaling_group: ScalingGroupName, pending_limit: Optional[int]
+    ) -> RawSchedulingData:
+        """Run the 14 statements of one tick; raises ScalingGroupNotFound."""
+        # The first statement takes the snapshot.
+        (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
+        groups = await fetch_rows(db_sess, SCALING_GROUP, scaling_group)
+        if not groups:
+            raise no_such_group(scaling_group)
+        sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
+        window = None if pending_limit is None else [row[0] for row in sessions]
+        owners = await finish_in_slices(pending_owners(sessions))
+        owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
+        return RawSchedulingData(
+            pending_limit=pending_limit,
+            snapshot=snapshot,
+            scaling_group=groups[0],
+            slot_types=await fetch_rows(db_sess, SLOT_TYPES),
+            pending_sessions=sessions,
+            pending_kernels=await fetch_rows(db_sess, PENDING_KERNELS, scaling_group, window),
+            pending_dependencies=await fetch_rows(db_sess, PENDING_DEPENDENCIES, scaling_group, window),
+            agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
+            agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
+            agent_occupancy=await fetch_rows(db_sess, AGENT_OCCUPANCY, scaling_group),
+            reservations=await fetch_rows(db_sess, RESERVATIONS, scaling_group),
+            preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
+            owners=owners,
+            owner_occupancy=await fetch_rows(db_sess, OWNER_OCCUPANCY, *owner_ids),
+            owner_session_counts=await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids),
+            owner_limits=await fetch_rows(db_sess, OWNER_LIMITS, *owner_ids),
         )
 
-    @_resilience.apply(OperationKind.READ)
-    async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
-        """Count the agents of a group whose kernels together occupy more than the agent has.
+    async def lock_batch(
+        self,
+        db_sess: SASession,
+        scaling_group: ScalingGroupName,
+        session_ids: Sequence[SessionId],
+        agent_ids: Sequence[AgentId],
+    ) -> LockedState:
+        """Lock sessions, owners and agents by sorted ids, and read the state that placements are judged by.
 
-        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the
-        database layer. Costs two statements; time grows with the group's occupying kernels.
+        Raises ScalingGroupNotFound. Costs 13 statements.
         """
-        async with self._engine.begin_readonly_session() as db_sess:
-            return await count_overcommitted(db_sess, scaling_group)
+        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
+        return await lock_state(db_sess, scaling_group, sessions, agent_ids)
+
+    async def place_sessions(self, db_sess: SASession, decisions: Decisions) -> None:
+        """Place the accepted sessions of a batch whose rows are locked; costs four statements."""
+        placed = [kernel for allocation in decisions.accepted for kernel in allocation.kernels]
+        await expect_rows(
+            db_sess,
+            len(placed),
+            SCHEDULE_KERNELS,
+            [kernel.kernel_id for kernel in placed],
+            [kernel.agent_id for kernel in placed],
+        )
+        pending = {allocation.session_id: SessionStatus.PENDING for allocation in decisions.accepted}
+        await write_sessions(db_sess, pending, SessionStatus.SCHEDULED)
+        await change_agent_counters(db_sess, decisions.added_slots, decisions.added_containers, sign=1)
+
+    async def count_overcommitted(self, db_sess: SASession, scaling_group: ScalingGroupName) -> int:
+        """Count agents whose kernels occupy more than they have; costs two statements.
+
+        Raises ScalingGroupNotFound.
+        """
+        await require_group(db_sess, scaling_group)
+        ((count,),) = await fetch_rows(db_sess, OVERCOMMITTED_AGENTS, scaling_group)
+        return int(count)
+
+
+def count_rows(raw: RawSchedulingData) -> int:
+    """Count the rows that the statements of one tick returned."""
+    answers = (getattr(raw, name) for name in raw.__struct_fields__)
+    # The snapshot and the group are one row each.
+    return 2 + sum(len(answer) for answer in answers if isinstance(answer, list))

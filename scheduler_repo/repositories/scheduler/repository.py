@@ -1,32 +1,47 @@
-"""The scheduler's repository: what spans entities for one tick."""
+"""The scheduler's repository: one tick's read and the write of its decisions."""
 
 from collections.abc import Sequence
 from typing import Optional
 
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import check_staleness
+from scheduler_repo.validation import check_ids, check_staleness, check_text, check_wiring
 
-_resilience = layer_resilience(LayerType.SCHEDULER_REPOSITORY, retries=False)
+_ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
+
+_resilience = layer_resilience(LayerType.SCHEDULER_REPOSITORY)
+# The source that is asked opens the transaction, and retries.
+_choosing = layer_resilience(LayerType.SCHEDULER_REPOSITORY, retries=False)
 
 
 class SchedulerRepository:
-    """One tick's read and writes; with a cache source, readers may ask for a somewhat older answer."""
+    """Reads the state that a tick decides on, and writes its decisions.
+
+    With a cache source, readers may ask for an older answer than the database's.
+    """
 
     def __init__(
         self, db_source: SchedulerDBSource, cache_source: Optional[SchedulerCacheSource] = None
     ) -> None:
-        """Take the database source and, where readers share answers through Redis, the cache source."""
+        """Raise InvalidWiring for sources of other classes; whoever made the cache source closes it."""
+        check_wiring(db_source, SchedulerDBSource, "db_source", "SchedulerDBSource(engine)")
+        if cache_source is not None:
+            check_wiring(
+                cache_source, SchedulerCacheSource, "cache_source", "SchedulerCacheSource(redis, db_source)"
+            )
         self._db_source = db_source
         self._cache_source = cache_source
+        self._db = db_source.engine
 
-    @_resilience.apply(OperationKind.READ)
+    @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(
         self,
         scaling_group: ScalingGroupName,
@@ -34,18 +49,17 @@ class SchedulerRepository:
         pending_limit: Optional[int] = None,
         after: Optional[TransactionId] = None,
     ) -> SchedulingData:
-        """Return all that one tick of a group needs, true of one instant.
+        """Return everything that one tick of a group needs, true of one instant.
 
-        ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer that is so old, from
-        the cache if there is one. ``pending_limit`` bounds the queue and is never answered from the cache.
-        ``after`` is the transaction id of a write that the answer must have seen, however old it may be.
+        ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer of that age from the
+        cache, if there is one. ``pending_limit`` bounds the queue and is never answered from the cache.
+        ``after`` is the transaction id of a write that the answer must include, whatever its age.
         Raises ScalingGroupNotFound, InvalidInput and the errors of the database layer. Costs 14 statements, or
         one round trip to Redis.
         """
-        timed = await self.get_timed_scheduling_data(scaling_group, max_staleness, pending_limit, after)
-        return timed.data
+        return (await self._read(scaling_group, max_staleness, pending_limit, after)).data
 
-    @_resilience.apply(OperationKind.READ)
+    @_choosing.apply(OperationKind.READ)
     async def get_timed_scheduling_data(
         self,
         scaling_group: ScalingGroupName,
@@ -53,36 +67,73 @@ class SchedulerRepository:
         pending_limit: Optional[int] = None,
         after: Optional[TransactionId] = None,
     ) -> TimedSchedulingData:
-        """Do as ``get_scheduling_data`` does, and say where the time went (seconds)."""
-        check_staleness(max_staleness)
-        if self._cache_source is not None and pending_limit is None:
-            return await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)
-        return await self._db_source.get_scheduling_data(scaling_group, pending_limit)
+        """Do as ``get_scheduling_data`` does, and return how long it took too (seconds)."""
+        return await self._read(scaling_group, max_staleness, pending_limit, after)
 
     @_resilience.apply(OperationKind.WRITE)
     async def allocate_sessions(
         self,
         scaling_group: ScalingGroupName,
         allocations: Sequence[SessionAllocation],
+        *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
     ) -> AllocationResult:
-        """Place pending sessions of a group on agents, each all or nothing, and say which could not be.
+        """Place pending sessions of a group on agents, each all or nothing, or reject them with a reason.
 
         No agent is overcommitted and no quota exceeded, whoever writes at the same time; among the sessions of
         a batch the earlier win. Asking again under the same ``operation_id`` answers the same and writes
         nothing twice. Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease
-        of another group or an id that is none, and the errors of the database layer; then nothing was written,
+        of another group or a malformed id, and the errors of the database layer; then nothing was written,
         save after OutcomeUnknown. Costs 19 statements in one transaction, one more with a lease; time grows
         with the batch and with the cluster's occupying kernels.
         """
-        return await self._db_source.allocate_sessions(scaling_group, allocations, lease, operation_id)
+        check_lease(lease, scaling_group)
+        check_ids("session", [allocation.session_id for allocation in allocations])
+        check_ids("kernel", [kernel.kernel_id for allocation in allocations for kernel in allocation.kernels])
+        for allocation in allocations:
+            for kernel in allocation.kernels:
+                check_text(kernel.agent_id, "agent id")
+        if not allocations:
+            return AllocationResult((), ())
+        session_ids = sorted({allocation.session_id for allocation in allocations})
+        agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
+
+        async def allocate(write: WriteTransaction) -> AllocationResult:
+            state = await self._db_source.lock_batch(write.db_sess, scaling_group, session_ids, agent_ids)
+            decisions = decide(allocations, state)
+            allocated = tuple(allocation.session_id for allocation in decisions.accepted)
+            if allocated:
+                await self._db_source.place_sessions(write.db_sess, decisions)
+                write.changed_sessions.update(allocated)
+            return AllocationResult(allocated, tuple(decisions.rejected), write.transaction_id)
+
+        return await _ALLOCATE_SESSIONS.run(
+            self._db,
+            allocate,
+            request=(scaling_group, allocations),
+            operation_id=operation_id,
+            lease=lease,
+        )
 
     @_resilience.apply(OperationKind.READ)
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:
         """Count the agents of a group whose kernels together occupy more than the agent has.
 
-        Counted from the kernels, not from the ledger. Raises ScalingGroupNotFound and the errors of the
-        database layer. Costs two statements; time grows with the group's occupying kernels.
+        Counted from the kernels, not from the agents' counters. Raises ScalingGroupNotFound and the errors of
+        the database layer. Costs two statements; time grows with the group's occupying kernels.
         """
-        return await self._db_source.count_overcommitted_agents(scaling_group)
+        async with self._db.begin_readonly_session() as db_sess:
+            return await self._db_source.count_overcommitted(db_sess, scaling_group)
+
+    async def _read(
+        self,
+        scaling_group: ScalingGroupName,
+        max_staleness: float,
+        pending_limit: Optional[int],
+        after: Optional[TransactionId],
+    ) -> TimedSchedulingData:
+        check_staleness(max_staleness)
+        if self._cache_source is not None and pending_limit is None:
+            return await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)
+        return await self._db_source.get_scheduling_data(scaling_group, pending_limit)

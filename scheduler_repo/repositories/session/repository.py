@@ -9,6 +9,7 @@ import msgspec
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_names, no_such_group
 from scheduler_repo.database.session_search import SessionSearch
+from scheduler_repo.database.status_changes import change_statuses
 from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
@@ -23,7 +24,6 @@ from scheduler_repo.entities.session import (
     SessionWithDependencies,
 )
 from scheduler_repo.errors import InvalidFilter, InvalidInput
-from scheduler_repo.repositories.lifecycle.changing import Move, SessionChange, change_batch
 from scheduler_repo.repositories.session.db_source import (
     SessionDBSource,
     build_created_info,
@@ -34,6 +34,7 @@ from scheduler_repo.repositories.session.db_source import (
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import check_session_ids, check_sessions
+from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange
 from scheduler_repo.types import (
     AccessKey,
     OperationId,
@@ -291,10 +292,10 @@ class SessionRepository:
         if reason is not None:
             check_text(reason, "the reason")
         check_lease(lease)
-        move = Move(status, reason, scaling_group=None if lease is None else lease.scaling_group)
+        target = StatusChange(status, reason, scaling_group=None if lease is None else lease.scaling_group)
 
         async def update(write: WriteTransaction) -> TransactionId:
-            result = await change_batch(write, move, (SessionChange(session_id),))
+            result = await change_statuses(write, target, (SessionChange(session_id),))
             for rejection in result.rejected:
                 raise rejection.to_error()
             return write.transaction_id

@@ -32,10 +32,11 @@ Room = tuple[SlotVector, int]
 
 
 class LockedSession(msgspec.Struct, frozen=True):
-    """Where a session of the batch stands now."""
+    """A session of the batch as its locked row says; ``retry_count`` numbers its attempt."""
 
     scaling_group: ScalingGroupName
     status: SessionStatus
+    retry_count: int
 
 
 class LockedState(msgspec.Struct, frozen=True):

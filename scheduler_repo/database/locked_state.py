@@ -1,0 +1,97 @@
+"""The state that a batch of placements or reservations is judged by, read under its locks.
+
+Reservations are made only under the locks of the agents that they are on, so those on a batch's agents are all
+seen, and none is added meanwhile. They end without these locks, with their session's change or release: that
+only frees capacity, so a batch that still saw one is at worst refused what it might have had.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scheduler_repo.database import lookups
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_QUOTAS, locked_sessions
+from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.errors import TransactionConflict
+from scheduler_repo.scheduling.admission.allocations import LockedState
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish, pending_owners
+from scheduler_repo.scheduling.snapshot.rows import (
+    PendingSessionRow,
+    PreemptionCandidateRow,
+    RawSchedulingData,
+    SchedulableAgentRow,
+)
+from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+_SESSION_WIDTH = len(PendingSessionRow._fields)
+_AGENT_WIDTH = len(SchedulableAgentRow._fields)
+
+
+async def lock_state(
+    db_sess: SASession,
+    scaling_group: ScalingGroupName,
+    sessions: "Sequence[Record]",
+    agent_ids: Sequence[AgentId],
+    running: Sequence[PreemptionCandidateRow] = (),
+) -> LockedState:
+    """Lock the owners and the agents of a batch, then read the state that it is judged by.
+
+    ``sessions`` are the batch's rows of lock_sessions.sql, ``agent_ids`` are sorted, ``running`` are the
+    kernels of sessions that the batch would end. Raises ScalingGroupNotFound. Costs 12 statements.
+    """
+    session_ids = [row["session_id"] for row in sessions]
+    pending = [
+        row[:_SESSION_WIDTH]
+        for row in sessions
+        if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
+    ]
+    owners = finish(pending_owners(pending))
+    owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
+    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
+    agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
+    agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
+    open_agents = [
+        row[:_AGENT_WIDTH]
+        for row in agents
+        if row["status"] == AgentStatus.ALIVE
+        and row["is_schedulable"]
+        and row["scaling_group"] == scaling_group
+    ]
+    open_ids = {row[0] for row in open_agents}
+    groups = await fetch_rows(db_sess, lookups.SCALING_GROUP, scaling_group)
+    if not groups:
+        raise lookups.no_such_group(scaling_group)
+    (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
+    raw = RawSchedulingData(
+        pending_limit=None,
+        snapshot=snapshot,
+        scaling_group=groups[0],
+        slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
+        pending_sessions=pending,
+        pending_kernels=await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids),
+        pending_dependencies=await fetch_rows(
+            db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids
+        ),
+        agents=open_agents,
+        agent_slots=[row for row in agent_slots if row[0] in open_ids],
+        agent_occupancy=(),
+        reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
+        preemption_candidates=running,
+        owners=owners,
+        owner_occupancy=await fetch_rows(db_sess, lookups.OWNER_OCCUPANCY, *owner_ids),
+        owner_session_counts=await fetch_rows(db_sess, lookups.OWNER_SESSION_COUNTS, *owner_ids),
+        owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
+    )
+    if len(raw.owner_limits) != len(quotas):
+        # Two writers that judge by a row which neither has locked would both take the last of it.
+        raise TransactionConflict(
+            "a quota of the batch's owners was made while it waited for its locks; nothing was written"
+        )
+    return LockedState(
+        data=finish(build_scheduling_data(raw)),
+        sessions=locked_sessions(sessions),
+        known_agents=frozenset(row["agent_id"] for row in agents),
+    )

@@ -1,0 +1,115 @@
+"""Status changes of sessions and their kernels: the one way in which every writer makes them.
+
+A change goes by the table of transitions, is a compare-and-set under the session's lock, leaves a history row,
+and gives back to the agents what the new status does not occupy.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+from scheduler_repo.database.agent_counters import change_agent_counters, lock_agent_counters
+from scheduler_repo.database.bulk import array_text
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.idempotent_write import WriteTransaction
+from scheduler_repo.database.locks import LOCK_SESSIONS, locked_sessions
+from scheduler_repo.database.lookups import fetch_slot_names
+from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
+from scheduler_repo.entities.lifecycle import TransitionResult
+from scheduler_repo.scheduling.admission.transitions import (
+    KernelChange,
+    LockedKernel,
+    SessionChange,
+    StatusChange,
+    TransitionState,
+    decide_transitions,
+    status_rejection,
+)
+from scheduler_repo.types import SessionId, SessionResult, SessionStatus
+
+SESSION_KERNELS = load_statement("lifecycle/session_kernels")
+CHANGE_KERNELS = load_statement("lifecycle/change_kernels")
+CHANGE_SESSIONS = load_statement("lifecycle/change_sessions")
+RECORD_FAILED_AGENTS = load_statement("lifecycle/record_failed_agents")
+
+
+async def change_statuses(
+    write: WriteTransaction, target: StatusChange, changes: Sequence[SessionChange]
+) -> TransitionResult:
+    """Change the status of those sessions of a batch that may change, and reject the others.
+
+    Costs eight statements, whatever the size of the batch; one more to PENDING (the agents that failed) and to
+    RUNNING (the slot types).
+    """
+    db_sess = write.db_sess
+    slot_names = await fetch_slot_names(db_sess) if target.to_status is SessionStatus.RUNNING else ()
+    session_ids = sorted({change.session_id for change in changes})
+    sessions = locked_sessions(await fetch_rows(db_sess, LOCK_SESSIONS, session_ids))
+    open_ids = [each for each in sessions if status_rejection(target, each, sessions[each]) is None]
+    kernels: dict[SessionId, list[LockedKernel]] = {}
+    for row in await fetch_rows(db_sess, SESSION_KERNELS, open_ids):
+        kernels.setdefault(row[0], []).append(LockedKernel(*row))
+    agent_ids = {
+        kernel.agent_id
+        for of_session in kernels.values()
+        for kernel in of_session
+        if kernel.agent_id is not None and target.may_free_agents
+    }
+    counters = await lock_agent_counters(db_sess, agent_ids)
+    decisions = decide_transitions(target, changes, TransitionState(sessions, kernels, counters, slot_names))
+    accepted = decisions.accepted
+    await write_kernels(db_sess, decisions.kernels, target.to_status)
+    await write_sessions(
+        db_sess,
+        {session_id: sessions[session_id].status for session_id in accepted},
+        target.to_status,
+        target.reason,
+        [change.result for change in accepted.values()],
+    )
+    if target.to_status is SessionStatus.PENDING:
+        failed = [
+            (each.session_id, agent_id) for each in accepted.values() for agent_id in each.failed_agent_ids
+        ]
+        await fetch_rows(
+            db_sess,
+            RECORD_FAILED_AGENTS,
+            [session_id for session_id, _ in failed],
+            [agent_id for _, agent_id in failed],
+        )
+    await change_agent_counters(db_sess, counters.given_slots, counters.given_containers, sign=-1)
+    write.changed_sessions.update(accepted)
+    return TransitionResult(target.to_status, tuple(accepted), tuple(decisions.rejected), write.transaction_id)
+
+
+async def write_kernels(db_sess: SASession, changes: Sequence[KernelChange], to_status: SessionStatus) -> None:
+    """Change the status of kernels whose sessions are locked; costs one statement."""
+    await expect_rows(
+        db_sess,
+        len(changes),
+        CHANGE_KERNELS,
+        [change.kernel_id for change in changes],
+        [change.from_status for change in changes],
+        [to_status.value] * len(changes),
+        [change.exit_code for change in changes],
+        [None if each.occupied_slots is None else array_text(each.occupied_slots) for each in changes],
+    )
+
+
+async def write_sessions(
+    db_sess: SASession,
+    from_statuses: Mapping[SessionId, SessionStatus],
+    to_status: SessionStatus,
+    reason: Optional[str] = None,
+    results: Optional[Sequence[Optional[SessionResult]]] = None,
+) -> None:
+    """Change the status of locked sessions, with history; costs one statement."""
+    count = len(from_statuses)
+    await expect_rows(
+        db_sess,
+        count,
+        CHANGE_SESSIONS,
+        list(from_statuses),
+        [status.value for status in from_statuses.values()],
+        [to_status.value] * count,
+        [None] * count if results is None else results,
+        reason,
+    )
