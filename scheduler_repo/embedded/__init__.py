@@ -1,4 +1,10 @@
-"""Real PostgreSQL and Valkey servers in private directories, for tests, benchmarks and a first try."""
+"""Real PostgreSQL and Valkey servers in private directories, for tests, benchmarks and a first try.
+
+``server`` has the life of one server, ``postgres`` and ``valkey`` what is special about each; ``installation``
+finds their programs in the wheels of the extra ``embedded``. A server ends, and its directory goes, with the
+process that started it, however that dies (``lifeline``). Everybody may use what is exported here; nothing else
+is public.
+"""
 
 from scheduler_repo.embedded.errors import EmbeddedServerError
 from scheduler_repo.embedded.postgres import EmbeddedPostgres

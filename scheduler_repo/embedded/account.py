@@ -1,4 +1,4 @@
-"""Which operating-system account a server runs as: the caller's own, or ``nobody`` when that is root."""
+"""The operating-system account that a server runs as: the caller's own, or ``nobody`` for root."""
 
 import os
 import pwd
@@ -17,14 +17,14 @@ class Account:
     """The user and group of a child process; without ids the child keeps the caller's."""
 
     def __init__(self, name: str, uid: Optional[int] = None, gid: Optional[int] = None) -> None:
-        """Both ids are given, or neither."""
+        """Give both ids, or neither."""
         self.name = name
         self.uid = uid
         self.gid = gid
 
     @classmethod
     def of_caller(cls) -> "Account":
-        """The caller's own account."""
+        """Return the caller's own account."""
         try:
             name = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:
@@ -33,7 +33,7 @@ class Account:
 
     @classmethod
     def without_privileges(cls) -> "Account":
-        """The caller's account, or ``nobody`` for root; raises EmbeddedServerError if that is missing."""
+        """Return the caller's account, or ``nobody`` for root; raises EmbeddedServerError without one."""
         if os.geteuid() != 0:
             return cls.of_caller()
         try:
@@ -48,8 +48,8 @@ class Account:
     def spawn(self, command: Sequence[str], *, directory: Path, output: int) -> subprocess.Popen[bytes]:
         """Start a command as this account, in a session of its own; raises OSError if it cannot be run.
 
-        ``output`` is the descriptor that takes both of its streams; of the environment only what the
-        servers need is handed on.
+        Both of its streams go to the descriptor ``output``. It inherits only what a server needs of the
+        environment.
         """
         return subprocess.Popen(
             command,
@@ -66,7 +66,7 @@ class Account:
         )
 
     def can_run(self, command: Sequence[str], *, directory: Path) -> bool:
-        """Whether a short command, run as this account, can be executed and ends well."""
+        """Return whether a short command, run as this account, exits with 0."""
         try:
             process = self.spawn(command, directory=directory, output=subprocess.DEVNULL)
         except OSError:
@@ -80,14 +80,14 @@ class Account:
             process.wait()
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether this account can reach what lies in a folder."""
+        """Return whether this account can reach the contents of a folder."""
         if self.uid is None:
             return os.access(folder, os.X_OK)
         shell = shutil.which("sh") or "/bin/sh"
         return self.can_run([shell, "-c", 'cd -- "$1"', shell, str(folder)], directory=Path("/"))
 
     def give(self, *paths: Path) -> None:
-        """Make this account the owner of paths that the caller just created."""
+        """Make this account the owner of paths that the caller has created."""
         if self.uid is None or self.gid is None:
             return
         for path in paths:
@@ -95,6 +95,6 @@ class Account:
 
 
 def _environment() -> dict[str, str]:
-    # PG* variables and locales of the caller would change the server; its secrets are none of its business.
+    # The caller's PG* variables and locale would change the server, and its secrets must not reach it.
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **kept}

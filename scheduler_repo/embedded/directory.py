@@ -23,7 +23,7 @@ class PrivateDirectory:
     """A fresh directory with ``data``, ``socket`` and ``log`` in it, closed to every other account."""
 
     def __init__(self, path: Path, owner: Account) -> None:
-        """``path`` exists and belongs to ``owner``; ``create`` makes both true."""
+        """Use a directory that exists and belongs to ``owner``; ``create`` makes one."""
         self.path = path
         self.owner = owner
         self.data = path / "data"
@@ -32,7 +32,7 @@ class PrivateDirectory:
 
     @classmethod
     def create(cls, prefix: str, owner: Account, parent: Optional[Path]) -> "PrivateDirectory":
-        """Make the directory, mode 0700 and the caller's until ``hand_over``.
+        """Make the directory, with mode 0700; the caller owns it until ``hand_over``.
 
         Raises EmbeddedServerError if no folder can hold it.
         """
@@ -53,18 +53,18 @@ class PrivateDirectory:
         return created
 
     def hand_over(self) -> None:
-        """Make the server's account the owner; from here on what lies in the directory is in its hands."""
+        """Make the server's account the owner; from here on it may change anything in the directory."""
         self.owner.give(self.data, self.socket, self.log, self.path)
 
     def open_to_append(self, path: Path) -> int:
-        """A descriptor that appends to an existing file of the directory; raises OSError.
+        """Open an existing file of the directory to append to it; raises OSError.
 
-        Root must not be led elsewhere by a link that the server's account put there.
+        Follows no link: the server's account could lead root elsewhere by one.
         """
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a command as the server's account, its output added to the log; raises OSError."""
+        """Start a command as the server's account, and append its output to the log; raises OSError."""
         log = self.open_to_append(self.log)
         try:
             return self.owner.spawn(command, directory=self.path, output=log)
@@ -72,7 +72,7 @@ class PrivateDirectory:
             os.close(log)
 
     def socket_file(self, name: str) -> Path:
-        """The path of a Unix socket; raises EmbeddedServerError if it is longer than such a path may be."""
+        """Return the path of a Unix socket; raises EmbeddedServerError if it is too long for one."""
         path = self.socket / name
         length = len(bytes(path))
         if length > SOCKET_PATH_LIMIT:
@@ -83,7 +83,7 @@ class PrivateDirectory:
         return path
 
     def log_tail(self) -> str:
-        """The last lines that the server wrote, or a word that there are none."""
+        """Return the last lines of the log, or a note that there are none."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - _LOG_TAIL_BYTES))
@@ -93,13 +93,13 @@ class PrivateDirectory:
         return "\n".join(lines[-_LOG_TAIL_LINES:]) or "(the log is empty)"
 
     def remove(self) -> None:
-        """Delete the directory and all in it; raises EmbeddedServerError if something in it stays."""
+        """Delete the directory and its contents; raises EmbeddedServerError if something cannot be deleted."""
         failure: Optional[OSError] = None
         for _ in range(50):
             try:
                 shutil.rmtree(self.path)
             except FileNotFoundError:
-                # Either all is gone, or a server process that is ending deleted a file first.
+                # Either everything is gone, or a server that is ending deleted a file first.
                 if not self.path.exists():
                     return
             except OSError as error:

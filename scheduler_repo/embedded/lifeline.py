@@ -1,9 +1,9 @@
 """Ends a server whose Python process died without ending it.
 
-Run as a script, in a session of its own, with a pipe's reading end, the server's pidfd, the signal to end it
-and the directory to delete (or nothing). The writing end is held by the Python process alone: a byte says that
-all is well, the end of file that the process is gone. A pidfd names this one process, never a later one that
-got its number; and a thread's end is not taken for the process's, as PR_SET_PDEATHSIG does.
+This file runs as a script, in a session of its own, with the reading end of a pipe, the server's pidfd, the
+signal that ends it and the directory to delete, if any. Only the Python process holds the writing end: a byte
+means that the server has ended, end of file that the process is gone. A pidfd, unlike a process id, never names
+a later process; PR_SET_PDEATHSIG would act at the end of a thread already.
 """
 
 import os
@@ -19,10 +19,10 @@ _GRACE_MILLISECONDS = 20_000
 
 
 class Lifeline:
-    """The watching process, and the pipe that keeps it waiting."""
+    """A process that watches over a server, and the pipe that it waits on."""
 
     def __init__(self, watcher: subprocess.Popen[bytes], pipe: int) -> None:
-        """``pipe`` is the writing end; it is closed by ``release``."""
+        """Own the watcher and the writing end of the pipe, which ``release`` closes."""
         self._watcher = watcher
         self._pipe = pipe
 
@@ -30,7 +30,7 @@ class Lifeline:
     def attach(
         cls, server: subprocess.Popen[bytes], ending: signal.Signals, doomed: Optional[Path]
     ) -> Optional["Lifeline"]:
-        """Watch over a running child; None where the system has no pidfd, or no Python to run."""
+        """Start to watch a running child; return None where there is no pidfd, or no Python to run."""
         if sys.platform != "linux" or not sys.executable:
             return None
         try:
@@ -58,7 +58,7 @@ class Lifeline:
         return cls(watcher, writing)
 
     def release(self) -> None:
-        """Send the watcher home; the server has ended."""
+        """End the watcher; the server has ended."""
         try:
             os.write(self._pipe, b".")
         except BrokenPipeError:
@@ -69,7 +69,7 @@ class Lifeline:
 
 
 def watch(pipe: int, server: int, ending: signal.Signals, doomed: Optional[Path]) -> None:
-    """Wait for the pipe; at its end of file end the server, then delete ``doomed``."""
+    """Wait for the pipe; at its end of file, end the server and delete ``doomed``."""
     if sys.platform != "linux" or os.read(pipe, 1):
         return
     for number in (ending, signal.SIGCONT, signal.SIGKILL):

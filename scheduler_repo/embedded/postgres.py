@@ -20,7 +20,7 @@ _DEFAULT_PORT: Final = 5432
 _LOOPBACK: Final = "127.0.0.1"
 _LOCALES: Final = ("C.UTF-8", "C")
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
-# ALTER SYSTEM rewrites the file of settings, and would write a line's end as it is.
+# ALTER SYSTEM rewrites the settings file, and would write a line break unescaped.
 _UNWRITABLE: Final = re.compile(r"[\0\r\n]")
 _DEFAULT_SETTINGS: Final = {
     "shared_buffers": "256MB",
@@ -45,8 +45,8 @@ _OWN_SETTINGS: Final = frozenset(
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server with the superuser ``postgres``, on a Unix socket that only the caller can reach.
 
-    The caller's account, and root, connect without a password, in any role. Run by root the server runs as
-    ``nobody``: no account is created and no permission is changed.
+    The caller's account, and root, connect without a password, as any role. When root starts it, the server
+    runs as ``nobody``; no account is created and no permission is changed.
     """
 
     _NAME: ClassVar[str] = "PostgreSQL"
@@ -63,10 +63,10 @@ class EmbeddedPostgres(EmbeddedServer):
         parent: Optional[Path] = None,
         start_timeout: float = 60.0,
     ) -> None:
-        """``binaries`` (a folder) replaces the wheel's; ``port`` adds TCP on 127.0.0.1, with passwords.
+        """Use the wheel's programs unless ``binaries`` names a folder; ``port`` adds TCP, with passwords.
 
-        ``settings`` are written to the data directory once, so that ALTER SYSTEM can change them later;
-        ``start_timeout`` is in seconds, for the making of the data directory and for each start.
+        ``settings`` are written to the data directory once, so that ALTER SYSTEM can change them later.
+        ``start_timeout`` (seconds) bounds initdb and each start. Nothing is started yet.
         """
         super().__init__(keep=keep, parent=parent, start_timeout=start_timeout)
         self._wanted_binaries = binaries
@@ -76,19 +76,19 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def port(self) -> int:
-        """The TCP port, which also names the socket; 5432 for the socket alone."""
+        """The TCP port, which is also part of the socket's name; 5432 without TCP."""
         return _DEFAULT_PORT if self._tcp_port is None else self._tcp_port
 
     @property
     def psql(self) -> Optional[Path]:
-        """The client that came with the server, if any; raises EmbeddedServerError before the first start."""
+        """The psql that came with the server, if any; raises EmbeddedServerError before the first start."""
         if self._binaries is None:
             raise EmbeddedServerError("the path of psql is known once PostgreSQL was started; start it first")
         path = self._binaries / "psql"
         return path if path.is_file() else None
 
     def url(self, database: str, role: str) -> str:
-        """The address for SQLAlchemy with asyncpg, through the socket; raises as ``socket_directory`` does."""
+        """Return the URL of a database through the socket; raises as ``socket_directory`` does."""
         query = urlencode({"host": str(self.socket_directory), "port": str(self.port)}, safe="/")
         return f"postgresql+asyncpg://{quote(role, safe='')}@/{quote(database, safe='')}?{query}"
 
@@ -145,11 +145,11 @@ class EmbeddedPostgres(EmbeddedServer):
             lines = (home.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return False
-        # The first line names the process, as a crash leaves the file behind; the eighth is its state.
+        # The first line is the process id, as a crash leaves an old file behind; the eighth is the state.
         return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
     def _may_try_again(self, home: PrivateDirectory, log_offset: int) -> bool:
-        # After a SIGKILL of the server its children take a moment to notice; until then it cannot start.
+        # After a SIGKILL of the server its children end a moment later; until then it cannot start again.
         with home.log.open("rb") as file:
             file.seek(log_offset)
             return b"pre-existing shared memory block" in file.read()
@@ -211,13 +211,13 @@ class EmbeddedPostgres(EmbeddedServer):
             ) from error
         finally:
             if process.poll() is None:
-                # Its session, for the server that initdb itself runs; unreaped, the number is still its own.
+                # Kill its whole session: initdb runs a server itself. Not reaped yet, its id is not reused.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 
 def _can_run(home: PrivateDirectory, binaries: Path) -> bool:
-    # Looks for the server, its version and its share folder, and makes nothing.
+    # This checks the server, its version and its share folder, and creates nothing.
     command = [str(binaries / "initdb"), "--show", f"--pgdata={home.data}"]
     return home.owner.can_run(command, directory=Path("/"))
 
@@ -226,7 +226,7 @@ def _check_port(port: int) -> None:
     if not 1 <= port <= 65535:
         raise EmbeddedServerError(f"PostgreSQL was to listen on port {port}; a port is 1 to 65535")
     with socket.socket(socket.AF_INET) as probe:
-        # As the server does itself: connections that ended a moment ago do not count.
+        # The server does the same: connections that ended a moment ago do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_LOOPBACK, port))

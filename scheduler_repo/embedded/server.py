@@ -1,4 +1,4 @@
-"""What both embedded servers share: a private directory, one child process, and an end to both."""
+"""What both embedded servers share: a private directory and one child process, and their end."""
 
 import abc
 import atexit
@@ -27,8 +27,8 @@ _LOGGER: Final = logging.getLogger(__name__)
 class EmbeddedServer(abc.ABC):
     """One server in a private directory, reached through a Unix socket; see its two subclasses.
 
-    As a context manager it starts, and at the end stops and deletes its directory (unless ``keep``).
-    Not for use from several threads at once.
+    The block of ``with server:`` starts it, and at the end stops it and deletes its directory (unless
+    ``keep``). Not for several threads at once.
     """
 
     _NAME: ClassVar[str]
@@ -36,7 +36,7 @@ class EmbeddedServer(abc.ABC):
     _SIGNALS: ClassVar[dict[StopMode, signal.Signals]]
 
     def __init__(self, *, keep: bool, parent: Optional[Path], start_timeout: float) -> None:
-        """``start_timeout`` is in seconds; ``parent`` is the folder that gets the private directory."""
+        """Put the private directory in the folder ``parent``; ``start_timeout`` is in seconds."""
         self.keep = keep
         self._parent = parent
         self._start_timeout = start_timeout
@@ -45,15 +45,13 @@ class EmbeddedServer(abc.ABC):
         self._lifeline: Optional[Lifeline] = None
         self._owner_pid = 0
 
-    # -- what a server defines -----------------------------------------------------------------
-
     @abc.abstractmethod
     def _account(self) -> Account:
-        """The account that the server runs as."""
+        """Return the account that the server runs as."""
 
     @abc.abstractmethod
     def _check(self) -> None:
-        """Refuse, before anything is made, what cannot work."""
+        """Raise EmbeddedServerError, before anything is created, for settings that cannot work."""
 
     @abc.abstractmethod
     def _prepare(self, home: PrivateDirectory) -> None:
@@ -61,23 +59,21 @@ class EmbeddedServer(abc.ABC):
 
     @abc.abstractmethod
     def _command(self, home: PrivateDirectory) -> Sequence[str]:
-        """The server's command line."""
+        """Return the server's command line."""
 
     @abc.abstractmethod
     def _is_ready(self, home: PrivateDirectory, pid: int) -> bool:
-        """Whether the server started as ``pid`` takes connections now."""
+        """Return whether the server with this process id accepts connections now."""
 
     def _may_try_again(self, home: PrivateDirectory, log_offset: int) -> bool:
-        """Whether a server that ended while starting was stopped by something that passes."""
+        """Return whether a server that ended while starting may be started again at once."""
         return False
 
-    # -- life ----------------------------------------------------------------------------------
-
     def start(self) -> None:
-        """Start, on the data of an earlier start if there is any.
+        """Start the server, with the data of an earlier start if there are any.
 
         Raises EmbeddedServerError, with the end of the server's log. A failed first start leaves nothing
-        behind; a failed later one leaves the data as they were.
+        behind; a failed later start leaves the data unchanged.
         """
         if self.running:
             raise EmbeddedServerError(
@@ -98,10 +94,10 @@ class EmbeddedServer(abc.ABC):
             raise
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop and keep the data: ``fast`` in good order, ``immediate`` as in a crash.
+        """Stop the server and keep the data: ``fast`` shuts down cleanly, ``immediate`` as in a crash.
 
-        Does nothing if the server does not run. One that does not end within 30 seconds is killed; raises
-        EmbeddedServerError if it outlives even that.
+        Does nothing if the server does not run. Kills a server that does not end within 30 seconds, and raises
+        EmbeddedServerError if it survives that.
         """
         if self._is_forked_copy():
             return
@@ -109,7 +105,7 @@ class EmbeddedServer(abc.ABC):
         if process is not None and process.poll() is None:
             for number in (self._SIGNALS[mode], self._SIGNALS["immediate"], signal.SIGKILL):
                 process.send_signal(number)
-                # A server that someone paused would not see the others.
+                # A stopped process does not act on the others.
                 process.send_signal(signal.SIGCONT)
                 try:
                     process.wait(_STOP_SECONDS)
@@ -123,7 +119,7 @@ class EmbeddedServer(abc.ABC):
         self._release()
 
     def restart(self, mode: StopMode = "fast") -> None:
-        """Stop, then start on the same data; raises as ``start`` does."""
+        """Stop, then start with the same data; raises as ``start`` does."""
         self.stop(mode)
         self.start()
 
@@ -138,10 +134,10 @@ class EmbeddedServer(abc.ABC):
             home.remove()
 
     def leave_running(self) -> None:
-        """Let go of the running server: it outlives this process, and its end is the caller's affair.
+        """Leave the server running after this process ends; the caller has to stop it.
 
-        Its directory stays too; this object is then as before its first start. Raises EmbeddedServerError while
-        the server does not run.
+        Its directory stays too, and this object is as before its first start. Raises EmbeddedServerError if the
+        server does not run.
         """
         if self._is_forked_copy():
             return
@@ -152,7 +148,7 @@ class EmbeddedServer(abc.ABC):
         atexit.unregister(self._finish)
 
     def __enter__(self) -> Self:
-        """Start; raises as ``start`` does."""
+        """Start the server; raises as ``start`` does."""
         self.start()
         return self
 
@@ -162,14 +158,12 @@ class EmbeddedServer(abc.ABC):
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        """Stop, and delete the directory unless ``keep``."""
+        """Stop the server, and delete its directory unless ``keep``."""
         self._finish()
-
-    # -- what it is ----------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
-        """Whether the server's process lives."""
+        """Whether the server's process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -191,10 +185,8 @@ class EmbeddedServer(abc.ABC):
 
     @property
     def log_file(self) -> Path:
-        """What the server wrote; raises as ``directory`` does."""
+        """The server's log; raises as ``directory`` does."""
         return self._existing_home().log
-
-    # -- the work ------------------------------------------------------------------------------
 
     def _existing_home(self) -> PrivateDirectory:
         if self._home is None:
@@ -256,5 +248,5 @@ class EmbeddedServer(abc.ABC):
             self.remove()
 
     def _is_forked_copy(self) -> bool:
-        # A fork of the caller inherits this object and its exit handler, but the server is not its own.
+        # A fork inherits this object and its exit handler, but must not stop the parent's server.
         return self._home is not None and os.getpid() != self._owner_pid

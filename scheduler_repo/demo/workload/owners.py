@@ -1,4 +1,4 @@
-"""Made-up owners of sessions: domains, projects, users and access keys, with their policies and quotas."""
+"""Synthetic owners of sessions: domains, projects, users and access keys, with policies and quotas."""
 
 from collections.abc import Sequence
 from random import Random
@@ -28,7 +28,7 @@ _NAMESPACE = UUID("0b8a6c54-6a2e-5d1b-8a56-2f7d4f0e9c31")
 
 
 class Naming(msgspec.Struct, frozen=True):
-    """Makes the names and ids of one workload; two workloads with other prefixes share none."""
+    """Makes the names and ids of one workload; workloads with different prefixes share none."""
 
     prefix: str
     seed: int
@@ -38,7 +38,7 @@ class Naming(msgspec.Struct, frozen=True):
         return f"{self.prefix}-{kind}-{number:04d}"
 
     def uuid(self, kind: str, *numbers: int) -> UUID:
-        """Return the id of a thing of a kind, the same in every run."""
+        """Return the id of a thing of a kind; it is the same in every run."""
         return uuid5(_NAMESPACE, f"{self.prefix}/{self.seed}/{kind}/{'/'.join(map(str, numbers))}")
 
 
@@ -79,7 +79,7 @@ def make_owners(rng: Random, naming: Naming) -> OwnersSpec:
 
 
 def combine_owners(rng: Random, owners: OwnersSpec) -> tuple[Owner, ...]:
-    """Give every access key a project of its user's domain: the owners that sessions are drawn from."""
+    """Pair every access key with a project of its user's domain; sessions draw their owners from these."""
     domain_by_user = {user.user_id: user.domain_name for user in owners.users}
     projects_by_domain: dict[DomainName, list[ProjectId]] = {domain: [] for domain in owners.domains}
     for project in owners.projects:
@@ -96,7 +96,7 @@ def combine_owners(rng: Random, owners: OwnersSpec) -> tuple[Owner, ...]:
 
 
 def varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> OwnersSpec:
-    """Limit some owners of every scope: most amply, some tightly, one access key with a quota of zero."""
+    """Limit some owners of every scope: most generously, some tightly, one access key to zero."""
     ample = _ample_policy(naming)
     standard = ResourcePolicySpec(
         name=ResourcePolicyName(f"{naming.prefix}-standard"),
@@ -149,7 +149,7 @@ def varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> OwnersSpec
 
 
 def ample_limits(naming: Naming, owners: OwnersSpec) -> OwnersSpec:
-    """Put every access key under one policy that refuses nothing: limits to read and check, none to meet."""
+    """Put every access key under one policy whose limits are read and checked but never reached."""
     ample = _ample_policy(naming)
     quotas = tuple(
         QuotaSpec(scope=OwnerScope.ACCESS_KEY, owner_id=keypair.access_key, resource_policy=ample.name)

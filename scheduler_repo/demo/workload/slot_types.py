@@ -1,4 +1,4 @@
-"""The slot types of the workloads; all workloads agree on them, so that they can share a database."""
+"""The slot types of all workloads, so that workloads can share a database."""
 
 from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.types import SlotName

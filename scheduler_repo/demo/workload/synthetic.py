@@ -1,4 +1,4 @@
-"""Made-up clusters with a queue, the same in every run with the same seed."""
+"""Synthetic clusters with a queue, the same in every run with the same seed."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -50,7 +50,7 @@ MAX_KERNELS = 2_000_000
 DEFAULT_SCALING_GROUP = ScalingGroupName("default")
 QUEUE_START = datetime(2025, 1, 1, tzinfo=UTC)
 
-# No clock here: a time that is far ahead stays in the future.
+# Far enough ahead to stay in the future: no clock is read here.
 FUTURE_START = datetime(2100, 1, 1, tzinfo=UTC)
 _X86_64 = Architecture("x86_64")
 _AARCH64 = Architecture("aarch64")
@@ -83,15 +83,15 @@ _AGENT_MODELS = (
 def synthetic_cluster(
     agents: int, sessions: int, seed: int, scaling_group: ScalingGroupName = DEFAULT_SCALING_GROUP
 ) -> ClusterSpec:
-    """Make one group as it is met in practice: mixed agents, some 400 owners, a queue with every feature.
+    """Make one group as in practice: mixed agents, some 400 owners, a queue with every feature.
 
     Agents with and without GPUs (whole or shared) of two architectures; policies and quotas, some tight and one
     of zero; priorities, sessions of one to eight kernels, dependencies on earlier sessions, designated agents,
     start times that have passed or are far ahead. Not all sessions can be placed. Names and ids carry the
     group's name, so that several groups can be loaded side by side.
 
-    Raises InvalidInput for counts below 0, above 100,000 agents and above 1,000,000 sessions. About 25 µs a
-    session.
+    Raises InvalidInput for counts below 0, above 100,000 agents and above 1,000,000 sessions. Takes about 25 µs
+    a session.
     """
     _check_count("agents", agents, 0, MAX_AGENTS)
     _check_count("sessions", sessions, 0, MAX_SESSIONS)
@@ -131,12 +131,12 @@ def synthetic_queue(
 ) -> ClusterSpec:
     """Make one group with exactly so many agents, pending sessions and kernels, for measuring.
 
-    Agents are alike; every kernel asks for the three slots there are (cpu, mem, cuda.shares) and fits any agent
-    that is empty; at the default counts all of them ask for less than there is. Every access key has an ample
-    policy. Nothing holds a session back: no dependencies, designated agents or start times.
+    Agents are alike; every kernel requests all three slots (cpu, mem, cuda.shares) and fits any empty agent; at
+    the default counts they request less than there is. Every access key has an ample policy. Nothing holds a
+    session back: no dependencies, designated agents or start times.
 
     Raises InvalidInput for counts below 0, above 100,000 agents, 1,000,000 sessions and 2,000,000 kernels, and
-    for fewer kernels than sessions. About 10 µs a kernel.
+    for fewer kernels than sessions. Takes about 10 µs a kernel.
     """
     _check_count("agents", agents, 0, MAX_AGENTS)
     _check_count("sessions", sessions, 0, MAX_SESSIONS)
@@ -181,14 +181,14 @@ def synthetic_queue(
     )
 
 
-def _check_count(what: str, value: object, least: int, most: int) -> None:
+def _check_count(subject: str, value: object, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
-        raise InvalidInput(f"{what} must be a whole number from {least} to {most}, found {value!r}")
+        raise InvalidInput(f"{subject} must be a whole number from {least} to {most}, found {value!r}")
 
 
 def _check_seed(seed: object) -> None:
     if type(seed) is not int:
-        raise InvalidInput(f"seed must be a whole number, as runs are repeated by it, found {seed!r}")
+        raise InvalidInput(f"seed must be a whole number, as it is what repeats a run, found {seed!r}")
 
 
 def _make_agent(
@@ -289,7 +289,7 @@ def _make_designated(rng: Random, agent_ids: Sequence[AgentId]) -> tuple[AgentId
 
 
 def _make_dependencies(rng: Random, naming: Naming, number: int) -> tuple[SessionId, ...]:
-    # Only on earlier ones: no circles.
+    # On earlier sessions only, so that there are no cycles.
     if not number or rng.randrange(100) >= 6:
         return ()
     earlier = rng.sample(range(number), rng.randint(1, min(3, number)))

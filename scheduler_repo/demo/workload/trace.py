@@ -56,7 +56,7 @@ POD_COLUMNS = (
     "creation_time",
 )
 
-# The trace counts seconds from its own start; a fixed one makes every reading the same.
+# The trace counts seconds from its own start; a fixed date makes every reading the same.
 TRACE_START = datetime(2023, 1, 1, tzinfo=UTC)
 
 # Some 300 years: well within what a timestamp can hold.
@@ -91,14 +91,14 @@ def read_trace(nodes: Path, pods: Path, scaling_group: ScalingGroupName) -> Clus
     num_gpu, gpu_milli, gpu_spec, qos, creation_time (seconds). Slots: cpu in milli-cores, mem in bytes,
     cuda.shares in thousandths of a GPU (num_gpu * gpu_milli); amounts of zero are left out. The qos class is
     the project; one user with one access key owns all. gpu_spec ``A|B`` designates the agents of these models;
-    where there are none it designates an agent that does not exist, so that the session waits and does not go
-    to just any agent.
+    if there are none it designates an agent that does not exist, so that the session waits instead of going to
+    any agent.
 
     Sessions are ordered by creation time, those of one second as in the file; ``created_at`` is strictly
     increasing, and all ids follow from the names, so that two readings are equal.
 
-    Raises InvalidTrace, one line that names the file, and the line where there is one, for anything that cannot
-    be taken exactly. Reads each file once; about 15 µs a row.
+    Raises InvalidTrace, in one line with the file's name and line, for anything that cannot be read exactly.
+    Reads each file once; takes about 15 µs a row.
     """
     read_nodes = _read_nodes(nodes, scaling_group)
     tasks = _read_tasks(pods)
