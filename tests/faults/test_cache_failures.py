@@ -14,7 +14,7 @@ import pytest
 from scheduler_repo.cache.client import create_redis
 from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.embedded import EmbeddedValkey
-from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_cache_source
 from scheduler_repo.settings import CacheSettings, SecretUrl
 from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, CachedReads
 from tests.support.redis_proxy import Mode, RedisProxy
@@ -234,16 +234,21 @@ class TestFailures:
         self, cached: CachedReads, redis_proxy: RedisProxy
     ) -> None:
         """The newest answer waits behind the one being stored; those between are dropped."""
+        # A client that waits for as long as a busy machine takes for the reads meanwhile.
+        settings = CacheSettings(url=SecretUrl(redis_proxy.url), timeout=30.0)
+        source = create_cache_source(settings, cached.db_source)
         redis_proxy.mode = Mode.HOLD_SET
-        await cached.read(0)
+        await source.get_scheduling_data(GROUP)
         await redis_proxy.held.wait()
-        older, newest = await cached.read(0), await cached.read(0)
+        older, newest = await source.get_scheduling_data(GROUP), await source.get_scheduling_data(GROUP)
         redis_proxy.mode = Mode.FORWARD
         redis_proxy.deliver.set()
 
-        await cached.source.drain()
+        await source.drain()
 
-        assert await cached.read(30) == newest != older
+        assert (await source.get_scheduling_data(GROUP, 30)).data == newest.data != older.data
+        assert source.outcomes == {CacheOutcome.HIT: 1}
+        await source.aclose()
 
     async def test_nothing_there(self, cached: CachedReads, tmp_path: Path) -> None:
         redis = create_redis(CacheSettings(url=SecretUrl(f"unix://{tmp_path}/nothing.sock")))

@@ -91,7 +91,10 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
 
     @_resilience.apply(OperationKind.READ)
     async def find_session(self, session_id: SessionId) -> Optional[Session]:
-        """Return a session as ``get_session_by_id`` does, or None if there is no session of this id."""
+        """Return a session as ``get_session_by_id`` does, or None if there is no session of this id.
+
+        Raises InvalidInput and costs the same.
+        """
         try:
             return await self._get(session_id)
         except SessionNotFound:
