@@ -1,7 +1,9 @@
 """The field's words as types: ids, names, statuses."""
 
 import enum
-from typing import NewType, NoReturn, Optional
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Final, NamedTuple, NewType, NoReturn, Optional, TypeVar
 from uuid import UUID
 
 from scheduler_repo.errors import UnknownWord
@@ -42,6 +44,34 @@ class Word(enum.StrEnum):
             f"{value!r:.60} is no {cls.__name__} that this version knows ({known}); "
             "a newer version may have stored it, upgrade this one"
         )
+
+
+WordT = TypeVar("WordT", bound=Word)
+
+
+class WordTable(dict[str, WordT]):
+    """The members of a Word by the words that the database stores: a faster look-up than its constructor."""
+
+    def __init__(self, kind: type[WordT]) -> None:
+        """List the members; a look-up of any other word raises UnknownWord."""
+        super().__init__((member.value, member) for member in kind)
+        self._kind = kind
+
+    def __missing__(self, word: str) -> WordT:
+        return self._kind(word)
+
+
+class OptionalWordTable(dict[Optional[str], Optional[WordT]]):
+    """A WordTable of a column that may be NULL."""
+
+    def __init__(self, kind: type[WordT]) -> None:
+        """List the members and None; a look-up of any other word raises UnknownWord."""
+        super().__init__((member.value, member) for member in kind)
+        self[None] = None
+        self._kind = kind
+
+    def __missing__(self, word: str) -> WordT:
+        return self._kind(word)
 
 
 class SessionStatus(Word):
@@ -106,6 +136,26 @@ class OwnerScope(Word):
     USER = "USER"
     PROJECT = "PROJECT"
     DOMAIN = "DOMAIN"
+
+
+class OwnerFields(NamedTuple):
+    """What a session, kernel or row calls its owner of a scope, the name of several, and their ids' type."""
+
+    one: str
+    several: str
+    id_type: type
+
+
+OWNER_FIELDS: Final[Mapping[OwnerScope, OwnerFields]] = {
+    OwnerScope.ACCESS_KEY: OwnerFields("access_key", "access_keys", str),
+    OwnerScope.USER: OwnerFields("user_id", "users", UUID),
+    OwnerScope.PROJECT: OwnerFields("project_id", "projects", UUID),
+    OwnerScope.DOMAIN: OwnerFields("domain_name", "domains", str),
+}
+OwnerIds = tuple[AccessKey, UserId, ProjectId, DomainName]
+OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
+# The four owners of what has their ids, in the order of OwnerScope.
+owner_ids: Final[Callable[[object], OwnerIds]] = attrgetter(*(each.one for each in OWNER_FIELDS.values()))
 
 
 class PreemptionScope(Word):

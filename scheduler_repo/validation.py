@@ -18,7 +18,7 @@ from msgspec import Meta, inspect
 
 from scheduler_repo.errors import InvalidInput, InvalidLimit, InvalidQuantity
 from scheduler_repo.quoting import printable, quoted
-from scheduler_repo.types import OwnerScope
+from scheduler_repo.types import OWNER_FIELDS, OwnerScope
 from scheduler_repo.wiring import check_wiring as check_wiring
 
 T = TypeVar("T")
@@ -146,9 +146,10 @@ def check_agent_ids(agent_ids: object) -> None:
 
 def check_owner_id(scope: object, owner_id: object) -> None:
     """Raise InvalidInput for an owner that cannot be: an unknown scope, or an id that the scope cannot have."""
-    check_kind(scope, OwnerScope, "scope")
+    if not isinstance(scope, OwnerScope):
+        raise wrong_value(scope, "scope", expected_of(OwnerScope))
     check_name(owner_id, f"{scope} id")
-    if scope in (OwnerScope.USER, OwnerScope.PROJECT) and not _UUID_TEXT.fullmatch(str(owner_id)):
+    if OWNER_FIELDS[scope].id_type is UUID and not _UUID_TEXT.fullmatch(str(owner_id)):
         raise InvalidInput(
             f"{scope} id {quoted(owner_id)}: a user or project is named by its UUID in lower case, as text"
         )

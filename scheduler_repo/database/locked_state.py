@@ -8,6 +8,8 @@ only frees capacity, so a batch that still saw one is at worst refused what it m
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_QUOTAS, locked_sessions
@@ -49,7 +51,7 @@ async def lock_state(
         if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
     ]
     owners = finish(pending_owners(pending))
-    owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
+    owner_ids = msgspec.structs.astuple(owners)
     quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)

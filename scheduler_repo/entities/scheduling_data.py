@@ -6,18 +6,21 @@ reference cycle, hence ``gc=False``: a million of them cost the collector nothin
 """
 
 from datetime import datetime, timedelta
-from typing import Generic, NewType, Optional, TypeVar
+from typing import Generic, NewType, Optional, Union
 
 import msgspec
 
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.types import (
+    OWNER_FIELDS,
     AccessKey,
     AgentId,
     Architecture,
     ClusterMode,
     DomainName,
     KernelId,
+    OwnerScope,
+    OwnerT,
     PreemptionScope,
     ProjectId,
     ResourcePolicyName,
@@ -34,7 +37,6 @@ from scheduler_repo.types import (
 
 # The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
 SnapshotToken = NewType("SnapshotToken", str)
-OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
 
 
 class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
@@ -68,12 +70,16 @@ class PendingKernel(msgspec.Struct, frozen=True, gc=False):
     requested_slots: SlotVector
 
 
-class SessionDependency(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A session that must have succeeded first; ``status`` None means that it no longer exists."""
+class DependencyState(msgspec.Struct, frozen=True, gc=False):
+    """A session that another waits for; ``status`` None means that it no longer exists."""
 
     depends_on: SessionId
     status: Optional[SessionStatus]
     result: Optional[SessionResult]
+
+
+class SessionDependency(DependencyState, frozen=True, gc=False, tag=True):
+    """A session that must have succeeded first."""
 
     @property
     def is_met(self) -> bool:
@@ -193,6 +199,9 @@ class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
     max_kernels_per_session: Optional[int]
 
 
+AnyOwnerUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[ProjectId], OwnerUsage[DomainName]]
+
+
 class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     """All that one tick of one scaling group needs, true of one instant.
 
@@ -219,6 +228,11 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]
     domains: tuple[OwnerUsage[DomainName], ...]
+
+    def owners_of(self, scope: OwnerScope) -> tuple[AnyOwnerUsage, ...]:
+        """Return what the owners of one scope occupy."""
+        usages: tuple[AnyOwnerUsage, ...] = getattr(self, OWNER_FIELDS[scope].several)
+        return usages
 
     def has_seen(self, transaction_id: TransactionId) -> bool:
         """Whether the snapshot includes a write, by the ``transaction_id`` that its result carries."""

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final
 
-from scheduler_repo.types import FINISHED_STATUSES, OCCUPYING_STATUSES, OwnerScope, SessionStatus
+from scheduler_repo.types import FINISHED_STATUSES, OCCUPYING_STATUSES, OWNER_FIELDS, SessionStatus
 
 
 def is_one_of(column: str, words: Iterable[enum.StrEnum]) -> str:
@@ -47,9 +47,8 @@ def _quoted(words: Iterable[enum.StrEnum]) -> str:
 
 _UUID_PATTERN: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 # Users and projects are named by their ids, access keys and domains by themselves.
-IS_OWNER_ID: Final = (
-    f"{is_one_of('scope', (OwnerScope.ACCESS_KEY, OwnerScope.DOMAIN))} OR owner_id ~ '{_UUID_PATTERN}'"
-)
+_SCOPES_BY_NAME: Final = [scope for scope, fields in OWNER_FIELDS.items() if fields.id_type is str]
+IS_OWNER_ID: Final = f"{is_one_of('scope', _SCOPES_BY_NAME)} OR owner_id ~ '{_UUID_PATTERN}'"
 IS_PENDING: Final = f"status = '{SessionStatus.PENDING.value}'"
 IS_RUNNING: Final = f"status = '{SessionStatus.RUNNING.value}'"
 IS_OCCUPYING: Final = is_one_of("status", OCCUPYING_STATUSES)

@@ -29,15 +29,15 @@ from tests.support.past_and_present import run_sessions
 QUERY_FILES = sorted((SQL_ROOT / "queries").glob("*/*.sql"))
 ROW_TYPES: dict[Statement, type[NamedTuple]] = {
     lookups.SNAPSHOT: raw.SnapshotRow,
-    lookups.SCALING_GROUP: raw.ScalingGroupRow,
-    lookups.SLOT_TYPES: raw.SlotTypeRow,
+    lookups.SCALING_GROUP: raw.GroupOptionsRow,
+    lookups.SLOT_TYPES: raw.IndexedSlotTypeRow,
     reading.PENDING_SESSIONS: raw.PendingSessionRow,
     lookups.PENDING_KERNELS: raw.PendingKernelRow,
     lookups.PENDING_DEPENDENCIES: raw.PendingDependencyRow,
     reading.SCHEDULABLE_AGENTS: raw.SchedulableAgentRow,
-    reading.SCHEDULABLE_AGENT_SLOTS: raw.AgentSlotRow,
+    reading.SCHEDULABLE_AGENT_SLOTS: raw.SchedulableAgentSlotRow,
     reading.AGENT_OCCUPANCY: raw.AgentOccupancyRow,
-    lookups.RESERVATIONS: raw.ReservationRow,
+    lookups.RESERVATIONS: raw.ReservedKernelRow,
     reading.PREEMPTION_CANDIDATES: raw.PreemptionCandidateRow,
     lookups.OWNER_OCCUPANCY: raw.OwnerOccupancyRow,
     lookups.OWNER_SESSION_COUNTS: raw.OwnerSessionCountRow,
@@ -47,7 +47,7 @@ ROW_TYPES: dict[Statement, type[NamedTuple]] = {
 LOCKED_ROW_TYPES: dict[Statement, type[NamedTuple]] = {
     locks.LOCK_SESSIONS: raw.PendingSessionRow,
     locks.LOCK_AGENTS: raw.SchedulableAgentRow,
-    locks.LOCK_AGENT_SLOTS: raw.AgentSlotRow,
+    locks.LOCK_AGENT_SLOTS: raw.SchedulableAgentSlotRow,
 }
 TURN_PREEMPTION_ON = """
 UPDATE scaling_groups SET preemption_scope = 'GROUP';

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
     DatabaseIdentity,
-    OwnerT,
     OwnerUsage,
     PendingKernel,
     PendingSession,
@@ -32,6 +31,7 @@ from scheduler_repo.types import (
     ClusterMode,
     DomainName,
     KernelId,
+    OwnerT,
     PreemptionScope,
     ProjectId,
     ScalingGroupName,

@@ -21,7 +21,7 @@ from scheduler_repo.repositories.owner.registering import check_owners, insert_o
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
-from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
+from scheduler_repo.types import AccessKey, DomainName, OperationId, OwnerT, ProjectId, UserId
 from scheduler_repo.validation import check_flag, check_ids, check_limit, check_name, checked_sequence
 
 _REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
@@ -38,7 +38,6 @@ _KEYPAIR = sa.select(
 
 InfoT = TypeVar("InfoT", DomainInfo, ProjectInfo, UserInfo, KeypairInfo)
 NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
-OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
 
 
 class _Question(msgspec.Struct, frozen=True):

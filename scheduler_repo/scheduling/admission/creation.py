@@ -30,6 +30,7 @@ from scheduler_repo.types import (
     SlotVector,
     UserId,
     VFolderId,
+    owner_ids,
 )
 from scheduler_repo.validation import (
     Int32,
@@ -352,7 +353,7 @@ def _add_rows(
     except InvalidQuantity as error:
         _refuse(spec, CreationRejectionCode.INVALID_QUANTITY, str(error))
     session_id = spec.session_id
-    owners = (spec.access_key, spec.user_id, spec.project_id, spec.domain_name)
+    owners = owner_ids(spec)
     rows.sessions.append(
         NewSession(
             session_id,

@@ -18,8 +18,7 @@ from scheduler_repo.entities.reservation import (
     SessionReservation,
 )
 from scheduler_repo.entities.scheduling_data import (
-    OwnerT,
-    OwnerUsage,
+    AnyOwnerUsage,
     PendingSession,
     PreemptionCandidate,
     Reservation,
@@ -33,14 +32,17 @@ from scheduler_repo.scheduling.rules.preemption import protection
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, Held, Holds
 from scheduler_repo.types import (
+    OWNER_FIELDS,
     AccessKey,
     AgentId,
     DomainName,
+    OwnerScope,
     ProjectId,
     SessionId,
     SessionStatus,
     SlotVector,
     UserId,
+    owner_ids,
 )
 
 
@@ -203,40 +205,34 @@ class _OwnersToCome:
 
     def __init__(self, data: SchedulingData) -> None:
         self._data = data
-        self._access_keys = {usage.owner_id: usage for usage in data.access_keys}
-        self._users = {usage.owner_id: usage for usage in data.users}
-        self._projects = {usage.owner_id: usage for usage in data.projects}
-        self._domains = {usage.owner_id: usage for usage in data.domains}
+        self._usages: list[dict[object, AnyOwnerUsage]] = [
+            {usage.owner_id: usage for usage in data.owners_of(scope)} for scope in OwnerScope
+        ]
 
     def add(self, owned: _Owned, slots: SlotVector, sessions: int) -> None:
         """Add to its four owners what a session or kernel will occupy, or take it from them."""
-        _add(self._access_keys, owned.access_key, slots, sessions)
-        _add(self._users, owned.user_id, slots, sessions)
-        _add(self._projects, owned.project_id, slots, sessions)
-        _add(self._domains, owned.domain_name, slots, sessions)
+        for usages, owner_id in zip(self._usages, owner_ids(owned), strict=True):
+            usage = usages.get(owner_id)
+            if usage is not None:
+                usages[owner_id] = msgspec.structs.replace(
+                    usage,
+                    occupied=total_slots((usage.occupied, slots)),
+                    session_count=usage.session_count + sessions,
+                )
 
     def without(self, victims: Iterable[PreemptionCandidate]) -> "_OwnersToCome":
         """Return the owners as they will be if these end too."""
         owners = _OwnersToCome(self._data)
-        owners._access_keys = self._access_keys.copy()
-        owners._users = self._users.copy()
-        owners._projects = self._projects.copy()
-        owners._domains = self._domains.copy()
+        owners._usages = [usages.copy() for usages in self._usages]
         for victim in victims:
             owners.add(victim, _negative(total_slots(gain.slots for gain in victim.gains)), -1)
         return owners
 
     def ledger_of(self, session: PendingSession) -> OwnerLedger:
         """Return the accounts of one pending session's owners."""
-        return OwnerLedger(
-            msgspec.structs.replace(
-                self._data,
-                access_keys=(self._access_keys[session.access_key],),
-                users=(self._users[session.user_id],),
-                projects=(self._projects[session.project_id],),
-                domains=(self._domains[session.domain_name],),
-            )
-        )
+        owners = zip(OWNER_FIELDS.values(), self._usages, owner_ids(session), strict=True)
+        own = {fields.several: (usages[owner_id],) for fields, usages, owner_id in owners}
+        return OwnerLedger(msgspec.structs.replace(self._data, **own))
 
 
 def _owners_to_come(state: ReservationState) -> _OwnersToCome:
@@ -248,16 +244,6 @@ def _owners_to_come(state: ReservationState) -> _OwnersToCome:
             counted.add(claim.session_id)
             owners.add(claim, claim.slots if sign > 0 else _negative(claim.slots), sessions)
     return owners
-
-
-def _add(usages: dict[OwnerT, OwnerUsage[OwnerT]], owner_id: OwnerT, slots: SlotVector, sessions: int) -> None:
-    usage = usages.get(owner_id)
-    if usage is not None:
-        usages[owner_id] = msgspec.structs.replace(
-            usage,
-            occupied=total_slots((usage.occupied, slots)),
-            session_count=usage.session_count + sessions,
-        )
 
 
 def _negative(slots: SlotVector) -> SlotVector:

@@ -1,14 +1,14 @@
 """Plans the queue up to one session, to show what the sessions before it leave for it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Optional
 
 import msgspec
 
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import (
-    OwnerT,
-    OwnerUsage,
+    AnyOwnerUsage,
     PendingSession,
     SchedulableAgent,
     SchedulingData,
@@ -17,7 +17,7 @@ from scheduler_repo.scheduling.explain.reasons import WaitingSession, waiting_re
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.scheduling.rules.reservations import held_places
-from scheduler_repo.types import AgentId, SlotVector
+from scheduler_repo.types import OWNER_FIELDS, AgentId, SlotVector
 
 
 class QueueTurn(msgspec.Struct, frozen=True, gc=False):
@@ -67,10 +67,10 @@ def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation])
         data,
         pending_sessions=tuple(each for each in data.pending_sessions if each.session_id not in placed_ids),
         agents=tuple(_with_kernels(agent, on_agents.get(agent.agent_id, ())) for agent in data.agents),
-        access_keys=_with_sessions(data.access_keys, [(each.access_key, each) for each in placed]),
-        users=_with_sessions(data.users, [(each.user_id, each) for each in placed]),
-        projects=_with_sessions(data.projects, [(each.project_id, each) for each in placed]),
-        domains=_with_sessions(data.domains, [(each.domain_name, each) for each in placed]),
+        **{
+            fields.several: _with_sessions(data.owners_of(scope), placed, attrgetter(fields.one))
+            for scope, fields in OWNER_FIELDS.items()
+        },
     )
 
 
@@ -81,11 +81,13 @@ def _with_kernels(agent: SchedulableAgent, requests: Sequence[SlotVector]) -> Sc
 
 
 def _with_sessions(
-    usages: tuple[OwnerUsage[OwnerT], ...], placed: Iterable[tuple[OwnerT, PendingSession]]
-) -> tuple[OwnerUsage[OwnerT], ...]:
-    amounts_of = {usage.owner_id: [usage.occupied] for usage in usages}
-    for owner_id, session in placed:
-        amounts_of[owner_id].append(total_slots(kernel.requested_slots for kernel in session.kernels))
+    usages: tuple[AnyOwnerUsage, ...],
+    placed: Iterable[PendingSession],
+    owner_of: Callable[[PendingSession], object],
+) -> tuple[AnyOwnerUsage, ...]:
+    amounts_of: dict[object, list[SlotVector]] = {usage.owner_id: [usage.occupied] for usage in usages}
+    for session in placed:
+        amounts_of[owner_of(session)].append(total_slots(kernel.requested_slots for kernel in session.kernels))
     return tuple(
         msgspec.structs.replace(
             usage,

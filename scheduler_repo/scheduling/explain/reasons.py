@@ -10,7 +10,12 @@ import msgspec
 
 from scheduler_repo.entities.allocation import KernelAllocation
 from scheduler_repo.entities.obstacles import HoldNotFree, OwnerBreach, QuotaKind, SlotShortage, StartNotReached
-from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
+from scheduler_repo.entities.scheduling_data import (
+    DependencyState,
+    PendingSession,
+    SchedulableAgent,
+    SchedulingData,
+)
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.planner.placement import SessionPlacer, are_alike
 from scheduler_repo.scheduling.rules.feasibility import (
@@ -31,8 +36,6 @@ from scheduler_repo.types import (
     Architecture,
     ScalingGroupName,
     SessionId,
-    SessionResult,
-    SessionStatus,
     SlotVector,
 )
 
@@ -65,12 +68,8 @@ class GroupInactive(msgspec.Struct, frozen=True, gc=False, tag=True):
     scaling_group: ScalingGroupName
 
 
-class UnmetDependency(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A session that must succeed first; ``status`` is None if it no longer exists."""
-
-    depends_on: SessionId
-    status: Optional[SessionStatus]
-    result: Optional[SessionResult]
+class UnmetDependency(DependencyState, frozen=True, gc=False, tag=True):
+    """A session that must succeed first, and has not."""
 
 
 class DesignatedUnavailable(msgspec.Struct, frozen=True, gc=False, tag=True):

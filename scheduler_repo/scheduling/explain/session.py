@@ -12,8 +12,8 @@ import msgspec
 
 from scheduler_repo.entities.obstacles import ArchitectureMismatch, NotDesignated, QuotaKind
 from scheduler_repo.entities.scheduling_data import (
-    OwnerT,
-    OwnerUsage,
+    AnyOwnerUsage,
+    DependencyState,
     PendingSession,
     SchedulableAgent,
     SchedulingData,
@@ -45,9 +45,8 @@ from scheduler_repo.types import (
     ResourcePolicyName,
     ScalingGroupName,
     SessionId,
-    SessionResult,
-    SessionStatus,
     SlotVector,
+    owner_ids,
 )
 
 
@@ -110,12 +109,9 @@ class OwnerCheck(msgspec.Struct, frozen=True, gc=False):
     limits: tuple[LimitCheck, ...]
 
 
-class DependencyCheck(msgspec.Struct, frozen=True, gc=False):
-    """A session that must succeed first; ``status`` is None if it no longer exists."""
+class DependencyCheck(DependencyState, frozen=True, gc=False):
+    """A session that must succeed first, and whether it has, or may still."""
 
-    depends_on: SessionId
-    status: Optional[SessionStatus]
-    result: Optional[SessionResult]
     is_met: bool
     can_be_met: bool
 
@@ -286,18 +282,12 @@ def _resource_fit(slot_index: Optional[int], requested: int, candidates: Sequenc
 
 
 def _owners(data: SchedulingData, session: PendingSession) -> tuple[OwnerCheck, ...]:
-    return (
-        _owner(OwnerScope.ACCESS_KEY, session.access_key, data.access_keys, session),
-        _owner(OwnerScope.USER, session.user_id, data.users, session),
-        _owner(OwnerScope.PROJECT, session.project_id, data.projects, session),
-        _owner(OwnerScope.DOMAIN, session.domain_name, data.domains, session),
-    )
+    owners = zip(OwnerScope, owner_ids(session), strict=True)
+    return tuple(_owner(scope, owner_id, data, session) for scope, owner_id in owners)
 
 
-def _owner(
-    scope: OwnerScope, owner_id: OwnerT, usages: Iterable[OwnerUsage[OwnerT]], session: PendingSession
-) -> OwnerCheck:
-    for usage in usages:
+def _owner(scope: OwnerScope, owner_id: object, data: SchedulingData, session: PendingSession) -> OwnerCheck:
+    for usage in data.owners_of(scope):
         if usage.owner_id == owner_id:
             return OwnerCheck(scope, str(owner_id), usage.resource_policy, _limits(usage, session))
     raise InvalidInput(
@@ -306,7 +296,7 @@ def _owner(
     )
 
 
-def _limits(usage: OwnerUsage[OwnerT], session: PendingSession) -> tuple[LimitCheck, ...]:
+def _limits(usage: AnyOwnerUsage, session: PendingSession) -> tuple[LimitCheck, ...]:
     limits: list[LimitCheck] = []
     most = usage.max_kernels_per_session
     if most is not None:

@@ -112,7 +112,7 @@ class _AgentClass:
             del members[bisect_left(members, position)]
 
 
-class _Search:
+class _AgentSearch:
     """One request in the dimensions of one class."""
 
     def __init__(self, request: NodeRequest, agent_class: _AgentClass, mix: SlotMix) -> None:
@@ -167,7 +167,7 @@ class CapacityIndex:
         self._classes: list[_AgentClass] = []
         self._class_of: list[_AgentClass] = []
         self._state_of: list[State] = []
-        self._searches: dict[NodeRequest, dict[_AgentClass, _Search]] = {}
+        self._searches: dict[NodeRequest, dict[_AgentClass, _AgentSearch]] = {}
         self._fill(len(data.slot_types), empty=empty)
 
     def find(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...] = ()) -> Optional[Spot]:
@@ -221,7 +221,7 @@ class CapacityIndex:
             self._state_of.append(state)
         self._classes = list(by_kind.values())
 
-    def _prepare(self, request: NodeRequest) -> dict[_AgentClass, _Search]:
+    def _prepare(self, request: NodeRequest) -> dict[_AgentClass, _AgentSearch]:
         """List the classes that could ever serve a request, best match first."""
         asked = {slot for slot, _ in wanted_slots(request.requested_slots)}
         rank = {slot: place for place, slot in enumerate(self._mix.scarcest_first)}
@@ -237,10 +237,10 @@ class CapacityIndex:
             if asked.issubset(agent_class.slots)
             and all(architecture == agent_class.architecture for architecture in request.architectures)
         ]
-        return {each: _Search(request, each, self._mix) for each in sorted(eligible, key=waste)}
+        return {each: _AgentSearch(request, each, self._mix) for each in sorted(eligible, key=waste)}
 
     def _find_designated(
-        self, searches: dict[_AgentClass, _Search], designated_agent_ids: Iterable[AgentId]
+        self, searches: dict[_AgentClass, _AgentSearch], designated_agent_ids: Iterable[AgentId]
     ) -> Optional[Spot]:
         ranks = {agent_class: rank for rank, agent_class in enumerate(searches)}
         best: Optional[tuple[int, int, State, int]] = None

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Optional, Union
+from typing import Optional
 
 from scheduler_repo.entities.obstacles import OwnerBreach, QuotaBreach
-from scheduler_repo.entities.scheduling_data import OwnerUsage, PendingSession, SchedulingData
+from scheduler_repo.entities.scheduling_data import AnyOwnerUsage, PendingSession, SchedulingData
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.rules.feasibility import (
     kernel_limit_breach,
@@ -13,18 +13,13 @@ from scheduler_repo.scheduling.rules.feasibility import (
     slot_limit_breach,
     total_slots,
 )
-from scheduler_repo.types import AccessKey, DomainName, OwnerScope, ProjectId, SlotVector, UserId
-
-_Owners = tuple[AccessKey, UserId, ProjectId, DomainName]
-
-
-_AnyUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[ProjectId], OwnerUsage[DomainName]]
+from scheduler_repo.types import OwnerIds, OwnerScope, SlotVector, owner_ids
 
 
 class _Account:
     """One owner's limits, and what it occupies so far."""
 
-    def __init__(self, scope: OwnerScope, usage: _AnyUsage) -> None:
+    def __init__(self, scope: OwnerScope, usage: AnyOwnerUsage) -> None:
         self.scope = scope
         self.owner_id = str(usage.owner_id)
         self.slot_limits = usage.slot_limits
@@ -56,15 +51,9 @@ class OwnerLedger:
 
     def __init__(self, data: SchedulingData) -> None:
         self._by_scope: tuple[dict[object, _Account], ...] = tuple(
-            {usage.owner_id: _Account(scope, usage) for usage in usages}
-            for scope, usages in (
-                (OwnerScope.ACCESS_KEY, data.access_keys),
-                (OwnerScope.USER, data.users),
-                (OwnerScope.PROJECT, data.projects),
-                (OwnerScope.DOMAIN, data.domains),
-            )
+            {usage.owner_id: _Account(scope, usage) for usage in data.owners_of(scope)} for scope in OwnerScope
         )
-        self._limited: dict[_Owners, tuple[_Account, ...]] = {}
+        self._limited: dict[OwnerIds, tuple[_Account, ...]] = {}
 
     def breach(self, session: PendingSession, requested: SlotVector) -> Optional[OwnerBreach]:
         """Find the first limit that the session would pass: kernels per session, then sessions, then slots.
@@ -89,7 +78,7 @@ class OwnerLedger:
 
     def _accounts(self, session: PendingSession) -> tuple[_Account, ...]:
         """Return the accounts that have any limit; the others allow everything."""
-        owners = session.access_key, session.user_id, session.project_id, session.domain_name
+        owners = owner_ids(session)
         accounts = self._limited.get(owners)
         if accounts is None:
             for scope, owner_id, known in zip(OwnerScope, owners, self._by_scope, strict=True):

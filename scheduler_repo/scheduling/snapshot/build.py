@@ -33,6 +33,8 @@ from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, held_by_agent
 from scheduler_repo.scheduling.snapshot.rows import (
+    GroupOptionsRow,
+    IndexedSlotTypeRow,
     OwnerLimitsRow,
     PendingDependencyRow,
     PendingKernelRow,
@@ -40,15 +42,16 @@ from scheduler_repo.scheduling.snapshot.rows import (
     PendingSessionRow,
     PreemptionCandidateRow,
     RawSchedulingData,
-    ReservationRow,
-    ScalingGroupRow,
-    SlotTypeRow,
+    ReservedKernelRow,
 )
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
     ClusterMode,
     DomainName,
+    OptionalWordTable,
+    OwnerScope,
+    OwnerT,
     PreemptionScope,
     ProjectId,
     SessionResult,
@@ -57,23 +60,21 @@ from scheduler_repo.types import (
     SlotName,
     SlotVector,
     UserId,
+    WordTable,
 )
 
 T = TypeVar("T")
 RowT = TypeVar("RowT")
-OwnerT = TypeVar("OwnerT", AccessKey, UserId, ProjectId, DomainName)
 UuidT = TypeVar("UuidT", UserId, ProjectId)
 Steps = Generator[None, None, T]
 
 # About 2 ms of work on the slowest transform.
 CHUNK_ROWS = 2_000
-_SESSION_TYPES = {member.value: member for member in SessionType}
-_CLUSTER_MODES = {member.value: member for member in ClusterMode}
-_STATUSES: dict[Optional[str], Optional[SessionStatus]] = {m.value: m for m in SessionStatus} | {None: None}
-_RESULTS: dict[Optional[str], Optional[SessionResult]] = {m.value: m for m in SessionResult} | {None: None}
-
-# The owner columns of a row, in the order of the owner statements; exactly one of them is set.
-_ACCESS_KEY, _USER, _PROJECT, _DOMAIN = range(4)
+_SESSION_TYPES = WordTable(SessionType)
+_CLUSTER_MODES = WordTable(ClusterMode)
+_PREEMPTION_SCOPES = OptionalWordTable(PreemptionScope)
+_STATUSES = OptionalWordTable(SessionStatus)
+_RESULTS = OptionalWordTable(SessionResult)
 
 # A UUID is grouped by its bytes: hashing the driver's UUID objects takes four times as long.
 _bytes_of = attrgetter("bytes")
@@ -124,10 +125,10 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
         agents=agents,
         reservations=reservations,
         preemption_candidates=candidates,
-        access_keys=usages.of(_ACCESS_KEY, raw.owners.access_keys),
-        users=usages.of(_USER, raw.owners.users),
-        projects=usages.of(_PROJECT, raw.owners.projects),
-        domains=usages.of(_DOMAIN, raw.owners.domains),
+        access_keys=usages.of(OwnerScope.ACCESS_KEY, raw.owners.access_keys),
+        users=usages.of(OwnerScope.USER, raw.owners.users),
+        projects=usages.of(OwnerScope.PROJECT, raw.owners.projects),
+        domains=usages.of(OwnerScope.DOMAIN, raw.owners.domains),
     )
 
 
@@ -164,7 +165,7 @@ def _chunks(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
     return (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
 
 
-def slot_types_by_index(rows: Sequence[SlotTypeRow]) -> tuple[SlotType, ...]:
+def slot_types_by_index(rows: Sequence[IndexedSlotTypeRow]) -> tuple[SlotType, ...]:
     """Slot types at their index; a gap is filled, as the amounts of a slot type that was removed remain."""
     by_index = {row[1]: SlotType(*row) for row in rows}
     width = max(by_index, default=-1) + 1
@@ -243,14 +244,12 @@ def _pending_sessions(
     return tuple(sessions)
 
 
-def _group(row: ScalingGroupRow) -> ScalingGroupInfo:
+def _group(row: GroupOptionsRow) -> ScalingGroupInfo:
     name, is_active, pending_timeout, scope, min_runtime = row
-    return ScalingGroupInfo(
-        name, is_active, pending_timeout, None if scope is None else PreemptionScope(scope), min_runtime
-    )
+    return ScalingGroupInfo(name, is_active, pending_timeout, _PREEMPTION_SCOPES[scope], min_runtime)
 
 
-def _reservations(rows: Sequence[ReservationRow]) -> tuple[Reservation, ...]:
+def _reservations(rows: Sequence[ReservedKernelRow]) -> tuple[Reservation, ...]:
     """One for the rows of each session, which stand together."""
     return tuple(
         Reservation(session_id, position, tuple(ReservedKernel(*row[2:4], tuple(row[4])) for row in kernels))
@@ -325,15 +324,15 @@ class _Usages(msgspec.Struct):
     """What is known of owners, by owner column and id."""
 
     width: int
-    occupied: dict[tuple[int, object], list[int]]
-    session_counts: dict[tuple[int, object], int]
-    limits: dict[tuple[int, object], OwnerLimitsRow]
+    occupied: dict[tuple[OwnerScope, object], list[int]]
+    session_counts: dict[tuple[OwnerScope, object], int]
+    limits: dict[tuple[OwnerScope, object], OwnerLimitsRow]
 
-    def of(self, scope: int, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
+    def of(self, scope: OwnerScope, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
         """Return the usage of each owner of one scope, by id."""
         return tuple(self._of_owner(scope, owner) for owner in sorted(owners))
 
-    def _of_owner(self, scope: int, owner: OwnerT) -> OwnerUsage[OwnerT]:
+    def _of_owner(self, scope: OwnerScope, owner: OwnerT) -> OwnerUsage[OwnerT]:
         key = (scope, owner)
         occupied = _fitted(self.occupied.get(key, []), self.width)
         session_count = self.session_counts.get(key, 0)
@@ -376,10 +375,11 @@ def _fitted(amounts: list[int], width: int) -> SlotVector:
     return tuple(amounts[:end]) + (0,) * (width - end)
 
 
-def _owner_key(row: Sequence[object]) -> tuple[int, object]:
-    for scope in (_ACCESS_KEY, _USER, _PROJECT, _DOMAIN):
-        if row[scope] is not None:
-            return scope, row[scope]
+def _owner_key(row: Sequence[object]) -> tuple[OwnerScope, object]:
+    """Return whose row of an owner statement this is: one of its first four columns is set."""
+    for scope, owner_id in zip(OwnerScope, row, strict=False):
+        if owner_id is not None:
+            return scope, owner_id
     raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
 
 

@@ -35,7 +35,7 @@ class SnapshotRow(NamedTuple):
     started_at: datetime
 
 
-class ScalingGroupRow(NamedTuple):
+class GroupOptionsRow(NamedTuple):
     """scaling_group.sql"""
 
     name: ScalingGroupName
@@ -45,7 +45,7 @@ class ScalingGroupRow(NamedTuple):
     preemption_min_runtime: timedelta
 
 
-class SlotTypeRow(NamedTuple):
+class IndexedSlotTypeRow(NamedTuple):
     """slot_types.sql"""
 
     name: SlotName
@@ -102,7 +102,7 @@ class SchedulableAgentRow(NamedTuple):
     max_containers: Optional[int]
 
 
-class AgentSlotRow(NamedTuple):
+class SchedulableAgentSlotRow(NamedTuple):
     """schedulable_agent_slots.sql"""
 
     agent_id: AgentId
@@ -119,7 +119,7 @@ class AgentOccupancyRow(NamedTuple):
     occupied: int
 
 
-class ReservationRow(NamedTuple):
+class ReservedKernelRow(NamedTuple):
     """reservations.sql: one row per kernel"""
 
     session_id: SessionId
@@ -193,15 +193,15 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
 
     pending_limit: Optional[int]
     snapshot: SnapshotRow
-    scaling_group: ScalingGroupRow
-    slot_types: Sequence[SlotTypeRow]
+    scaling_group: GroupOptionsRow
+    slot_types: Sequence[IndexedSlotTypeRow]
     pending_sessions: Sequence[PendingSessionRow]
     pending_kernels: Sequence[PendingKernelRow]
     pending_dependencies: Sequence[PendingDependencyRow]
     agents: Sequence[SchedulableAgentRow]
-    agent_slots: Sequence[AgentSlotRow]
+    agent_slots: Sequence[SchedulableAgentSlotRow]
     agent_occupancy: Sequence[AgentOccupancyRow]
-    reservations: Sequence[ReservationRow]
+    reservations: Sequence[ReservedKernelRow]
     preemption_candidates: Sequence[PreemptionCandidateRow]
     owners: PendingOwners
     owner_occupancy: Sequence[OwnerOccupancyRow]
