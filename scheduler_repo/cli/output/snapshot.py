@@ -15,7 +15,7 @@ from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
 from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reasons
 from scheduler_repo.scheduling.explain.reasons_text import describe
-from scheduler_repo.types import SessionId
+from scheduler_repo.types import OwnerScope, SessionId
 
 _SHOWN_OWNERS: Final = 5
 _SHOWN_PRIORITIES: Final = 10
@@ -134,15 +134,9 @@ def _reasons(data: SchedulingData) -> RenderableType:
 
 def _owners(data: SchedulingData) -> Iterator[_Nearness]:
     slot_types = {slot_type.slot_index: slot_type for slot_type in data.slot_types}
-    scopes = (
-        ("access key", data.access_keys),
-        ("user", data.users),
-        ("project", data.projects),
-        ("domain", data.domains),
-    )
-    for scope, usages in scopes:
-        for usage in usages:
-            owner = f"{scope} {usage.owner_id}"
+    for scope in OwnerScope:
+        for usage in data.owners_of(scope):
+            owner = f"{scope.value.lower().replace('_', ' ')} {usage.owner_id}"
             if usage.max_concurrent_sessions is not None:
                 yield _nearness(
                     owner, "sessions", usage.session_count, usage.max_concurrent_sessions, "{:,}".format

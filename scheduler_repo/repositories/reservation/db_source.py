@@ -17,7 +17,7 @@ from scheduler_repo.scheduling.admission.reservations import (
 )
 from scheduler_repo.scheduling.admission.transitions import KernelChange, LockedKernel
 from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
-from scheduler_repo.types import OCCUPYING_STATUSES, ScalingGroupName, SessionId, SessionStatus
+from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, ScalingGroupName, SessionId, SessionStatus
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -51,15 +51,7 @@ class ReservationDBSource(DBSource):
         victim_kernels = [LockedKernel(*row) for row in await fetch_rows(db_sess, SESSION_KERNELS, victim_ids)]
         running = _running_kernels(sessions, victim_kernels, scaling_group)
         locked = await lock_state(db_sess, scaling_group, sessions, agent_ids, running)
-        owner_ids = tuple(
-            [usage.owner_id for usage in usages]
-            for usages in (
-                locked.data.access_keys,
-                locked.data.users,
-                locked.data.projects,
-                locked.data.domains,
-            )
-        )
+        owner_ids = [[usage.owner_id for usage in locked.data.owners_of(scope)] for scope in OwnerScope]
         # Read after what the owners occupy: what ends in between counts as occupied, never twice as given back.
         state = ReservationState(
             locked,

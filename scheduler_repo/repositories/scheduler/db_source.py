@@ -143,7 +143,7 @@ class SchedulerDBSource(DBSource):
         sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in sessions]
         owners = await finish_in_slices(pending_owners(sessions))
-        owner_ids = (owners.access_keys, owners.users, owners.projects, owners.domains)
+        owner_ids = msgspec.structs.astuple(owners)
         return RawSchedulingData(
             pending_limit=pending_limit,
             snapshot=snapshot,
