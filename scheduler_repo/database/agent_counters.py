@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
-from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.statements import change_rows, fetch_rows, load_statement
 from scheduler_repo.scheduling.admission.transitions import AgentCounters
 from scheduler_repo.types import AgentId, SlotVector
 
@@ -32,13 +32,6 @@ async def change_agent_counters(
         for index, amount in enumerate(amounts)
         if amount
     ]
-    await expect_rows(
-        db_sess,
-        len(changes),
-        CHANGE_AGENT_OCCUPANCY,
-        [agent_id for agent_id, _, _ in changes],
-        [index for _, index, _ in changes],
-        [amount for _, _, amount in changes],
-    )
-    counts = {agent_id: sign * count for agent_id, count in containers.items() if count}
-    await expect_rows(db_sess, len(counts), CHANGE_AGENT_CONTAINERS, list(counts), list(counts.values()))
+    await change_rows(db_sess, CHANGE_AGENT_OCCUPANCY, 3, changes)
+    counts = [(agent_id, sign * count) for agent_id, count in containers.items() if count]
+    await change_rows(db_sess, CHANGE_AGENT_CONTAINERS, 2, counts)

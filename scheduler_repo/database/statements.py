@@ -1,5 +1,6 @@
 """The hot statements: one file each under ``sql/queries``, run through the driver as they stand."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,3 +51,13 @@ async def expect_rows(db_sess: "SASession", count: int, statement: Statement, *p
             f"{statement.name} found {changed} of {count} rows as they were under lock; "
             "something writes without the locks, nothing was written"
         )
+
+
+async def change_rows(
+    db_sess: "SASession", statement: Statement, width: int, rows: Sequence[Sequence[object]]
+) -> None:
+    """Run a guarded UPDATE that takes one array for each of the ``width`` columns of ``rows``.
+
+    Raises TransactionConflict unless it changed every row.
+    """
+    await expect_rows(db_sess, len(rows), statement, *([row[at] for row in rows] for at in range(width)))

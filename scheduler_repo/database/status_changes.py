@@ -13,7 +13,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.idempotent_write import WriteTransaction
 from scheduler_repo.database.locks import LOCK_SESSIONS, locked_sessions
 from scheduler_repo.database.lookups import fetch_slot_names
-from scheduler_repo.database.statements import expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.statements import change_rows, expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.lifecycle import TransitionResult
 from scheduler_repo.scheduling.admission.transitions import (
     KernelChange,
@@ -22,7 +22,7 @@ from scheduler_repo.scheduling.admission.transitions import (
     StatusChange,
     TransitionState,
     decide_transitions,
-    status_rejection,
+    reject_status,
 )
 from scheduler_repo.types import SessionId, SessionResult, SessionStatus
 
@@ -44,7 +44,7 @@ async def change_statuses(
     slot_names = await fetch_slot_names(db_sess) if target.to_status is SessionStatus.RUNNING else ()
     session_ids = sorted({change.session_id for change in changes})
     sessions = locked_sessions(await fetch_rows(db_sess, LOCK_SESSIONS, session_ids))
-    open_ids = [each for each in sessions if status_rejection(target, each, sessions[each]) is None]
+    open_ids = [each for each in sessions if reject_status(target, each, sessions[each]) is None]
     kernels: dict[SessionId, list[LockedKernel]] = {}
     for row in await fetch_rows(db_sess, SESSION_KERNELS, open_ids):
         kernels.setdefault(row[0], []).append(LockedKernel(*row))
@@ -82,16 +82,17 @@ async def change_statuses(
 
 async def write_kernels(db_sess: SASession, changes: Sequence[KernelChange], to_status: SessionStatus) -> None:
     """Change the status of kernels whose sessions are locked; costs one statement."""
-    await expect_rows(
-        db_sess,
-        len(changes),
-        CHANGE_KERNELS,
-        [change.kernel_id for change in changes],
-        [change.from_status for change in changes],
-        [to_status.value] * len(changes),
-        [change.exit_code for change in changes],
-        [None if each.occupied_slots is None else array_text(each.occupied_slots) for each in changes],
-    )
+    rows = [
+        (
+            change.kernel_id,
+            change.from_status,
+            to_status.value,
+            change.exit_code,
+            None if change.occupied_slots is None else array_text(change.occupied_slots),
+        )
+        for change in changes
+    ]
+    await change_rows(db_sess, CHANGE_KERNELS, 5, rows)
 
 
 async def write_sessions(

@@ -10,7 +10,7 @@ import msgspec
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.lookups import require_group
-from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.statements import change_rows, expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentSlot, AgentSpec
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.repositories.db_source import DBSource
@@ -159,17 +159,17 @@ class AgentDBSource(DBSource):
 
     async def change_statuses(self, db_sess: SASession, changes: Sequence[AgentStatusChange]) -> None:
         """Change the statuses of locked agents, with history."""
-        await _change_rows(db_sess, CHANGE_AGENT_STATUSES, changes, AgentStatusChange._fields)
+        await change_rows(db_sess, CHANGE_AGENT_STATUSES, len(AgentStatusChange._fields), changes)
 
     async def change_capacity(self, db_sess: SASession, changes: Sequence[CapacityChange]) -> None:
         """Change the capacities of locked agents; a slot that an agent did not have is added."""
-        await _change_rows(db_sess, CHANGE_AGENT_CAPACITY, changes, CapacityChange._fields)
+        await change_rows(db_sess, CHANGE_AGENT_CAPACITY, len(CapacityChange._fields), changes)
 
     async def write_reports(self, db_sess: SASession, decisions: ReportDecisions) -> None:
         """Store what locked agents reported; costs four statements."""
         changes, facts = decisions.changes, decisions.facts
         await self.change_statuses(db_sess, [change for change in changes if not change.is_deferred])
-        await _change_rows(db_sess, CHANGE_AGENT_FACTS, facts, AgentFacts._fields)
+        await change_rows(db_sess, CHANGE_AGENT_FACTS, len(AgentFacts._fields), facts)
         await self.change_capacity(db_sess, decisions.capacity_changes)
         # A report is a heartbeat: without it, a lost agent that has just returned would be lost again at once.
         heard = sorted(change.agent_id for change in changes)
@@ -220,11 +220,3 @@ def agent_from_rows(rows: AgentRows) -> Optional[Agent]:
 def _storable(agent_ids: Iterable[AgentId]) -> list[AgentId]:
     """Order the ids that can be in the database, each once; no stored text holds a NUL."""
     return sorted({agent_id for agent_id in agent_ids if "\0" not in agent_id})
-
-
-async def _change_rows(
-    db_sess: SASession, statement: Statement, rows: Sequence[tuple[object, ...]], fields: Sequence[str]
-) -> None:
-    """Run a guarded statement on locked rows; it takes one array per field."""
-    columns = [[row[place] for row in rows] for place in range(len(fields))]
-    await expect_rows(db_sess, len(rows), statement, *columns)

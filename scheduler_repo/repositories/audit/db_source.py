@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Optional
 
+import msgspec
+
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
 from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows
+from scheduler_repo.database.statements import Statement, change_rows, fetch_rows
 from scheduler_repo.entities.audit import AuditCheck, AuditFinding, AuditReport, DriftedCounter, RepairedCounter
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.types import AgentId
@@ -59,22 +61,7 @@ class AuditDBSource(DBSource):
 
     async def set_counters(self, db_sess: SASession, repaired: Sequence[RepairedCounter]) -> None:
         """Set the counters of locked agents; costs two statements."""
-        slots = [counter for counter in repaired if counter.slot_name is not None]
-        containers = [counter for counter in repaired if counter.slot_name is None]
-        await expect_rows(
-            db_sess,
-            len(slots),
-            MEND_AGENT_SLOTS,
-            [counter.agent_id for counter in slots],
-            [counter.slot_name for counter in slots],
-            [counter.before for counter in slots],
-            [counter.after for counter in slots],
-        )
-        await expect_rows(
-            db_sess,
-            len(containers),
-            MEND_AGENT_CONTAINERS,
-            [counter.agent_id for counter in containers],
-            [counter.before for counter in containers],
-            [counter.after for counter in containers],
-        )
+        slots = [msgspec.structs.astuple(each) for each in repaired if each.slot_name is not None]
+        await change_rows(db_sess, MEND_AGENT_SLOTS, 4, slots)
+        containers = [(each.agent_id, each.before, each.after) for each in repaired if each.slot_name is None]
+        await change_rows(db_sess, MEND_AGENT_CONTAINERS, 3, containers)

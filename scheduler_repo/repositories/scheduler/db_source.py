@@ -25,7 +25,7 @@ from scheduler_repo.database.lookups import (
     require_group,
 )
 from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.statements import Statement, change_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
 from scheduler_repo.metrics.reads import observe_read
@@ -179,14 +179,8 @@ class SchedulerDBSource(DBSource):
 
     async def place_sessions(self, db_sess: SASession, decisions: Decisions) -> None:
         """Place the accepted sessions of a batch whose rows are locked; costs four statements."""
-        placed = [kernel for allocation in decisions.accepted for kernel in allocation.kernels]
-        await expect_rows(
-            db_sess,
-            len(placed),
-            SCHEDULE_KERNELS,
-            [kernel.kernel_id for kernel in placed],
-            [kernel.agent_id for kernel in placed],
-        )
+        placed = [(each.kernel_id, each.agent_id) for one in decisions.accepted for each in one.kernels]
+        await change_rows(db_sess, SCHEDULE_KERNELS, 2, placed)
         pending = {allocation.session_id: SessionStatus.PENDING for allocation in decisions.accepted}
         await write_sessions(db_sess, pending, SessionStatus.SCHEDULED)
         await change_agent_counters(db_sess, decisions.added_slots, decisions.added_containers, sign=1)

@@ -1,6 +1,7 @@
 """The gate of status changes: which sessions of a batch may change, and what they give back, on locked rows."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Optional, Union
 
 import msgspec
@@ -116,7 +117,7 @@ class AgentCounters:
 class TransitionState(msgspec.Struct, frozen=True):
     """The locked rows that a batch is judged by.
 
-    ``sessions`` without an entry do not exist; ``kernels`` are those of the sessions that ``status_rejection``
+    ``sessions`` without an entry do not exist; ``kernels`` are those of the sessions that ``reject_status``
     lets through.
     """
 
@@ -141,98 +142,72 @@ def decide_transitions(
     decisions = TransitionDecisions()
     seen: set[SessionId] = set()
     for change in changes:
-        session_id = change.session_id
+        session = state.sessions.get(change.session_id)
         judged: Union[RejectedTransition, list[KernelChange]]
-        if session_id in seen:
-            judged = RejectedTransition(session_id, TransitionRejectionCode.DUPLICATE)
+        if change.session_id in seen:
+            judged = RejectedTransition(change.session_id, TransitionRejectionCode.DUPLICATE)
+        elif session is None:
+            judged = RejectedTransition(change.session_id, TransitionRejectionCode.SESSION_UNKNOWN)
         else:
-            judged = _judge(target, change, state)
-        seen.add(session_id)
+            judged = reject_status(target, change.session_id, session) or _judge(target, change, session, state)
+        seen.add(change.session_id)
         if isinstance(judged, RejectedTransition):
             decisions.rejected.append(judged)
         else:
-            decisions.accepted[session_id] = change
+            decisions.accepted[change.session_id] = change
             decisions.kernels.extend(judged)
     return decisions
 
 
-def status_rejection(
+def reject_status(
     target: StatusChange, session_id: SessionId, session: LockedSession
 ) -> Optional[RejectedTransition]:
-    """Check whether a session may change by its group and status alone; None if it may."""
+    """Reject a session that may not change by its group and status alone; None if it may."""
     status = session.status
     if target.scaling_group not in (None, session.scaling_group):
-        return RejectedTransition(
-            session_id,
-            TransitionRejectionCode.OTHER_GROUP,
-            status,
-            detail=f"it is in {session.scaling_group}, not in {target.scaling_group}",
-        )
-    allowed = is_allowed(SESSION_TRANSITIONS, status, target.to_status)
-    if not allowed or target.only_from not in (None, status):
-        return RejectedTransition(
-            session_id,
-            TransitionRejectionCode.NOT_ALLOWED,
-            status,
-            detail=f"from {status} to {target.to_status}",
-        )
-    return None
+        code = TransitionRejectionCode.OTHER_GROUP
+        detail = f"it is in {session.scaling_group}, not in {target.scaling_group}"
+    elif not is_allowed(SESSION_TRANSITIONS, status, target.to_status) or (
+        target.only_from not in (None, status)
+    ):
+        code, detail = TransitionRejectionCode.NOT_ALLOWED, f"from {status} to {target.to_status}"
+    else:
+        return None
+    return RejectedTransition(session_id, code, status, detail=detail)
 
 
 def _judge(
-    target: StatusChange, change: SessionChange, state: TransitionState
+    target: StatusChange, change: SessionChange, session: LockedSession, state: TransitionState
 ) -> Union[RejectedTransition, list[KernelChange]]:
-    session_id, session = change.session_id, state.sessions.get(change.session_id)
-    if session is None:
-        return RejectedTransition(session_id, TransitionRejectionCode.SESSION_UNKNOWN)
-    rejection = status_rejection(target, session_id, session)
-    if rejection is not None:
-        return rejection
+    rejected = partial(RejectedTransition, change.session_id, status=session.status)
     attempt, now = change.retry_count, session.retry_count
     if attempt is not None and (type(attempt) is not int or attempt != now):
-        return RejectedTransition(
-            session_id,
-            TransitionRejectionCode.OTHER_ATTEMPT,
-            session.status,
-            detail=f"attempt {quoted(attempt)} was named, this is {now}",
-        )
-    kernels = state.kernels.get(session_id, ())
+        detail = f"attempt {quoted(attempt)} was named, this is {now}"
+        return rejected(code=TransitionRejectionCode.OTHER_ATTEMPT, detail=detail)
+    kernels = state.kernels.get(change.session_id, ())
     unknown = (change.exit_codes.keys() | change.occupied_slots.keys()).difference(
         kernel.kernel_id for kernel in kernels
     )
     if unknown:
-        return RejectedTransition(
-            session_id,
-            TransitionRejectionCode.KERNEL_UNKNOWN,
-            session.status,
-            kernel_id=min(unknown, key=str),
-        )
+        return rejected(code=TransitionRejectionCode.KERNEL_UNKNOWN, kernel_id=min(unknown, key=str))
     changed: list[KernelChange] = []
     for kernel in kernels:
         kernel_change = _change_kernel(target, kernel, change, state.slot_names)
-        if isinstance(kernel_change, RejectedTransition):
-            return msgspec.structs.replace(kernel_change, status=session.status)
+        if not isinstance(kernel_change, KernelChange):
+            code, detail = kernel_change
+            return rejected(code=code, kernel_id=kernel.kernel_id, agent_id=kernel.agent_id, detail=detail)
         changed.append(kernel_change)
     drifted = state.counters.give_back([each.given_back for each in changed if each.given_back is not None])
     if drifted is not None:
-        return RejectedTransition(
-            session_id,
-            TransitionRejectionCode.LEDGER_DRIFT,
-            session.status,
-            agent_id=drifted,
-            detail="the counters are below what its kernels occupy; run: scheduler-repo audit",
-        )
+        detail = "the counters are below what its kernels occupy; run: scheduler-repo audit"
+        return rejected(code=TransitionRejectionCode.LEDGER_DRIFT, agent_id=drifted, detail=detail)
     return changed
 
 
 def _change_kernel(
     target: StatusChange, kernel: LockedKernel, change: SessionChange, slot_names: Sequence[SlotName]
-) -> Union[KernelChange, RejectedTransition]:
-    def rejected(code: TransitionRejectionCode, detail: str) -> RejectedTransition:
-        return RejectedTransition(
-            change.session_id, code, kernel_id=kernel.kernel_id, agent_id=kernel.agent_id, detail=detail
-        )
-
+) -> Union[KernelChange, tuple[TransitionRejectionCode, str]]:
+    """Return the change of a kernel, or the code and detail of its session's rejection."""
     exit_code = change.exit_codes.get(kernel.kernel_id)
     occupied: Optional[SlotVector] = None
     subject = f"kernel {kernel.kernel_id}"
@@ -242,15 +217,13 @@ def _change_kernel(
         if kernel.kernel_id in change.occupied_slots:
             occupied = slot_vector(change.occupied_slots[kernel.kernel_id], slot_names, subject)
     except InvalidInput as error:
-        return rejected(TransitionRejectionCode.INVALID_AMOUNT, printable(str(error)))
+        return TransitionRejectionCode.INVALID_AMOUNT, printable(str(error))
     if occupied is not None:
         excess = slot_shortage(occupied, tuple(kernel.requested_slots))
         if excess is not None:
-            return rejected(
-                TransitionRejectionCode.ABOVE_REQUEST,
-                f"slot {slot_names[excess.slot_index]}: occupies {excess.requested}, "
-                f"requested {excess.available}",
-            )
+            slot_name = slot_names[excess.slot_index]
+            detail = f"slot {slot_name}: occupies {excess.requested}, requested {excess.available}"
+            return TransitionRejectionCode.ABOVE_REQUEST, detail
     given_back = _give_back(target, kernel, occupied)
     return KernelChange(kernel.kernel_id, kernel.status, exit_code, occupied, given_back)
 
