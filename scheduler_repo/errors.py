@@ -60,12 +60,6 @@ class InvalidWiring(InvalidInput):
     error_code = "invalid_wiring"
 
 
-class MissingDependency(InvalidWiring):
-    """A package is needed that is not installed; the message says how to install it."""
-
-    error_code = "missing_dependency"
-
-
 class InvalidSettings(InvalidInput):
     """A setting (option or environment variable) is missing or malformed."""
 
@@ -217,6 +211,12 @@ class WrongEventLoop(SchedulerRepoError):
     """The engine is used in another event loop, or thread, than the one it was first used in."""
 
     error_code = "wrong_event_loop"
+
+
+class MissingDependency(SchedulerRepoError, ImportError):
+    """A package is needed that is not installed; the message says how to install it."""
+
+    error_code = "missing_dependency"
 
 
 # -- the servers ---------------------------------------------------------------------------------

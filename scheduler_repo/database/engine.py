@@ -1,7 +1,7 @@
 """The engine: a pool of connections, and the two transactions that everything runs in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn, Optional
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.database.errors import outcome_is_known, translate_error
 from scheduler_repo.errors import (
     DatabaseError,
@@ -165,9 +166,9 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                         "ask again under the same operation id"
                     ) from error
             except BaseException as error:
-                await _run_to_end(_give_back_failed(connection, error))
+                await run_to_end(_give_back_failed(connection, error))
                 raise
-            await _run_to_end(_give_back(connection))
+            await run_to_end(_give_back(connection))
         except Exception as error:
             known = translate_error(error)
             if known is None:
@@ -377,18 +378,3 @@ def _give_back_unused(checkout: "asyncio.Future[AsyncConnection]") -> None:
 
 
 _unfinished: "set[asyncio.Future[None]]" = set()
-
-
-async def _run_to_end(cleanup: Coroutine[None, None, None]) -> None:
-    """Run a bounded clean-up to its end, whoever cancels the caller meanwhile; then pass the cancel on."""
-    task = asyncio.ensure_future(cleanup)
-    cancelled: Optional[asyncio.CancelledError] = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        # Whatever became of the clean-up: a cancel, or a deadline, that is lost would let the caller go on.
-        raise cancelled from task.exception()
-    task.result()

@@ -1,64 +1,13 @@
-"""The demo's own servers: started in threads, given a database, and never left behind by accident."""
+"""How to reach, and how to end, the demo's servers that go on."""
 
-import asyncio
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
-from typing import Final, Optional
-
-import asyncpg
+from collections.abc import Sequence
+from typing import Optional
 
 from scheduler_repo.cli.process.invocation import invoked_command
-from scheduler_repo.cli.process.servers import connect
-from scheduler_repo.database.schema.upgrade import upgrade_schema
-from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.embedded.ready import DATABASE, SCHEDULER, SUPERUSER
 from scheduler_repo.types import ScalingGroupName
-
-DATABASE: Final = "scheduler_repo"
-OWNER: Final = "scheduler_repo_owner"
-SCHEDULER: Final = "scheduler_repo_scheduler"
-_SUPERUSER: Final = "postgres"
-
-
-@asynccontextmanager
-async def starting(servers: Sequence[EmbeddedServer]) -> AsyncIterator[Awaitable[object]]:
-    """Start all servers in threads and yield an awaitable that completes, or raises, when all have started.
-
-    At the end stops and removes all but those that were left running.
-    """
-    event_loop = asyncio.get_running_loop()
-    starts = [event_loop.run_in_executor(None, server.start) for server in servers]
-    try:
-        yield asyncio.shield(asyncio.gather(*starts))
-    finally:
-        # A start in a thread cannot be interrupted, only undone.
-        if starts:
-            await asyncio.wait(starts)
-        await asyncio.gather(*(asyncio.to_thread(server.remove) for server in servers))
-
-
-async def create_database(postgres: EmbeddedPostgres) -> None:
-    """Create the three roles, a database that the owner role owns, and, as that role, its schema."""
-    await _execute(postgres, _SUPERUSER, f"CREATE DATABASE {DATABASE}")
-    await _execute(
-        postgres, DATABASE, read_sql_file("roles.sql"), f"ALTER DATABASE {DATABASE} OWNER TO {OWNER}"
-    )
-    settings = DatabaseSettings(url=SecretUrl(postgres.url(DATABASE, OWNER)))
-    async with connect(settings) as connection:
-        await upgrade_schema(connection)
-
-
-async def _execute(postgres: EmbeddedPostgres, database: str, *statements: str) -> None:
-    superuser = await asyncpg.connect(
-        host=str(postgres.socket_directory), port=postgres.port, user=_SUPERUSER, database=database
-    )
-    try:
-        for statement in statements:
-            await superuser.execute(statement)
-    finally:
-        await superuser.close()
 
 
 def keeping_text(
@@ -88,7 +37,7 @@ def keeping_text(
     if has_tcp:
         lines.append(
             f"Over TCP, 127.0.0.1:{postgres.port}, a role needs a password first: \\password in psql as\n"
-            f"the superuser, {_SUPERUSER}."
+            f"the superuser, {SUPERUSER}."
         )
     lines += [
         "To stop them, and then to remove all they hold:",

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.pending_invalidations import PendingInvalidations
 from scheduler_repo.cache.single_flight import SingleFlight
-from scheduler_repo.database.engine import _run_to_end
+from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.errors import CacheRefused, DatabaseUnavailable
 from scheduler_repo.resilience.policies.breaker import BreakerArgs, CircuitBreakerPolicy
 from scheduler_repo.types import SessionStatus
@@ -127,7 +127,7 @@ class TestLostCancels:
             await fails.wait()
             raise ConnectionError("lost")
 
-        caller = asyncio.create_task(_run_to_end(give_back()))
+        caller = asyncio.create_task(run_to_end(give_back()))
         await begun.wait()
         caller.cancel()
 

@@ -43,7 +43,7 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
     database = read_database(database_url)
 
     async def work() -> tuple[Optional[RepairReport], AuditReport]:
-        from scheduler_repo.cli.process.servers import open_database
+        from scheduler_repo.database.connecting import open_database
         from scheduler_repo.repositories.audit.db_source import AuditDBSource
         from scheduler_repo.repositories.audit.repository import AuditRepository
 

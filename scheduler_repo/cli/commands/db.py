@@ -44,7 +44,7 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
     database = read_database(database_url)
 
     async def work() -> "SchemaUpgrade":
-        from scheduler_repo.cli.process.servers import connect
+        from scheduler_repo.database.connecting import connect
         from scheduler_repo.database.schema.upgrade import upgrade_schema
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
@@ -74,7 +74,7 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
     database = read_database(database_url)
 
     async def work() -> "tuple[Optional[str], Optional[SchemaMismatch]]":
-        from scheduler_repo.cli.process.servers import connect
+        from scheduler_repo.database.connecting import connect
         from scheduler_repo.database.schema.version import current_revision
 
         async with connect(database) as connection:
@@ -100,7 +100,7 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
     database = read_database(database_url)
 
     async def work() -> "tuple[tuple[SchemaDifference, ...], Optional[SchemaMismatch]]":
-        from scheduler_repo.cli.process.servers import connect
+        from scheduler_repo.database.connecting import connect
         from scheduler_repo.database.schema.upgrade import check_schema
 
         async with connect(database) as connection:

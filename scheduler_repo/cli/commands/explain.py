@@ -52,7 +52,7 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
 
     async def work() -> None:
         from scheduler_repo.cli.output.console import CommandConsole, say_json
-        from scheduler_repo.cli.process.servers import open_database
+        from scheduler_repo.database.connecting import open_database
 
         async with open_database(database, to_write=False) as engine:
             found, data = await _look_up(engine, session_id)

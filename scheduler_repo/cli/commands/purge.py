@@ -100,7 +100,7 @@ def purge(
     check_retention(older_than, database.resolve_timeout)
 
     async def work() -> PurgeResult:
-        from scheduler_repo.cli.process.servers import open_database
+        from scheduler_repo.database.connecting import open_database
         from scheduler_repo.repositories.retention.db_source import RetentionDBSource
         from scheduler_repo.repositories.retention.repository import RetentionRepository
 

@@ -55,7 +55,8 @@ def snapshot(
     async def work() -> None:
         from scheduler_repo.cli.output.console import CommandConsole, say_json
         from scheduler_repo.cli.output.snapshot import snapshot_json, snapshot_page
-        from scheduler_repo.cli.process.servers import open_cache_source, open_database
+        from scheduler_repo.cli.process.servers import open_cache_source
+        from scheduler_repo.database.connecting import open_database
         from scheduler_repo.errors import ScalingGroupNotFound
         from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
         from scheduler_repo.repositories.scheduler.repository import SchedulerRepository

@@ -1,0 +1,102 @@
+"""Connections to the database that the settings name; errors say where it is and what to do, without a password."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Optional
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler_repo.cancellation import run_to_end
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.errors import translate_error
+from scheduler_repo.database.schema.version import require_schema
+from scheduler_repo.errors import (
+    DatabaseError,
+    DatabaseReadOnly,
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    InvalidSettings,
+)
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+
+
+@asynccontextmanager
+async def open_database(settings: DatabaseSettings, *, to_write: bool) -> AsyncIterator[ExtendedAsyncSAEngine]:
+    """Open an engine on a database that has this package's schema; dispose of it at the end.
+
+    Raises InvalidSettings for a bad URL, SchemaMismatch for another revision, and DatabaseReadOnly for a
+    database that cannot be written to, if it is ``to_write``.
+    """
+    place = place_of(settings)
+    engine = create_engine(settings)
+    try:
+        with _naming(place):
+            # The engine's own sessions are safe to cancel.
+            async with engine.begin_session() as db_sess:
+                await require_schema(await db_sess.connection())
+                if to_write and await db_sess.scalar(sa.text("SHOW transaction_read_only")) == "on":
+                    raise DatabaseReadOnly(
+                        "the database is read-only (a standby, or default_transaction_read_only is on); "
+                        "give one that can be written to"
+                    )
+        yield engine
+    finally:
+        await run_to_end(engine.dispose())
+
+
+@asynccontextmanager
+async def connect(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+    """Connect to a database of any schema, outside the engine's sessions; errors name the database."""
+    place = place_of(settings)
+    engine = create_engine(settings)
+    try:
+        with _naming(place):
+            async with engine.connect() as connection:
+                yield connection
+    finally:
+        await run_to_end(engine.dispose())
+
+
+def place_of(settings: DatabaseSettings) -> str:
+    """Return the database's URL without its password, and without options that may hold one.
+
+    Raises InvalidSettings for a URL that cannot be read.
+    """
+    refuse_unescaped(settings.url)
+    url = settings.sqlalchemy_url()
+    hosts = "&".join(f"{name}={url.query[name]}" for name in ("host", "port") if name in url.query)
+    return f"{settings.url}{hosts and '?'}{hosts}"
+
+
+def refuse_unescaped(url: SecretUrl) -> None:
+    """Raise InvalidSettings for a user or password with a mark that a URL must escape.
+
+    Part of such a password would be read as a host or a database, and be shown in errors.
+    """
+    userinfo = url.reveal().partition("://")[2].rpartition("@")[0]
+    if any(mark in userinfo for mark in "@/?#"):
+        raise InvalidSettings(
+            f"{url}: one of @ / ? # stands before the last @; in a user or password write %40 %2F %3F %23"
+        )
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        known = error if isinstance(error, DatabaseError) else translate_error(error)
+        if known is None:
+            raise
+        no_answer = isinstance(known, (DatabaseUnavailable, DatabaseTimeout))
+        no_answer = no_answer and not _came_from_server(error.__cause__ if known is error else error)
+        advice = "; see that a PostgreSQL server listens there" if no_answer else ""
+        raise type(known)(f"{place}: {known}{advice}") from error
+
+
+def _came_from_server(error: Optional[BaseException]) -> bool:
+    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    return isinstance(error, asyncpg.PostgresError)
