@@ -4,7 +4,13 @@ from .cache.client import (
     ValkeyClient as ValkeyClient, create_redis as create_redis, create_valkey_client as create_valkey_client,
 )
 from .cache.metrics import CacheName as CacheName, CacheOutcome as CacheOutcome
+from .connection import (
+    CacheOptions as CacheOptions, ConnectionOptions as ConnectionOptions, DatabaseOptions as DatabaseOptions,
+    Repositories as Repositories, embedded_repositories as embedded_repositories,
+    open_repositories as open_repositories,
+)
 from .database.engine import ExtendedAsyncSAEngine as ExtendedAsyncSAEngine, create_engine as create_engine
+from .embedded.errors import EmbeddedServerError as EmbeddedServerError
 from .entities.agent import (
     Agent as Agent, AgentFilter as AgentFilter, AgentInfo as AgentInfo,
     AgentRejectionCode as AgentRejectionCode, AgentReport as AgentReport,
@@ -70,14 +76,27 @@ from .entities.vfolder import (
     MountSpec as MountSpec, MountedVFolder as MountedVFolder, VFolder as VFolder, VFolderSpec as VFolderSpec,
 )
 from .errors import (
-    AgentNotFound as AgentNotFound, CacheUnavailable as CacheUnavailable, DatabaseTimeout as DatabaseTimeout,
+    AgentAlreadyExists as AgentAlreadyExists, AgentNotFound as AgentNotFound,
+    AllocationRefused as AllocationRefused, AlreadyExists as AlreadyExists, BreakerOpen as BreakerOpen,
+    CacheBusy as CacheBusy, CacheMisused as CacheMisused, CacheRefused as CacheRefused,
+    CacheUnavailable as CacheUnavailable, ConstraintViolated as ConstraintViolated,
+    DatabaseError as DatabaseError, DatabaseReadOnly as DatabaseReadOnly, DatabaseTimeout as DatabaseTimeout,
     DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded,
-    InvalidCursor as InvalidCursor, InvalidFilter as InvalidFilter, InvalidInput as InvalidInput,
-    InvalidLimit as InvalidLimit, InvalidTransition as InvalidTransition, LeaseHeld as LeaseHeld,
-    OperationMismatch as OperationMismatch, OutcomeUnknown as OutcomeUnknown, QuotaExceeded as QuotaExceeded,
-    ScalingGroupNotFound as ScalingGroupNotFound, SchedulerRepoError as SchedulerRepoError,
+    EngineClosed as EngineClosed, InvalidCursor as InvalidCursor, InvalidFilter as InvalidFilter,
+    InvalidInput as InvalidInput, InvalidLimit as InvalidLimit, InvalidQuantity as InvalidQuantity,
+    InvalidSettings as InvalidSettings, InvalidTrace as InvalidTrace, InvalidTransition as InvalidTransition,
+    InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound, LeaseHeld as LeaseHeld,
+    MissingDependency as MissingDependency, NotFound as NotFound, OperationMismatch as OperationMismatch,
+    OutcomeUnknown as OutcomeUnknown, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
+    PermissionDenied as PermissionDenied, PoolerInTheWay as PoolerInTheWay, QuotaExceeded as QuotaExceeded,
+    QuotaNotFound as QuotaNotFound, ResourcePolicyNotFound as ResourcePolicyNotFound,
+    ScalingGroupAlreadyExists as ScalingGroupAlreadyExists, ScalingGroupNotFound as ScalingGroupNotFound,
+    SchedulerRepoError as SchedulerRepoError, SchemaMismatch as SchemaMismatch,
     SessionAlreadyExists as SessionAlreadyExists, SessionNotFound as SessionNotFound,
-    StaleLeaseError as StaleLeaseError,
+    StaleLeaseError as StaleLeaseError, TransactionConflict as TransactionConflict,
+    UnknownSlotType as UnknownSlotType, UnknownWord as UnknownWord,
+    VFolderAlreadyExists as VFolderAlreadyExists, VFolderNotFound as VFolderNotFound,
+    WrongEventLoop as WrongEventLoop,
 )
 from .leadership import LeaseKeeper as LeaseKeeper
 from .loop import (
@@ -137,6 +156,7 @@ from .resilience.policies.metrics import (
 )
 from .resilience.policies.retry import (
     BackoffStrategy as BackoffStrategy, RetryArgs as RetryArgs, RetryPolicy as RetryPolicy,
+    retry_waits_disabled as retry_waits_disabled,
 )
 from .resilience.policies.timeout import (
     TimeoutArgs as TimeoutArgs, TimeoutPolicy as TimeoutPolicy, call_deadline as call_deadline,
@@ -156,6 +176,15 @@ from .scheduling.rules.preemption import may_preempt as may_preempt, preemptible
 from .settings import (
     CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretUrl as SecretUrl,
     Settings as Settings, load_settings as load_settings,
+)
+from .types import (
+    AccessKey as AccessKey, AgentId as AgentId, AgentStatus as AgentStatus, Architecture as Architecture,
+    ClusterMode as ClusterMode, DomainName as DomainName, KernelId as KernelId, LeaseHolder as LeaseHolder,
+    MountPermission as MountPermission, OperationId as OperationId, OwnerScope as OwnerScope,
+    PreemptionScope as PreemptionScope, ProjectId as ProjectId, ResourcePolicyName as ResourcePolicyName,
+    ScalingGroupName as ScalingGroupName, SessionId as SessionId, SessionResult as SessionResult,
+    SessionStatus as SessionStatus, SessionType as SessionType, SlotName as SlotName,
+    TransactionId as TransactionId, UserId as UserId, VFolderId as VFolderId,
 )
 
 __version__: str

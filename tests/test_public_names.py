@@ -1,12 +1,14 @@
 """What the package exports by its own name."""
 
 import ast
+import typing
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import scheduler_repo
+from scheduler_repo import errors, types
 
 
 class TestPublicNames:
@@ -24,3 +26,9 @@ class TestPublicNames:
     def test_a_name_that_is_not_there_is_refused(self) -> None:
         with pytest.raises(AttributeError, match="no_such_name"):
             _ = scheduler_repo.no_such_name  # type: ignore[attr-defined] # it is what is tested
+
+    def test_every_id_word_and_error_is_among_them(self) -> None:
+        ids = {name for name, kind in vars(types).items() if isinstance(kind, typing.NewType)}
+        words = {word.__name__ for word in types.Word.__subclasses__()}
+        failures = {kind.__name__ for kind in vars(errors).values() if isinstance(kind, type)}
+        assert ids | words | failures - {"ClassVar"} <= set(dir(scheduler_repo))

@@ -1,4 +1,4 @@
-"""Connections to the database that the settings name; errors say where it is and what to do, without a password."""
+"""Connections to the database that the settings name; errors say where it is and what to do."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
