@@ -1,8 +1,9 @@
-"""What the README says is run: its commands exist, its code schedules."""
+"""The READMEs are true: their examples run, their commands, links and folders exist."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from uuid import uuid4
@@ -10,110 +11,139 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo import (
+    LeaseHolder,
+    ScalingGroupName,
+    SessionCreationSpec,
+    SessionId,
+    SessionStatus,
+    UndispatchedSession,
+    open_repositories,
+)
 from scheduler_repo.demo.workload.synthetic import synthetic_queue
-from scheduler_repo.entities.kernel import KernelSpec
-from scheduler_repo.entities.lifecycle import UndispatchedSession
-from scheduler_repo.entities.session import SessionCreationSpec, SessionFilter
-from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
-from scheduler_repo.repositories.cluster.repository import ClusterRepository
-from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.types import ScalingGroupName, SessionStatus, SlotName
 from tests.support.databases import ADMIN, SCHEDULER, Database
 
 ROOT = Path(__file__).parent.parent
-GROUP = ScalingGroupName("readme")
+README = ROOT / "README.md"
+READMES = (README, ROOT / "bench" / "README.md", *sorted((ROOT / "scheduler_repo").rglob("README.md")))
+GROUP = ScalingGroupName("batch")
+EXAMPLE = re.compile(r"<!-- example: ([\w -]+) -->\n```python\n(.+?)```", re.DOTALL)
+EXAMPLES = {name: code for readme in READMES for name, code in EXAMPLE.findall(readme.read_text("utf-8"))}
 
 
-def _example(name: str) -> str:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(rf"<!-- example: {name} -->\n```python\n(.+?)```", readme, re.DOTALL)
-    assert isinstance(code, str)
-    return code
-
-
-def _as_module(code: str) -> ModuleType:
+def _module(name: str) -> ModuleType:
     module = ModuleType("readme_example")
-    exec(compile(code, "README.md", "exec"), module.__dict__)  # noqa: S102 - our own README
+    exec(compile(EXAMPLES[name], f"example {name}", "exec"), module.__dict__)  # noqa: S102 - our own READMEs
     return module
 
 
-async def _like_the_one_that_waits(engine: ExtendedAsyncSAEngine) -> SessionCreationSpec:
-    """Another session of the owner of the one that is in the queue."""
-    sessions = SessionRepository(SessionDBSource(engine))
-    (waiting,) = (await sessions.search_sessions(SessionFilter())).items
-    like = await sessions.get_session_by_id(waiting.session_id)
-    return SessionCreationSpec(
-        name="another",
-        scaling_group=like.scaling_group,
-        access_key=like.access_key,
-        user_id=like.user_id,
-        project_id=like.project_id,
-        domain_name=like.domain_name,
-        kernels=(KernelSpec(requested_slots={SlotName("cpu"): 1_000}),),
-    )
+FILL = _module("fill")
 
 
-class TestReadme:
-    async def test_the_scheduler_of_ones_own_places_sessions(self, migrated_database: Database) -> None:
+@pytest.fixture
+async def url(migrated_database: Database) -> str:
+    """A database with the cluster of the entities' README, as a scheduler sees it."""
+    url = migrated_database.url_as(SCHEDULER)
+    await FILL.fill(url)
+    return url
+
+
+class TestExamples:
+    async def test_the_first_example_schedules(self, url: str, redis_url: str) -> None:
+        schedule = _module("scheduler").schedule
+        # With a cache and without one; the second time nothing is left to place.
+        assert [await schedule(url, redis, GROUP) for redis in (redis_url, None)] == [1, 0]
+
+    async def test_a_planner_of_ones_own_places_sessions(self, migrated_database: Database) -> None:
         # Given a queue of ten sessions, of which some have several kernels, and agents with room for all
         url = migrated_database.url_as(SCHEDULER)
-        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
         queue = synthetic_queue(agents=3, sessions=10, kernels=13, scaling_group=GROUP)
-        await ClusterRepository(ClusterDBSource(engine)).load_cluster(queue)
-        await engine.dispose()
+        async with open_repositories(url) as repos:
+            await repos.cluster.load_cluster(queue)
         single = sum(len(session.kernels) == 1 for session in queue.sessions)
-        # When the README's scheduler runs
-        placed = await _as_module(_example("own scheduler")).schedule(url, GROUP)
+        # When
+        placed = await _module("own scheduler").schedule(url, GROUP)
         # Then it has placed those that it knows how to place
         assert placed == single
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM sessions WHERE status = 'SCHEDULED'") == single
 
-    async def test_the_cluster_of_the_readme_is_filled(self, migrated_database: Database) -> None:
-        # Given the README's cluster of one node
-        url = migrated_database.url_as(SCHEDULER)
-        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
-        await _as_module(_example("fill")).fill(engine)
-        await engine.dispose()
-        # When the README's scheduler runs on it
-        placed = await _as_module(_example("own scheduler")).schedule(url, "batch")
-        # Then its one session is placed
-        assert placed == 1
-
-    async def test_the_hand_off_of_the_readme_takes_sessions_to_their_end(
-        self, migrated_database: Database
-    ) -> None:
-        # Given the README's cluster, its session placed
-        url = migrated_database.url_as(SCHEDULER)
-        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
-        await _as_module(_example("fill")).fill(engine)
-        await _as_module(_example("own scheduler")).schedule(url, "batch")
+    async def test_the_hand_off_takes_sessions_to_their_end(self, url: str) -> None:
+        # Given a session that is placed
+        await _module("own scheduler").schedule(url, GROUP)
         told: list[UndispatchedSession] = []
 
         async def tell(session: UndispatchedSession) -> None:
             told.append(session)
 
-        # When it is handed to its agent
-        hand_off = _as_module(_example("hand-off")).hand_off
-        ended = [await hand_off(engine, "batch", tell) for _ in range(2)]
-        await engine.dispose()
+        # When it is handed to its agent, twice
+        ended = [await _module("hand-off").hand_off(url, GROUP, tell) for _ in range(2)]
         # Then its agent was told once, and it has ended
         assert ended == [1, 0]
         assert [kernel.agent_address for session in told for kernel in session.kernels] == ["10.0.0.1:6001"]
 
-    async def test_the_cache_of_the_readme_answers(self, migrated_database: Database, redis_url: str) -> None:
-        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
-        await _as_module(_example("fill")).fill(engine)
-        look = _as_module(_example("cache")).look
-        first, second = await look(engine, redis_url, "batch"), await look(engine, redis_url, "batch")
-        await engine.dispose()
-        # The second reader is given the first one's answer, of the same instant.
-        assert len(second.pending_sessions) == 1
+    async def test_the_cache_answers(self, url: str, redis_url: str) -> None:
+        count = _module("cache").count_pending
+        first, second = await count(url, redis_url, GROUP), await count(url, redis_url, GROUP)
+        assert first[0] == 1
         assert second == first
 
+    async def test_the_service_creates_and_finds(self, url: str, redis_url: str) -> None:
+        another = FILL.spec("another")
+        # When
+        mine = await _module("service").serve(url, redis_url, another)
+        # Then it finds both sessions, the newest first, and its own as it made it
+        assert mine[0].session_id == another.session_id
+        assert [each.status for each in mine] == [SessionStatus.CANCELLED, SessionStatus.PENDING]
+
+    async def test_many_sessions_are_submitted(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        # Given two sessions, of which one names a group that does not exist
+        good: SessionCreationSpec = FILL.spec("another")
+        bad = msgspec.structs.replace(good, session_id=uuid4(), scaling_group=ScalingGroupName("nope"))
+        example = _module("pool")
+        # When
+        await example.submit(url, [bad, good])
+        totals = await example.open_to(url, GROUP, good.access_key)
+        # Then the good one is there, the other is rejected
+        refused, created = capsys.readouterr().out.splitlines()
+        assert refused.startswith(f"{bad.session_id} SCALING_GROUP_UNKNOWN")
+        assert created == "another 1 0"
+        assert totals.agent_count == 1
+
+    async def test_a_deadline_bounds_a_call(self, url: str) -> None:
+        assert await _module("deadline").find_soon(url, SessionId(uuid4())) is None
+
+    async def test_a_policy_knows_what_it_surrounds(self, capsys: pytest.CaptureFixture[str]) -> None:
+        answer = await _module("policy").ask_agent("10.0.0.1")
+        assert answer == "10.0.0.1 is well"
+        assert capsys.readouterr().out == "asking the agent: ask_agent\n"
+
+    async def test_an_operation_is_done_once(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        another = FILL.spec("another")
+        await _module("operation").enqueue_surely(url, another)
+        async with open_repositories(url) as repos:
+            assert (await repos.sessions.get_session_by_id(another.session_id)).name == "another"
+        assert capsys.readouterr().out == ""
+
+    async def test_a_leader_schedules(self, url: str) -> None:
+        assert await _module("lease").lead(url, GROUP, LeaseHolder("me")) == 2
+
+    async def test_metrics_are_served_meanwhile(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        await _module("metrics").schedule_and_serve(url, GROUP, 0)
+        assert re.fullmatch(r"metrics: http://127.0.0.1:\d+/metrics\n", capsys.readouterr().out)
+
+    def test_every_example_is_run_by_a_test_above(self) -> None:
+        source = Path(__file__).read_text("utf-8")
+        run = set(re.findall(r'_module\("([\w -]+)"\)', source))
+        assert run == set(EXAMPLES)
+
+    def test_all_python_is_an_example(self) -> None:
+        for readme in READMES:
+            text = readme.read_text("utf-8")
+            assert text.count("```python") == len(EXAMPLE.findall(text)), readme
+
+
+class TestCommands:
     @pytest.mark.parametrize(
         ("name", "part"),
         [
@@ -123,59 +153,37 @@ class TestReadme:
             ("bench", "python -m pytest bench"),
         ],
     )
-    def test_the_commands_can_be_extracted(self, name: str, part: str) -> None:
-        command = subprocess.run(
-            [sys.executable, ROOT / ".ci" / "readme_command.py", name],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+    def test_it_can_be_extracted(self, name: str, part: str) -> None:
+        script = ROOT / ".ci" / "readme_command.py"
+        command = subprocess.check_output([sys.executable, script, name], text=True)
         assert part in command
 
-    async def test_the_service_of_the_readme_answers(self, migrated_database: Database, redis_url: str) -> None:
-        # Given the README's cluster, and a session like the one in it
-        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
-        await _as_module(_example("fill")).fill(engine)
-        spec = await _like_the_one_that_waits(engine)
-        # When the README's service creates it
-        mine = await _as_module(_example("service")).serve(engine, redis_url, spec)
-        await engine.dispose()
-        # Then it finds both, the newest first, and its own as it made it
-        assert mine[0].session_id == spec.session_id
-        assert [each.status for each in mine] == [SessionStatus.CANCELLED, SessionStatus.PENDING]
 
-    async def test_the_pool_of_the_readme_is_filled_and_opened(
-        self, migrated_database: Database, redis_url: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        # Given the README's cluster, and two sessions like the one in it, of which one names another group
-        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
-        await _as_module(_example("fill")).fill(engine)
-        good = await _like_the_one_that_waits(engine)
-        bad = msgspec.structs.replace(good, session_id=uuid4(), scaling_group=ScalingGroupName("nope"))
-        example = _as_module(_example("pool"))
-        # When
-        await example.submit(engine, [bad, good])
-        totals = await example.open_to(engine, redis_url, good.scaling_group, good.access_key)
-        await engine.dispose()
-        # Then the good one is there, the other is said to be wrong
-        refused, created = capsys.readouterr().out.splitlines()
-        assert refused.startswith(f"{bad.session_id} SCALING_GROUP_UNKNOWN")
-        assert created == "another 1 0"
-        assert totals.agent_count == 1
-
-    async def test_the_policy_of_the_readme_knows_what_it_surrounds(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        # When
-        answer = await _as_module(_example("policy")).ask_agent("10.0.0.1")
-        # Then
-        assert answer == "10.0.0.1 is well"
-        assert capsys.readouterr().out == "asking the agent: ask_agent\n"
+class TestText:
+    def test_the_first_readme_is_short(self) -> None:
+        assert len(README.read_text("utf-8").splitlines()) <= 200
 
     def test_every_folder_of_the_map_exists(self) -> None:
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        (folders,) = re.findall(r"<!-- map -->\n```text\n(.+?)```", readme, re.DOTALL)
-        paths = [line.split()[0] for line in folders.splitlines() if line and not line.startswith(" ")]
+        (folders,) = re.findall(r"<!-- map -->\n```text\n(.+?)```", README.read_text("utf-8"), re.DOTALL)
+        paths = [line.split()[0] for line in folders.splitlines()]
         assert len(paths) > 10
         for path in paths:
-            assert (ROOT / path).exists(), f"the README's map names {path}, which is not there"
+            assert (ROOT / path).exists(), f"the map names {path}, which is not there"
+
+    def test_every_folder_of_the_package_is_on_the_map(self) -> None:
+        text = README.read_text("utf-8")
+        for package in (ROOT / "scheduler_repo").glob("*/__init__.py"):
+            assert f"\nscheduler_repo/{package.parent.name}/ " in text
+
+    @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+    def test_every_link_leads_somewhere(self, readme: Path) -> None:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", readme.read_text("utf-8")):
+            path = (readme.parent / target) if target else readme
+            assert path.exists(), f"{readme} links to {target}"
+            if anchor:
+                assert anchor[1:] in _anchors(path), f"{readme} links to {target}{anchor}"
+
+
+def _anchors(readme: Path) -> Sequence[str]:
+    headings = re.findall(r"^#+ (.+)$", readme.read_text("utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]

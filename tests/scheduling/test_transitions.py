@@ -1,4 +1,4 @@
-"""The tables of transitions are complete and lead somewhere, and the README draws them as they are."""
+"""The tables of transitions are complete and lead somewhere; the README beside them draws them as they are."""
 
 import re
 from enum import StrEnum
@@ -16,7 +16,7 @@ from scheduler_repo.entities.transitions import (
 )
 from scheduler_repo.types import FINISHED_STATUSES, OCCUPYING_STATUSES, AgentStatus, SessionStatus
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "scheduler_repo" / "scheduling" / "README.md"
 
 of_each_entity = pytest.mark.parametrize(
     ("table", "initial"),
