@@ -1,4 +1,4 @@
-"""A tick's decisions: where each kernel of a session goes, and what the database made of it."""
+"""Allocations: the agents that a tick chose for a session's kernels, and the outcome of writing that."""
 
 import enum
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, Tr
 
 
 class KernelAllocation(msgspec.Struct, frozen=True, gc=False):
-    """One kernel and the agent that is to run it."""
+    """A kernel and the agent that is to run it."""
 
     kernel_id: KernelId
     agent_id: AgentId
@@ -45,7 +45,7 @@ class SessionAllocation(msgspec.Struct, frozen=True, gc=False):
 
 
 class RejectionCode(enum.StrEnum):
-    """Why one session of a batch was not placed."""
+    """The reason for which one session of a batch was not placed."""
 
     DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
     SESSION_UNKNOWN = "SESSION_UNKNOWN"
@@ -104,7 +104,7 @@ class RejectedAllocation(msgspec.Struct, frozen=True):
     detail: RejectionDetail = None
 
     def to_error(self) -> SchedulerRepoError:
-        """Make the typed error that says the same, for who asked for this one session alone.
+        """Build the typed error for a caller that asked for this one session alone.
 
         SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded (an owner's limit),
         InvalidInput (the request is wrong whatever the state), else AllocationRefused. Amounts in the message
@@ -141,10 +141,10 @@ def _detail_text(detail: RejectionDetail) -> str:
 
 
 class AllocationResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its sessions is in one of the two, in the order given.
+    """The outcome of a batch: each of its sessions is in one of the two, in the order given.
 
-    The next read must have seen ``transaction_id`` (``SchedulingData.has_seen``), or it decides on what was
-    before; None where nothing was asked.
+    The next read must have seen ``transaction_id`` (``SchedulingData.has_seen``), or it decides on an older
+    state; None if the batch was empty.
     """
 
     allocated: tuple[SessionId, ...]

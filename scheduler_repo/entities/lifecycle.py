@@ -1,4 +1,4 @@
-"""What becomes of sessions after placement: the changes asked for, and what the database made of them."""
+"""The life of sessions after placement: the changes that callers ask for, and their outcomes."""
 
 import enum
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ from scheduler_repo.types import (
 
 
 class LostSessionAction(enum.StrEnum):
-    """What becomes of a session that had a kernel on a lost agent."""
+    """Where a session goes that had a kernel on a lost agent: back into the queue, or to ERROR."""
 
     REQUEUE = "REQUEUE"
     FAIL = "FAIL"
 
 
 class TransitionRejectionCode(enum.StrEnum):
-    """Why one session of a batch was left as it is."""
+    """The reason for which one session of a batch was left as it is."""
 
     DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
     SESSION_UNKNOWN = "SESSION_UNKNOWN"
@@ -52,8 +52,8 @@ class TransitionRejectionCode(enum.StrEnum):
 class RejectedTransition(msgspec.Struct, frozen=True):
     """A session that was left as it is, and why.
 
-    ``status`` is what it has, None if it is unknown or was not looked at. ``kernel_id`` and ``agent_id`` are
-    set where one is the reason; ``detail`` says in words what was found.
+    ``status`` is the session's, None if it is unknown or was not looked at. ``kernel_id`` and ``agent_id`` are
+    set where one is the reason; ``detail`` describes it in words.
     """
 
     session_id: SessionId
@@ -64,7 +64,7 @@ class RejectedTransition(msgspec.Struct, frozen=True):
     detail: str = ""
 
     def to_error(self) -> SchedulerRepoError:
-        """Make the typed error that says the same, for who asked for this one session alone.
+        """Build the typed error for a caller that asked for this one session alone.
 
         SessionNotFound, KernelNotFound, InvalidTransition (by its status, or a report of another attempt),
         InvalidQuantity, InvalidInput, or DatabaseError where the counters of its agent have drifted.
@@ -85,9 +85,9 @@ class RejectedTransition(msgspec.Struct, frozen=True):
 
 
 class RecoveryResult(msgspec.Struct, frozen=True):
-    """What became of sessions on lost agents, by id: PENDING again, ERROR, or left as they are and why.
+    """The outcome for sessions on lost agents, by id: PENDING again, ERROR, or left as they are and why.
 
-    Their kernels on agents that are not lost still run there: these agents are to be told to end them.
+    Their kernels on other agents still run: the caller tells these agents to end them.
     """
 
     requeued: tuple[SessionId, ...]
@@ -97,7 +97,7 @@ class RecoveryResult(msgspec.Struct, frozen=True):
 
 
 class SessionAttempt(msgspec.Struct, frozen=True):
-    """One attempt of a session: what agents report of another one is not true of this."""
+    """One attempt of a session; a report of an agent about another attempt does not count for this one."""
 
     session_id: SessionId
     retry_count: int
@@ -106,8 +106,8 @@ class SessionAttempt(msgspec.Struct, frozen=True):
 class SessionStart(msgspec.Struct, frozen=True):
     """A session whose kernels run, in the attempt ``retry_count`` if it is given.
 
-    ``occupied_slots`` says, for kernels that took less than they requested, what they really occupy, per slot
-    and in its smallest unit; the rest is given back. Kernels left out occupy what they requested.
+    ``occupied_slots`` holds what kernels really occupy where that is less than they requested, per slot and in
+    its smallest unit; the rest is given back. Kernels that are left out occupy what they requested.
     """
 
     session_id: SessionId
@@ -118,8 +118,8 @@ class SessionStart(msgspec.Struct, frozen=True):
 class SessionEnd(msgspec.Struct, frozen=True):
     """A session whose kernels have ended, in the attempt ``retry_count`` if it is given.
 
-    Sessions that depend on it may start only after SessionResult.SUCCESS; None is not known, and holds them
-    back for good. ``exit_codes`` are its containers', where known.
+    Sessions that depend on it may start only after SessionResult.SUCCESS; None, for unknown, holds them back
+    for good. ``exit_codes`` are those of its containers, where known.
     """
 
     session_id: SessionId
@@ -166,9 +166,9 @@ _ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], 
 
 
 class TransitionResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its sessions is in one of the two, in the order given.
+    """The outcome of a batch: each of its sessions is in one of the two, in the order given.
 
-    A snapshot that includes ``transaction_id`` has seen the change; None where nothing was asked.
+    A snapshot that includes ``transaction_id`` has seen the change; None if the batch was empty.
     """
 
     to_status: SessionStatus
@@ -187,7 +187,7 @@ class UndispatchedKernel(msgspec.Struct, frozen=True):
 
 
 class UndispatchedSession(msgspec.Struct, frozen=True):
-    """An allocated session whose agents were not told yet.
+    """An allocated session whose agents have not been told yet.
 
     (``session_id``, ``retry_count``) names the attempt: an agent that is told twice can tell by it.
     """
@@ -198,7 +198,7 @@ class UndispatchedSession(msgspec.Struct, frozen=True):
 
 
 class DispatchResult(msgspec.Struct, frozen=True):
-    """Which attempts this call marked as dispatched; the others were before, or are not waiting for it now."""
+    """The attempts that this call marked as dispatched; the others had been, or do not wait for it now."""
 
     dispatched: tuple[SessionId, ...]
     rejected: tuple[SessionId, ...]

@@ -1,4 +1,4 @@
-"""Capacity held for pending sessions while others end: what is asked for, and what the database made of it."""
+"""Reservations: capacity held for pending sessions while others end, and the outcome of asking for it."""
 
 import enum
 from typing import Optional, Union
@@ -12,7 +12,7 @@ from scheduler_repo.types import AgentId, SessionId, SessionStatus, TransactionI
 
 
 class SessionReservation(msgspec.Struct, frozen=True, gc=False):
-    """Where a pending session is to run once its ``victims`` have ended; none, if enough is ending already."""
+    """The agents that a pending session gets once its ``victims`` have ended; none if enough is ending."""
 
     session_id: SessionId
     kernels: tuple[KernelAllocation, ...]
@@ -20,7 +20,7 @@ class SessionReservation(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReservationRejectionCode(enum.StrEnum):
-    """Why one session of a batch was not reserved for; the first ones are those of RejectionCode."""
+    """The reason for which a session of a batch was not reserved for; the first are RejectionCode's."""
 
     DUPLICATE = "DUPLICATE"  # the batch names it twice; the first stands
     SESSION_UNKNOWN = "SESSION_UNKNOWN"
@@ -43,7 +43,7 @@ class ReservationRejectionCode(enum.StrEnum):
 
 
 class ProtectedVictim(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """What protects a running session from the pending one."""
+    """The rule that protects a running session from the pending one."""
 
     protection: Protection
 
@@ -65,10 +65,10 @@ class RejectedReservation(msgspec.Struct, frozen=True):
 
 
 class ReservationResult(msgspec.Struct, frozen=True):
-    """What became of a batch: each of its sessions is in one of the two, in the order given.
+    """The outcome of a batch: each of its sessions is in one of the two, in the order given.
 
     The victims of those that are reserved are TERMINATING. A snapshot that includes ``transaction_id`` has seen
-    it (``SchedulingData.has_seen``); None where nothing was asked.
+    it (``SchedulingData.has_seen``); None if the batch was empty.
     """
 
     reserved: tuple[SessionId, ...]
@@ -77,7 +77,7 @@ class ReservationResult(msgspec.Struct, frozen=True):
 
 
 class ReleaseResult(msgspec.Struct, frozen=True):
-    """Whose reservations this call gave up; the others have none, or are not in the lease's group."""
+    """The sessions whose reservations this call gave up; the others have none, or are of another group."""
 
     released: tuple[SessionId, ...]
     rejected: tuple[SessionId, ...]

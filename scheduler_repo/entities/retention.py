@@ -1,4 +1,4 @@
-"""What is purged when it is old: how long it must have been kept, what went, and how it looks in an archive."""
+"""Retention: the outcome of a purge, and sessions as an archive gets them."""
 
 from datetime import datetime
 from typing import Optional
@@ -29,7 +29,7 @@ class PurgeResult(msgspec.Struct, frozen=True):
     """How many rows went, in how many transactions.
 
     ``kernels`` went with their sessions. ``kept_sessions`` are old enough, but an unfinished session depends on
-    them; ``skipped_sessions`` were held by another transaction, and are for the next purge.
+    them; ``skipped_sessions`` were locked by another transaction, and are left to the next purge.
     """
 
     sessions: int = 0

@@ -1,4 +1,4 @@
-"""SchedulingData: the immutable answer of one read, all that one tick needs.
+"""SchedulingData: the immutable answer of one read, with everything that one tick needs.
 
 Everything in it is a frozen struct, a tuple or a scalar, all the way down, so that a planner can share it
 freely. Amounts are whole numbers in each slot's smallest unit. None of the structs can be part of a
@@ -40,7 +40,7 @@ SnapshotToken = NewType("SnapshotToken", str)
 
 
 class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
-    """Which database answered: one cluster, one database in it, one start of its server."""
+    """The database that answered: its cluster, the database in it, and the start of its server."""
 
     system_identifier: int
     database_oid: int
@@ -50,8 +50,8 @@ class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
 class ScalingGroupInfo(msgspec.Struct, frozen=True, gc=False):
     """The group of one tick and its options.
 
-    ``preemption_scope`` says whose sessions a pending one may have ended for it, None: nobody's; those that run
-    for less than ``preemption_min_runtime`` are left alone.
+    A pending session may preempt others of the same ``preemption_scope``, none if that is None, and only those
+    that have run for at least ``preemption_min_runtime``.
     """
 
     name: ScalingGroupName
@@ -99,8 +99,8 @@ class PendingSession(msgspec.Struct, frozen=True, gc=False):
     """A session that waits to be placed, all of its kernels or none.
 
     ``kernels`` are ordered by index, ``dependencies`` by id, ``designated_agent_ids`` as text; no designated
-    agents means any agent. ``retry_count`` is how often it came back to the queue; on ``failed_agent_ids``
-    earlier attempts failed, which is a hint: another agent may do better.
+    agents means any agent. ``retry_count`` is how often it came back to the queue; earlier attempts failed on
+    ``failed_agent_ids``, a hint that another agent may do better.
     """
 
     session_id: SessionId
@@ -124,9 +124,9 @@ class PendingSession(msgspec.Struct, frozen=True, gc=False):
 class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
     """An agent that takes kernels: alive, not draining, open for scheduling.
 
-    ``occupied`` is the ledger that the writes keep; ``occupied_by_kernels`` is the sum over its kernels in the
-    same snapshot. They are equal unless a counter has drifted. ``reserved`` and ``reserved_containers`` are
-    what the group's reservations hold on it in all; it may be occupied still.
+    ``occupied`` is the counter that the writes keep; ``occupied_by_kernels`` is the sum over its kernels in the
+    same snapshot. They are equal unless the counter has drifted. ``reserved`` and ``reserved_containers`` are
+    the sums over the group's reservations on it, which may be occupied still.
     """
 
     agent_id: AgentId
@@ -150,9 +150,9 @@ class ReservedKernel(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """What is held for one pending session; ``kernels`` are ordered by index.
+    """The capacity held for one pending session; ``kernels`` are ordered by index.
 
-    Of two that hold on one agent, the one with the lower ``position`` is served first.
+    Of two reservations on one agent, the one with the lower ``position`` is served first.
     """
 
     session_id: SessionId
@@ -161,7 +161,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 
 
 class AgentGain(msgspec.Struct, frozen=True, gc=False):
-    """What an agent would get back if a session ended."""
+    """The amounts that an agent would get back if a session ended."""
 
     agent_id: AgentId
     slots: SlotVector
@@ -185,7 +185,7 @@ class PreemptionCandidate(msgspec.Struct, frozen=True, gc=False):
 
 
 class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
-    """What one owner occupies across all groups, and what it may occupy at the most.
+    """The amounts that one owner occupies across all groups, and its limits.
 
     The limits are the least of the owner's policy and its own quota; None where neither limits.
     """
@@ -203,7 +203,7 @@ AnyOwnerUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[Proj
 
 
 class SchedulingData(msgspec.Struct, frozen=True, gc=False):
-    """All that one tick of one scaling group needs, true of one instant.
+    """Everything that one tick of one scaling group needs, true of one instant.
 
     ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
     are those of the pending sessions. ``observed_at`` is the clock of the database at ``snapshot``.
@@ -235,12 +235,12 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
         return usages
 
     def has_seen(self, transaction_id: TransactionId) -> bool:
-        """Whether the snapshot includes a write, by the ``transaction_id`` that its result carries."""
+        """Whether the snapshot includes the write whose result carries ``transaction_id``."""
         _, xmax, xip = self.snapshot.split(":")
         return transaction_id < int(xmax) and str(transaction_id) not in xip.split(",")
 
     def __repr__(self) -> str:
-        """Say what it is about; spelt out it would be megabytes, in a log or in asyncio's own messages."""
+        """Name the group, time and sizes only: all of it would be megabytes in a log."""
         return (
             f"SchedulingData(scaling_group={self.scaling_group.name!r}, "
             f"observed_at={self.observed_at.isoformat()}, snapshot={self.snapshot!r}, "

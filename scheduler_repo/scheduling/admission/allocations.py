@@ -1,4 +1,4 @@
-"""The write gate: which allocations of a batch still hold, decided on rows that are locked."""
+"""The gate of allocations: which sessions of a batch may be placed, decided on locked rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Union
@@ -17,7 +17,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
     unmet_dependency,
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import Holds
+from scheduler_repo.scheduling.rules.reservations import StandingReservations
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -40,10 +40,10 @@ class LockedSession(msgspec.Struct, frozen=True):
 
 
 class LockedState(msgspec.Struct, frozen=True):
-    """All that a batch is judged by, read under its locks.
+    """The state that a batch is judged by, read under its locks.
 
     ``data`` holds the sessions of the batch that are pending in the group, the agents of the batch that take
-    kernels, and the group's reservations; the other two say what became of the rest.
+    kernels, and the group's reservations; the other two hold all sessions and agents of the batch that exist.
     """
 
     data: SchedulingData
@@ -52,7 +52,7 @@ class LockedState(msgspec.Struct, frozen=True):
 
 
 class Decisions(msgspec.Struct):
-    """What the gate lets through, and what that adds to each agent."""
+    """The allocations that the gate accepts and rejects, and the amounts that each agent takes on."""
 
     accepted: list[SessionAllocation] = []
     rejected: list[RejectedAllocation] = []
@@ -73,7 +73,7 @@ def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Deci
 
 
 class SessionChecks:
-    """What can stand against a session of a batch, whether it is to be placed or reserved for."""
+    """The obstacles to a session of a batch that are the same for placements and reservations."""
 
     def __init__(self, state: LockedState) -> None:
         self._state = state
@@ -153,7 +153,7 @@ class _Gate:
     def __init__(self, state: LockedState) -> None:
         self._checks = SessionChecks(state)
         self._ledger = OwnerLedger(state.data)
-        self._holds = Holds(state.data.reservations)
+        self._reservations = StandingReservations(state.data.reservations)
         self.decisions = Decisions()
 
     def judge(self, allocation: SessionAllocation) -> None:
@@ -172,14 +172,14 @@ class _Gate:
             return RejectedAllocation(session.session_id, RejectionCode.OWNER_LIMIT, detail=breach)
         placed = [(kernel.kernel_id, kernel.agent_id) for kernel in allocation.kernels]
         requests = requests_by_agent(session, placed)
-        position = self._holds.position_of(allocation)
+        position = self._reservations.position_of(allocation)
         rejection = self._checks.agents_obstacle(
             session, requests, lambda agent: self._room_on(agent, session.session_id, position)
         )
         if rejection is not None:
             return rejection
         self._ledger.charge(session, requested)
-        self._holds.drop(session.session_id)
+        self._reservations.drop(session.session_id)
         slots, containers = self.decisions.added_slots, self.decisions.added_containers
         for agent_id, request in requests.items():
             slots[agent_id] = total_slots((slots.get(agent_id, ()), request.requested_slots))
@@ -188,7 +188,7 @@ class _Gate:
 
     def _room_on(self, agent: SchedulableAgent, session_id: SessionId, position: Optional[int]) -> Room:
         agent_id, decisions = agent.agent_id, self.decisions
-        ahead = self._holds.ahead_of(session_id, agent_id, position)
+        ahead = self._reservations.ahead_of(session_id, agent_id, position)
         added = decisions.added_slots.get(agent_id, ())
         free = free_slots(agent.capacity, total_slots((agent.occupied, added, ahead.slots)))
         added_containers = decisions.added_containers.get(agent_id, 0)

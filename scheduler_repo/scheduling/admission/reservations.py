@@ -30,7 +30,7 @@ from scheduler_repo.scheduling.admission.allocations import LockedState, Room, S
 from scheduler_repo.scheduling.rules.feasibility import free_slots, requests_by_agent, total_slots
 from scheduler_repo.scheduling.rules.preemption import protection
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, Held, Holds
+from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, Held, StandingReservations
 from scheduler_repo.types import (
     OWNER_FIELDS,
     AccessKey,
@@ -47,7 +47,7 @@ from scheduler_repo.types import (
 
 
 class KernelClaim(msgspec.Struct, frozen=True):
-    """What one kernel has on its agent, or is to have."""
+    """The capacity that one kernel occupies on its agent, or is to occupy."""
 
     session_id: SessionId
     access_key: AccessKey
@@ -59,7 +59,7 @@ class KernelClaim(msgspec.Struct, frozen=True):
 
 
 class ReservationState(msgspec.Struct, frozen=True):
-    """All that a batch of reservations is judged by, read under its locks.
+    """The state that a batch of reservations is judged by, read under its locks.
 
     ``locked.data.preemption_candidates`` are its victims that run in the group. ``ending`` is what gives
     something back to the batch's agents or owners before long, ``held`` what is held for its owners, in any
@@ -75,7 +75,7 @@ _Owned = Union[PendingSession, PreemptionCandidate, KernelClaim]
 
 
 class ReservationDecisions(msgspec.Struct):
-    """What the gate lets through, in the order of the batch, and whom that ends."""
+    """The reservations that the gate accepts and rejects, in the order of the batch, and their victims."""
 
     accepted: list[SessionReservation] = []
     rejected: list[RejectedReservation] = []
@@ -100,7 +100,7 @@ class _ReservationGate:
         self._data = state.locked.data
         self._sessions = state.locked.sessions
         self._checks = SessionChecks(state.locked)
-        self._holds = Holds(self._data.reservations)
+        self._reservations = StandingReservations(self._data.reservations)
         self._owners = _owners_to_come(state)
         self._running = {each.session_id: each for each in self._data.preemption_candidates}
         self._ending: Mapping[AgentId, Held] = _ending_by_agent(state.ending)
@@ -118,7 +118,7 @@ class _ReservationGate:
         session = self._checks.find(allocation)
         if isinstance(session, RejectedAllocation):
             return _as_reservation(session)
-        if session.session_id in self._holds:
+        if session.session_id in self._reservations:
             return RejectedReservation(session.session_id, ReservationRejectionCode.ALREADY_RESERVED)
         victims: list[PreemptionCandidate] = []
         for victim_id in dict.fromkeys(reservation.victims):
@@ -182,7 +182,7 @@ class _ReservationGate:
     ) -> Callable[[SchedulableAgent], Room]:
         def room_on(agent: SchedulableAgent) -> Room:
             given_back = ending.get(agent.agent_id, NOTHING_HELD)
-            held = self._holds.ahead_of(session.session_id, agent.agent_id, None)
+            held = self._reservations.ahead_of(session.session_id, agent.agent_id, None)
             free = free_slots(
                 total_slots((agent.capacity, given_back.slots)), total_slots((agent.occupied, held.slots))
             )
@@ -197,11 +197,11 @@ class _ReservationGate:
             for kernel in reservation.kernels
         )
         # The position is the database's to give; for those behind, every hold counts alike.
-        self._holds.add(Reservation(session.session_id, 0, kernels))
+        self._reservations.add(Reservation(session.session_id, 0, kernels))
 
 
 class _OwnersToCome:
-    """What the batch's owners will occupy once what ends has ended and what is held is placed."""
+    """The usage of the batch's owners once all that ends has ended and all that is reserved is placed."""
 
     def __init__(self, data: SchedulingData) -> None:
         self._data = data

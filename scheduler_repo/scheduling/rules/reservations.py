@@ -40,7 +40,7 @@ def held_by_agent(reservations: Iterable[Reservation]) -> dict[AgentId, Held]:
     return {agent_id: Held(total_slots(vectors), len(vectors)) for agent_id, vectors in slots.items()}
 
 
-class Holds:
+class StandingReservations:
     """The reservations that stand while a batch is decided."""
 
     def __init__(self, reservations: Iterable[Reservation]) -> None:
