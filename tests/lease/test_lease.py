@@ -153,6 +153,12 @@ class TestRefused:
         assert await status_of(owner_connection, 0) == ("PENDING", {"PENDING"})
         await engine.dispose()
 
+    @pytest.mark.parametrize("given", [None, "one", (GROUP, ADA, 1)], ids=repr)
+    async def test_what_is_no_lease(self, leases: LeaseRepository, given: Lease) -> None:
+        for refused in (leases.renew_lease(given, TTL), leases.release_lease(given)):
+            with pytest.raises(InvalidInput, match=r"lease is .*it must be a Lease"):
+                await refused
+
 
 class TestRenew:
     async def test_extends_from_now(self, leases: LeaseRepository, owner_connection: DriverConnection) -> None:

@@ -203,6 +203,12 @@ class TestStaleLease:
         assert len(after["operations"]) == len(before["operations"]) + 1
 
     @pytest.mark.parametrize("write", WRITES, ids=str)
+    async def test_what_is_no_lease_is_refused(self, engine: ExtendedAsyncSAEngine, write: LeasedWrite) -> None:
+        for given in (7, "one", (GROUP, ADA, 1)):
+            with pytest.raises(InvalidInput, match="give what acquire_lease"):
+                await write.call(engine, given)  # type: ignore[arg-type] # it is what is tested
+
+    @pytest.mark.parametrize("write", WRITES, ids=str)
     async def test_of_another_group(
         self,
         engine: ExtendedAsyncSAEngine,

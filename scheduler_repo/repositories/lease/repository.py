@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.idempotent_write import stale_lease
-from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.errors import LeaseHeld, OutcomeUnknown
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-from scheduler_repo.validation import check_duration, check_name, check_wiring
+from scheduler_repo.validation import check_duration, check_kind, check_name, check_wiring
 
 _LONGEST = timedelta(days=1)
 
@@ -63,6 +63,8 @@ class LeaseRepository:
         Raises InvalidInput, and StaleLeaseError if it has expired or was taken over: acquire it again, and read
         before deciding. Waits for a write under the lease to end. Costs one statement.
         """
+        check_kind(lease, Lease, "lease")
+        check_lease(lease)
         self._check_ttl(ttl)
         async with self._begin("renew it again") as db_sess:
             renewed = await self._db_source.renew_lease(db_sess, lease, ttl)
@@ -74,8 +76,10 @@ class LeaseRepository:
     async def release_lease(self, lease: Lease) -> None:
         """End a lease, so that another need not wait for its expiry; raises StaleLeaseError if it ended before.
 
-        Costs one statement.
+        Raises InvalidInput. Costs one statement.
         """
+        check_kind(lease, Lease, "lease")
+        check_lease(lease)
         async with self._begin("release it again, and take StaleLeaseError for done") as db_sess:
             if not await self._db_source.release_lease(db_sess, lease):
                 raise await stale_lease(db_sess, lease)
