@@ -8,7 +8,7 @@ from typing import Final, Optional, TypedDict, TypeVar, Union, Unpack
 
 import msgspec
 
-from scheduler_repo.cache.client import ValkeyClient, create_valkey_client
+from scheduler_repo.cache.client import ValkeyClient, create_redis, create_valkey_client
 from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.database.connecting import open_database, place_of, refuse_unescaped
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
@@ -138,6 +138,7 @@ def open_repositories(
     for_cache = {name.removeprefix(_CACHE_PREFIX): value for name, value in for_cache.items()}
     cache = _read_settings(CacheSettings, "redis_url", redis_url, for_cache)
     refuse_unescaped(cache.url)
+    create_redis(cache)  # raises if the URL cannot be read
     return _open(database, cache)
 
 
