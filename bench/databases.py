@@ -11,12 +11,12 @@ from sqlalchemy.pool import NullPool
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.demo.workload.synthetic import synthetic_queue
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.synthetic import synthetic_queue
 
 GROUP = ScalingGroupName("bench")
 _OWNER, _SCHEDULER = "scheduler_repo_owner", "scheduler_repo_scheduler"

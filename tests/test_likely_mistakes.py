@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.demo.workload.synthetic import synthetic_queue
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.owner import OwnersSpec, UserSpec
 from scheduler_repo.entities.scheduling_data import SchedulingData
@@ -29,6 +28,7 @@ from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import DomainName, ScalingGroupName, SessionId, SlotName, UserId
+from scheduler_repo.workload.synthetic import synthetic_queue
 from tests.support.databases import ADMIN, SCHEDULER, Database
 
 GROUP = ScalingGroupName("mistakes")

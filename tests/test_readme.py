@@ -20,7 +20,7 @@ from scheduler_repo import (
     UndispatchedSession,
     open_repositories,
 )
-from scheduler_repo.demo.workload.synthetic import synthetic_queue
+from scheduler_repo.workload.synthetic import synthetic_queue
 from tests.support.databases import ADMIN, SCHEDULER, Database
 
 ROOT = Path(__file__).parent.parent

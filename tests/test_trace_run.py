@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.demo.workload.trace import read_trace
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.loop import SchedulerLoop, Tick
@@ -18,6 +17,7 @@ from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_rea
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.trace import read_trace
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.trace_location import needs_trace, trace_directory
 

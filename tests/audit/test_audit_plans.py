@@ -8,8 +8,8 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.statements import Statement
-from scheduler_repo.demo.workload.synthetic import synthetic_cluster
 from scheduler_repo.repositories.audit.db_source import CHECKS, LEDGER_DRIFT
+from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
 from tests.support.past_and_present import finish_sessions, run_sessions

@@ -11,7 +11,7 @@ import msgspec
 import psutil
 import pytest
 
-from scheduler_repo.demo.workload.synthetic import synthetic_cluster
+from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.support.command import Command, CommandHere, Ended
 from tests.support.databases import ADMIN, READER, SCHEDULER, Database
 from tests.support.observation import PROJECT_ROOT, free_port

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.demo.workload.slot_types import CPU_TYPE, GIBIBYTE, MEM_TYPE
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.session import SessionState
@@ -32,6 +31,7 @@ from scheduler_repo.types import (
     SessionResult,
     SessionStatus,
 )
+from scheduler_repo.workload.slot_types import CPU_TYPE, GIBIBYTE, MEM_TYPE
 from tests.support.command import Command, CommandHere, Ended
 from tests.support.databases import ADMIN, READER, SCHEDULER, Database
 from tests.support.small_cluster import CLOSED_GROUP, CPU, USER, agent, cluster, session, session_id

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.demo.workload.synthetic import synthetic_cluster
 from scheduler_repo.errors import ScalingGroupNotFound
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
@@ -15,6 +14,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.support.databases import OWNER, SCHEDULER, Database
 
 GROUP = ScalingGroupName("batch")

@@ -6,11 +6,11 @@ from uuid import uuid4
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.demo.workload.synthetic import synthetic_queue
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.synthetic import synthetic_queue
 from tests.support.command import CommandHere
 from tests.support.databases import SCHEDULER, Database
 

@@ -3,10 +3,10 @@
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 
 SESSIONS = 40_000
 

@@ -14,7 +14,6 @@ from scheduler_repo.database import locks, lookups
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.database.statements import Statement, load_statement
-from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster, synthetic_queue
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import DatabaseReadOnly
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
@@ -23,6 +22,7 @@ from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.snapshot import rows as raw
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster, synthetic_queue
 from tests.support.databases import DriverConnection
 from tests.support.past_and_present import run_sessions
 

@@ -6,11 +6,11 @@ from time import perf_counter
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 
 BATCH = 500
 SESSIONS = 40_000

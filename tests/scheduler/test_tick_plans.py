@@ -8,11 +8,11 @@ import pytest
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.statements import Statement
-from scheduler_repo.demo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
 from tests.support.databases import DriverConnection
 from tests.support.past_and_present import finish_sessions, run_sessions
 

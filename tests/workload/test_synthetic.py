@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.demo.workload.slot_types import CPU, CUDA_DEVICE, CUDA_SHARES, MEM
-from scheduler_repo.demo.workload.synthetic import QUEUE_START, synthetic_cluster, synthetic_queue
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.slots import slot_limits, slot_vector
 from scheduler_repo.types import ClusterMode, OwnerScope, ScalingGroupName, SessionId
+from scheduler_repo.workload.slot_types import CPU, CUDA_DEVICE, CUDA_SHARES, MEM
+from scheduler_repo.workload.synthetic import QUEUE_START, synthetic_cluster, synthetic_queue
 
 COUNTS = st.integers(0, 60)
 SEEDS = st.integers(-(2**70), 2**70)

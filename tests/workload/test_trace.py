@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from scheduler_repo.demo.workload.slot_types import CPU, CUDA_SHARES, MEM
-from scheduler_repo.demo.workload.trace import TRACE_START, read_trace
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.workload.slot_types import CPU, CUDA_SHARES, MEM
+from scheduler_repo.workload.trace import TRACE_START, read_trace
 from tests.support.trace_location import needs_trace, trace_directory
 from tests.workload.trace_folder import GROUP, NODE, NODE_HEADER, POD, POD_HEADER, TraceFolder, pod
 

@@ -110,7 +110,7 @@ class TestRefusedTasks:
         self, trace: TraceFolder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Given
-        monkeypatch.setattr("scheduler_repo.demo.workload.trace.MAX_TASKS_PER_SECOND", 2)
+        monkeypatch.setattr("scheduler_repo.workload.trace.MAX_TASKS_PER_SECOND", 2)
         trace.write_pods(*(pod(name) for name in "abc"))
 
         # Then

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_repo.demo.workload.trace import read_trace
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.errors import InvalidTrace
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.trace import read_trace
 
 GROUP = ScalingGroupName("openb")
 NODE_HEADER = "sn,cpu_milli,memory_mib,gpu,model"

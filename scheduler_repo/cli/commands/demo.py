@@ -20,8 +20,8 @@ from scheduler_repo.cli.options import (
 )
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
-from scheduler_repo.demo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS, synthetic_cluster
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS, synthetic_cluster
 
 if TYPE_CHECKING:
     from scheduler_repo.entities.cluster import ClusterSpec
@@ -111,7 +111,7 @@ def demo(
             raise click.UsageError(
                 "--agents, --sessions and --seed make a synthetic cluster; a trace has its own."
             )
-        from scheduler_repo.demo.workload.trace import read_trace
+        from scheduler_repo.workload.trace import read_trace
 
         read_cluster = partial(read_trace, trace_nodes, trace_pods, group)
     elif trace_nodes is None and trace_pods is None:
@@ -130,8 +130,8 @@ def demo(
     if settings.database is not None and (port is not None or keep):
         advice = "leave out" if is_option else "unset"
         raise click.UsageError(f"--port and --keep are for the embedded PostgreSQL; {advice} {origin}.")
+    from scheduler_repo.cli.demo.run import DemoRequest, DemoRun
     from scheduler_repo.cli.output.console import CommandConsole
-    from scheduler_repo.demo.run import DemoRequest, DemoRun
 
     request = DemoRequest(
         group=group,

@@ -6,7 +6,6 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from scheduler_repo.demo.workload.slot_types import CPU, CUDA_SHARES, GIBIBYTE, MEM, MILLI
 from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
@@ -19,6 +18,7 @@ from scheduler_repo.types import (
     SlotName,
     UserId,
 )
+from scheduler_repo.workload.slot_types import CPU, CUDA_SHARES, GIBIBYTE, MEM, MILLI
 
 DOMAIN_COUNT = 4
 PROJECTS_PER_DOMAIN = 5

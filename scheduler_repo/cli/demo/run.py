@@ -9,6 +9,9 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.cli.demo.display import create_display
+from scheduler_repo.cli.demo.kept_servers import keeping_text
+from scheduler_repo.cli.demo.summary import DemoResult, SlotUse, summary_page
 from scheduler_repo.cli.options import require_database
 from scheduler_repo.cli.output.amounts import count_text, slot_total
 from scheduler_repo.cli.output.console import CommandConsole, say_json
@@ -16,9 +19,6 @@ from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.servers import open_cache_source
 from scheduler_repo.database.connecting import open_database, place_of
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.demo.display import create_display
-from scheduler_repo.demo.servers import keeping_text
-from scheduler_repo.demo.summary import DemoResult, SlotUse, summary_page
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
 from scheduler_repo.embedded.ready import DATABASE, SCHEDULER, create_database, starting
 from scheduler_repo.entities.cluster import ClusterSpec

@@ -7,24 +7,6 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from scheduler_repo.demo.workload.slot_types import (
-    CPU,
-    CPU_TYPE,
-    CUDA_SHARES,
-    CUDA_SHARES_TYPE,
-    MEBIBYTE,
-    MEM,
-    MEM_TYPE,
-    MILLI,
-)
-from scheduler_repo.demo.workload.trace_file import (
-    TracePlace,
-    checked_amount,
-    checked_name,
-    read_rows,
-    shorten,
-    whole_number,
-)
 from scheduler_repo.entities.agent import AgentSpec
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.kernel import KernelSpec
@@ -42,6 +24,24 @@ from scheduler_repo.types import (
     SessionId,
     SlotName,
     UserId,
+)
+from scheduler_repo.workload.slot_types import (
+    CPU,
+    CPU_TYPE,
+    CUDA_SHARES,
+    CUDA_SHARES_TYPE,
+    MEBIBYTE,
+    MEM,
+    MEM_TYPE,
+    MILLI,
+)
+from scheduler_repo.workload.trace_file import (
+    TracePlace,
+    checked_amount,
+    checked_name,
+    read_rows,
+    shorten,
+    whole_number,
 )
 
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")

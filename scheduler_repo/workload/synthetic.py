@@ -7,26 +7,6 @@ from typing import Optional
 
 import msgspec
 
-from scheduler_repo.demo.workload.owners import (
-    Naming,
-    Owner,
-    ample_limits,
-    combine_owners,
-    make_owners,
-    varied_limits,
-)
-from scheduler_repo.demo.workload.slot_types import (
-    CPU,
-    CPU_TYPE,
-    CUDA_DEVICE,
-    CUDA_DEVICE_TYPE,
-    CUDA_SHARES,
-    CUDA_SHARES_TYPE,
-    GIBIBYTE,
-    MEM,
-    MEM_TYPE,
-    MILLI,
-)
 from scheduler_repo.entities.agent import AgentSpec
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.kernel import KernelSpec
@@ -42,6 +22,26 @@ from scheduler_repo.types import (
     SessionId,
     SessionType,
     SlotName,
+)
+from scheduler_repo.workload.owners import (
+    Naming,
+    Owner,
+    ample_limits,
+    combine_owners,
+    make_owners,
+    varied_limits,
+)
+from scheduler_repo.workload.slot_types import (
+    CPU,
+    CPU_TYPE,
+    CUDA_DEVICE,
+    CUDA_DEVICE_TYPE,
+    CUDA_SHARES,
+    CUDA_SHARES_TYPE,
+    GIBIBYTE,
+    MEM,
+    MEM_TYPE,
+    MILLI,
 )
 
 MAX_AGENTS = 100_000
