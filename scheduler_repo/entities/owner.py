@@ -1,4 +1,4 @@
-"""Owners as repositories answer with them: domains, projects, users and their keypairs.
+"""Owners of sessions: domains, projects, users and their keypairs.
 
 ``is_active`` is what was set on the owner itself, not on those above it. Nothing in this package acts on it.
 """
@@ -7,15 +7,11 @@ from datetime import datetime
 
 import msgspec
 
-from scheduler_repo.entities.quota import QuotaSpec
-from scheduler_repo.entities.resource_policy import ResourcePolicySpec
+from scheduler_repo.entities.quota import QuotaSpec, check_quota
+from scheduler_repo.entities.resource_policy import ResourcePolicySpec, check_policy
 from scheduler_repo.entities.spec import Spec
-from scheduler_repo.types import (
-    AccessKey,
-    DomainName,
-    ProjectId,
-    UserId,
-)
+from scheduler_repo.types import AccessKey, DomainName, ProjectId, UserId
+from scheduler_repo.validation import check_ids, check_name, checked_batch, wrong_value
 
 
 class DomainInfo(msgspec.Struct, frozen=True):
@@ -88,3 +84,26 @@ class OwnersSpec(Spec, frozen=True, kw_only=True):
     keypairs: tuple[KeypairSpec, ...] = ()
     resource_policies: tuple[ResourcePolicySpec, ...] = ()
     quotas: tuple[QuotaSpec, ...] = ()
+
+
+def check_owners(owners: object) -> None:
+    """Raise InvalidInput or InvalidQuantity for a spec of owners that names or holds what cannot be."""
+    if not isinstance(owners, OwnersSpec):
+        raise wrong_value(owners, "owners", "an OwnersSpec")
+    for domain in owners.domains:
+        check_name(domain, "domain")
+    for project in checked_batch(owners.projects, ProjectSpec, "projects"):
+        check_ids("project", (project.project_id,))
+        check_name(project.name, "project name")
+        check_name(project.domain_name, "domain")
+    for user in checked_batch(owners.users, UserSpec, "users"):
+        check_ids("user", (user.user_id,))
+        check_name(user.name, "user name")
+        check_name(user.domain_name, "domain")
+    for keypair in checked_batch(owners.keypairs, KeypairSpec, "keypairs"):
+        check_name(keypair.access_key, "access key")
+        check_ids("keypair's user", (keypair.user_id,))
+    for policy in checked_batch(owners.resource_policies, ResourcePolicySpec, "resource policies"):
+        check_policy(policy)
+    for quota in checked_batch(owners.quotas, QuotaSpec, "quotas"):
+        check_quota(quota)

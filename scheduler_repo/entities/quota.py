@@ -1,4 +1,4 @@
-"""Quotas as repositories answer with them, and what comes of them. Amounts by slot index, in smallest units."""
+"""Quotas: the limits of each owner, and what it occupies. Amounts by slot index, in smallest units."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,13 +7,10 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.entities.spec import Spec
-from scheduler_repo.types import (
-    OwnerScope,
-    ResourcePolicyName,
-    SlotLimits,
-    SlotName,
-    SlotVector,
-)
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.slots import check_slot_limits
+from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotLimits, SlotName, SlotVector
+from scheduler_repo.validation import check_count, check_name, check_owner_id, checked_batch
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -64,3 +61,27 @@ class QuotaSpec(Spec, frozen=True, kw_only=True):
     resource_policy: Optional[ResourcePolicyName] = None
     slot_limits: Mapping[SlotName, Optional[int]] = {}
     max_concurrent_sessions: Optional[int] = None
+
+    @property
+    def subject(self) -> str:
+        """The quota's name in messages."""
+        return f"quota of {self.scope} {self.owner_id}"
+
+
+def check_quotas(quotas: object) -> None:
+    """Raise InvalidInput or InvalidQuantity for the first quota that cannot be, or whose owner has two."""
+    seen = set()
+    for quota in checked_batch(quotas, QuotaSpec, "quotas"):
+        check_quota(quota)
+        if (quota.scope, quota.owner_id) in seen:
+            raise InvalidInput(f"{quota.subject} is given twice; give each owner's once")
+        seen.add((quota.scope, quota.owner_id))
+
+
+def check_quota(quota: QuotaSpec) -> None:
+    """Raise InvalidInput or InvalidQuantity for a quota that cannot be, whichever slots there are."""
+    check_owner_id(quota.scope, quota.owner_id)
+    if quota.resource_policy is not None:
+        check_name(quota.resource_policy, f"{quota.subject}, resource policy")
+    check_slot_limits(quota.slot_limits, quota.subject)
+    check_count(quota.max_concurrent_sessions, f"{quota.subject}, max_concurrent_sessions")

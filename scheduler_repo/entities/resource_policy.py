@@ -1,4 +1,4 @@
-"""Resource policies as repositories answer with them."""
+"""Resource policies: named limits that owners share."""
 
 from collections.abc import Mapping
 from typing import Optional
@@ -6,11 +6,10 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.entities.spec import Spec
-from scheduler_repo.types import (
-    ResourcePolicyName,
-    SlotLimits,
-    SlotName,
-)
+from scheduler_repo.errors import InvalidInput
+from scheduler_repo.slots import check_slot_limits
+from scheduler_repo.types import ResourcePolicyName, SlotLimits, SlotName
+from scheduler_repo.validation import check_count, check_name, checked_batch
 
 
 class ResourcePolicy(msgspec.Struct, frozen=True):
@@ -32,3 +31,26 @@ class ResourcePolicySpec(Spec, frozen=True, kw_only=True):
     slot_limits: Mapping[SlotName, Optional[int]] = {}
     max_concurrent_sessions: Optional[int] = None
     max_kernels_per_session: Optional[int] = None
+
+    @property
+    def subject(self) -> str:
+        """The policy's name in messages."""
+        return f"resource policy {self.name}"
+
+
+def check_policies(policies: object) -> None:
+    """Raise InvalidInput or InvalidQuantity for the first policy that cannot be, or is given twice."""
+    seen = set()
+    for policy in checked_batch(policies, ResourcePolicySpec, "resource policies"):
+        check_policy(policy)
+        if policy.name in seen:
+            raise InvalidInput(f"{policy.subject} is given twice; give each one once")
+        seen.add(policy.name)
+
+
+def check_policy(policy: ResourcePolicySpec) -> None:
+    """Raise InvalidInput or InvalidQuantity for a policy that cannot be, whichever slots there are."""
+    check_name(policy.name, "resource policy")
+    check_slot_limits(policy.slot_limits, policy.subject)
+    check_count(policy.max_concurrent_sessions, f"{policy.subject}, max_concurrent_sessions")
+    check_count(policy.max_kernels_per_session, f"{policy.subject}, max_kernels_per_session")

@@ -13,6 +13,7 @@ from scheduler_repo.entities.scaling_group import ScalingGroupGrant, ScalingGrou
 from scheduler_repo.errors import OperationMismatch, OwnerNotFound, ScalingGroupNotFound
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.types import (
     AccessKey,
@@ -46,7 +47,7 @@ class TestGrants:
         await groups.create_scaling_groups(
             [ScalingGroupSpec(name=GPU, is_public=False), ScalingGroupSpec(name=CPU)]
         )
-        await OwnerDBSource(engine).register_owners(
+        await OwnerRepository(OwnerDBSource(engine)).register_owners(
             OwnersSpec(
                 domains=(LAB,),
                 users=(UserSpec(user_id=ADA, name="ada", domain_name=LAB),),

@@ -12,6 +12,7 @@ from scheduler_repo.entities.owner import OwnersSpec, UserSpec
 from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant, ScalingGroupSpec
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.types import AgentId, DomainName, OwnerScope, ScalingGroupName, UserId
 from tests.entities.statement_counter import statements_of
@@ -57,7 +58,7 @@ class TestStatements:
         # given
         await load(cluster([agent(f"a{number}") for number in range(100)], []))
         users = [UserId(UUID(int=100 + number)) for number in range(100)]
-        await OwnerDBSource(engine).register_owners(
+        await OwnerRepository(OwnerDBSource(engine)).register_owners(
             OwnersSpec(
                 domains=(DomainName("users"),),
                 users=tuple(

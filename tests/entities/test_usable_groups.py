@@ -13,6 +13,7 @@ from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, 
 from scheduler_repo.entities.scaling_group import ScalingGroupChanges, ScalingGroupGrant, ScalingGroupSpec
 from scheduler_repo.errors import OwnerNotFound
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope, ProjectId, ScalingGroupName, UserId
 from tests.support.databases import DriverConnection
@@ -86,7 +87,7 @@ worlds = st.builds(
 
 @pytest.fixture(autouse=True)
 async def owners(engine: ExtendedAsyncSAEngine) -> None:
-    await OwnerDBSource(engine).register_owners(
+    await OwnerRepository(OwnerDBSource(engine)).register_owners(
         OwnersSpec(
             domains=(LAB, OFFICE, DomainName(str(VISION))),
             users=tuple(

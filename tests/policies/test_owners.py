@@ -302,14 +302,14 @@ class TestActive(Registered):
     async def test_an_operation_is_done_once(self, owners: OwnerRepository) -> None:
         # given
         operation = OperationId(UUID(int=5))
-        await owners.set_users_active([ADA], False, operation)
+        await owners.set_users_active([ADA], False, operation_id=operation)
         await owners.set_users_active([ADA], True)
         # when
-        await owners.set_users_active([ADA], False, operation)
+        await owners.set_users_active([ADA], False, operation_id=operation)
         # then
         assert (await owners.get_user(ADA)).is_active
         with pytest.raises(OperationMismatch):
-            await owners.set_projects_active([ProjectId(ADA)], False, operation)
+            await owners.set_projects_active([ProjectId(ADA)], False, operation_id=operation)
 
 
 class TestLoadCluster(Registered):

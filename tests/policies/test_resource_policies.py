@@ -76,15 +76,15 @@ class TestResourcePolicyRepository:
         # given
         operation = OperationId(PROJECT)
         low, high = (ResourcePolicySpec(name=SMALL, max_concurrent_sessions=limit) for limit in (1, 9))
-        first = await policies.set_resource_policies([low], operation)
+        first = await policies.set_resource_policies([low], operation_id=operation)
         await policies.set_resource_policies([high])
         # when
-        again = await policies.set_resource_policies([low], operation)
+        again = await policies.set_resource_policies([low], operation_id=operation)
         # then
         assert again == first
         assert (await policies.get_resource_policy(SMALL)).max_concurrent_sessions == 9
         with pytest.raises(OperationMismatch):
-            await policies.set_resource_policies([high], operation)
+            await policies.set_resource_policies([high], operation_id=operation)
 
     @pytest.mark.parametrize("limit", [1, 2, 5, 6, 1000])
     async def test_pages_hold_each_once_in_order(self, policies: ResourcePolicyRepository, limit: int) -> None:

@@ -9,7 +9,7 @@ from scheduler_repo.entities.cluster import ClusterSpec
 # A cluster holds all these entities, so this source uses theirs; no other does.
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.db_source import DBSource
-from scheduler_repo.repositories.owner.registering import insert_owners
+from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 
@@ -26,6 +26,7 @@ class ClusterDBSource(DBSource):
         """Connect to nothing yet; raises InvalidWiring for what is no engine."""
         super().__init__(engine)
         self._groups = ScalingGroupDBSource(engine)
+        self._owners = OwnerDBSource(engine)
         self._agents = AgentDBSource(engine)
         self._sessions = SessionDBSource(engine)
 
@@ -34,7 +35,7 @@ class ClusterDBSource(DBSource):
         slot_types = await self._groups.ensure_slot_types(db_sess, cluster.slot_types)
         slot_names = [slot_type.name for slot_type in slot_types]
         await self._groups.insert_groups(db_sess, cluster.scaling_groups)
-        await insert_owners(db_sess, cluster.owners, slot_names)
+        await self._owners.insert_owners(db_sess, cluster.owners, slot_names)
         agents = sessions = 0
         for agent_chunk in _chunks(cluster.agents):
             await self._agents.insert_agents(db_sess, agent_chunk, slot_names)

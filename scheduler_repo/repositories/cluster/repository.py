@@ -4,11 +4,11 @@ from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.cluster import ClusterSpec
+from scheduler_repo.entities.owner import check_owners
 
 # A cluster holds all these entities, so it is checked as they are.
 from scheduler_repo.repositories.agent.repository import check_agents
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
-from scheduler_repo.repositories.owner.registering import check_owners
 from scheduler_repo.repositories.scaling_group.repository import check_groups, check_slot_types
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind

@@ -1,281 +1,205 @@
-"""Owners (domains, projects, users, keypairs) in PostgreSQL."""
+"""The statements of owners: domains, projects, users and keypairs."""
 
 from collections.abc import Sequence
-from typing import Any, Optional, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Optional, TypeVar
+from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
-from scheduler_repo.database.lookups import SLOT_TYPES
-from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
-from scheduler_repo.errors import OwnerNotFound
-from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
-from scheduler_repo.quoting import shortened
-from scheduler_repo.repositories.owner.registering import check_owners, insert_owners
-from scheduler_repo.resilience.layers import LayerType, layer_resilience
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
-from scheduler_repo.types import AccessKey, DomainName, OperationId, OwnerT, ProjectId, UserId
-from scheduler_repo.validation import check_flag, check_ids, check_limit, check_name, checked_sequence
-
-_REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
-_SET_ACTIVE = IdempotentWrite("set_owners_active", type(None))
-
-_DOMAIN = sa.select(DomainRow.name, DomainRow.is_active, DomainRow.created_at)
-_PROJECT = sa.select(
-    ProjectRow.id, ProjectRow.name, ProjectRow.domain_name, ProjectRow.is_active, ProjectRow.created_at
+from scheduler_repo.database.bulk import insert_missing
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.limit_rows import (
+    POLICY_COLUMNS,
+    QUOTA_COLUMNS,
+    policy_row,
+    quota_row,
+    require_policies,
 )
-_USER = sa.select(UserRow.id, UserRow.name, UserRow.domain_name, UserRow.is_active, UserRow.created_at)
-_KEYPAIR = sa.select(
-    KeypairRow.access_key, KeypairRow.user_id, UserRow.domain_name, KeypairRow.is_active, KeypairRow.created_at
-).join(UserRow, UserRow.id == KeypairRow.user_id)
+from scheduler_repo.database.lookups import require_owners
+from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
+from scheduler_repo.errors import OwnerAlreadyExists, OwnerNotFound
+from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
+from scheduler_repo.quoting import quoted, shortened
+from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.types import AccessKey, DomainName, OwnerT, ProjectId, SlotName, UserId
+from scheduler_repo.validation import check_ids, check_name
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+DIFFERING_OWNERS = load_statement("owner/differing_owners")
 
 InfoT = TypeVar("InfoT", DomainInfo, ProjectInfo, UserInfo, KeypairInfo)
-NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
+Select = sa.Select[*tuple[Any, ...]]
 
 
-class _Question(msgspec.Struct, frozen=True):
-    """Whose owners a page shows; None: all."""
+@dataclass(frozen=True)
+class OwnerTable(Generic[OwnerT, InfoT]):
+    """One kind of owner: what it and its id are called, its key, and the columns of its struct."""
 
-    of: Optional[DomainName]
+    noun: str
+    id_noun: str
+    key: InstrumentedAttribute[OwnerT]
+    columns: Select
+    info_type: type[InfoT]
+
+    def check_id(self, owner_id: object) -> None:
+        """Raise InvalidInput for what is no id of this kind."""
+        if self.key.type.python_type is UUID:
+            check_ids(self.noun, (owner_id,))
+        else:
+            check_name(owner_id, self.id_noun)
+
+    def not_found(self, owner_id: OwnerT) -> OwnerNotFound:
+        """Build the error for an owner that does not exist."""
+        return OwnerNotFound(
+            f"there is no {self.noun} {shortened(owner_id)}; correct the id or name, or register it first"
+        )
 
 
-# The name behind which the next page begins.
-_DOMAINS = CursorCodec("search_domains", str)
-_PROJECTS = CursorCodec("search_projects", str)
-_USERS = CursorCodec("search_users", str)
+DOMAINS: Final[OwnerTable[DomainName, DomainInfo]] = OwnerTable(
+    "domain",
+    "domain",
+    DomainRow.name,
+    sa.select(DomainRow.name, DomainRow.is_active, DomainRow.created_at),
+    DomainInfo,
+)
+PROJECTS: Final[OwnerTable[ProjectId, ProjectInfo]] = OwnerTable(
+    "project",
+    "project",
+    ProjectRow.id,
+    sa.select(
+        ProjectRow.id, ProjectRow.name, ProjectRow.domain_name, ProjectRow.is_active, ProjectRow.created_at
+    ),
+    ProjectInfo,
+)
+USERS: Final[OwnerTable[UserId, UserInfo]] = OwnerTable(
+    "user",
+    "user",
+    UserRow.id,
+    sa.select(UserRow.id, UserRow.name, UserRow.domain_name, UserRow.is_active, UserRow.created_at),
+    UserInfo,
+)
+KEYPAIRS: Final[OwnerTable[AccessKey, KeypairInfo]] = OwnerTable(
+    "keypair",
+    "access key",
+    KeypairRow.access_key,
+    sa.select(
+        KeypairRow.access_key,
+        KeypairRow.user_id,
+        UserRow.domain_name,
+        KeypairRow.is_active,
+        KeypairRow.created_at,
+    ).join(UserRow, UserRow.id == KeypairRow.user_id),
+    KeypairInfo,
+)
 
-_resilience = layer_resilience(LayerType.OWNER_DB_SOURCE)
 
+class OwnerDBSource(DBSource):
+    """Registers, reads and marks owners; reads cost one statement."""
 
-class OwnerDBSource:
-    """Registers owners, reads them, and says which are active."""
+    async def insert_owners(
+        self, db_sess: SASession, owners: OwnersSpec, slot_names: Sequence[SlotName]
+    ) -> None:
+        """Add the owners, policies and quotas that are missing; costs at most nine statements.
 
-    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
-        """Take an engine."""
-        self._engine = engine
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
-        """Make sure that these owners, policies and quotas exist; those that do are left as they are.
-
-        Raises what ``OwnerRepository.register_owners`` does. Costs at most twelve statements.
+        Raises OwnerAlreadyExists, OwnerNotFound and ResourcePolicyNotFound (of quotas), UnknownSlotType and the
+        database's refusals.
         """
-        check_owners(owners)
+        policies = [policy_row(policy, slot_names) for policy in owners.resource_policies]
+        quotas = [quota_row(quota, slot_names) for quota in owners.quotas]
+        await insert_missing(db_sess, "domains", (("name", "text"),), [(name,) for name in owners.domains])
+        named = (("id", "uuid"), ("name", "text"), ("domain_name", "text"))
+        projects = [(each.project_id, each.name, each.domain_name) for each in owners.projects]
+        await insert_missing(db_sess, "projects", named, projects)
+        users = [(each.user_id, each.name, each.domain_name) for each in owners.users]
+        await insert_missing(db_sess, "users", named, users)
+        keypairs = [(each.access_key, each.user_id) for each in owners.keypairs]
+        await insert_missing(db_sess, "keypairs", (("access_key", "text"), ("user_id", "uuid")), keypairs)
+        if projects or users or keypairs:
+            await _refuse_differing(db_sess, projects, users, keypairs)
+        await insert_missing(db_sess, "resource_policies", POLICY_COLUMNS, policies)
+        if quotas:
+            await require_policies(db_sess, owners.quotas)
+            await require_owners(db_sess, [(quota.scope, quota.owner_id) for quota in owners.quotas])
+            await insert_missing(db_sess, "quotas", QUOTA_COLUMNS, quotas, key_width=2)
 
-        async def register(write: WriteTransaction) -> None:
-            slot_types = slot_types_by_index(await fetch_rows(write.db_sess, SLOT_TYPES))
-            await insert_owners(write.db_sess, owners, [slot_type.name for slot_type in slot_types])
+    async def find_owner(
+        self, db_sess: SASession, table: OwnerTable[OwnerT, InfoT], owner_id: OwnerT
+    ) -> Optional[sa.Row[*tuple[Any, ...]]]:
+        """Find one owner."""
+        return (await db_sess.execute(table.columns.where(table.key == owner_id))).one_or_none()
 
-        await _REGISTER_OWNERS.run(self._engine, register, request=owners, operation_id=operation_id)
-
-    @_resilience.apply(OperationKind.READ)
-    async def get_domain(self, name: DomainName) -> DomainInfo:
-        """Return one domain; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return _existing(await self._find_domain(name), "domain", name)
-
-    @_resilience.apply(OperationKind.READ)
-    async def find_domain(self, name: DomainName) -> Optional[DomainInfo]:
-        """Return one domain, or None; raises InvalidInput. Costs one statement."""
-        return await self._find_domain(name)
-
-    @_resilience.apply(OperationKind.READ)
-    async def get_project(self, project_id: ProjectId) -> ProjectInfo:
-        """Return one project; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return _existing(await self._find_project(project_id), "project", project_id)
-
-    @_resilience.apply(OperationKind.READ)
-    async def find_project(self, project_id: ProjectId) -> Optional[ProjectInfo]:
-        """Return one project, or None; raises InvalidInput. Costs one statement."""
-        return await self._find_project(project_id)
-
-    @_resilience.apply(OperationKind.READ)
-    async def get_user(self, user_id: UserId) -> UserInfo:
-        """Return one user; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return _existing(await self._find_user(user_id), "user", user_id)
-
-    @_resilience.apply(OperationKind.READ)
-    async def find_user(self, user_id: UserId) -> Optional[UserInfo]:
-        """Return one user, or None; raises InvalidInput. Costs one statement."""
-        return await self._find_user(user_id)
-
-    @_resilience.apply(OperationKind.READ)
-    async def get_keypair(self, access_key: AccessKey) -> KeypairInfo:
-        """Return one keypair; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return _existing(await self._find_keypair(access_key), "keypair", access_key)
-
-    @_resilience.apply(OperationKind.READ)
-    async def find_keypair(self, access_key: AccessKey) -> Optional[KeypairInfo]:
-        """Return one keypair, or None; raises InvalidInput. Costs one statement."""
-        return await self._find_keypair(access_key)
-
-    @_resilience.apply(OperationKind.READ)
-    async def search_domains(
-        self, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
-    ) -> Page[DomainInfo]:
-        """Return a page of all domains, by name; raises InvalidLimit and InvalidCursor. Costs one statement."""
-        return await self._page(_DOMAIN, DomainInfo, _DOMAINS, None, limit, cursor)
-
-    @_resilience.apply(OperationKind.READ)
-    async def search_projects(
-        self, domain_name: DomainName, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
-    ) -> Page[ProjectInfo]:
-        """Return a page of a domain's projects, by name; raises InvalidInput, InvalidLimit and InvalidCursor.
-
-        Costs one statement.
-        """
-        check_name(domain_name, "domain")
-        statement = _PROJECT.where(ProjectRow.domain_name == domain_name)
-        return await self._page(statement, ProjectInfo, _PROJECTS, domain_name, limit, cursor)
-
-    @_resilience.apply(OperationKind.READ)
-    async def search_users(
-        self, domain_name: DomainName, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
-    ) -> Page[UserInfo]:
-        """Return a page of a domain's users, by name; raises InvalidInput, InvalidLimit and InvalidCursor.
-
-        Costs one statement.
-        """
-        check_name(domain_name, "domain")
-        statement = _USER.where(UserRow.domain_name == domain_name)
-        return await self._page(statement, UserInfo, _USERS, domain_name, limit, cursor)
-
-    @_resilience.apply(OperationKind.READ)
-    async def list_keypairs(self, user_id: UserId) -> tuple[KeypairInfo, ...]:
-        """Return a user's keypairs, by access key; raises InvalidInput. Costs one statement."""
-        check_ids("user", (user_id,))
-        statement = _KEYPAIR.where(KeypairRow.user_id == user_id).order_by(KeypairRow.access_key)
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = (await db_sess.execute(statement)).all()
-        return tuple(KeypairInfo(*row) for row in rows)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def set_domains_active(
-        self, names: Sequence[DomainName], is_active: bool, operation_id: Optional[OperationId] = None
-    ) -> None:
-        """Mark domains, all or none; raises what the repository's does. Costs three statements."""
-        for name in checked_sequence(names, "domains"):
-            check_name(name, "domain")
-        await self._set_active(DomainRow.name, names, is_active, operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def set_projects_active(
-        self, project_ids: Sequence[ProjectId], is_active: bool, operation_id: Optional[OperationId] = None
-    ) -> None:
-        """Mark projects, all or none; raises what the repository's does. Costs three statements."""
-        check_ids("project", checked_sequence(project_ids, "projects"))
-        await self._set_active(ProjectRow.id, project_ids, is_active, operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def set_users_active(
-        self, user_ids: Sequence[UserId], is_active: bool, operation_id: Optional[OperationId] = None
-    ) -> None:
-        """Mark users, all or none; raises what the repository's does. Costs three statements."""
-        check_ids("user", checked_sequence(user_ids, "users"))
-        await self._set_active(UserRow.id, user_ids, is_active, operation_id)
-
-    @_resilience.apply(OperationKind.WRITE)
-    async def set_keypairs_active(
-        self, access_keys: Sequence[AccessKey], is_active: bool, operation_id: Optional[OperationId] = None
-    ) -> None:
-        """Mark keypairs, all or none; raises what the repository's does. Costs three statements."""
-        for access_key in checked_sequence(access_keys, "access keys"):
-            check_name(access_key, "access key")
-        await self._set_active(KeypairRow.access_key, access_keys, is_active, operation_id)
-
-    async def _find_domain(self, name: DomainName) -> Optional[DomainInfo]:
-        check_name(name, "domain")
-        return await self._one(_DOMAIN.where(DomainRow.name == name), DomainInfo)
-
-    async def _find_project(self, project_id: ProjectId) -> Optional[ProjectInfo]:
-        check_ids("project", (project_id,))
-        return await self._one(_PROJECT.where(ProjectRow.id == project_id), ProjectInfo)
-
-    async def _find_user(self, user_id: UserId) -> Optional[UserInfo]:
-        check_ids("user", (user_id,))
-        return await self._one(_USER.where(UserRow.id == user_id), UserInfo)
-
-    async def _find_keypair(self, access_key: AccessKey) -> Optional[KeypairInfo]:
-        check_name(access_key, "access key")
-        return await self._one(_KEYPAIR.where(KeypairRow.access_key == access_key), KeypairInfo)
-
-    async def _one(self, statement: sa.Select[*tuple[Any, ...]], kind: type[InfoT]) -> Optional[InfoT]:
-        async with self._engine.begin_readonly_session() as db_sess:
-            row = (await db_sess.execute(statement)).one_or_none()
-        return None if row is None else kind(*row)
-
-    async def _page(
+    async def list_owners(
         self,
-        statement: sa.Select[*tuple[Any, ...]],
-        kind: type[NamedT],
-        codec: CursorCodec[str],
-        of: Optional[DomainName],
+        db_sess: SASession,
+        table: OwnerTable[OwnerT, InfoT],
+        domain_name: Optional[DomainName],
+        after: Optional[str],
         limit: int,
-        cursor: Optional[Cursor],
-    ) -> Page[NamedT]:
-        """Return a page by the selected column ``name``."""
-        check_limit(limit)
-        name = statement.selected_columns["name"]
-        if cursor is not None:
-            statement = statement.where(name > codec.decode(_Question(of), cursor))
-        async with self._engine.begin_readonly_session() as db_sess:
-            rows = (await db_sess.execute(statement.order_by(name).limit(limit + 1))).all()
-        items = tuple(kind(*row) for row in rows[:limit])
-        more = len(rows) > limit
-        return Page(items, codec.encode(_Question(of), items[-1].name) if more else None)
+    ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """List the owners of a domain, or of all, by their column ``name``, those behind ``after``."""
+        columns = table.columns.selected_columns
+        statement = table.columns
+        if domain_name is not None:
+            statement = statement.where(columns["domain_name"] == domain_name)
+        if after is not None:
+            statement = statement.where(columns["name"] > after)
+        return (await db_sess.execute(statement.order_by(columns["name"]).limit(limit))).all()
 
-    async def _set_active(
+    async def list_keypairs(self, db_sess: SASession, user_id: UserId) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """List a user's keypairs by access key."""
+        statement = KEYPAIRS.columns.where(KeypairRow.user_id == user_id).order_by(KeypairRow.access_key)
+        return (await db_sess.execute(statement)).all()
+
+    async def mark_owners(
         self,
-        key: InstrumentedAttribute[OwnerT],
+        db_sess: SASession,
+        table: OwnerTable[OwnerT, InfoT],
         owner_ids: Sequence[OwnerT],
         is_active: bool,
-        operation_id: Optional[OperationId],
-    ) -> None:
-        check_flag(is_active, "is_active")
-        if not owner_ids:
-            return
-        table = key.class_.__tablename__
-
-        async def mark(write: WriteTransaction) -> None:
-            statement = active_statement(key, owner_ids, is_active)
-            marked = set((await write.db_sess.execute(statement)).scalars())
-            for owner_id in owner_ids:
-                if owner_id not in marked:
-                    raise no_such_owner(table.removesuffix("s"), owner_id)
-
-        request = (table, tuple(owner_ids), is_active)
-        await _SET_ACTIVE.run(self._engine, mark, request=request, operation_id=operation_id)
+    ) -> set[OwnerT]:
+        """Mark owners, locked by key, and return those that exist; costs one statement."""
+        key = table.key
+        named = key == sa.any_(sa.cast(list(owner_ids), ARRAY(key.type)))
+        # In one order: of two writers one waits for the other, none deadlocks.
+        locked = sa.select(key).where(named).order_by(key).with_for_update(key_share=True).cte("locked")
+        statement = (
+            sa.update(key.class_)
+            .where(key == locked.c[key.key])
+            .values(is_active=is_active)
+            .returning(key)
+            .execution_options(synchronize_session=False)
+        )
+        return set((await db_sess.execute(statement)).scalars())
 
 
-def active_statement(
-    key: InstrumentedAttribute[OwnerT], owner_ids: Sequence[OwnerT], is_active: bool
-) -> sa.sql.dml.ReturningUpdate[OwnerT]:
-    """Mark rows by their key, locked in its order: two writers wait for each other, none deadlocks."""
-    named = key == sa.any_(sa.cast(list(owner_ids), ARRAY(key.type)))
-    locked = sa.select(key).where(named).order_by(key).with_for_update(key_share=True).cte("locked")
-    return (
-        sa.update(key.class_)
-        .where(key == locked.c[key.key])
-        .values(is_active=is_active)
-        .returning(key)
-        .execution_options(synchronize_session=False)
-    )
+async def _refuse_differing(
+    db_sess: SASession,
+    projects: Sequence[tuple[ProjectId, str, DomainName]],
+    users: Sequence[tuple[UserId, str, DomainName]],
+    keypairs: Sequence[tuple[AccessKey, UserId]],
+) -> None:
+    """Raise OwnerAlreadyExists for the first owner that exists otherwise than it is given.
+
+    A statement of its own, after those that add: it sees what another transaction added while they waited.
+    """
+    columns = [*_columns(projects, 3), *_columns(users, 3), *_columns(keypairs, 2)]
+    rows: list[Record] = await fetch_rows(db_sess, DIFFERING_OWNERS, *columns)
+    for kind, owner_id, name, domain_name, user_id, given_name, given_domain_name, given_user_id in rows:
+        found = f"{quoted(name, 200)} of domain {shortened(domain_name)}"
+        given = f"{quoted(given_name, 200)} of domain {shortened(given_domain_name)}"
+        if kind == "keypair":
+            found, given = f"one of user {user_id}", f"one of user {given_user_id}"
+        raise OwnerAlreadyExists(
+            f"{kind} {owner_id} exists as {found}, it cannot be registered as {given}; give it as it is, or "
+            "under another id; nothing was written"
+        )
 
 
-def no_such_owner(kind: str, owner_id: object) -> OwnerNotFound:
-    """Make the error for an owner that does not exist."""
-    return OwnerNotFound(
-        f"there is no {kind} {shortened(owner_id)}; correct the id or name, or register it first"
-    )
-
-
-def _existing(found: Optional[InfoT], kind: str, owner_id: object) -> InfoT:
-    if found is None:
-        raise no_such_owner(kind, owner_id)
-    return found
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [[row[index] for row in rows] for index in range(width)]

@@ -1,16 +1,53 @@
 """Owners of sessions: domains, their projects and users, and the users' keypairs."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Final, Optional, TypeVar
 
-from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
-from scheduler_repo.repositories.owner.db_source import OwnerDBSource
+import msgspec
+
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.lookups import fetch_slot_names
+from scheduler_repo.entities.owner import (
+    DomainInfo,
+    KeypairInfo,
+    OwnersSpec,
+    ProjectInfo,
+    UserInfo,
+    check_owners,
+)
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
+from scheduler_repo.repositories.owner.db_source import (
+    DOMAINS,
+    KEYPAIRS,
+    PROJECTS,
+    USERS,
+    InfoT,
+    OwnerDBSource,
+    OwnerTable,
+)
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.types import AccessKey, DomainName, OperationId, ProjectId, UserId
+from scheduler_repo.types import AccessKey, DomainName, OperationId, OwnerT, ProjectId, UserId
+from scheduler_repo.validation import check_flag, check_limit, check_name, checked_sequence
+from scheduler_repo.wiring import check_wiring
 
-_resilience = layer_resilience(LayerType.OWNER_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.OWNER_REPOSITORY)
+_REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
+_SET_ACTIVE = IdempotentWrite("set_owners_active", type(None))
+
+NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
+
+
+class _OfDomain(msgspec.Struct, frozen=True):
+    """Whose owners a page shows; None: all."""
+
+    of: Optional[DomainName]
+
+
+# The key is the name behind which the next page begins.
+_DOMAIN_CURSORS: Final = CursorCodec("search_domains", str)
+_PROJECT_CURSORS: Final = CursorCodec("search_projects", str)
+_USER_CURSORS: Final = CursorCodec("search_users", str)
 
 
 class OwnerRepository:
@@ -21,11 +58,13 @@ class OwnerRepository:
     """
 
     def __init__(self, db_source: OwnerDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no OwnerDBSource."""
+        check_wiring(db_source, OwnerDBSource, "db_source", "OwnerDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.WRITE)
-    async def register_owners(self, owners: OwnersSpec, operation_id: Optional[OperationId] = None) -> None:
+    async def register_owners(self, owners: OwnersSpec, *, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist, all or none; those that do stay as they are.
 
         Policies and quotas that exist keep their limits (``set_resource_policies`` and ``set_quotas`` change
@@ -38,37 +77,43 @@ class OwnerRepository:
         quota it is to be), ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity, InvalidInput,
         OperationMismatch and OutcomeUnknown. Costs at most twelve statements, whatever the number.
         """
-        await self._db_source.register_owners(owners, operation_id)
+        check_owners(owners)
+
+        async def register(write: WriteTransaction) -> None:
+            slot_names = await fetch_slot_names(write.db_sess)
+            await self._db_source.insert_owners(write.db_sess, owners, slot_names)
+
+        await _REGISTER_OWNERS.run(self._db, register, request=owners, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.READ)
     async def get_domain(self, name: DomainName) -> DomainInfo:
         """Return one domain; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return await self._db_source.get_domain(name)
+        return await self._get(DOMAINS, name)
 
     @_resilience.apply(OperationKind.READ)
     async def find_domain(self, name: DomainName) -> Optional[DomainInfo]:
         """Return one domain, or None if there is none; raises InvalidInput. Costs one statement."""
-        return await self._db_source.find_domain(name)
+        return await self._find(DOMAINS, name)
 
     @_resilience.apply(OperationKind.READ)
     async def get_project(self, project_id: ProjectId) -> ProjectInfo:
         """Return one project; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return await self._db_source.get_project(project_id)
+        return await self._get(PROJECTS, project_id)
 
     @_resilience.apply(OperationKind.READ)
     async def find_project(self, project_id: ProjectId) -> Optional[ProjectInfo]:
         """Return one project, or None if there is none; raises InvalidInput. Costs one statement."""
-        return await self._db_source.find_project(project_id)
+        return await self._find(PROJECTS, project_id)
 
     @_resilience.apply(OperationKind.READ)
     async def get_user(self, user_id: UserId) -> UserInfo:
         """Return one user; raises OwnerNotFound and InvalidInput. Costs one statement."""
-        return await self._db_source.get_user(user_id)
+        return await self._get(USERS, user_id)
 
     @_resilience.apply(OperationKind.READ)
     async def find_user(self, user_id: UserId) -> Optional[UserInfo]:
         """Return one user, or None if there is none; raises InvalidInput. Costs one statement."""
-        return await self._db_source.find_user(user_id)
+        return await self._find(USERS, user_id)
 
     @_resilience.apply(OperationKind.READ)
     async def get_keypair(self, access_key: AccessKey) -> KeypairInfo:
@@ -76,7 +121,7 @@ class OwnerRepository:
 
         Costs one statement.
         """
-        return await self._db_source.get_keypair(access_key)
+        return await self._get(KEYPAIRS, access_key)
 
     @_resilience.apply(OperationKind.READ)
     async def find_keypair(self, access_key: AccessKey) -> Optional[KeypairInfo]:
@@ -84,7 +129,7 @@ class OwnerRepository:
 
         Costs one statement.
         """
-        return await self._db_source.find_keypair(access_key)
+        return await self._find(KEYPAIRS, access_key)
 
     @_resilience.apply(OperationKind.READ)
     async def list_keypairs(self, user_id: UserId) -> tuple[KeypairInfo, ...]:
@@ -92,7 +137,10 @@ class OwnerRepository:
 
         Raises InvalidInput. Costs one statement.
         """
-        return await self._db_source.list_keypairs(user_id)
+        USERS.check_id(user_id)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_keypairs(db_sess, user_id)
+        return tuple(KeypairInfo(*row) for row in rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_domains(
@@ -103,7 +151,7 @@ class OwnerRepository:
         ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidLimit and InvalidCursor. Costs one
         statement, whatever the page.
         """
-        return await self._db_source.search_domains(limit, cursor)
+        return await self._search(DOMAINS, _DOMAIN_CURSORS, None, limit, cursor)
 
     @_resilience.apply(OperationKind.READ)
     async def search_projects(
@@ -115,7 +163,8 @@ class OwnerRepository:
         has no projects. Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement, whatever
         the page.
         """
-        return await self._db_source.search_projects(domain_name, limit, cursor)
+        check_name(domain_name, "domain")
+        return await self._search(PROJECTS, _PROJECT_CURSORS, domain_name, limit, cursor)
 
     @_resilience.apply(OperationKind.READ)
     async def search_users(
@@ -127,11 +176,12 @@ class OwnerRepository:
         has no users. Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement, whatever the
         page.
         """
-        return await self._db_source.search_users(domain_name, limit, cursor)
+        check_name(domain_name, "domain")
+        return await self._search(USERS, _USER_CURSORS, domain_name, limit, cursor)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_domains_active(
-        self, names: Sequence[DomainName], is_active: bool, operation_id: Optional[OperationId] = None
+        self, names: Sequence[DomainName], is_active: bool, *, operation_id: Optional[OperationId] = None
     ) -> None:
         """Mark domains as active or not, all or none.
 
@@ -143,37 +193,86 @@ class OwnerRepository:
         Raises OwnerNotFound, InvalidInput, OperationMismatch and OutcomeUnknown. Costs three statements,
         whatever the number.
         """
-        await self._db_source.set_domains_active(names, is_active, operation_id)
+        await self._set_active(DOMAINS, names, is_active, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_projects_active(
-        self, project_ids: Sequence[ProjectId], is_active: bool, operation_id: Optional[OperationId] = None
+        self, project_ids: Sequence[ProjectId], is_active: bool, *, operation_id: Optional[OperationId] = None
     ) -> None:
         """Mark projects as active or not, all or none; what that means: see ``set_domains_active``.
 
         Raises OwnerNotFound, InvalidInput, OperationMismatch and OutcomeUnknown. Costs three statements,
         whatever the number.
         """
-        await self._db_source.set_projects_active(project_ids, is_active, operation_id)
+        await self._set_active(PROJECTS, project_ids, is_active, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_users_active(
-        self, user_ids: Sequence[UserId], is_active: bool, operation_id: Optional[OperationId] = None
+        self, user_ids: Sequence[UserId], is_active: bool, *, operation_id: Optional[OperationId] = None
     ) -> None:
         """Mark users as active or not, all or none; what that means: see ``set_domains_active``.
 
         Raises OwnerNotFound, InvalidInput, OperationMismatch and OutcomeUnknown. Costs three statements,
         whatever the number.
         """
-        await self._db_source.set_users_active(user_ids, is_active, operation_id)
+        await self._set_active(USERS, user_ids, is_active, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_keypairs_active(
-        self, access_keys: Sequence[AccessKey], is_active: bool, operation_id: Optional[OperationId] = None
+        self, access_keys: Sequence[AccessKey], is_active: bool, *, operation_id: Optional[OperationId] = None
     ) -> None:
         """Mark keypairs as active or not, all or none; what that means: see ``set_domains_active``.
 
         Raises OwnerNotFound, InvalidInput, OperationMismatch and OutcomeUnknown. Costs three statements,
         whatever the number.
         """
-        await self._db_source.set_keypairs_active(access_keys, is_active, operation_id)
+        await self._set_active(KEYPAIRS, access_keys, is_active, operation_id)
+
+    async def _get(self, table: OwnerTable[OwnerT, InfoT], owner_id: OwnerT) -> InfoT:
+        found = await self._find(table, owner_id)
+        if found is None:
+            raise table.not_found(owner_id)
+        return found
+
+    async def _find(self, table: OwnerTable[OwnerT, InfoT], owner_id: OwnerT) -> Optional[InfoT]:
+        table.check_id(owner_id)
+        async with self._db.begin_readonly_session() as db_sess:
+            row = await self._db_source.find_owner(db_sess, table, owner_id)
+        return None if row is None else table.info_type(*row)
+
+    async def _search(
+        self,
+        table: OwnerTable[OwnerT, NamedT],
+        cursors: CursorCodec[str],
+        domain_name: Optional[DomainName],
+        limit: int,
+        cursor: Optional[Cursor],
+    ) -> Page[NamedT]:
+        check_limit(limit)
+        question = _OfDomain(domain_name)
+        after = None if cursor is None else cursors.decode(question, cursor)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_owners(db_sess, table, domain_name, after, limit + 1)
+        return cursors.page(question, [table.info_type(*row) for row in rows], limit, lambda each: each.name)
+
+    async def _set_active(
+        self,
+        table: OwnerTable[OwnerT, InfoT],
+        owner_ids: Sequence[OwnerT],
+        is_active: bool,
+        operation_id: Optional[OperationId],
+    ) -> None:
+        for owner_id in checked_sequence(owner_ids, f"{table.id_noun}s"):
+            table.check_id(owner_id)
+        check_flag(is_active, "is_active")
+        if not owner_ids:
+            return
+
+        async def mark(write: WriteTransaction) -> None:
+            marked = await self._db_source.mark_owners(write.db_sess, table, owner_ids, is_active)
+            for owner_id in owner_ids:
+                if owner_id not in marked:
+                    raise table.not_found(owner_id)
+
+        request = (table.key.class_.__tablename__, tuple(owner_ids), is_active)
+        await _SET_ACTIVE.run(self._db, mark, request=request, operation_id=operation_id)

@@ -1,16 +1,36 @@
 """Quotas: what each owner may occupy."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Final, Optional
 
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
-from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
-from scheduler_repo.repositories.quota.db_source import QuotaDBSource
+import msgspec
+
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
+from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage, check_quotas
+from scheduler_repo.errors import InvalidFilter, QuotaNotFound
+from scheduler_repo.quoting import shortened
+from scheduler_repo.repositories.quota.db_source import (
+    QuotaDBSource,
+    limits_from_row,
+    quotas_from_rows,
+    usage_from_rows,
+)
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, OwnerScope, TransactionId
+from scheduler_repo.validation import check_kind, check_limit, check_owner_id
+from scheduler_repo.wiring import check_wiring
 
-_resilience = layer_resilience(LayerType.QUOTA_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.QUOTA_REPOSITORY)
+_SET_QUOTAS = IdempotentWrite("set_quotas", TransactionId)
+
+
+class _OfScope(msgspec.Struct, frozen=True):
+    scope: Optional[OwnerScope]
+
+
+_CURSORS: Final = CursorCodec("search_quotas", tuple[OwnerScope, str])
 
 
 class QuotaRepository:
@@ -23,8 +43,10 @@ class QuotaRepository:
     """
 
     def __init__(self, db_source: QuotaDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no QuotaDBSource."""
+        check_wiring(db_source, QuotaDBSource, "db_source", "QuotaDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def get_quota(self, scope: OwnerScope, owner_id: str) -> Quota:
@@ -33,7 +55,12 @@ class QuotaRepository:
         Raises QuotaNotFound for an owner without one, or that does not exist, and InvalidInput. Costs two
         statements.
         """
-        return await self._db_source.get_quota(scope, owner_id)
+        found = await self._find(scope, owner_id)
+        if found is None:
+            raise QuotaNotFound(
+                f"{scope} {shortened(owner_id)} has no quota, and is not limited by one; set_quotas makes one"
+            )
+        return found
 
     @_resilience.apply(OperationKind.READ)
     async def find_quota(self, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
@@ -41,7 +68,7 @@ class QuotaRepository:
 
         Raises InvalidInput. Costs two statements.
         """
-        return await self._db_source.find_quota(scope, owner_id)
+        return await self._find(scope, owner_id)
 
     @_resilience.apply(OperationKind.READ)
     async def list_quotas(
@@ -51,7 +78,7 @@ class QuotaRepository:
 
         Raises InvalidFilter for a ``scope`` that is none, and InvalidLimit. Costs two statements.
         """
-        return (await self._db_source.search_quotas(scope, limit)).items
+        return (await self._search(scope, limit, None)).items
 
     @_resilience.apply(OperationKind.READ)
     async def search_quotas(
@@ -65,7 +92,7 @@ class QuotaRepository:
         ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidFilter for a ``scope`` that is none,
         InvalidLimit and InvalidCursor. Costs two statements, whatever the page.
         """
-        return await self._db_source.search_quotas(scope, limit, cursor)
+        return await self._search(scope, limit, cursor)
 
     @_resilience.apply(OperationKind.READ)
     async def get_effective_limits(self, scope: OwnerScope, owner_id: str) -> EffectiveLimits:
@@ -73,7 +100,10 @@ class QuotaRepository:
 
         An owner without a quota is not limited. Raises OwnerNotFound and InvalidInput. Costs two statements.
         """
-        return await self._db_source.get_effective_limits(scope, owner_id)
+        check_owner_id(scope, owner_id)
+        async with self._db.begin_readonly_session() as db_sess:
+            row = await self._db_source.fetch_effective_limits(db_sess, scope, owner_id)
+        return limits_from_row(row)
 
     @_resilience.apply(OperationKind.READ)
     async def get_usage(self, scope: OwnerScope, owner_id: str) -> QuotaUsage:
@@ -82,11 +112,14 @@ class QuotaRepository:
         An owner without a quota is not limited. Raises OwnerNotFound and InvalidInput. Costs five statements;
         time grows with the cluster's occupying sessions and kernels, not with what waits or has finished.
         """
-        return await self._db_source.get_usage(scope, owner_id)
+        check_owner_id(scope, owner_id)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.fetch_usage(db_sess, scope, owner_id)
+        return usage_from_rows(scope, owner_id, rows)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_quotas(
-        self, quotas: Sequence[QuotaSpec], operation_id: Optional[OperationId] = None
+        self, quotas: Sequence[QuotaSpec], *, operation_id: Optional[OperationId] = None
     ) -> Optional[TransactionId]:
         """Make quotas or replace those that exist, all or none; what a spec leaves out is not limited any more.
 
@@ -102,4 +135,30 @@ class QuotaRepository:
         and OutcomeUnknown; then nothing was written, save after OutcomeUnknown. Costs six statements, one
         more where an owner had no quota yet, whatever the number.
         """
-        return await self._db_source.set_quotas(quotas, operation_id)
+        check_quotas(quotas)
+        if not quotas:
+            return None
+
+        async def set_quotas(write: WriteTransaction) -> TransactionId:
+            await self._db_source.set_quotas(write.db_sess, quotas)
+            return write.transaction_id
+
+        return await _SET_QUOTAS.run(self._db, set_quotas, request=quotas, operation_id=operation_id)
+
+    async def _find(self, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
+        check_owner_id(scope, owner_id)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.find_quota(db_sess, scope, owner_id)
+        return next(iter(quotas_from_rows(rows)), None)
+
+    async def _search(self, scope: Optional[OwnerScope], limit: int, cursor: Optional[Cursor]) -> Page[Quota]:
+        check_limit(limit)
+        if scope is not None:
+            check_kind(scope, OwnerScope, "scope", InvalidFilter)
+        question = _OfScope(scope)
+        after = None if cursor is None else _CURSORS.decode(question, cursor)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_quotas(db_sess, scope, after, limit + 1)
+        return _CURSORS.page(
+            question, quotas_from_rows(rows), limit, lambda quota: (quota.scope, quota.owner_id)
+        )

@@ -1,28 +1,44 @@
 """Resource policies: named limits that owners share."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Final, Optional
 
-from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, Page
-from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec
-from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
+import msgspec
+
+from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.limit_rows import no_such_policy
+from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
+from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec, check_policies
+from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource, policies_from_rows
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
+from scheduler_repo.validation import check_limit, check_name
+from scheduler_repo.wiring import check_wiring
 
-_resilience = layer_resilience(LayerType.RESOURCE_POLICY_REPOSITORY, retries=False)
+_resilience = layer_resilience(LayerType.RESOURCE_POLICY_REPOSITORY)
+_SET_RESOURCE_POLICIES = IdempotentWrite("set_resource_policies", TransactionId)
+
+
+class _AllPolicies(msgspec.Struct, frozen=True):
+    """The question that has no filter."""
+
+
+_CURSORS: Final = CursorCodec("search_resource_policies", ResourcePolicyName)
 
 
 class ResourcePolicyRepository:
     """Reads and sets resource policies; all methods raise the errors of the database layer too.
 
-    A policy limits the owners whose quotas refer to it. It is never deleted; one that nobody needs any more is
-    set to limit nothing.
+    A policy limits the owners whose quotas refer to it. Policies are never deleted: set one that nobody needs
+    any more to limit nothing.
     """
 
     def __init__(self, db_source: ResourcePolicyDBSource) -> None:
-        """Take the database source."""
+        """Raise InvalidWiring for what is no ResourcePolicyDBSource."""
+        check_wiring(db_source, ResourcePolicyDBSource, "db_source", "ResourcePolicyDBSource(engine)")
         self._db_source = db_source
+        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def get_resource_policy(self, name: ResourcePolicyName) -> ResourcePolicy:
@@ -30,7 +46,10 @@ class ResourcePolicyRepository:
 
         Raises ResourcePolicyNotFound, and InvalidInput for a name that is no text. Costs two statements.
         """
-        return await self._db_source.get_resource_policy(name)
+        found = await self._find(name)
+        if found is None:
+            raise no_such_policy(name)
+        return found
 
     @_resilience.apply(OperationKind.READ)
     async def find_resource_policy(self, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
@@ -38,7 +57,7 @@ class ResourcePolicyRepository:
 
         Raises InvalidInput for a name that is no text. Costs two statements.
         """
-        return await self._db_source.find_resource_policy(name)
+        return await self._find(name)
 
     @_resilience.apply(OperationKind.READ)
     async def list_resource_policies(self, limit: int = DEFAULT_PAGE) -> tuple[ResourcePolicy, ...]:
@@ -46,7 +65,7 @@ class ResourcePolicyRepository:
 
         Costs two statements.
         """
-        return (await self._db_source.search_resource_policies(limit)).items
+        return (await self._search(limit, None)).items
 
     @_resilience.apply(OperationKind.READ)
     async def search_resource_policies(
@@ -57,11 +76,11 @@ class ResourcePolicyRepository:
         ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidLimit and InvalidCursor. Costs two
         statements, whatever the page.
         """
-        return await self._db_source.search_resource_policies(limit, cursor)
+        return await self._search(limit, cursor)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_resource_policies(
-        self, policies: Sequence[ResourcePolicySpec], operation_id: Optional[OperationId] = None
+        self, policies: Sequence[ResourcePolicySpec], *, operation_id: Optional[OperationId] = None
     ) -> Optional[TransactionId]:
         """Create policies or replace those that exist, all or none; what a spec leaves out is not limited.
 
@@ -75,4 +94,28 @@ class ResourcePolicyRepository:
         then nothing was written, save after OutcomeUnknown. Costs five statements, whatever the number; time
         grows with the number of quotas that refer to the policies, which are locked.
         """
-        return await self._db_source.set_resource_policies(policies, operation_id)
+        check_policies(policies)
+        if not policies:
+            return None
+
+        async def set_policies(write: WriteTransaction) -> TransactionId:
+            await self._db_source.set_policies(write.db_sess, policies)
+            return write.transaction_id
+
+        return await _SET_RESOURCE_POLICIES.run(
+            self._db, set_policies, request=policies, operation_id=operation_id
+        )
+
+    async def _find(self, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
+        check_name(name, "resource policy")
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.find_policy(db_sess, name)
+        return next(iter(policies_from_rows(rows)), None)
+
+    async def _search(self, limit: int, cursor: Optional[Cursor]) -> Page[ResourcePolicy]:
+        check_limit(limit)
+        question = _AllPolicies()
+        after = None if cursor is None else _CURSORS.decode(question, cursor)
+        async with self._db.begin_readonly_session() as db_sess:
+            rows = await self._db_source.list_policies(db_sess, after, limit + 1)
+        return _CURSORS.page(question, policies_from_rows(rows), limit, lambda policy: policy.name)
