@@ -1,7 +1,7 @@
 -- The whole schema as the newest migration leaves it, for people to read.
 --
--- Nothing is created from this file but the database of the test that proves that it, the migrations
--- (sql/migrations) and the models (scheduler_repo/models) say the same. Privileges: sql/grants.sql.
+-- Databases are made by the migrations (sql/migrations); `scheduler-repo db check` compares them with this file, and
+-- tests compare it with the migrations and with the models (scheduler_repo/models). Privileges: sql/grants.sql.
 --
 -- Amounts are bigint in the slot's smallest unit (bytes, milli-cores, milli-shares). An amount per slot type is
 -- a bigint[]; the slot type with slot_index i stands at element i + 1, what is missing at the end is 0. A comparison

@@ -1,7 +1,7 @@
-"""The tables as SQLAlchemy rows: the same schema as sql/schema.sql, which tests compare.
+"""The tables as SQLAlchemy rows: columns only, for simple reads and writes.
 
-Simple reads and writes are built on them; the schema check creates them in a scratch schema to compare. Used by
-the repositories' sources and ``database.schema``; a row never leaves a repository.
+``sql/schema.sql`` is the whole schema, with constraints, indexes and functions; a test compares the columns.
+Used by the repositories' sources; a row never leaves a repository.
 """
 
 from scheduler_repo.models.agent import AgentHeartbeatRow, AgentRow, AgentSlotRow

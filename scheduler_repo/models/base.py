@@ -1,4 +1,4 @@
-"""The base of all rows: naming of constraints, the column type of each domain type, DDL beyond SQLAlchemy's."""
+"""The base of all rows, and the column type of each domain type."""
 
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -30,17 +30,8 @@ ORDERED_TEXT = sa.Text(collation="C")
 
 
 class Base(DeclarativeBase):
-    """The root of all rows; what they declare is what sql/schema.sql says."""
+    """The root of all rows; sql/schema.sql has the same columns, and the constraints and indexes."""
 
-    metadata = sa.MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        }
-    )
     type_annotation_map: ClassVar[dict[object, object]] = {
         int: sa.BigInteger(),
         str: sa.Text(),
@@ -62,19 +53,3 @@ class Base(DeclarativeBase):
         LeaseHolder: ORDERED_TEXT,
         Architecture: ORDERED_TEXT,
     }
-
-
-def run_after_create(row: type[Base], *statements: str) -> None:
-    """Run statements, in the same transaction, whenever a row's table is created from the metadata."""
-
-    def run(_: sa.Table, connection: sa.Connection, **__: object) -> None:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-
-    sa.event.listen(row.__table__, "after_create", run)
-
-
-def set_fillfactor(row: type[Base], percent: int) -> None:
-    """Fill the pages of a row's table to ``percent`` (10 to 100), and leave the rest free for updates."""
-    # Not postgresql_with on the table: SQLAlchemy knows it from 2.1 on, and 2.0 is supported too.
-    run_after_create(row, f"ALTER TABLE {row.__tablename__} SET (fillfactor = {percent})")

@@ -8,7 +8,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
-from scheduler_repo.models.checks import IS_NOT_OCCUPYING, IS_OCCUPYING, IS_PENDING, is_amounts, is_one_of
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -27,24 +26,6 @@ class KernelRow(Base):
     """One container of a session; its owner columns are the session's."""
 
     __tablename__ = "kernels"
-    __table_args__ = (
-        sa.UniqueConstraint("session_id", "kernel_index"),
-        sa.CheckConstraint("kernel_index >= 0", name="kernel_index"),
-        sa.CheckConstraint(is_one_of("status", SessionStatus), name="status"),
-        sa.CheckConstraint(
-            f"agent_id IS NOT NULL OR ({IS_NOT_OCCUPYING} AND occupied_slots = '{{}}')", name="agent_id"
-        ),
-        sa.CheckConstraint(is_amounts("requested_slots"), name="requested_slots"),
-        sa.CheckConstraint(is_amounts("occupied_slots"), name="occupied_slots"),
-        sa.Index(
-            "kernels_pending_idx",
-            "scaling_group",
-            "session_id",
-            "kernel_index",
-            postgresql_where=sa.text(IS_PENDING),
-        ),
-        sa.Index("kernels_occupying_idx", "agent_id", postgresql_where=sa.text(IS_OCCUPYING)),
-    )
 
     id: Mapped[KernelId] = mapped_column(primary_key=True)
     session_id: Mapped[SessionId] = mapped_column(sa.ForeignKey("sessions.id", ondelete="CASCADE"))

@@ -23,7 +23,6 @@ class ProjectRow(Base):
     """A project of a domain."""
 
     __tablename__ = "projects"
-    __table_args__ = (sa.UniqueConstraint("domain_name", "name"), sa.UniqueConstraint("id", "domain_name"))
 
     id: Mapped[ProjectId] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(ORDERED_TEXT)
@@ -36,7 +35,6 @@ class UserRow(Base):
     """A user of a domain."""
 
     __tablename__ = "users"
-    __table_args__ = (sa.UniqueConstraint("domain_name", "name"),)
 
     id: Mapped[UserId] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(ORDERED_TEXT)
@@ -49,7 +47,6 @@ class KeypairRow(Base):
     """An access key of a user."""
 
     __tablename__ = "keypairs"
-    __table_args__ = (sa.UniqueConstraint("access_key", "user_id"),)
 
     access_key: Mapped[AccessKey] = mapped_column(primary_key=True)
     user_id: Mapped[UserId] = mapped_column(sa.ForeignKey("users.id"), index=True)

@@ -13,10 +13,6 @@ class ReservationRow(Base):
     """A pending session whose victims are ending; the lower position is served first."""
 
     __tablename__ = "reservations"
-    __table_args__ = (
-        sa.UniqueConstraint("position"),
-        sa.Index("reservations_scaling_group_idx", "scaling_group", "position"),
-    )
 
     session_id: Mapped[SessionId] = mapped_column(
         sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True

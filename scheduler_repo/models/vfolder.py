@@ -7,15 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from scheduler_repo.models.base import ORDERED_TEXT, Base
-from scheduler_repo.models.checks import is_one_of
-from scheduler_repo.types import MountPermission, ProjectId, SessionId, UserId, VFolderId
+from scheduler_repo.types import ProjectId, SessionId, UserId, VFolderId
 
 
 class VFolderRow(Base):
     """A folder of a user or of a project."""
 
     __tablename__ = "vfolders"
-    __table_args__ = (sa.CheckConstraint("(user_id IS NULL) <> (project_id IS NULL)", name="owner"),)
 
     id: Mapped[VFolderId] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -29,7 +27,6 @@ class SessionVFolderMountRow(Base):
     """One folder in one session."""
 
     __tablename__ = "session_vfolder_mounts"
-    __table_args__ = (sa.CheckConstraint(is_one_of("permission", MountPermission), name="permission"),)
 
     session_id: Mapped[SessionId] = mapped_column(
         sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True

@@ -6,7 +6,7 @@ from typing import Optional
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from scheduler_repo.models.base import ORDERED_TEXT, Base, set_fillfactor
+from scheduler_repo.models.base import ORDERED_TEXT, Base
 from scheduler_repo.types import LeaseHolder, OperationId, ScalingGroupName
 
 
@@ -14,10 +14,6 @@ class SchedulerLeaseRow(Base):
     """The scheduler that may write a group's decisions; the epoch only grows, which fences former holders."""
 
     __tablename__ = "scheduler_leases"
-    __table_args__ = (
-        sa.CheckConstraint("holder <> ''", name="holder"),
-        sa.CheckConstraint("epoch > 0", name="epoch"),
-    )
 
     scaling_group: Mapped[ScalingGroupName] = mapped_column(
         sa.ForeignKey("scaling_groups.name"), primary_key=True
@@ -38,7 +34,3 @@ class OperationRow(Base):
     request_digest: Mapped[bytes]
     result: Mapped[Optional[bytes]]
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)
-
-
-# Each row is updated once, by the transaction that inserts it.
-set_fillfactor(OperationRow, 70)

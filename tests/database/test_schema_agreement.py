@@ -28,6 +28,16 @@ async def _catalog(database: Database) -> Catalog:
         return await read_catalog(connection, "public", tables)
 
 
+async def _columns(database: Database) -> Catalog:
+    """The columns and primary keys of all tables."""
+    catalog = await _catalog(database)
+    return {
+        item: definition
+        for item, definition in catalog.items()
+        if item.kind is SchemaObjectKind.COLUMN or definition.startswith("PRIMARY KEY")
+    }
+
+
 async def _listed(database: Database, query: str) -> list[str]:
     async with database.driver_as(OWNER) as driver:
         return [row[0] for row in await driver.fetch(query, VERSION_TABLE)]
@@ -53,12 +63,12 @@ class TestAgreement:
         yield database
         await postgres_server.drop_database(database)
 
-    async def test_models_say_what_migrations_made(
+    async def test_models_have_the_columns_that_migrations_made(
         self, database_of_models: Database, migrated_database: Database
     ) -> None:
-        expected, found = await _catalog(database_of_models), await _catalog(migrated_database)
+        """Types, collations, NOT NULL, defaults and keys; the schema file alone says the rest."""
+        expected, found = await _columns(database_of_models), await _columns(migrated_database)
 
-        assert compare_catalogs(expected, found) == ()
         assert expected == found
 
     async def test_schema_file_says_what_migrations_made(

@@ -90,7 +90,7 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
         else:
             refuse_unknown_revision(found)
         await connection.run_sync(migrate, head)
-        await _set_privileges(connection)
+        await _run_script(connection, "grants.sql")
     return SchemaUpgrade(found, head)
 
 
@@ -113,9 +113,9 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
 
 
 async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, ...]:
-    """Compare the database's tables with the package's models, and return every difference, ordered.
+    """Compare the database's tables with sql/schema.sql, and return every difference, ordered.
 
-    The models' tables are made in a schema of a temporary name, inside a transaction that is rolled back: no
+    The file's tables are made in a schema of a temporary name, inside a transaction that is rolled back: no
     trace is left, and no writer waits for it. Tables, views and functions of others do not matter; what was
     added to one of the package's tables does. Run it as the owner role: raises PermissionDenied if the role
     may not create schemas. Costs about as much as making the tables.
@@ -136,7 +136,7 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
         scratch = f"scheduler_repo_check_{secrets.token_hex(8)}"
         await connection.execute(sa.text(f"CREATE SCHEMA {scratch}"))
         await set_search_path(connection, scratch)
-        await connection.run_sync(Base.metadata.create_all, checkfirst=False)
+        await _run_script(connection, "schema.sql")
         expected = await read_catalog(connection, scratch, tables)
     return compare_catalogs(expected, found)
 
@@ -159,20 +159,19 @@ async def _refuse_tables_of_others(connection: AsyncConnection) -> None:
         )
 
 
-async def _set_privileges(connection: AsyncConnection) -> None:
-    # Several statements at once, which only the driver itself can send.
+async def _run_script(connection: AsyncConnection, name: str) -> None:
+    """Run a file of several statements, which only the driver itself can send, and log its notices."""
     driver = (await connection.get_raw_connection()).driver_connection
     if driver is not None:
-        # The file says which roles do not exist, and so can do nothing.
         driver.add_log_listener(_pass_on_notice)
         try:
-            await driver.execute(read_sql_file("grants.sql"))
+            await driver.execute(read_sql_file(name))
         finally:
             driver.remove_log_listener(_pass_on_notice)
 
 
 def _pass_on_notice(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
-    # The file's own words are notices; a warning per privilege tells a role that may not do this nothing.
+    # grants.sql notes the roles that do not exist; the server's own warnings, one per privilege, add nothing.
     if message.severity_en == "NOTICE":
         _logger.warning("%s", message)
 
