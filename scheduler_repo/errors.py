@@ -59,7 +59,7 @@ class InvalidSettings(InvalidInput):
 
 
 class NotFound(SchedulerRepoError):
-    """What was asked for by its id does not exist."""
+    """Nothing has the id or name that was asked for."""
 
 
 class ScalingGroupNotFound(NotFound):
@@ -93,7 +93,7 @@ class QuotaNotFound(NotFound):
 
 
 class AlreadyExists(SchedulerRepoError):
-    """What was to be created exists already."""
+    """Something of this id or name exists already."""
 
 
 class ScalingGroupAlreadyExists(AlreadyExists):

@@ -123,7 +123,7 @@ SectionT = TypeVar("SectionT", DatabaseSettings, CacheSettings)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line and a host process need to know."""
+    """The settings of the command line, or of a host process; None: that server is not used."""
 
     database: Optional[DatabaseSettings] = None
     cache: Optional[CacheSettings] = None
@@ -158,7 +158,7 @@ def load_settings(
 def _section(
     kind: type[SectionT], given: dict[str, str], url_name: str, prefix: str, url: Optional[str]
 ) -> Optional[SectionT]:
-    """Take the variables of one struct out of ``given``; None if there is no URL for it."""
+    """Build one struct from its variables, and remove them from ``given``; None if there is no URL for it."""
     url_given = given.pop(url_name, None)
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(kind):

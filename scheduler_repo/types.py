@@ -35,7 +35,7 @@ SlotLimits = tuple[Optional[int], ...]
 
 
 class Word(enum.StrEnum):
-    """A word of the field that the database stores; one that this version does not know raises UnknownWord."""
+    """A word that the database stores, such as a status; an unknown one raises UnknownWord."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
@@ -50,7 +50,7 @@ WordT = TypeVar("WordT", bound=Word)
 
 
 class WordTable(dict[str, WordT]):
-    """The members of a Word by the words that the database stores: a faster look-up than its constructor."""
+    """The members of a Word by the words that the database stores; faster than calling the Word."""
 
     def __init__(self, kind: type[WordT]) -> None:
         """List the members; a look-up of any other word raises UnknownWord."""
@@ -75,7 +75,7 @@ class OptionalWordTable(dict[Optional[str], Optional[WordT]]):
 
 
 class SessionStatus(Word):
-    """Where a session, or one of its kernels, stands in its life."""
+    """The status of a session, or of one of its kernels."""
 
     PENDING = "PENDING"
     SCHEDULED = "SCHEDULED"
@@ -105,7 +105,7 @@ class SessionResult(Word):
 
 
 class SessionType(Word):
-    """What a session is for."""
+    """The purpose of a session."""
 
     INTERACTIVE = "INTERACTIVE"
     BATCH = "BATCH"
@@ -139,7 +139,7 @@ class OwnerScope(Word):
 
 
 class OwnerFields(NamedTuple):
-    """What a session, kernel or row calls its owner of a scope, the name of several, and their ids' type."""
+    """The names of fields that hold an owner's id, or several owners; and the type of the ids."""
 
     one: str
     several: str
@@ -159,7 +159,7 @@ owner_ids: Final[Callable[[object], OwnerIds]] = attrgetter(*(each.one for each 
 
 
 class PreemptionScope(Word):
-    """Whose sessions a pending session may have ended for it."""
+    """The sessions that may be ended for a pending one: the user's, project's, domain's or group's."""
 
     USER = "USER"
     PROJECT = "PROJECT"
@@ -168,7 +168,7 @@ class PreemptionScope(Word):
 
 
 class MountPermission(Word):
-    """What a session may do with a vfolder that it mounts."""
+    """The access that a session has to a vfolder that it mounts."""
 
     READ_ONLY = "READ_ONLY"
     READ_WRITE = "READ_WRITE"

@@ -19,7 +19,6 @@ from msgspec import Meta, inspect
 from scheduler_repo.errors import InvalidInput, InvalidLimit, InvalidQuantity
 from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope
-from scheduler_repo.wiring import check_wiring as check_wiring
 
 T = TypeVar("T")
 
@@ -95,7 +94,7 @@ def checked_batch(items: object, kind: type[T], subject: str) -> list[T]:
 
 
 def expected_of(kind: type) -> str:
-    """Say what is to be given where a class is wanted; the words of an enum are listed."""
+    """Describe a value of a class; an enum's words are listed."""
     if issubclass(kind, enum.Enum):
         return f"a {kind.__name__} ({', '.join(str(member.value) for member in kind)})"
     return {bool: "True or False", datetime: "a datetime with a time zone"}.get(kind, f"a {kind.__name__}")
@@ -111,11 +110,16 @@ def wrong_value(
 # -- ids and texts -------------------------------------------------------------------------------
 
 
-def check_ids(entity: str, ids: Iterable[object]) -> None:
-    """Raise InvalidInput for the first id that is no UUID; ``entity`` says whose it is to be."""
-    for given in ids:
-        if not isinstance(given, UUID):
-            raise InvalidInput(f"{entity} id {quoted(given)} is a {type(given).__name__}, it must be a UUID")
+def check_id(value: object, entity: str) -> None:
+    """Raise InvalidInput for what is no UUID; ``entity`` says whose id it is to be."""
+    if not isinstance(value, UUID):
+        raise InvalidInput(f"{entity} id {quoted(value)} is a {type(value).__name__}, it must be a UUID")
+
+
+def check_ids(ids: Iterable[object], entity: str) -> None:
+    """Raise InvalidInput for the first id that is no UUID."""
+    for each in ids:
+        check_id(each, entity)
 
 
 def is_text(value: object) -> bool:
@@ -177,7 +181,7 @@ def check_fields(struct: msgspec.Struct, refusal: type[InvalidInput] = InvalidIn
 
 
 def described(constraint: object) -> str:
-    """The description of a constraint; empty if it has none."""
+    """Return the description of a constraint; empty if it has none."""
     metas = [part.description for part in get_args(constraint) if isinstance(part, Meta)]
     return metas[0] or "" if metas else ""
 
@@ -271,7 +275,7 @@ def check_retention(older_than: object, resolve_timeout: float) -> None:
 
 
 class FieldKind(NamedTuple):
-    """What msgspec knows of a struct's field: a value of a class, or a tuple of such.
+    """The kind of a struct's field, as its annotation says: a value of a class, or a tuple of such.
 
     ``blanks`` are the values that say it is left out: None, UNSET.
     """
@@ -321,7 +325,7 @@ def check_kinds(struct: msgspec.Struct) -> None:
 
 @cache
 def _strict_fields(cls: type[msgspec.Struct]) -> Sequence[tuple[str, type, tuple[object, ...]]]:
-    """The fields in which a likely mistake would go wrong far from where it was made, with their classes.
+    """List the fields in which a mistake would fail far from where it was made: name, class, blanks.
 
     A string for a tuple would be taken apart by letters, a word for an enum has no ``value``.
     """

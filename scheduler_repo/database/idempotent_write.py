@@ -26,7 +26,7 @@ from scheduler_repo.errors import (
 from scheduler_repo.quoting import shortened
 from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.types import OperationId, SessionId, TransactionId
-from scheduler_repo.validation import check_ids
+from scheduler_repo.validation import check_id
 
 CLAIM_OPERATION = load_statement("operation/claim_operation")
 FIND_OPERATION = load_statement("operation/find_operation")
@@ -131,7 +131,7 @@ class IdempotentWrite(Generic[ResultT]):
 def _choose_id(given: Optional[OperationId]) -> OperationId:
     """Choose the id to write under; a retry finds the one of the first attempt."""
     if given is not None:
-        check_ids("operation", (given,))
+        check_id(given, "operation")
     operation = current_operation()
     if operation is None:
         return OperationId(uuid4()) if given is None else given

@@ -1,4 +1,4 @@
-"""What searches are narrowed by: structs of optional fields, checked where they are made."""
+"""Filters of searches: structs of optional fields, checked where they are made."""
 
 import enum
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ _LONGEST_REASON = 300
 
 
 class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The fields by which one kind of search is narrowed: all that are given must hold, None: not asked.
+    """The base of all filters: None matches anything; every other field must match.
 
-    A tuple is of those of which one must be so. Raises InvalidFilter for a value that its field cannot have.
+    Of a tuple, one value must match. Raises InvalidFilter for a value that its field cannot have.
     """
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @classmethod
     def of(cls, fields: Mapping[str, object]) -> Self:
-        """Make a filter of words by field, as an API gets them: ids and statuses as text, times as ISO 8601.
+        """Build a filter from words by field, as an API gets them: ids and statuses as text, times as ISO 8601.
 
         Raises InvalidFilter for a field that does not exist and for a value that its field cannot have.
         """
@@ -50,7 +50,7 @@ class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             ) from None
 
     def in_one_spelling(self) -> Self:
-        """Return the filter as all that ask for the same are: what is in a tuple is ordered, and there once."""
+        """Return the filter in one form for all that find the same: tuples in order, nothing twice."""
         tuples = {name: getattr(self, name) for name, kind in field_kinds(type(self)).items() if kind.is_tuple}
         return msgspec.structs.replace(
             self, **{name: tuple(sorted(set(given))) for name, given in tuples.items() if given is not None}

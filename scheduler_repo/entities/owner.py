@@ -11,7 +11,7 @@ from scheduler_repo.entities.quota import QuotaSpec, check_quota
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec, check_policy
 from scheduler_repo.entities.spec import Spec
 from scheduler_repo.types import AccessKey, DomainName, ProjectId, UserId
-from scheduler_repo.validation import check_ids, check_name, checked_batch, wrong_value
+from scheduler_repo.validation import check_id, check_name, checked_batch, wrong_value
 
 
 class DomainInfo(msgspec.Struct, frozen=True):
@@ -93,16 +93,16 @@ def check_owners(owners: object) -> None:
     for domain in owners.domains:
         check_name(domain, "domain")
     for project in checked_batch(owners.projects, ProjectSpec, "projects"):
-        check_ids("project", (project.project_id,))
+        check_id(project.project_id, "project")
         check_name(project.name, "project name")
         check_name(project.domain_name, "domain")
     for user in checked_batch(owners.users, UserSpec, "users"):
-        check_ids("user", (user.user_id,))
+        check_id(user.user_id, "user")
         check_name(user.name, "user name")
         check_name(user.domain_name, "domain")
     for keypair in checked_batch(owners.keypairs, KeypairSpec, "keypairs"):
         check_name(keypair.access_key, "access key")
-        check_ids("keypair's user", (keypair.user_id,))
+        check_id(keypair.user_id, "keypair's user")
     for policy in checked_batch(owners.resource_policies, ResourcePolicySpec, "resource policies"):
         check_policy(policy)
     for quota in checked_batch(owners.quotas, QuotaSpec, "quotas"):

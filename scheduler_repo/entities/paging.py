@@ -34,7 +34,7 @@ class CursorCodec(Generic[KeyT]):
     """Writes and reads the cursors of one kind of search; ``KeyT`` is a tuple of what it is ordered by."""
 
     def __init__(self, search: str, key_type: type[KeyT]) -> None:
-        """Take the search's name and the type of its sort key."""
+        """``search`` is sealed into each cursor: searches of one name would take each other's cursors."""
         self._search = search
         self._decoder = msgspec.msgpack.Decoder(key_type)
         self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)

@@ -14,7 +14,7 @@ from scheduler_repo.validation import check_count, check_name, check_owner_id, c
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """The limits of one owner: those of its policy, and its own, of which None is no limit.
+    """The limits of one owner, its policy's and its own; None is no limit.
 
     ``owner_id`` is the access key, the user's or project's id as text, or the domain's name.
     """
@@ -27,7 +27,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class EffectiveLimits(msgspec.Struct, frozen=True):
-    """What an owner may occupy at the most: the least of its policy's limits and its own; None is no limit."""
+    """The limits that bind an owner: the least of its policy's and its own; None is no limit."""
 
     resource_policy: Optional[ResourcePolicyName]
     slot_limits: SlotLimits
@@ -36,7 +36,7 @@ class EffectiveLimits(msgspec.Struct, frozen=True):
 
 
 class QuotaUsage(msgspec.Struct, frozen=True):
-    """What an owner may occupy and what it occupies, in all scaling groups, at ``observed_at`` (UTC).
+    """An owner's limits and usage in all scaling groups at ``observed_at`` (UTC).
 
     What waits in a queue occupies nothing. Limits that were lowered may stand below what is occupied.
     """

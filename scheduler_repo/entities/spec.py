@@ -1,4 +1,4 @@
-"""The base of what callers hand in: frozen structs that refuse likely mistakes where they are made."""
+"""The base of all specs: frozen structs that refuse likely mistakes where they are made."""
 
 import msgspec
 

@@ -1,7 +1,7 @@
 """The base of every database source."""
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.wiring import check_wiring
 
 
 class DBSource:

@@ -173,4 +173,4 @@ class TestChecks:
     @pytest.mark.parametrize("given", ["00000000-0000-0000-0000-000000000001", 1, None])
     def test_an_id_that_is_none(self, given: object) -> None:
         with pytest.raises(InvalidInput, match=r"session id .* must be a UUID"):
-            check_ids("session", [session_id(1), given])
+            check_ids([session_id(1), given], "session")

@@ -42,9 +42,9 @@ from scheduler_repo.validation import (
     check_limit,
     check_name,
     check_text,
-    check_wiring,
     checked_batch,
 )
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.AGENT_REPOSITORY)
 

@@ -10,7 +10,7 @@ from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.repairs import repair_counter
-from scheduler_repo.validation import check_wiring
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.AUDIT_REPOSITORY)
 

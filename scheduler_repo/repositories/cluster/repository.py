@@ -14,7 +14,8 @@ from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_res
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import check_sessions
 from scheduler_repo.types import OperationId
-from scheduler_repo.validation import check_kind, check_wiring
+from scheduler_repo.validation import check_kind
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.CLUSTER_REPOSITORY, deadline=BULK_DEADLINE)
 _LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))

@@ -16,7 +16,8 @@ from scheduler_repo.repositories.history.db_source import (
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, SessionId
-from scheduler_repo.validation import check_ids, check_limit, check_name, check_time, check_wiring
+from scheduler_repo.validation import check_id, check_limit, check_name, check_time
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.HISTORY_REPOSITORY)
 
@@ -49,7 +50,7 @@ class HistoryRepository:
         Raises InvalidInput for an id that is no UUID. Costs one statement; time grows with the session's
         changes.
         """
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_session_history(db_sess, session_id)
         return tuple(map(session_entry_from_row, rows))

@@ -11,7 +11,8 @@ from scheduler_repo.repositories.kernel.db_source import KernelDBSource, kernel_
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AgentId, KernelId, SessionId
-from scheduler_repo.validation import check_ids, check_limit, check_name, check_wiring
+from scheduler_repo.validation import check_id, check_limit, check_name
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.KERNEL_REPOSITORY)
 
@@ -59,7 +60,7 @@ class KernelRepository:
 
         Raises InvalidInput for an id that is no UUID. Costs one statement.
         """
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_kernels_of_session(db_sess, session_id)
         return tuple(map(kernel_from_row, rows))
@@ -82,7 +83,7 @@ class KernelRepository:
         return _CURSORS.page(question, [*map(kernel_from_row, rows)], limit, lambda kernel: (kernel.kernel_id,))
 
     async def _find(self, kernel_id: KernelId) -> Optional[Kernel]:
-        check_ids("kernel", (kernel_id,))
+        check_id(kernel_id, "kernel")
         async with self._db.begin_readonly_session() as db_sess:
             row = await self._db_source.find_kernel(db_sess, kernel_id)
         return None if row is None else kernel_from_row(row)

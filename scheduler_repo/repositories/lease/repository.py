@@ -12,7 +12,8 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-from scheduler_repo.validation import check_duration, check_kind, check_name, check_wiring
+from scheduler_repo.validation import check_duration, check_kind, check_name
+from scheduler_repo.wiring import check_wiring
 
 _LONGEST = timedelta(days=1)
 

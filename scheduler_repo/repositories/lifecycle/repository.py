@@ -33,9 +33,9 @@ from scheduler_repo.validation import (
     check_kind,
     check_range,
     check_text,
-    check_wiring,
     checked_batch,
 )
+from scheduler_repo.wiring import check_wiring
 
 DEFAULT_SWEEP_LIMIT = 1_000
 DEFAULT_RECOVERY_LIMIT = 1_000
@@ -284,7 +284,7 @@ class LifecycleRepository:
         Costs four statements, five with a lease.
         """
         checked_batch(dispatches, SessionAttempt, "dispatches")
-        check_ids("session", [dispatch.session_id for dispatch in dispatches])
+        check_ids([dispatch.session_id for dispatch in dispatches], "session")
         check_lease(lease)
         if not dispatches:
             return DispatchResult((), ())
@@ -312,7 +312,7 @@ class LifecycleRepository:
         lease: Optional[Lease],
         operation_id: Optional[OperationId],
     ) -> TransitionResult:
-        check_ids("session", [change.session_id for change in changes])
+        check_ids([change.session_id for change in changes], "session")
         check_lease(lease)
         if not changes:
             return TransitionResult(to_status, (), ())
@@ -343,7 +343,7 @@ def _check_change(change: SessionChange) -> None:
     for name, given in (("exit_codes", change.exit_codes), ("occupied_slots", change.occupied_slots)):
         if not isinstance(given, Mapping):
             raise InvalidInput(f"{subject}: {name} is {quoted(given)}; give a mapping by kernel id")
-    check_ids(f"{subject}: kernel", chain(change.exit_codes, change.occupied_slots))
+    check_ids(chain(change.exit_codes, change.occupied_slots), f"{subject}: kernel")
     if change.result not in (None, *SessionResult):
         raise InvalidInput(
             f"{subject}: the result {quoted(change.result)} is none; give a SessionResult or None"

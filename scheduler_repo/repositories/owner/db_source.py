@@ -26,7 +26,7 @@ from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserR
 from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.types import AccessKey, DomainName, OwnerT, ProjectId, SlotName, UserId
-from scheduler_repo.validation import check_ids, check_name
+from scheduler_repo.validation import check_id, check_name
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -50,7 +50,7 @@ class OwnerTable(Generic[OwnerT, InfoT]):
     def check_id(self, owner_id: object) -> None:
         """Raise InvalidInput for what is no id of this kind."""
         if self.key.type.python_type is UUID:
-            check_ids(self.noun, (owner_id,))
+            check_id(owner_id, self.noun)
         else:
             check_name(owner_id, self.id_noun)
 

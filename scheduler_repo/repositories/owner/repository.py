@@ -39,7 +39,7 @@ NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
 
 
 class _OfDomain(msgspec.Struct, frozen=True):
-    """Whose owners a page shows; None: all."""
+    """The domain whose owners are searched; None: all."""
 
     of: Optional[DomainName]
 

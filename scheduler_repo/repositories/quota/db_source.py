@@ -51,7 +51,7 @@ class QuotaRows(NamedTuple):
 
 
 class UsageRows(NamedTuple):
-    """What an owner may occupy and occupies, as rows of one snapshot."""
+    """An owner's limits and usage, as rows of one snapshot."""
 
     snapshot: "Record"
     limits: "Record"

@@ -11,7 +11,8 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.reservations import decide_reservations
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
-from scheduler_repo.validation import check_agent_ids, check_ids, check_wiring
+from scheduler_repo.validation import check_agent_ids, check_ids
+from scheduler_repo.wiring import check_wiring
 
 _RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
@@ -55,10 +56,10 @@ class ReservationRepository:
         batch, the group's reservations and the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
-        check_ids("session", [each.session_id for each in reservations])
-        check_ids("kernel", [kernel.kernel_id for each in reservations for kernel in each.kernels])
+        check_ids([each.session_id for each in reservations], "session")
+        check_ids([kernel.kernel_id for each in reservations for kernel in each.kernels], "kernel")
         check_agent_ids([kernel.agent_id for each in reservations for kernel in each.kernels])
-        check_ids("victim", [victim_id for each in reservations for victim_id in each.victims])
+        check_ids([victim_id for each in reservations for victim_id in each.victims], "victim")
         if not reservations:
             return ReservationResult((), ())
 
@@ -96,7 +97,7 @@ class ReservationRepository:
         InvalidInput for a malformed id, StaleLeaseError, OperationMismatch, OutcomeUnknown and the errors of
         the database layer. Costs four statements in one transaction, one more with a lease.
         """
-        check_ids("session", session_ids)
+        check_ids(session_ids, "session")
         check_lease(lease)
         if not session_ids:
             return ReleaseResult((), ())

@@ -21,7 +21,7 @@ _SET_RESOURCE_POLICIES = IdempotentWrite("set_resource_policies", TransactionId)
 
 
 class _AllPolicies(msgspec.Struct, frozen=True):
-    """The question that has no filter."""
+    """A search without a filter."""
 
 
 _CURSORS: Final = CursorCodec("search_resource_policies", ResourcePolicyName)

@@ -14,7 +14,8 @@ from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import SessionId
-from scheduler_repo.validation import BatchSize, check_range, check_retention, check_wiring
+from scheduler_repo.validation import BatchSize, check_range, check_retention
+from scheduler_repo.wiring import check_wiring
 
 DEFAULT_BATCH_SIZE: Final = 500
 

@@ -28,16 +28,16 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
 from scheduler_repo.validation import (
     check_amount,
-    check_ids,
+    check_id,
     check_kind,
     check_limit,
     check_name,
     check_owner_id,
     check_staleness,
     check_text,
-    check_wiring,
     checked_batch,
 )
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY)
 # For what only chooses between the two sources, which open the transaction and retry.
@@ -155,7 +155,7 @@ class ScalingGroupRepository:
         """
         check_name(access_key, "access key")
         if project_id is not None:
-            check_ids("project", (project_id,))
+            check_id(project_id, "project")
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_usable_groups(db_sess, access_key, project_id)
         return tuple(map(group_from_row, rows))

@@ -13,7 +13,8 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import check_ids, check_staleness, check_text, check_wiring
+from scheduler_repo.validation import check_ids, check_staleness, check_text
+from scheduler_repo.wiring import check_wiring
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
 
@@ -89,8 +90,8 @@ class SchedulerRepository:
         with the batch and with the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
-        check_ids("session", [allocation.session_id for allocation in allocations])
-        check_ids("kernel", [kernel.kernel_id for allocation in allocations for kernel in allocation.kernels])
+        check_ids([allocation.session_id for allocation in allocations], "session")
+        check_ids([kernel.kernel_id for allocation in allocations for kernel in allocation.kernels], "kernel")
         for allocation in allocations:
             for kernel in allocation.kernels:
                 check_text(kernel.agent_id, "agent id")

@@ -20,7 +20,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import SessionId
-from scheduler_repo.validation import check_ids
+from scheduler_repo.validation import check_id
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -103,7 +103,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
     @_resilience.apply(OperationKind.READ)
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
         """Return what lists show of a session; raises and costs as ``get_session_by_id`` does."""
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         return await self._infos.get(session_id, lambda: self.db_source.get_session_info(session_id))
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
@@ -137,7 +137,7 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
         await super().aclose()
 
     async def _get(self, session_id: SessionId) -> Session:
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         return await self._sessions.get(session_id, lambda: self.db_source.get_session_by_id(session_id))
 
     def _give_up(self, session_ids: Collection[SessionId]) -> tuple[list[str], float]:

@@ -46,7 +46,7 @@ from scheduler_repo.types import (
     SessionType,
     SlotName,
 )
-from scheduler_repo.validation import check_ids
+from scheduler_repo.validation import check_id
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -110,7 +110,7 @@ class SessionDBSource(DBSource):
         return session_info_from_row(_require(await self._read(SESSION_INFO, session_id), session_id))
 
     async def _read(self, statement: Statement, session_id: SessionId) -> "Optional[Record]":
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         async with self.engine.begin_readonly_session() as db_sess:
             rows = await fetch_rows(db_sess, statement, session_id)
         return rows[0] if rows else None

@@ -44,13 +44,13 @@ from scheduler_repo.types import (
     TransactionId,
 )
 from scheduler_repo.validation import (
-    check_ids,
+    check_id,
     check_kind,
     check_limit,
     check_name,
     check_text,
-    check_wiring,
 )
+from scheduler_repo.wiring import check_wiring
 
 if TYPE_CHECKING:
     from scheduler_repo.repositories.session.cache_source import SessionCacheSource
@@ -121,7 +121,7 @@ class SessionRepository:
 
         Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement.
         """
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             row = await self._db_source.get_session_state(db_sess, session_id)
         return session_state_from_row(row)
@@ -132,7 +132,7 @@ class SessionRepository:
 
         Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs five statements.
         """
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             raw = await self._db_source.get_session_with_dependencies(db_sess, session_id)
         return session_with_dependencies_from_rows(raw)
@@ -283,7 +283,7 @@ class SessionRepository:
         DatabaseError where an agent's counters have drifted; after all but OutcomeUnknown nothing was written.
         Costs up to twelve statements; LifecycleRepository moves many sessions at once for less.
         """
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         check_kind(status, SessionStatus, "status")
         if status is SessionStatus.SCHEDULED:
             raise InvalidInput(

@@ -13,7 +13,8 @@ from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource, mount
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
-from scheduler_repo.validation import check_ids, check_limit, check_text, check_wiring, checked_batch
+from scheduler_repo.validation import check_id, check_ids, check_limit, check_text, checked_batch
+from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.VFOLDER_REPOSITORY)
 _CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...])
@@ -113,13 +114,13 @@ class VFolderRepository:
 
         Raises InvalidInput for an id that is no UUID. Costs one statement.
         """
-        check_ids("session", (session_id,))
+        check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_mounts_of_session(db_sess, session_id)
         return tuple(map(mount_from_row, rows))
 
     async def _find(self, vfolder_id: VFolderId) -> Optional[VFolder]:
-        check_ids("vfolder", (vfolder_id,))
+        check_id(vfolder_id, "vfolder")
         async with self._db.begin_readonly_session() as db_sess:
             row = await self._db_source.find_vfolder(db_sess, vfolder_id)
         return None if row is None else vfolder_from_row(row)
@@ -128,18 +129,18 @@ class VFolderRepository:
 def _asked(
     owner: str, owner_id: Union[UserId, ProjectId], limit: int, cursor: Optional[Cursor]
 ) -> tuple[_OfOwner, Optional[VFolderId]]:
-    check_ids(owner, (owner_id,))
+    check_id(owner_id, owner)
     check_limit(limit)
     question = _OfOwner(owner, owner_id)
     return question, None if cursor is None else _CURSORS.decode(question, cursor)[0]
 
 
 def _check_spec(vfolder: VFolderSpec) -> None:
-    check_ids("vfolder", (vfolder.vfolder_id,))
+    check_id(vfolder.vfolder_id, "vfolder")
     subject = f"vfolder {vfolder.vfolder_id}"
     check_text(vfolder.name, f"{subject}, name")
     check_text(vfolder.host, f"{subject}, host")
     owners = [owner for owner in (vfolder.user_id, vfolder.project_id) if owner is not None]
-    check_ids(f"{subject}: owner", owners)
+    check_ids(owners, f"{subject}: owner")
     if len(owners) != 1:
         raise InvalidInput(f"{subject} has {len(owners)} owners; give a user or a project, one of the two")

@@ -35,6 +35,7 @@ from scheduler_repo.types import (
 from scheduler_repo.validation import (
     Int32,
     check_amount,
+    check_id,
     check_ids,
     check_range,
     check_text,
@@ -130,7 +131,7 @@ class _Refused(Exception):
 
 def check_session_ids(specs: object) -> None:
     """Raise InvalidInput unless these are specs whose ids an answer can name."""
-    check_ids("session", [spec.session_id for spec in checked_batch(specs, SessionCreationSpec, "sessions")])
+    check_ids([spec.session_id for spec in checked_batch(specs, SessionCreationSpec, "sessions")], "session")
 
 
 def check_sessions(specs: Sequence[SessionCreationSpec]) -> None:
@@ -261,8 +262,8 @@ def _check_fields(spec: SessionCreationSpec) -> None:
     subject = f"session {spec.session_id}"
     for name in ("name", "scaling_group", "access_key", "domain_name"):
         check_text(getattr(spec, name), f"{subject}, {name}")
-    check_ids(f"{subject}: user", (spec.user_id,))
-    check_ids(f"{subject}: project", (spec.project_id,))
+    check_id(spec.user_id, f"{subject}: user")
+    check_id(spec.project_id, f"{subject}: project")
     for when in (spec.created_at, spec.requested_start_at):
         if when is not None:
             check_time(when, f"{subject}, the time")
@@ -274,7 +275,7 @@ def _check_fields(spec: SessionCreationSpec) -> None:
         if not agent_id:
             raise InvalidInput(f"{subject}: a designated agent id is empty; give ids, or leave all out for any")
     for index, kernel in enumerate(checked_batch(spec.kernels, KernelSpec, f"{subject}, kernels")):
-        check_ids(f"{subject}: kernel", (kernel.kernel_id,))
+        check_id(kernel.kernel_id, f"{subject}: kernel")
         check_text(kernel.image, f"{subject}, kernel {index}, image")
         if kernel.architecture is not None:
             check_text(kernel.architecture, f"{subject}, kernel {index}, architecture")
@@ -282,7 +283,7 @@ def _check_fields(spec: SessionCreationSpec) -> None:
 
 def _check_dependencies(spec: SessionCreationSpec) -> None:
     subject, depends_on = _subject(spec), spec.depends_on
-    check_ids(f"{subject} depends on one whose", depends_on)
+    check_ids(depends_on, f"{subject} depends on one whose")
     if spec.session_id in depends_on or len(set(depends_on)) < len(depends_on):
         raise InvalidInput(f"{subject} depends on itself, or on one session twice; name each other one once")
 
@@ -290,7 +291,7 @@ def _check_dependencies(spec: SessionCreationSpec) -> None:
 def _check_mounts(spec: SessionCreationSpec) -> None:
     subject, paths = _subject(spec), set()
     for mount in checked_batch(spec.mounts, MountSpec, f"{subject}, mounts"):
-        check_ids(f"{subject}: vfolder", (mount.vfolder_id,))
+        check_id(mount.vfolder_id, f"{subject}: vfolder")
         check_text(mount.mount_path, f"{subject}, mount path")
         if not 0 < len(mount.mount_path.encode()) <= _LONGEST_PATH:
             raise InvalidInput(
