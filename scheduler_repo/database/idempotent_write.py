@@ -6,7 +6,7 @@ was lost is never guessed at: the write is asked for again under its id.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Generic, Optional, TypeVar
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.spec import encode_value
 from scheduler_repo.errors import (
     DatabaseError,
     InvalidInput,
@@ -65,7 +66,7 @@ class IdempotentWrite(Generic[ResultT]):
         """Name the kind, as it is stored, and the type that a stored result is decoded as."""
         self.name = name
         self._decoder = msgspec.msgpack.Decoder(result_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)
 
     async def run(
         self,
@@ -208,13 +209,4 @@ def _write_text(request: object) -> str:
         ) from error
 
 
-def plain(value: object) -> object:
-    """Make a value encodable that msgspec does not know; raises TypeError for what has no encoding."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, str):  # of a class of its own, such as a name from numpy
-        return str.__str__(value)
-    raise TypeError(f"{type(value).__name__} has no encoding")
-
-
-_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
+_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)

@@ -11,7 +11,7 @@ from typing import Final, Generic, NewType, Optional, TypeVar
 
 import msgspec
 
-from scheduler_repo.database.idempotent_write import plain
+from scheduler_repo.entities.spec import encode_value
 from scheduler_repo.errors import InvalidCursor
 from scheduler_repo.quoting import quoted
 
@@ -37,7 +37,7 @@ class CursorCodec(Generic[KeyT]):
         """``search`` is sealed into each cursor: searches of one name would take each other's cursors."""
         self._search = search
         self._decoder = msgspec.msgpack.Decoder(key_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=plain)
+        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)
 
     def encode(self, question: msgspec.Struct, key: KeyT) -> Cursor:
         """Write a cursor behind ``key``; ``question`` is what the search was asked, save cursor and limit."""
