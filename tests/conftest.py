@@ -6,21 +6,15 @@ password) has them run on another Redis or Valkey, where each worker empties a d
 stop a server start one themselves.
 """
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
 
 import hypothesis
 import pytest
-import redis
 
-from scheduler_repo.database.schema.upgrade import upgrade_schema
-from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
-from tests.support.databases import ADMIN, OWNER, Database
-from tests.support.memory_folder import memory_folder
-from tests.support.prepared_databases import PreparingServer, preparing
+from scheduler_repo.testing.databases import Database
+from scheduler_repo.testing.prepared_databases import PreparingServer
+
+pytest_plugins = ("scheduler_repo.testing",)
 
 # Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
 # its own, that counts.
@@ -30,48 +24,21 @@ hypothesis.settings.load_profile("brief")
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PreparingServer]:
+def postgres_server(scheduler_repo_postgres: PreparingServer) -> PreparingServer:
     """The server that all tests share."""
-    given = os.environ.get("SCHEDULER_REPO_TEST_ADMIN_URL")
-    if given:
-        with preparing(given) as server:
-            yield server
-        return
-    settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    with (
-        EmbeddedPostgres(settings=settings, parent=memory_folder()) as embedded,
-        preparing(embedded.url("postgres", "postgres")) as server,
-    ):
-        yield server
+    return scheduler_repo_postgres
 
 
 @pytest.fixture(scope="session")
-def empty_template(postgres_server: PreparingServer) -> Iterator[Database]:
+def empty_template(scheduler_repo_empty_template: Database) -> Database:
     """A database with the three roles to copy; nobody connects to it, else it could not be copied."""
-
-    async def make() -> Database:
-        database = await postgres_server.create_database()
-        await database.run_as(ADMIN, read_sql_file("roles.sql"))
-        return database
-
-    database = asyncio.run(make())
-    yield database
-    asyncio.run(postgres_server.drop_database(database))
+    return scheduler_repo_empty_template
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres_server: PreparingServer, empty_template: Database) -> Iterator[Database]:
+def migrated_template(scheduler_repo_template: Database) -> Database:
     """A migrated database to copy; nobody connects to it, else it could not be copied."""
-
-    async def make() -> Database:
-        database = await postgres_server.create_database(empty_template)
-        async with database.connect_as(OWNER) as connection:
-            await upgrade_schema(connection)
-        return database
-
-    database = asyncio.run(make())
-    yield database
-    asyncio.run(postgres_server.drop_database(database))
+    return scheduler_repo_template
 
 
 @pytest.fixture
@@ -83,30 +50,18 @@ async def empty_database(postgres_server: PreparingServer, empty_template: Datab
 
 
 @pytest.fixture
-async def migrated_database(
-    postgres_server: PreparingServer, migrated_template: Database
-) -> AsyncIterator[Database]:
+def migrated_database(scheduler_repo_database: Database) -> Database:
     """A database at the newest revision, without rows."""
-    database = await postgres_server.take_copy(migrated_template)
-    yield database
-    await postgres_server.give_back(database)
+    return scheduler_repo_database
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
+def redis_server(scheduler_repo_redis: str) -> str:
     """The URL of the Redis or Valkey that all tests share."""
-    given = os.environ.get("SCHEDULER_REPO_TEST_REDIS_URL")
-    if given:
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-        yield urlsplit(given)._replace(path=f"/{worker}").geturl()
-        return
-    with EmbeddedValkey() as server:
-        yield server.url
+    return scheduler_repo_redis
 
 
 @pytest.fixture
-def redis_url(redis_server: str) -> str:
+def redis_url(scheduler_repo_redis_url: str) -> str:
     """The same, without entries."""
-    with redis.Redis.from_url(redis_server) as client:
-        client.flushdb()
-    return redis_server
+    return scheduler_repo_redis_url

@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
+from scheduler_repo.testing.prepared_databases import preparing
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DatabaseServer
-from tests.support.prepared_databases import preparing
 
 
 class TestCopies:

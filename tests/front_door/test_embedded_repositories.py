@@ -1,9 +1,6 @@
 """The front door on private servers; and packages that are not there."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -13,6 +10,7 @@ from scheduler_repo.connection import embedded_repositories
 from scheduler_repo.entities.scaling_group import ScalingGroupSpec
 from scheduler_repo.errors import InvalidSettings, PermissionDenied
 from scheduler_repo.types import ScalingGroupName
+from tests.support.missing_packages import run_without
 
 GROUP = ScalingGroupName("door")
 
@@ -73,14 +71,6 @@ class TestEmbeddedRepositories:
         with pytest.raises(InvalidSettings, match=r"pool_sise is no setting; did you mean pool_size\?"):
             async with embedded_repositories(pool_sise=3):  # type: ignore[call-arg] # it is what is tested
                 pass
-
-
-def run_without(module: str, code: str) -> str:
-    """Run code in a Python where a module cannot be found; return what it printed."""
-    script = f"import sys; sys.modules[{module!r}] = None\n{code}"
-    return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
-    ).stdout
 
 
 class TestMissingPackages:

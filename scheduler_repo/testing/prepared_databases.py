@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Optional, TypeVar
 
-from tests.support.databases import ADMIN, Database, DatabaseServer, DriverConnection
+from scheduler_repo.testing.databases import ADMIN, Database, DatabaseServer, DriverConnection
 
 Result = TypeVar("Result")
 

@@ -1,0 +1,94 @@
+"""The pytest plugin, as a user's project loads it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.missing_packages import run_without
+
+PROJECT = """
+import time
+
+import pytest
+
+from scheduler_repo import (
+    DatabaseUnavailable, ExtendedAsyncSAEngine, OperationKind, Repositories, Resilience, RetryArgs, RetryPolicy,
+    ScalingGroupName, ScalingGroupSpec,
+)
+
+GROUP = ScalingGroupName("mine")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_database_is_fresh(repositories: Repositories, turn: int) -> None:
+    assert not await repositories.scaling_groups.list_scaling_groups()
+    await repositories.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
+    await repositories.scheduler.get_scheduling_data(GROUP, max_staleness=60)
+
+
+@pytest.mark.asyncio
+async def test_engine_is_theirs(database_engine: ExtendedAsyncSAEngine, repositories: Repositories) -> None:
+    assert database_engine is repositories.engine
+    async with database_engine.begin_session():
+        pass
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("no_retry_waits")
+async def test_retries_wait_for_nothing() -> None:
+    tries = 0
+
+    @Resilience([RetryPolicy(RetryArgs(retry_delay=60.0))]).apply(OperationKind.READ)
+    async def fail() -> None:
+        nonlocal tries
+        tries += 1
+        raise DatabaseUnavailable("gone") from ConnectionResetError()
+
+    with pytest.raises(DatabaseUnavailable):
+        await fail()
+    assert tries == 11
+"""
+
+SETTINGS = """
+[pytest]
+asyncio_mode = strict
+asyncio_default_fixture_loop_scope = function
+filterwarnings = error
+"""
+
+
+class TestPlugin:
+    @pytest.mark.parametrize(
+        ("conftest", "arguments"),
+        [('pytest_plugins = ("scheduler_repo.testing",)\n', []), ("", ["-p", "scheduler_repo.testing"])],
+    )
+    def test_a_project_that_loads_it_by_name(self, tmp_path: Path, conftest: str, arguments: list[str]) -> None:
+        # given a project whose async tests are marked one by one
+        (tmp_path / "conftest.py").write_text(conftest)
+        (tmp_path / "test_mine.py").write_text(PROJECT)
+        (tmp_path / "pytest.ini").write_text(SETTINGS)
+        # when
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        ended = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+        )
+        # then
+        assert "4 passed" in ended.stdout, ended.stdout + ended.stderr
+
+    def test_the_package_itself_needs_no_pytest(self) -> None:
+        use_all = "import scheduler_repo as all\nfor name in dir(all): getattr(all, name)\nprint('done')"
+        assert run_without("pytest", use_all).strip() == "done"
+
+    def test_without_pytest_the_plugin_says_what_to_install(self) -> None:
+        said = run_without(
+            "pytest",
+            "from scheduler_repo import MissingDependency\n"
+            "try: import scheduler_repo.testing\n"
+            "except MissingDependency as error: print(error)\n",
+        )
+        assert said.strip() == "pytest is not installed; pip install 'scheduler-repo[testing]'"
