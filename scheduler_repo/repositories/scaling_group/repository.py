@@ -37,7 +37,7 @@ from scheduler_repo.validation import (
     check_text,
     checked_batch,
 )
-from scheduler_repo.wiring import check_wiring
+from scheduler_repo.wiring import check_same_engine, check_wiring
 
 _resilience = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY)
 # For what only chooses between the two sources, which open the transaction and retry.
@@ -68,6 +68,7 @@ class ScalingGroupRepository:
         if cache_source is not None:
             advice = "ScalingGroupCacheSource(redis, db_source) or None"
             check_wiring(cache_source, ScalingGroupCacheSource, "cache_source", advice)
+            check_same_engine(db_source.engine, cache_source.db_source.engine)
         self._db_source = db_source
         self._cache_source = cache_source
         self._db = db_source.engine

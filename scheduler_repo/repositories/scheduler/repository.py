@@ -14,7 +14,7 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
 from scheduler_repo.validation import check_ids, check_staleness, check_text
-from scheduler_repo.wiring import check_wiring
+from scheduler_repo.wiring import check_same_engine, check_wiring
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
 
@@ -38,6 +38,7 @@ class SchedulerRepository:
             check_wiring(
                 cache_source, SchedulerCacheSource, "cache_source", "SchedulerCacheSource(redis, db_source)"
             )
+            check_same_engine(db_source.engine, cache_source.db_source.engine)
         self._db_source = db_source
         self._cache_source = cache_source
         self._db = db_source.engine

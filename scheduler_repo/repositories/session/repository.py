@@ -50,7 +50,7 @@ from scheduler_repo.validation import (
     check_name,
     check_text,
 )
-from scheduler_repo.wiring import check_wiring
+from scheduler_repo.wiring import check_same_engine, check_wiring
 
 if TYPE_CHECKING:
     from scheduler_repo.repositories.session.cache_source import SessionCacheSource
@@ -84,7 +84,7 @@ class SessionRepository:
     def __init__(self, db_source: SessionDBSource, cache_source: "Optional[SessionCacheSource]" = None) -> None:
         """Raise InvalidWiring for what is no such source; a cache pays where single sessions are read often."""
         check_wiring(db_source, SessionDBSource, "db_source", "SessionDBSource(engine)")
-        _check_cache_source(cache_source)
+        _check_cache_source(db_source, cache_source)
         self._db_source = db_source
         self._db = db_source.engine
         self._reads = db_source if cache_source is None else cache_source
@@ -305,10 +305,11 @@ class SessionRepository:
         )
 
 
-def _check_cache_source(cache_source: "Optional[SessionCacheSource]") -> None:
+def _check_cache_source(db_source: SessionDBSource, cache_source: "Optional[SessionCacheSource]") -> None:
     if cache_source is not None:
         # Only whoever uses a cache loads its client.
         from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 
         advice = "SessionCacheSource(redis, db_source), or None"
         check_wiring(cache_source, SessionCacheSource, "cache_source", advice)
+        check_same_engine(db_source.engine, cache_source.db_source.engine)
