@@ -1,4 +1,4 @@
-"""Scheduling history as repositories answer with it."""
+"""Scheduling history: one entry for each change of a status."""
 
 from datetime import datetime
 from typing import Optional
@@ -11,7 +11,7 @@ from scheduler_repo.types import AgentId, AgentStatus, KernelId, SessionId, Sess
 class SessionHistoryEntry(msgspec.Struct, frozen=True):
     """One change of a session's status, or of one kernel's where ``kernel_id`` is set.
 
-    ``from_status`` None: it was created. ``entry_id`` grows with time for one session.
+    ``from_status`` is None for its creation. ``entry_id`` grows with time for one session.
     """
 
     entry_id: int
@@ -24,7 +24,7 @@ class SessionHistoryEntry(msgspec.Struct, frozen=True):
 
 
 class AgentHistoryEntry(msgspec.Struct, frozen=True):
-    """One change of an agent's status; ``from_status`` None: it was registered."""
+    """One change of an agent's status; ``from_status`` is None for its registration."""
 
     entry_id: int
     agent_id: AgentId

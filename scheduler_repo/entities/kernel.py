@@ -1,4 +1,4 @@
-"""Kernels as repositories answer with them."""
+"""Kernels: the containers of sessions."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -25,11 +25,11 @@ from scheduler_repo.types import (
 
 
 class Kernel(msgspec.Struct, frozen=True):
-    """One container of a session; ``architecture`` None takes any agent.
+    """One container of a session; with ``architecture`` None it runs on any agent.
 
-    ``agent_id`` and ``occupied_slots`` are kept when it has ended: where it was, and what it held there.
-    Amounts are by slot index, in each slot's smallest unit; what is missing at the end is 0. Times are the
-    database's clock, in UTC.
+    An ended kernel keeps ``agent_id`` and ``occupied_slots``: where it was, and what it held there. Amounts are
+    by slot index, in each slot's smallest unit; missing ones at the end are 0. Times are the database's clock,
+    in UTC.
     """
 
     kernel_id: KernelId
@@ -55,7 +55,7 @@ def _new_kernel_id() -> KernelId:
 
 
 class KernelSpec(Spec, frozen=True, kw_only=True):
-    """One container of a session; ``architecture`` None takes any agent."""
+    """A container of a session to enqueue; with ``architecture`` None it runs on any agent."""
 
     requested_slots: Mapping[SlotName, int]
     image: str = ""

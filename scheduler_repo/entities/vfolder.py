@@ -1,4 +1,4 @@
-"""Virtual folders as repositories answer with them."""
+"""Virtual folders, and how sessions mount them."""
 
 from datetime import datetime
 from typing import Optional
@@ -16,7 +16,7 @@ from scheduler_repo.types import (
 
 
 class VFolder(msgspec.Struct, frozen=True):
-    """A folder on a storage host; a user owns it or a project, the other is None."""
+    """A folder on a storage host; either a user or a project owns it, the other is None."""
 
     vfolder_id: VFolderId
     name: str
@@ -27,7 +27,7 @@ class VFolder(msgspec.Struct, frozen=True):
 
 
 class MountedVFolder(msgspec.Struct, frozen=True):
-    """A folder as one session sees it: where, and what it may do there."""
+    """A folder that a session mounts: at which path, with which permission."""
 
     vfolder: VFolder
     mount_path: str
@@ -39,7 +39,7 @@ def _new_vfolder_id() -> VFolderId:
 
 
 class VFolderSpec(Spec, frozen=True, kw_only=True):
-    """A folder on a storage host, of a user or of a project: one of the two is given."""
+    """A folder to create on a storage host; give the user or the project that owns it, not both."""
 
     name: str
     host: str
@@ -49,7 +49,7 @@ class VFolderSpec(Spec, frozen=True, kw_only=True):
 
 
 class MountSpec(Spec, frozen=True, kw_only=True):
-    """A folder that a session mounts; a path holds one folder."""
+    """A folder for a session to mount; a path holds one folder."""
 
     vfolder_id: VFolderId
     mount_path: str

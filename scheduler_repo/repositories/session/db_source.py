@@ -1,8 +1,9 @@
 """The statements of sessions; the reads that a cache stands before have a transaction of their own."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, Optional
 
 from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession
@@ -29,15 +30,12 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import (
     CreationBatch,
     ExistingReferences,
-    NewDependency,
-    NewKernel,
-    NewMount,
-    NewRows,
     NewSession,
-    build_rows,
+    build_session,
 )
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.types import (
+    AgentId,
     ClusterMode,
     ScalingGroupName,
     SessionId,
@@ -45,6 +43,8 @@ from scheduler_repo.types import (
     SessionStatus,
     SessionType,
     SlotName,
+    SlotVector,
+    owner_ids,
 )
 from scheduler_repo.validation import check_id
 
@@ -65,18 +65,24 @@ UNCREATE_SESSIONS = load_statement("session/uncreate_sessions")
 _resilience = layer_resilience(LayerType.SESSION_DB_SOURCE)
 
 
-# created_at and status_changed_at
-_Times = tuple[datetime, datetime]
+_QUEUE_AND_OWNERS: Final = ("scaling_group", "access_key", "user_id", "project_id", "domain_name")
+_SESSION_COLUMNS: Final = (
+    *("id", "name", *_QUEUE_AND_OWNERS, "session_type", "cluster_mode", "priority"),
+    *("created_at", "requested_start_at", "designated_agent_ids"),
+)
+_KERNEL_COLUMNS: Final = (
+    *("id", "session_id", "kernel_index", *_QUEUE_AND_OWNERS, "image", "architecture", "requested_slots"),
+)
+_Row = tuple[object, ...]
+# created_at and status_changed_at of each session that was created.
+_Times = dict[SessionId, tuple[datetime, datetime]]
 
 
 class CreatedSessions(NamedTuple):
-    """The sessions of a batch that were created, with their times, and those that were rejected.
+    """What became of a batch: those that the gate admitted, the times of those created, and the rejected."""
 
-    ``kernels`` are those of all sessions that the gate admitted.
-    """
-
-    times: dict[SessionId, _Times]
-    kernels: list[NewKernel]
+    admitted: list[NewSession]
+    times: _Times
     rejected: tuple[RejectedSession, ...]
 
 
@@ -147,10 +153,13 @@ class SessionDBSource(DBSource):
 
         Raises UnknownSlotType and InvalidQuantity. Costs up to six statements, whatever the number.
         """
-        rows = build_rows(specs, await _fetch_time(db_sess), slot_names)
-        await copy_rows(db_sess, "sessions", NewSession._fields, rows.sessions)
-        await copy_rows(db_sess, "kernels", NewKernel._fields, rows.kernels)
-        await _copy_the_rest(db_sess, rows, [spec.session_id for spec in specs])
+        now = await _fetch_time(db_sess)
+        new = [build_session(spec, position, now, slot_names) for position, spec in enumerate(specs)]
+        # In one order: of two callers with the same sessions the second waits, instead of deadlocking.
+        rows = sorted(_session_rows(new, sorted), key=itemgetter(0))
+        await copy_rows(db_sess, "sessions", _SESSION_COLUMNS, rows)
+        await copy_rows(db_sess, "kernels", _KERNEL_COLUMNS, _kernel_rows(new, tuple))
+        await _copy_the_rest(db_sess, new)
 
     async def create_sessions(
         self, db_sess: SASession, specs: Sequence[SessionCreationSpec]
@@ -161,10 +170,10 @@ class SessionDBSource(DBSource):
         """
         slot_names = await fetch_slot_names(db_sess)
         batch = CreationBatch(specs, await _fetch_time(db_sess), slot_names)
-        rows = batch.admit(await _fetch_references(db_sess, batch.sound))
-        times, kernel_exists = await _insert_missing(db_sess, rows)
-        batch.reject_existing(times, kernel_exists)
-        return CreatedSessions(times, rows.kernels, batch.rejected)
+        admitted = batch.admit(await _fetch_references(db_sess, batch.sound))
+        times, incomplete = await _insert_missing(db_sess, admitted)
+        batch.reject_existing(times, incomplete)
+        return CreatedSessions(admitted, times, batch.rejected)
 
 
 async def _fetch_time(db_sess: SASession) -> datetime:
@@ -192,44 +201,82 @@ async def _fetch_references(db_sess: SASession, specs: Sequence[SessionCreationS
     )
 
 
-async def _insert_missing(db_sess: SASession, rows: NewRows) -> tuple[dict[SessionId, _Times], set[SessionId]]:
+async def _insert_missing(db_sess: SASession, new: Sequence[NewSession]) -> tuple[_Times, set[SessionId]]:
     """Add the sessions that are not there yet; return their times, and those of which a kernel was there."""
-    session_rows = [(*row[:-1], _text_array(row.designated_agent_ids)) for row in rows.sessions]
-    created = await fetch_rows(db_sess, CREATE_SESSIONS, *_columns(session_rows, len(NewSession._fields)))
-    times: dict[SessionId, _Times] = {
-        row["id"]: (row["created_at"], row["status_changed_at"]) for row in created
+    columns = _columns(_session_rows(new, _ordered_text_array), len(_SESSION_COLUMNS))
+    found = await fetch_rows(db_sess, CREATE_SESSIONS, *columns)
+    times: _Times = {session_id: (created_at, changed_at) for session_id, created_at, changed_at in found}
+    inserted = [each for each in new if each.spec.session_id in times]
+    columns = _columns(_kernel_rows(inserted, array_text), len(_KERNEL_COLUMNS))
+    kernel_ids = {row["id"] for row in await fetch_rows(db_sess, CREATE_KERNELS, *columns)}
+    incomplete = {
+        each.spec.session_id
+        for each in inserted
+        if not kernel_ids.issuperset(kernel.kernel_id for kernel in each.spec.kernels)
     }
-    kernels = [row for row in rows.kernels if row.session_id in times]
-    kernel_rows = [(*row[:-1], array_text(row.requested_slots)) for row in kernels]
-    created = await fetch_rows(db_sess, CREATE_KERNELS, *_columns(kernel_rows, len(NewKernel._fields)))
-    kernel_ids = {row["id"] for row in created}
-    incomplete = {row.session_id for row in kernels if row.id not in kernel_ids}
     if incomplete:
         await fetch_rows(db_sess, UNCREATE_SESSIONS, list(incomplete))
         for session_id in incomplete:
             del times[session_id]
-    dependencies = [row for row in rows.dependencies if row.session_id in times]
-    mounts = [row for row in rows.mounts if row.session_id in times]
-    await _copy_the_rest(db_sess, NewRows([], [], dependencies, mounts), times)
+    await _copy_the_rest(db_sess, [each for each in inserted if each.spec.session_id in times])
     return times, incomplete
 
 
-async def _copy_the_rest(db_sess: SASession, rows: NewRows, session_ids: Collection[SessionId]) -> None:
+async def _copy_the_rest(db_sess: SASession, new: Sequence[NewSession]) -> None:
     """Add what belongs to sessions that were added: a statement for each kind that any of them has."""
-    await copy_rows(db_sess, "session_dependencies", NewDependency._fields, rows.dependencies)
-    history = [(session_id, SessionStatus.PENDING.value) for session_id in session_ids]
+    specs = [each.spec for each in new]
+    dependencies = [(spec.session_id, other) for spec in specs for other in spec.depends_on]
+    await copy_rows(db_sess, "session_dependencies", ("session_id", "depends_on"), dependencies)
+    history = [(spec.session_id, SessionStatus.PENDING.value) for spec in specs]
     await copy_rows(db_sess, "session_history", ("session_id", "to_status"), history)
-    await copy_rows(db_sess, "session_vfolder_mounts", NewMount._fields, rows.mounts)
+    mounts = [
+        (spec.session_id, mount.vfolder_id, mount.mount_path, mount.permission.value)
+        for spec in specs
+        for mount in spec.mounts
+    ]
+    columns = ("session_id", "vfolder_id", "mount_path", "permission")
+    await copy_rows(db_sess, "session_vfolder_mounts", columns, mounts)
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+def _session_rows(new: Sequence[NewSession], write_array: Callable[[Sequence[AgentId]], object]) -> list[_Row]:
+    rows: list[_Row] = []
+    for each in new:
+        spec = each.spec
+        rows.append(
+            (
+                spec.session_id,
+                spec.name,
+                spec.scaling_group,
+                *owner_ids(spec),
+                spec.session_type.value,
+                spec.cluster_mode.value,
+                spec.priority,
+                each.created_at,
+                spec.requested_start_at,
+                write_array(spec.designated_agent_ids),
+            )
+        )
+    return rows
+
+
+def _kernel_rows(new: Sequence[NewSession], write_array: Callable[[SlotVector], object]) -> list[_Row]:
+    rows: list[_Row] = []
+    for each in new:
+        spec, owners = each.spec, owner_ids(each.spec)
+        for index, (kernel, slots) in enumerate(zip(spec.kernels, each.requested_slots, strict=True)):
+            own = (kernel.image, kernel.architecture, write_array(slots))
+            rows.append((kernel.kernel_id, spec.session_id, index, spec.scaling_group, *owners, *own))
+    return rows
+
+
+def _columns(rows: Sequence[_Row], width: int) -> list[list[object]]:
     """Turn rows into columns, as unnest takes them, also where there are no rows."""
     return [[row[place] for row in rows] for place in range(width)]
 
 
-def _text_array(texts: Sequence[str]) -> str:
-    """Write texts as PostgreSQL writes a text[]."""
-    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+def _ordered_text_array(texts: Sequence[str]) -> str:
+    """Write texts in order, as PostgreSQL writes a text[]."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in sorted(texts))
     return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
 
 
@@ -282,8 +329,10 @@ def session_info_from_row(row: "Record") -> SessionInfo:
     )
 
 
-def build_created_info(spec: SessionCreationSpec, created: CreatedSessions) -> SessionInfo:
-    """Build the only session of a batch as lists show it."""
+def build_created_info(created: CreatedSessions) -> SessionInfo:
+    """Build the only session of a batch, which was created, as lists show it."""
+    (new,) = created.admitted
+    spec = new.spec
     created_at, status_changed_at = created.times[spec.session_id]
     return SessionInfo(
         session_id=spec.session_id,
@@ -295,7 +344,7 @@ def build_created_info(spec: SessionCreationSpec, created: CreatedSessions) -> S
         result=None,
         created_at=created_at,
         status_changed_at=status_changed_at,
-        requested_slots=total_slots(kernel.requested_slots for kernel in created.kernels),
+        requested_slots=total_slots(new.requested_slots),
     )
 
 

@@ -215,7 +215,7 @@ class SessionRepository:
             for rejection in created.rejected:
                 raise rejection.to_error()
             write.changed_sessions.add(spec.session_id)
-            return build_created_info(spec, created)
+            return build_created_info(created)
 
         return await _CREATE_SESSION.run(self._db, create, request=spec, operation_id=operation_id)
 
