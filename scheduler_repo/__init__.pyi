@@ -9,7 +9,9 @@ from .connection import (
     Repositories as Repositories, embedded_repositories as embedded_repositories,
     open_repositories as open_repositories,
 )
-from .database.engine import ExtendedAsyncSAEngine as ExtendedAsyncSAEngine, create_engine as create_engine
+from .database.engine import (
+    ExtendedAsyncSAEngine as ExtendedAsyncSAEngine, SASession as SASession, create_engine as create_engine,
+)
 from .embedded.errors import EmbeddedServerError as EmbeddedServerError
 from .entities.agent import (
     Agent as Agent, AgentFilter as AgentFilter, AgentInfo as AgentInfo,
