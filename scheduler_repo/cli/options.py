@@ -122,7 +122,7 @@ def metrics_options(command: CommandT) -> CommandT:
 
 
 @contextmanager
-def serving_metrics(port: Optional[int], host: Optional[str], say: Callable[[str], None]) -> Iterator[None]:
+def serve_metrics(port: Optional[int], host: Optional[str], say: Callable[[str], None]) -> Iterator[None]:
     """Serve the metrics while the block runs, if a port is given, and print their URL.
 
     Raises UsageError for a port or host that cannot be listened on, and for a host without a port.

@@ -95,7 +95,7 @@ def combine_owners(rng: Random, owners: OwnersSpec) -> tuple[Owner, ...]:
     )
 
 
-def varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> OwnersSpec:
+def set_varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> OwnersSpec:
     """Limit some owners of every scope: most generously, some tightly, one access key to zero."""
     ample = _ample_policy(naming)
     standard = ResourcePolicySpec(
@@ -148,7 +148,7 @@ def varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> OwnersSpec
     return msgspec.structs.replace(owners, resource_policies=(ample, standard, tight), quotas=tuple(quotas))
 
 
-def ample_limits(naming: Naming, owners: OwnersSpec) -> OwnersSpec:
+def set_ample_limits(naming: Naming, owners: OwnersSpec) -> OwnersSpec:
     """Put every access key under one policy whose limits are read and checked but never reached."""
     ample = _ample_policy(naming)
     quotas = tuple(

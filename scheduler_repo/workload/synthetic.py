@@ -26,10 +26,10 @@ from scheduler_repo.types import (
 from scheduler_repo.workload.owners import (
     Naming,
     Owner,
-    ample_limits,
     combine_owners,
     make_owners,
-    varied_limits,
+    set_ample_limits,
+    set_varied_limits,
 )
 from scheduler_repo.workload.slot_types import (
     CPU,
@@ -98,7 +98,7 @@ def synthetic_cluster(
     _check_seed(seed)
     rng = Random(seed)  # noqa: S311 - a workload, not a secret
     naming = Naming(scaling_group, seed)
-    owners = varied_limits(rng, naming, make_owners(rng, naming))
+    owners = set_varied_limits(rng, naming, make_owners(rng, naming))
     choices = combine_owners(rng, owners)
     models = rng.choices(_AGENT_MODELS, weights=[model.weight for model in _AGENT_MODELS], k=agents)
     agent_specs = tuple(
@@ -144,7 +144,7 @@ def synthetic_queue(
     _check_seed(seed)
     rng = Random(seed)  # noqa: S311 - a workload, not a secret
     naming = Naming(scaling_group, seed)
-    owners = ample_limits(naming, make_owners(rng, naming))
+    owners = set_ample_limits(naming, make_owners(rng, naming))
     choices = combine_owners(rng, owners)
     kernel_counts = [1] * sessions
     for _ in range(kernels - sessions):

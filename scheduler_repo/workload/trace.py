@@ -37,11 +37,11 @@ from scheduler_repo.workload.slot_types import (
 )
 from scheduler_repo.workload.trace_file import (
     TracePlace,
-    checked_amount,
-    checked_name,
+    check_amount,
+    check_name,
+    parse_whole_number,
     read_rows,
     shorten,
-    whole_number,
 )
 
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
@@ -160,15 +160,15 @@ def _read_nodes(path: Path, scaling_group: ScalingGroupName) -> _Nodes:
             raise place.error(f"sn starts with {_MODEL_PLACEHOLDER}, which stands for agents that do not exist")
         capacity = _without_zeros(
             {
-                CPU: whole_number(place, "cpu_milli", cpu),
-                MEM: whole_number(place, "memory_mib", mem, MEBIBYTE),
-                CUDA_SHARES: whole_number(place, "gpu", gpu, MILLI),
+                CPU: parse_whole_number(place, "cpu_milli", cpu),
+                MEM: parse_whole_number(place, "memory_mib", mem, MEBIBYTE),
+                CUDA_SHARES: parse_whole_number(place, "gpu", gpu, MILLI),
             }
         )
         if not capacity:
             raise place.error("the node has no capacity: cpu_milli, memory_mib and gpu are all 0")
         if model:
-            agents_by_model.setdefault(checked_name(place, "model", model), []).append(agent_id)
+            agents_by_model.setdefault(check_name(place, "model", model), []).append(agent_id)
         agents.append(
             AgentSpec(
                 agent_id=agent_id,
@@ -188,12 +188,14 @@ def _read_tasks(path: Path) -> list[_Task]:
     for place, fields in read_rows(path, POD_COLUMNS):
         name, cpu, mem, gpu_count, gpu_milli, gpu_spec, qos, creation_time = fields
         _new_name(place, "name", name, first_lines)
-        shares = whole_number(place, "num_gpu", gpu_count) * whole_number(place, "gpu_milli", gpu_milli)
+        shares = parse_whole_number(place, "num_gpu", gpu_count) * parse_whole_number(
+            place, "gpu_milli", gpu_milli
+        )
         requested_slots = _without_zeros(
             {
-                CPU: whole_number(place, "cpu_milli", cpu),
-                MEM: whole_number(place, "memory_mib", mem, MEBIBYTE),
-                CUDA_SHARES: checked_amount(place, "num_gpu * gpu_milli", f"{gpu_count} * {gpu_milli}", shares),
+                CPU: parse_whole_number(place, "cpu_milli", cpu),
+                MEM: parse_whole_number(place, "memory_mib", mem, MEBIBYTE),
+                CUDA_SHARES: check_amount(place, "num_gpu * gpu_milli", f"{gpu_count} * {gpu_milli}", shares),
             }
         )
         if not requested_slots:
@@ -202,17 +204,17 @@ def _read_tasks(path: Path) -> list[_Task]:
             )
         if gpu_spec:
             for model in gpu_spec.split("|"):
-                checked_name(place, "a model of gpu_spec", model)
-        seconds = whole_number(place, "creation_time", creation_time)
+                check_name(place, "a model of gpu_spec", model)
+        seconds = parse_whole_number(place, "creation_time", creation_time)
         if seconds > MAX_CREATION_TIME:
             raise place.error(f"creation_time {seconds} is above {MAX_CREATION_TIME} seconds")
-        tasks.append(_Task(place, name, requested_slots, gpu_spec, checked_name(place, "qos", qos), seconds))
+        tasks.append(_Task(place, name, requested_slots, gpu_spec, check_name(place, "qos", qos), seconds))
     tasks.sort(key=lambda task: task.creation_time)
     return tasks
 
 
 def _new_name(place: TracePlace, column: str, name: str, first_lines: dict[str, int]) -> str:
-    first_line = first_lines.setdefault(checked_name(place, column, name), place.line)
+    first_line = first_lines.setdefault(check_name(place, column, name), place.line)
     if first_line != place.line:
         raise place.error(f"{column} {shorten(name)!r} is taken: it was first used in line {first_line}")
     return name

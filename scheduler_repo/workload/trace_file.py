@@ -99,17 +99,17 @@ def _column_positions(place: TracePlace, header: list[str], columns: Sequence[st
     return [header.index(column) for column in columns]
 
 
-def whole_number(place: TracePlace, column: str, text: str, factor: int = 1) -> int:
+def parse_whole_number(place: TracePlace, column: str, text: str, factor: int = 1) -> int:
     """Read a field as a whole number and multiply it by ``factor``, smallest units in the field's unit.
 
     Raises InvalidTrace for anything but decimal digits, and for a product above 63 bits.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
         raise place.error(f"{column} must be a whole number from 0 to 2^63 - 1, found {shorten(text)!r}")
-    return checked_amount(place, column, text, int(text) * factor)
+    return check_amount(place, column, text, int(text) * factor)
 
 
-def checked_amount(place: TracePlace, column: str, text: str, amount: int) -> int:
+def check_amount(place: TracePlace, column: str, text: str, amount: int) -> int:
     """Return ``amount``, what ``text`` means in smallest units; raises InvalidTrace above 63 bits."""
     if amount > MAX_QUANTITY:
         raise place.error(
@@ -118,7 +118,7 @@ def checked_amount(place: TracePlace, column: str, text: str, amount: int) -> in
     return amount
 
 
-def checked_name(place: TracePlace, column: str, text: str) -> str:
+def check_name(place: TracePlace, column: str, text: str) -> str:
     """Return ``text`` if it can name something; raises InvalidTrace if empty, too long or not printable."""
     if not text.strip():
         raise place.error(f"{column} is empty; a name is needed")

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import pytest
 
-from scheduler_repo.cli.output.amounts import amount_text, percent_text
+from scheduler_repo.cli.output.amounts import format_amount, format_percent
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.types import SlotName
 from tests.support.command import Command
@@ -114,7 +114,7 @@ class TestAmounts:
     def test_amounts_are_read_as_people_write_them(
         self, amount: int, units: int, unit: str, expected: str
     ) -> None:
-        assert amount_text(amount, SlotType(SlotName("slot"), 0, units, unit)) == expected
+        assert format_amount(amount, SlotType(SlotName("slot"), 0, units, unit)) == expected
 
     @pytest.mark.parametrize(
         ("part", "whole", "expected"),
@@ -127,4 +127,4 @@ class TestAmounts:
         ],
     )
     def test_a_share_is_never_rounded_up(self, part: int, whole: int, expected: str) -> None:
-        assert percent_text(part, whole) == expected
+        assert format_percent(part, whole) == expected

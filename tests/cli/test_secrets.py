@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scheduler_repo.cli.process.failure import redacted
+from scheduler_repo.cli.process.failure import redact
 from scheduler_repo.cli.process.secret_arguments import take_secret_urls
 from tests.cli.test_not_postgres import say_nothing, server_that
 from tests.support.command import Command
@@ -102,4 +102,4 @@ class TestErrors:
         ],
     )
     def test_redacted(self, text: str, expected: str) -> None:
-        assert redacted(text) == expected
+        assert redact(text) == expected

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from scheduler_repo.cli.output.amounts import amount_text
+from scheduler_repo.cli.output.amounts import format_amount
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData, SessionDependency
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.explain.session import SessionExplanation, explain_session
@@ -74,7 +74,7 @@ class TestText:
     def test_amounts_below_nothing_keep_their_sign(self) -> None:
         session = make_session(1, (1, 1, 250))
         explanation = explain_session(make_data(self.agents, (session,)), session.session_id)
-        (node, *_) = explanation_tables(explanation, amount_text)
+        (node, *_) = explanation_tables(explanation, format_amount)
         assert node.rows[2] == ("cuda.shares", "0.25", "0", "-0.25", "0.5", "b")
 
     def test_what_is_rounded_is_missing_to_the_last_unit(self) -> None:

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from scheduler_repo.cli.options import database_url_option, debug_option, read_database
-from scheduler_repo.cli.output.amounts import count_text
+from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.entities.audit import (
     COUNTER_CHECKS,
@@ -73,7 +73,7 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
         if mended is None and has_counters
         else "mend them by hand; sql/audit has each check's statement and says what it means"
     )
-    click.echo(f"error: {count_text(len(report.findings), 'finding')}; {advice}", err=True)
+    click.echo(f"error: {format_count(len(report.findings), 'finding')}; {advice}", err=True)
     return 1
 
 
@@ -85,7 +85,7 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
             yield f"  after:    {repaired.after}"
         for unrepairable in mended.unrepairable:
             yield from _unrepairable(unrepairable)
-        yield f"mended {count_text(len(mended.repaired), 'counter')}"
+        yield f"mended {format_count(len(mended.repaired), 'counter')}"
     for finding in report.findings:
         yield f"{finding.entity} {finding.entity_id}: {finding.what}"
         yield f"  expected: {finding.expected}"
@@ -93,7 +93,7 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
         yield f"  check:    {finding.check}"
     if not report.findings:
         at = report.observed_at.isoformat(sep=" ", timespec="milliseconds")
-        yield f"audited {count_text(report.checks_run, 'check')} at {at}: nothing differs"
+        yield f"audited {format_count(report.checks_run, 'check')} at {at}: nothing differs"
 
 
 def _unrepairable(unrepairable: UnrepairableCounter) -> Iterator[str]:

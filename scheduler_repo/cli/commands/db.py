@@ -9,7 +9,7 @@ import click
 
 from scheduler_repo.cli.commands.purge import purge
 from scheduler_repo.cli.options import database_url_option, debug_option, read_database
-from scheduler_repo.cli.output.amounts import count_text
+from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
             "owner": "run sql/roles.sql in this database first, ",
             "others": f"upgrade as the role {_OWNER}",
         }
-        async with connect(database) as connection, _advising(connection, **advice):
+        async with connect(database) as connection, _add_advice(connection, **advice):
             return await upgrade_schema(connection)
 
     done = invocation.run(work)
@@ -78,7 +78,7 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
         from scheduler_repo.database.schema.version import current_revision
 
         async with connect(database) as connection:
-            return await current_revision(connection), await _mismatch(connection)
+            return await current_revision(connection), await _find_mismatch(connection)
 
     from scheduler_repo.database.schema.version import head_revision
 
@@ -105,9 +105,9 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
 
         async with connect(database) as connection:
             # check_schema's own error names the role and the file; only the command line is added.
-            async with _advising(connection, owner="", others=""):
+            async with _add_advice(connection, owner="", others=""):
                 differences = await check_schema(connection)
-            return differences, await _mismatch(connection)
+            return differences, await _find_mismatch(connection)
 
     differences, mismatch = invocation.run(work)
     if not differences:
@@ -117,14 +117,14 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
         return 0
     for difference in differences:
         click.echo(f"{difference.kind} {difference.name}")
-        click.echo(f"  expected: {_indented(difference.expected)}")
-        click.echo(f"  found:    {_indented(difference.found)}")
+        click.echo(f"  expected: {_indent(difference.expected)}")
+        click.echo(f"  found:    {_indent(difference.found)}")
     advice = "undo what was changed by hand" if mismatch is None else str(mismatch)
-    click.echo(f"error: {count_text(len(differences), 'difference')}; {advice}", err=True)
+    click.echo(f"error: {format_count(len(differences), 'difference')}; {advice}", err=True)
     return 1
 
 
-async def _mismatch(connection: "AsyncConnection") -> "Optional[SchemaMismatch]":
+async def _find_mismatch(connection: "AsyncConnection") -> "Optional[SchemaMismatch]":
     from scheduler_repo.database.schema.version import require_schema
     from scheduler_repo.errors import SchemaMismatch
 
@@ -136,7 +136,7 @@ async def _mismatch(connection: "AsyncConnection") -> "Optional[SchemaMismatch]"
 
 
 @asynccontextmanager
-async def _advising(connection: "AsyncConnection", *, owner: str, others: str) -> AsyncIterator[None]:
+async def _add_advice(connection: "AsyncConnection", *, owner: str, others: str) -> AsyncIterator[None]:
     """Add to PermissionDenied what the owner role, or any other role, should do about it."""
     import sqlalchemy as sa
 
@@ -153,5 +153,5 @@ async def _advising(connection: "AsyncConnection", *, owner: str, others: str) -
         raise PermissionDenied(f"{error}{advice and '; '}{advice}") from error
 
 
-def _indented(definition: Optional[str]) -> str:
+def _indent(definition: Optional[str]) -> str:
     return _NOTHING if definition is None else "\n            ".join(definition.splitlines())

@@ -16,7 +16,7 @@ from scheduler_repo.cli.options import (
     parse_group_name,
     read_settings,
     redis_url_option,
-    serving_metrics,
+    serve_metrics,
 )
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
@@ -143,5 +143,5 @@ def demo(
         as_json=as_json,
     )
     console = CommandConsole(stderr=as_json)
-    with serving_metrics(metrics_port, metrics_host, console.say):
+    with serve_metrics(metrics_port, metrics_host, console.say):
         return DemoRun(request, console, invocation).execute(read_cluster)

@@ -57,9 +57,9 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
         async with open_database(database, to_write=False) as engine:
             found, data = await _look_up(engine, session_id)
         if as_json:
-            say_json(_as_json(found, data))
+            say_json(_encode(found, data))
         else:
-            CommandConsole().show(_page(found, data))
+            CommandConsole().show(_lay_out(found, data))
 
     invocation.run(work)
 
@@ -88,8 +88,8 @@ async def _look_up(
             return found, data
         return await sessions.get_session_state(session_id), None
     except SessionNotFound as error:
-        advice = "or list those that wait with: scheduler-repo snapshot GROUP --json"
-        raise SessionNotFound(f"{error}, {advice}") from None
+        advice = "list those that wait with: scheduler-repo snapshot GROUP --json"
+        raise SessionNotFound(f"{error}; {advice}") from None
 
 
 def _status_text(found: "SessionState") -> str:
@@ -100,7 +100,7 @@ def _status_text(found: "SessionState") -> str:
     return f"{found.status.value}{result} since {time_text(found.status_changed_at)}, {age}"
 
 
-def _as_json(found: "SessionState", data: "Optional[SchedulingData]") -> bytes:
+def _encode(found: "SessionState", data: "Optional[SchedulingData]") -> bytes:
     """Encode the session; ``explanation`` is null for one that does not wait."""
     import msgspec
 
@@ -114,10 +114,10 @@ def _as_json(found: "SessionState", data: "Optional[SchedulingData]") -> bytes:
     return msgspec.json.encode({"session": found, "text": text, "explanation": explanation})
 
 
-def _page(found: "SessionState", data: "Optional[SchedulingData]") -> "RenderableType":
+def _lay_out(found: "SessionState", data: "Optional[SchedulingData]") -> "RenderableType":
     from rich.console import Group
 
-    from scheduler_repo.cli.output.amounts import amount_text
+    from scheduler_repo.cli.output.amounts import format_amount
     from scheduler_repo.cli.output.console import plain_table
     from scheduler_repo.scheduling.explain import session_text
     from scheduler_repo.scheduling.explain.session import explain_session
@@ -137,7 +137,7 @@ def _page(found: "SessionState", data: "Optional[SchedulingData]") -> "Renderabl
         return Group(plain_table(facts), "")
     explanation = explain_session(data, found.session_id)
     parts: list[RenderableType] = [plain_table([*facts, *session_text.reason_facts(explanation, data)])]
-    for table in session_text.explanation_tables(explanation, amount_text):
+    for table in session_text.explanation_tables(explanation, format_amount):
         parts += ["", table.title]
         if table.rows:
             first, *others = table.columns

@@ -18,9 +18,9 @@ from scheduler_repo.cli.options import (
     debug_option,
     metrics_options,
     read_database,
-    serving_metrics,
+    serve_metrics,
 )
-from scheduler_repo.cli.output.amounts import count_text
+from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
@@ -111,17 +111,17 @@ def purge(
             with _open_archive(archive_path) as archive, _reporting_progress(invocation) as on_batch:
                 return await repository.purge(older_than, batch_size, on_batch, archive)
 
-    with serving_metrics(metrics_port, metrics_host, lambda line: click.echo(line, err=True)):
+    with serve_metrics(metrics_port, metrics_host, lambda line: click.echo(line, err=True)):
         done = invocation.run(work)
     if dry_run:
         click.echo(f"would purge {_gone(done)}; nothing was changed")
     else:
-        click.echo(f"purged {_gone(done)}, in {count_text(done.batches, 'batch', 'batches')}")
+        click.echo(f"purged {_gone(done)}, in {format_count(done.batches, 'batch', 'batches')}")
     kept = "would be kept" if dry_run else "kept"
     if done.kept_sessions:
-        click.echo(f"{kept}: {count_text(done.kept_sessions, 'session')} that unfinished sessions depend on")
+        click.echo(f"{kept}: {format_count(done.kept_sessions, 'session')} that unfinished sessions depend on")
     if done.skipped_sessions:
-        skipped = count_text(done.skipped_sessions, "session")
+        skipped = format_count(done.skipped_sessions, "session")
         click.echo(f"skipped: {skipped} that another transaction holds; the next purge takes what is left")
 
 
@@ -156,9 +156,11 @@ def _reporting_progress(invocation: Invocation) -> "Iterator[OnBatch]":
 
 
 def _gone(done: PurgeResult) -> str:
-    sessions, kernels = count_text(done.sessions, "session"), count_text(done.kernels, "kernel")
-    history = count_text(done.agent_history, "row")
-    return f"{sessions} with {kernels}, {history} of agent history, {count_text(done.operations, 'operation')}"
+    sessions, kernels = format_count(done.sessions, "session"), format_count(done.kernels, "kernel")
+    history = format_count(done.agent_history, "row")
+    return (
+        f"{sessions} with {kernels}, {history} of agent history, {format_count(done.operations, 'operation')}"
+    )
 
 
 @contextmanager

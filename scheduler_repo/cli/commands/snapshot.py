@@ -54,7 +54,7 @@ def snapshot(
 
     async def work() -> None:
         from scheduler_repo.cli.output.console import CommandConsole, say_json
-        from scheduler_repo.cli.output.snapshot import snapshot_json, snapshot_page
+        from scheduler_repo.cli.output.snapshot import encode_snapshot, lay_out_snapshot
         from scheduler_repo.cli.process.servers import open_cache_source
         from scheduler_repo.database.connecting import open_database
         from scheduler_repo.errors import ScalingGroupNotFound
@@ -71,9 +71,9 @@ def snapshot(
                     advice = "list the groups with: SELECT name FROM scaling_groups"
                     raise ScalingGroupNotFound(f"{error}; {advice}") from error
         if as_json:
-            say_json(snapshot_json(timed.data))
+            say_json(encode_snapshot(timed.data))
         else:
             outcomes = {} if cache_source is None else cache_source.outcomes
-            CommandConsole().show(snapshot_page(timed, outcomes))
+            CommandConsole().show(lay_out_snapshot(timed, outcomes))
 
     invocation.run(work)

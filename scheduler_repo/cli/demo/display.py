@@ -75,7 +75,7 @@ class AnimatedDisplay(Display):
     @contextmanager
     def scheduling(self) -> Iterator[TickWatcher]:
         """Show a table of the last ticks."""
-        with Live(_tick_table([]), console=self._console) as live:
+        with Live(_lay_out_ticks([]), console=self._console) as live:
             yield _AnimatedTicks(live)
 
 
@@ -131,7 +131,7 @@ class _AnimatedTicks:
 
     def on_begin(self, number: int) -> None:
         self._rows = [*self._rows[-_SHOWN_TICKS + 1 :], (str(number), "...", "...", "0", "0")]
-        self._live.update(_tick_table(self._rows))
+        self._live.update(_lay_out_ticks(self._rows))
 
     def on_batch(self, progress: BatchProgress) -> None:
         self._replace_last(
@@ -150,10 +150,10 @@ class _AnimatedTicks:
 
     def _replace_last(self, number: int, *cells: int | str) -> None:
         self._rows[-1] = (str(number), *(cell if isinstance(cell, str) else f"{cell:,}" for cell in cells))
-        self._live.update(_tick_table(self._rows))
+        self._live.update(_lay_out_ticks(self._rows))
 
 
-def _tick_table(rows: list[tuple[str, ...]]) -> Table:
+def _lay_out_ticks(rows: list[tuple[str, ...]]) -> Table:
     return plain_table(rows, _COLUMNS, range(len(_COLUMNS)))
 
 

@@ -4,19 +4,19 @@ import shlex
 from collections.abc import Sequence
 from typing import Optional
 
-from scheduler_repo.cli.process.invocation import invoked_command
+from scheduler_repo.cli.process.invocation import find_invoked_command
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
 from scheduler_repo.embedded.ready import DATABASE, SCHEDULER, SUPERUSER
 from scheduler_repo.types import ScalingGroupName
 
 
-def keeping_text(
+def describe_kept_servers(
     postgres: EmbeddedPostgres, valkey: Optional[EmbeddedValkey], group: ScalingGroupName, *, has_tcp: bool
 ) -> str:
     """Return how to reach the running servers, and how to stop and remove them: commands in short lines."""
     quote = shlex.quote
     url = postgres.url(DATABASE, SCHEDULER).replace("postgresql+asyncpg:", "postgresql:")
-    snapshot = [f"{invoked_command()} snapshot {quote(group)}", f"--database-url {quote(url)}"]
+    snapshot = [f"{find_invoked_command()} snapshot {quote(group)}", f"--database-url {quote(url)}"]
     servers: list[EmbeddedServer] = [postgres]
     if valkey is not None:
         snapshot += [f"--redis-url {quote(valkey.url)}", "--max-staleness 60"]

@@ -10,10 +10,10 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.cli.demo.display import create_display
-from scheduler_repo.cli.demo.kept_servers import keeping_text
-from scheduler_repo.cli.demo.summary import DemoResult, SlotUse, summary_page
+from scheduler_repo.cli.demo.kept_servers import describe_kept_servers
+from scheduler_repo.cli.demo.summary import DemoResult, SlotUse, lay_out_summary
 from scheduler_repo.cli.options import require_database
-from scheduler_repo.cli.output.amounts import count_text, slot_total
+from scheduler_repo.cli.output.amounts import format_count, sum_slot
 from scheduler_repo.cli.output.console import CommandConsole, say_json
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.servers import open_cache_source
@@ -91,14 +91,16 @@ class DemoRun:
             if request.as_json:
                 say_json(msgspec.json.encode(result))
             else:
-                self._console.show(summary_page(result, data, _combined(ticks, sum)))
+                self._console.show(lay_out_summary(result, data, _combine(ticks, sum)))
             if database is not None:
                 self._console.say(
                     f"Group {request.group} and all that was loaded with it stay in\n{place_of(database)}"
                 )
             elif self._postgres is not None and request.keep:
                 has_tcp = request.port is not None
-                self._console.say(keeping_text(self._postgres, self._valkey, request.group, has_tcp=has_tcp))
+                self._console.say(
+                    describe_kept_servers(self._postgres, self._valkey, request.group, has_tcp=has_tcp)
+                )
                 for server in servers:
                     server.leave_running()
         return 1 if overcommitted else 0
@@ -122,7 +124,7 @@ class DemoRun:
         async with AsyncExitStack() as stack:
             with self._phase("schema", doing):
                 if self._postgres is None:
-                    stack.enter_context(_advising())
+                    stack.enter_context(_add_advice())
                 else:
                     await create_database(self._postgres)
                     # The other settings, such as timeouts, still come from the environment.
@@ -146,7 +148,7 @@ class DemoRun:
         async with open_cache_source(cache, db_source, must_answer=True) as cache_source:
             repository = SchedulerRepository(db_source, cache_source)
             agents, sessions = len(cluster.agents), len(cluster.sessions)
-            doing = f"{count_text(agents, 'agent')}, {count_text(sessions, 'session')}"
+            doing = f"{format_count(agents, 'agent')}, {format_count(sessions, 'session')}"
             with self._phase("load", doing), self._display.loading(agents, sessions) as on_progress:
                 await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster, on_progress)
             if self._postgres is None:
@@ -177,7 +179,7 @@ class DemoRun:
         placed = sum(len(tick.allocated) for tick in ticks)
         waiting = len(data.pending_sessions)
         loaded_slots = {slot_type.name for slot_type in cluster.slot_types}
-        medians = msgspec.structs.asdict(_combined(ticks, median))
+        medians = msgspec.structs.asdict(_combine(ticks, median))
         return DemoResult(
             group=self._request.group,
             sessions=len(cluster.sessions),
@@ -192,8 +194,8 @@ class DemoRun:
             overcommitted_agents=overcommitted,
             slots={
                 slot_type.name: SlotUse(
-                    capacity=slot_total([agent.capacity for agent in data.agents], slot_type.slot_index),
-                    occupied=slot_total([agent.occupied for agent in data.agents], slot_type.slot_index),
+                    capacity=sum_slot([agent.capacity for agent in data.agents], slot_type.slot_index),
+                    occupied=sum_slot([agent.occupied for agent in data.agents], slot_type.slot_index),
                 )
                 for slot_type in data.slot_types
                 if slot_type.name in loaded_slots
@@ -204,7 +206,7 @@ class DemoRun:
 
 
 @contextmanager
-def _advising() -> Iterator[None]:
+def _add_advice() -> Iterator[None]:
     """Add to the errors of the user's own database what to do about them."""
     try:
         yield
@@ -216,7 +218,7 @@ def _advising() -> Iterator[None]:
         raise type(error)(f"{error}; load this cluster into another database") from error
 
 
-def _combined(ticks: Iterable[Tick], combine: Callable[[Iterable[float]], float]) -> TickTimes:
+def _combine(ticks: Iterable[Tick], combine: Callable[[Iterable[float]], float]) -> TickTimes:
     times = [tick.times for tick in ticks]
     return TickTimes(
         read=combine(each.read for each in times),

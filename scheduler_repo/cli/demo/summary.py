@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from rich.console import Group, RenderableType
 
-from scheduler_repo.cli.output.amounts import amount_text, percent_text
+from scheduler_repo.cli.output.amounts import format_amount, format_percent
 from scheduler_repo.cli.output.console import plain_table
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.loop import TickTimes
@@ -42,7 +42,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float
 
 
-def summary_page(result: DemoResult, data: SchedulingData, in_all: TickTimes) -> RenderableType:
+def lay_out_summary(result: DemoResult, data: SchedulingData, in_all: TickTimes) -> RenderableType:
     """Lay the result out for a terminal or a pipe; ``in_all`` are the sums over all ticks."""
     phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.phases_s.items())
     times = [
@@ -78,5 +78,5 @@ def _slots(result: DemoResult, data: SchedulingData) -> Iterator[tuple[str, ...]
     for slot_type in data.slot_types:
         use = result.slots.get(slot_type.name)
         if use is not None:
-            capacity, occupied = (amount_text(amount, slot_type) for amount in (use.capacity, use.occupied))
-            yield slot_type.name, capacity, occupied, percent_text(use.occupied, use.capacity)
+            capacity, occupied = (format_amount(amount, slot_type) for amount in (use.capacity, use.occupied))
+            yield slot_type.name, capacity, occupied, format_percent(use.occupied, use.capacity)

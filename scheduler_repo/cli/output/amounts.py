@@ -10,7 +10,7 @@ _BYTES: Final = "B"
 _BINARY_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 
 
-def amount_text(amount: int, slot_type: SlotType) -> str:
+def format_amount(amount: int, slot_type: SlotType) -> str:
     """Write smallest units as whole units, such as ``6,212 GPU``; bytes to a tenth of a larger unit."""
     if slot_type.display_unit == _BYTES and slot_type.units_per_whole == 1:
         return _bytes_text(amount)
@@ -19,7 +19,7 @@ def amount_text(amount: int, slot_type: SlotType) -> str:
     return f"{int(whole):,}{point}{rest}{unit}"
 
 
-def percent_text(part: int, whole: int) -> str:
+def format_percent(part: int, whole: int) -> str:
     """Write a share to a tenth of a per cent, rounded down, so that only a full one shows 100."""
     if whole == 0:
         return "-"
@@ -27,12 +27,12 @@ def percent_text(part: int, whole: int) -> str:
     return f"{percent}.{tenth} %"
 
 
-def count_text(number: int, noun: str, plural: Optional[str] = None) -> str:
+def format_count(number: int, noun: str, plural: Optional[str] = None) -> str:
     """Write a count with its noun, such as ``1 agent`` or ``1,523 agents``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def slot_total(amounts: Sequence[Sequence[int]], slot_index: int) -> int:
+def sum_slot(amounts: Sequence[Sequence[int]], slot_index: int) -> int:
     """Sum one slot over vectors of amounts; a vector that is too short counts as 0."""
     return sum(vector[slot_index] for vector in amounts if slot_index < len(vector))
 

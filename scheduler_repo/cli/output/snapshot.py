@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 from rich.console import Group, RenderableType
 
-from scheduler_repo.cli.output.amounts import amount_text, count_text, percent_text, slot_total
+from scheduler_repo.cli.output.amounts import format_amount, format_count, format_percent, sum_slot
 from scheduler_repo.cli.output.console import plain_table
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
@@ -40,7 +40,7 @@ class WaitingLine(msgspec.Struct, frozen=True):
     text: str
 
 
-def snapshot_json(data: SchedulingData) -> bytes:
+def encode_snapshot(data: SchedulingData) -> bytes:
     """Encode the fields of ``data`` and, as ``waiting``, a WaitingLine for each session, in queue order."""
     waiting = [
         WaitingLine(each.session_id, each.reason, describe(each, data)) for each in waiting_reasons(data)
@@ -49,7 +49,7 @@ def snapshot_json(data: SchedulingData) -> bytes:
     return msgspec.json.encode({**fields, "waiting": waiting})
 
 
-def snapshot_page(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> RenderableType:
+def lay_out_snapshot(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> RenderableType:
     """Lay out what one tick would see, ids whole at 80 columns; ``outcomes`` are those of the cache."""
     data = timed.data
     parts: list[RenderableType] = [
@@ -87,17 +87,17 @@ def _head(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> I
 def _queue(data: SchedulingData) -> Iterator[tuple[str, str]]:
     pending = data.pending_sessions
     kernels = sum(len(session.kernels) for session in pending)
-    yield "pending", f"{count_text(len(pending), 'session')}, {count_text(kernels, 'kernel')}"
+    yield "pending", f"{format_count(len(pending), 'session')}, {format_count(kernels, 'kernel')}"
     by_priority = Counter(session.priority for session in pending)
     for priority in sorted(by_priority, reverse=True)[:_SHOWN_PRIORITIES]:
         yield f"  priority {priority}", f"{by_priority[priority]:,}"
     if len(by_priority) > _SHOWN_PRIORITIES:
-        yield "", f"and {count_text(len(by_priority) - _SHOWN_PRIORITIES, 'lower priority group')}"
+        yield "", f"and {format_count(len(by_priority) - _SHOWN_PRIORITIES, 'lower priority group')}"
     if pending:
         oldest = min(pending, key=lambda session: (session.created_at, session.session_id))
         yield "  oldest", f"{oldest.session_id}, created {oldest.created_at.isoformat(sep=' ')}"
     containers = sum(agent.container_count for agent in data.agents)
-    yield "agents", f"{len(data.agents):,} take kernels; they hold {count_text(containers, 'kernel')}"
+    yield "agents", f"{len(data.agents):,} take kernels; they hold {format_count(containers, 'kernel')}"
 
 
 def _slots(data: SchedulingData) -> Iterator[tuple[str, ...]]:
@@ -106,10 +106,10 @@ def _slots(data: SchedulingData) -> Iterator[tuple[str, ...]]:
     requests = [kernel.requested_slots for session in data.pending_sessions for kernel in session.kernels]
     for slot_type in data.slot_types:
         have, used, asked = (
-            slot_total(amounts, slot_type.slot_index) for amounts in (capacities, occupied, requests)
+            sum_slot(amounts, slot_type.slot_index) for amounts in (capacities, occupied, requests)
         )
-        have_text, used_text, asked_text = (amount_text(amount, slot_type) for amount in (have, used, asked))
-        yield slot_type.name, have_text, used_text, percent_text(used, have), asked_text
+        have_text, used_text, asked_text = (format_amount(amount, slot_type) for amount in (have, used, asked))
+        yield slot_type.name, have_text, used_text, format_percent(used, have), asked_text
 
 
 def _reasons(data: SchedulingData) -> RenderableType:
@@ -146,12 +146,12 @@ def _owners(data: SchedulingData) -> Iterator[_Nearness]:
                     continue
                 slot_type = slot_types[index]
                 used = usage.occupied[index] if index < len(usage.occupied) else 0
-                text = partial(amount_text, slot_type=slot_type)
+                text = partial(format_amount, slot_type=slot_type)
                 yield _nearness(owner, slot_type.name, used, limit, text)
 
 
 def _nearness(owner: str, limit: str, used: int, allowed: int, text: Callable[[int], str]) -> _Nearness:
     # A limit of 0 is reached from the start.
     share = used * _MILLION // allowed if allowed else _MILLION
-    percent = percent_text(used, allowed) if allowed else "100.0 %"
+    percent = format_percent(used, allowed) if allowed else "100.0 %"
     return _Nearness(-share, owner, limit, percent, f"{text(used)} of {text(allowed)}")

@@ -61,7 +61,7 @@ def run_reporting_failures(invocation: Invocation) -> int:
     return code if isinstance(code, int) else 0
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Return ``text`` without the passwords of the URLs in it; what is not printable is escaped."""
     text = _SECRET_OPTION.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1@", text))
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
@@ -70,8 +70,8 @@ def redacted(text: str) -> str:
 def _say(message: str, error: BaseException, invocation: Invocation, code: int) -> int:
     if invocation.debug:
         # Never with the values of variables: a password may be among them.
-        sys.stderr.writelines(redacted(line) for line in traceback.format_exception(error))
-    first, *others = redacted(message).splitlines() or [""]
+        sys.stderr.writelines(redact(line) for line in traceback.format_exception(error))
+    first, *others = redact(message).splitlines() or [""]
     print("\n    ".join((f"error: {first}", *others)), file=sys.stderr)
     return code
 
@@ -96,4 +96,4 @@ def _log_in_lines() -> None:
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(f"{record.levelname.lower()}: {record.getMessage()}")
+        return redact(f"{record.levelname.lower()}: {record.getMessage()}")

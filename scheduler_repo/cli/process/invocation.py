@@ -99,7 +99,7 @@ def _end(interruption: Interrupted) -> None:
     os._exit(interruption.exit_code)
 
 
-def invoked_command() -> str:
+def find_invoked_command() -> str:
     """Return the words that run this command from any directory, quoted for a shell.
 
     That is the path it was called by, so that no environment need be activated; else its bare name.

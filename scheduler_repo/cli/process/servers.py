@@ -33,7 +33,7 @@ async def open_cache_source(
         return
     await _check_redis(settings, must_answer=must_answer)
     cache_source = create_cache_source(settings, db_source)
-    with _warning_once(settings):
+    with _warn_once(settings):
         try:
             yield cache_source
         finally:
@@ -68,7 +68,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _warning_once(settings: CacheSettings) -> Iterator[None]:
+def _warn_once(settings: CacheSettings) -> Iterator[None]:
     """Print only the first warning of the cache, with the URL it is about; a command needs no more."""
     has_warned = False
 
