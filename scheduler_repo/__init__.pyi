@@ -12,7 +12,6 @@ from .connection import (
 from .database.engine import (
     ExtendedAsyncSAEngine as ExtendedAsyncSAEngine, SASession as SASession, create_engine as create_engine,
 )
-from .embedded.errors import EmbeddedServerError as EmbeddedServerError
 from .entities.agent import (
     Agent as Agent, AgentFilter as AgentFilter, AgentInfo as AgentInfo,
     AgentRejectionCode as AgentRejectionCode, AgentReport as AgentReport,
@@ -78,6 +77,7 @@ from .entities.vfolder import (
     MountSpec as MountSpec, MountedVFolder as MountedVFolder, VFolder as VFolder, VFolderSpec as VFolderSpec,
 )
 from .errors import (
+    EmbeddedServerError as EmbeddedServerError,
     AgentAlreadyExists as AgentAlreadyExists, AgentNotFound as AgentNotFound,
     AllocationRefused as AllocationRefused, AlreadyExists as AlreadyExists, BreakerOpen as BreakerOpen,
     CacheBusy as CacheBusy, CacheMisused as CacheMisused, CacheRefused as CacheRefused,

@@ -232,3 +232,10 @@ class CacheRefused(CacheUnavailable):
 
 class CacheMisused(CacheUnavailable):
     """The client of Redis or Valkey was closed, or belongs to another event loop; the server is not asked."""
+
+
+# -- the embedded servers ------------------------------------------------------------------------
+
+
+class EmbeddedServerError(SchedulerRepoError):
+    """An embedded server cannot be found, started, used or stopped."""

@@ -6,9 +6,9 @@ process that started it, however that dies (``lifeline``). Everybody may use wha
 is public.
 """
 
-from scheduler_repo.embedded.errors import EmbeddedServerError
 from scheduler_repo.embedded.postgres import EmbeddedPostgres
 from scheduler_repo.embedded.server import EmbeddedServer, StopMode
 from scheduler_repo.embedded.valkey import EmbeddedValkey
+from scheduler_repo.errors import EmbeddedServerError
 
 __all__ = ["EmbeddedPostgres", "EmbeddedServer", "EmbeddedServerError", "EmbeddedValkey", "StopMode"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Optional
 
-from scheduler_repo.embedded.errors import EmbeddedServerError
+from scheduler_repo.errors import EmbeddedServerError
 
 UNPRIVILEGED_ACCOUNT: Final = "nobody"
 

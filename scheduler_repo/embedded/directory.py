@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Optional
 
 from scheduler_repo.embedded.account import Account
-from scheduler_repo.embedded.errors import EmbeddedServerError
+from scheduler_repo.errors import EmbeddedServerError
 
 # sockaddr_un.sun_path holds 108 bytes on Linux and 104 elsewhere, one of them the closing NUL.
 SOCKET_PATH_LIMIT: Final = 107

