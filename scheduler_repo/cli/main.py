@@ -19,9 +19,10 @@ def main() -> int:
         _open_missing_streams()
         hide_secret_urls()
         # The rest loads only now that signals are handled and passwords hidden.
+        from scheduler_repo.cli.command_group import command_line
         from scheduler_repo.cli.process.failure import run_reporting_failures
 
-        return run_reporting_failures(invocation)
+        return run_reporting_failures(command_line, invocation)
     except Interrupted as interruption:
         print(f"error: {interruption}", file=sys.stderr)
         return interruption.exit_code

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from scheduler_repo.cli.command_group import command_line
 from scheduler_repo.cli.process.failure import run_reporting_failures
 from scheduler_repo.cli.process.invocation import Invocation
 from tests.support.observation import PROJECT_ROOT, processes_in
@@ -129,7 +130,7 @@ class CommandHere:
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["scheduler-repo", *arguments])
             patch.setattr(sys, "excepthook", sys.excepthook)
-            code = run_reporting_failures(Invocation())
+            code = run_reporting_failures(command_line, Invocation())
         output, errors = self._capsys.readouterr()
         return Ended(code, output, errors)
 

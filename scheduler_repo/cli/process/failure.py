@@ -11,7 +11,6 @@ from typing import Final, Optional
 
 import click
 
-from scheduler_repo.cli.command_group import command_line
 from scheduler_repo.cli.process.invocation import Interrupted, Invocation, OutputFailed
 from scheduler_repo.errors import SchedulerRepoError
 
@@ -19,7 +18,7 @@ _PASSWORD_IN_URL: Final = re.compile(r"(\w://[^\s:/?#@]*):\S*@")
 _SECRET_OPTION: Final = re.compile(r"([?&]\w*password=)[^\s&'\")]*", re.IGNORECASE)
 
 
-def run_reporting_failures(invocation: Invocation) -> int:
+def run_reporting_failures(command: click.Command, invocation: Invocation) -> int:
     """Run the command that the arguments name, report failures on stderr, and return the exit code."""
 
     def report_unforeseen(
@@ -35,7 +34,7 @@ def run_reporting_failures(invocation: Invocation) -> int:
             # Escape a name that the terminal's encoding lacks instead of failing.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = command_line.main(prog_name="scheduler-repo", standalone_mode=False, obj=invocation)
+        code = command.main(prog_name="scheduler-repo", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
