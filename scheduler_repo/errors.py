@@ -16,10 +16,14 @@ class SchedulerRepoError(Exception):
             cls.error_code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
+class BusinessError(SchedulerRepoError):
+    """What was asked for cannot be done as things are; the same call fails again until they change."""
+
+
 # -- what the caller gave ----------------------------------------------------------------------
 
 
-class InvalidInput(SchedulerRepoError):
+class InvalidInput(BusinessError):
     """An argument cannot be accepted; nothing was written."""
 
 
@@ -58,7 +62,7 @@ class InvalidSettings(InvalidInput):
 # -- what the database holds ---------------------------------------------------------------------
 
 
-class NotFound(SchedulerRepoError):
+class NotFound(BusinessError):
     """Nothing has the id or name that was asked for."""
 
 
@@ -92,7 +96,7 @@ class QuotaNotFound(NotFound):
     """The owner has no quota of its own: it is not limited."""
 
 
-class AlreadyExists(SchedulerRepoError):
+class AlreadyExists(BusinessError):
     """Something of this id or name exists already."""
 
 
@@ -122,33 +126,33 @@ class OwnerNotFound(NotFound):
     """No keypair, user, project or domain has this id or name."""
 
 
-class InvalidTransition(SchedulerRepoError):
+class InvalidTransition(BusinessError):
     """The table of transitions does not allow the change from the status found; nothing was written."""
 
 
-class AllocationRefused(SchedulerRepoError):
+class AllocationRefused(BusinessError):
     """A session cannot be placed there, or not now; nothing was written."""
 
 
-class QuotaExceeded(SchedulerRepoError):
+class QuotaExceeded(BusinessError):
     """The owner would use more than its quota allows; nothing was written."""
 
 
-class ConstraintViolated(SchedulerRepoError):
+class ConstraintViolated(BusinessError):
     """The database refused a row that breaks one of its constraints; the message names it."""
 
 
-class LeaseHeld(SchedulerRepoError):
+class LeaseHeld(BusinessError):
     """Another holder's lease on the scaling group has not expired yet."""
 
 
-class StaleLeaseError(SchedulerRepoError):
+class StaleLeaseError(BusinessError):
     """The lease has expired, was released or was taken over; nothing was written."""
 
     error_code = "stale_lease"
 
 
-class OperationMismatch(SchedulerRepoError):
+class OperationMismatch(BusinessError):
     """The operation id was used before, for another write; nothing was written."""
 
 

@@ -14,6 +14,7 @@ CODES = {
     "AllocationRefused": "allocation_refused",
     "AlreadyExists": "already_exists",
     "BreakerOpen": "breaker_open",
+    "BusinessError": "business_error",
     "CacheBusy": "cache_busy",
     "CacheMisused": "cache_misused",
     "CacheRefused": "cache_refused",

@@ -110,6 +110,12 @@ class TestExamples:
         assert created == "another 1 0"
         assert totals.agent_count == 1
 
+    async def test_repositories_are_put_together_by_hand(self, url: str) -> None:
+        another = FILL.spec("another")
+        async with open_repositories(url) as repos:
+            await repos.sessions.create_session(another)
+        assert sorted(await _module("by hand").names(url, another.session_id)) == ["another", "train"]
+
     async def test_a_deadline_bounds_a_call(self, url: str) -> None:
         assert await _module("deadline").find_soon(url, SessionId(uuid4())) is None
 

@@ -7,6 +7,9 @@ from prometheus_client import REGISTRY
 
 from scheduler_repo import (
     BackoffStrategy,
+    BusinessError,
+    DatabaseError,
+    DatabaseUnavailable,
     DomainType,
     LayerType,
     MetricArgs,
@@ -14,7 +17,6 @@ from scheduler_repo import (
     Resilience,
     RetryArgs,
     RetryPolicy,
-    SchedulerRepoError,
     SessionId,
     SessionNotFound,
     retry_waits_disabled,
@@ -33,7 +35,7 @@ session_repository_resilience = Resilience(
                 max_retries=10,
                 retry_delay=0.1,
                 backoff_strategy=BackoffStrategy.FIXED,
-                non_retryable_exceptions=(SchedulerRepoError,),
+                non_retryable_exceptions=(BusinessError,),
             )
         ),
     ]
@@ -74,6 +76,12 @@ class TestResilience:
             assert await FailingSource(*[ConnectionRefusedError()] * 10).get_name_of_session() == "train"
         assert figure("retry_count_total") == retried + 10
 
+    async def test_so_is_what_the_engine_makes_of_it(self) -> None:
+        lost = DatabaseUnavailable("the connection to the database failed")
+        lost.__cause__ = ConnectionRefusedError()
+        with retry_waits_disabled():
+            assert await FailingSource(lost, lost).get_name_of_session() == "train"
+
     async def test_at_most_ten_times(self) -> None:
         failed = figure("operation_error_count_total", error_code="ConnectionRefusedError")
         with retry_waits_disabled(), pytest.raises(ConnectionRefusedError):
@@ -87,6 +95,9 @@ class TestResilience:
             await FailingSource(SessionNotFound("there is none")).get_name_of_session()
         assert figure("retry_count_total") == retried
         assert figure("operation_error_count_total", error_code="SessionNotFound") == failed + 1
+
+    def test_no_error_of_a_server_is_a_business_error(self) -> None:
+        assert not issubclass(DatabaseError, BusinessError)
 
     @pytest.mark.parametrize(
         ("domain", "value"),
