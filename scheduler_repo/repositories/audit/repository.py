@@ -1,11 +1,6 @@
 """Audits: whether the database's counters and statuses agree with each other, and the counters mended."""
 
-from scheduler_repo.entities.audit import (
-    AuditReport,
-    RepairedCounter,
-    RepairReport,
-    UnrepairableCounter,
-)
+from scheduler_repo.entities.audit import AuditReport, RepairedCounter, RepairReport, UnrepairableCounter
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind

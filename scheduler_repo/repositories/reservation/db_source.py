@@ -10,11 +10,7 @@ from scheduler_repo.database.statements import Statement, expect_rows, fetch_row
 from scheduler_repo.database.status_changes import SESSION_KERNELS, write_kernels, write_sessions
 from scheduler_repo.entities.reservation import SessionReservation
 from scheduler_repo.repositories.db_source import DBSource
-from scheduler_repo.scheduling.admission.reservations import (
-    KernelClaim,
-    ReservationDecisions,
-    ReservationState,
-)
+from scheduler_repo.scheduling.admission.reservations import KernelClaim, ReservationDecisions, ReservationState
 from scheduler_repo.scheduling.admission.transitions import KernelChange, LockedKernel
 from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
 from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, ScalingGroupName, SessionId, SessionStatus

@@ -76,11 +76,7 @@ class ReservationRepository:
             )
 
         return await _RESERVE_SESSIONS.run(
-            self._db,
-            reserve,
-            request=(scaling_group, reservations),
-            operation_id=operation_id,
-            lease=lease,
+            self._db, reserve, request=(scaling_group, reservations), operation_id=operation_id, lease=lease
         )
 
     @_resilience.apply(OperationKind.WRITE)

@@ -93,11 +93,7 @@ class RetentionDBSource(DBSource):
         return sessions, kernels
 
     async def delete_agent_history(
-        self,
-        db_sess: SASession,
-        cutoff: datetime,
-        after: tuple[Optional[datetime], Optional[int]],
-        limit: int,
+        self, db_sess: SASession, cutoff: datetime, after: tuple[Optional[datetime], Optional[int]], limit: int
     ) -> "Optional[Record]":
         """Delete old changes of agents, behind ``after``; None if another purge does. Costs two statements."""
         ((is_ours,),) = await fetch_rows(db_sess, PURGE_AGENT_HISTORY_TURN)

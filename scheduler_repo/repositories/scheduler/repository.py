@@ -111,11 +111,7 @@ class SchedulerRepository:
             return AllocationResult(allocated, tuple(decisions.rejected), write.transaction_id)
 
         return await _ALLOCATE_SESSIONS.run(
-            self._db,
-            allocate,
-            request=(scaling_group, allocations),
-            operation_id=operation_id,
-            lease=lease,
+            self._db, allocate, request=(scaling_group, allocations), operation_id=operation_id, lease=lease
         )
 
     @_resilience.apply(OperationKind.READ)

@@ -18,14 +18,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import StandingReservations
-from scheduler_repo.types import (
-    AgentId,
-    ClusterMode,
-    ScalingGroupName,
-    SessionId,
-    SessionStatus,
-    SlotVector,
-)
+from scheduler_repo.types import AgentId, ClusterMode, ScalingGroupName, SessionId, SessionStatus, SlotVector
 
 # What an agent has free for a session, and how many containers count as running on it.
 Room = tuple[SlotVector, int]
