@@ -5,8 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from scheduler_repo.testing.prepared_databases import PreparingServer
 from tests.support.missing_packages import run_without
 
 PROJECT = """
@@ -62,18 +61,23 @@ filterwarnings = error
 
 
 class TestPlugin:
-    @pytest.mark.parametrize(
-        ("conftest", "arguments"),
-        [('pytest_plugins = ("scheduler_repo.testing",)\n', []), ("", ["-p", "scheduler_repo.testing"])],
-    )
-    def test_a_project_that_loads_it_by_name(self, tmp_path: Path, conftest: str, arguments: list[str]) -> None:
-        # given a project whose async tests are marked one by one
-        (tmp_path / "conftest.py").write_text(conftest)
+    def test_a_project_that_loads_it_by_name(self, tmp_path: Path, postgres_server: PreparingServer) -> None:
+        # given a project whose async tests are marked one by one; a server is there, which saves time
         (tmp_path / "test_mine.py").write_text(PROJECT)
         (tmp_path / "pytest.ini").write_text(SETTINGS)
-        # when
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        environment["SCHEDULER_REPO_TEST_ADMIN_URL"] = postgres_server.admin_url
+        # when
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "scheduler_repo.testing",
+        ]
         ended = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
         )
