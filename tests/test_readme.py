@@ -138,6 +138,10 @@ class TestExamples:
         await _module("metrics").schedule_and_serve(url, GROUP, 0)
         assert re.fullmatch(r"metrics: http://127.0.0.1:\d+/metrics\n", capsys.readouterr().out)
 
+    async def test_a_test_of_ones_own_passes(self, migrated_database: Database) -> None:
+        async with open_repositories(migrated_database.url_as(SCHEDULER)) as repos:
+            await _module("own test").test_a_new_group_has_no_sessions(repos)
+
     def test_every_example_is_run_by_a_test_above(self) -> None:
         source = Path(__file__).read_text("utf-8")
         run = set(re.findall(r'_module\("([\w -]+)"\)', source))
