@@ -14,7 +14,7 @@ import pytest
 from scheduler_repo.testing.databases import Database
 from scheduler_repo.testing.prepared_databases import PreparingServer
 
-pytest_plugins = ("scheduler_repo.testing",)
+pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures")
 
 # Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
 # its own, that counts.
@@ -50,8 +50,8 @@ async def empty_database(postgres_server: PreparingServer, empty_template: Datab
 
 
 @pytest.fixture
-def migrated_database(scheduler_repo_database: Database) -> Database:
-    """A database at the newest revision, without rows."""
+def fresh_database(scheduler_repo_database: Database) -> Database:
+    """A database at the newest revision that no test has had before."""
     return scheduler_repo_database
 
 

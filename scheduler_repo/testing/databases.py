@@ -59,12 +59,16 @@ class Database(msgspec.Struct, frozen=True):
     @asynccontextmanager
     async def driver_as(self, role: str) -> AsyncIterator[DriverConnection]:
         """A connection of the driver alone, for scripts of several statements."""
-        url = sa.make_url(self.url_as(role)).set(drivername="postgresql")
-        connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+        connection = await self.open_driver_as(role)
         try:
             yield connection
         finally:
             await connection.close()
+
+    async def open_driver_as(self, role: str) -> DriverConnection:
+        """Open a connection of the driver, which the caller closes."""
+        url = sa.make_url(self.url_as(role)).set(drivername="postgresql")
+        return await asyncpg.connect(url.render_as_string(hide_password=False))
 
     async def run_as(self, role: str, script: str) -> None:
         """Run statements, separated by semicolons."""

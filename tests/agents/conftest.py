@@ -8,20 +8,8 @@ from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.agents.fleet import Fleet
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
-
-__all__ = [
-    "agents",
-    "db_source",
-    "engine",
-    "fleet",
-    "lifecycle",
-    "load",
-    "owner_connection",
-    "repository",
-    "scheduler",
-]
+from tests.support.fixtures import Load
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, SlotName
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import CPU, GROUP, MEM, cluster
 
 A1: Final = AgentId("a1")

@@ -8,19 +8,8 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.audit.mixed_cluster import fill_mixed
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
-
-__all__ = [
-    "audit_source",
-    "db_source",
-    "engine",
-    "lifecycle",
-    "load",
-    "mixed_cluster",
-    "owner_connection",
-    "scheduler",
-]
+from tests.support.fixtures import Load
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.audit.db_source import CHECKS, LEDGER_DRIFT
 from scheduler_repo.workload.synthetic import synthetic_cluster
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.past_and_present import finish_sessions, run_sessions
 
 FINISHED = 20_000

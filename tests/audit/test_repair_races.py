@@ -13,9 +13,9 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.scheduler.conftest import Load
 from tests.support.busy_cluster import writers_at_work
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     GROUP,
     Ledger,

@@ -1,7 +1,9 @@
 """``scheduler-repo audit``."""
 
+import asyncio
 from typing import Optional
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -26,14 +28,25 @@ def answer(ended: Ended) -> Answer:
     return msgspec.json.decode(ended.output, type=Answer)
 
 
+def ask(database: Database, query: str) -> asyncpg.Record:
+    """The one row."""
+
+    async def fetch() -> asyncpg.Record:
+        async with database.driver_as(OWNER) as connection:
+            return await connection.fetchrow(query)
+
+    return asyncio.run(fetch())
+
+
+def write(database: Database, script: str, role: str = OWNER) -> None:
+    asyncio.run(database.run_as(role, script))
+
+
 class OnACluster:
     @pytest.fixture
-    def arguments(self, command_here: CommandHere, migrated_database: Database) -> tuple[str, ...]:
+    def arguments(self, placed_database: Database) -> tuple[str, ...]:
         """Those of an audit of a cluster in which some sessions are placed and others wait."""
-        url = migrated_database.url_as(SCHEDULER)
-        demo = ("demo", "--agents", "10", "--sessions", "120", "--database-url", url)
-        assert command_here.run(*demo).code == 0
-        return ("audit", "--database-url", url)
+        return ("audit", "--database-url", placed_database.url_as(SCHEDULER))
 
 
 class TestAudit(OnACluster):
@@ -47,19 +60,18 @@ class TestAudit(OnACluster):
         assert line.endswith("+00:00: nothing differs")
         assert len(line) <= 80
 
-    async def test_each_difference_is_shown_in_a_pipe(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_each_difference_is_shown_in_a_pipe(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
         # given
-        async with migrated_database.driver_as(OWNER) as connection:
-            kernel = await connection.fetchval(f"SELECT {ONE_KERNEL}")
-            agent = await connection.fetchval(f"SELECT {BUSIEST}")
-            held = await connection.fetchval(
-                f"SELECT occupied FROM agent_slots WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'"
-            )
-            await connection.execute(f"{STATUS}; {COUNTER}")
+        kernel, agent, held = ask(
+            placed_database,
+            f"SELECT {ONE_KERNEL}, agent_id, occupied FROM agent_slots"
+            f" WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'",
+        )
+        write(placed_database, f"{STATUS}; {COUNTER}")
         # when
-        ended = command.run(*arguments)
+        ended = command_here.run(*arguments)
         # then
         assert ended.code == 1
         assert ended.output == (
@@ -77,41 +89,38 @@ class TestAudit(OnACluster):
         )
 
     async def test_on_a_terminal_it_is_the_same(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+        self, command: Command, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
-        await migrated_database.run_as(OWNER, f"{STATUS}; {COUNTER}")
+        await placed_database.run_as(OWNER, f"{STATUS}; {COUNTER}")
         shown, piped = command.run_on_terminal(*arguments), command.run(*arguments)
         assert shown.code == piped.code == 1
         assert shown.output == piped.output + piped.errors
         assert max(len(line) for line in shown.output.splitlines()) <= 80
 
-    async def test_a_name_cannot_forge_a_line(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_a_name_cannot_forge_a_line(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
         # given
-        await migrated_database.run_as(
-            OWNER,
+        write(
+            placed_database,
             "INSERT INTO agents (id, scaling_group, address, architecture, container_count)"
-            " VALUES (E'a\\nagent b: \\x1b[2J', 'demo', '', 'x86_64', 1)",
+            " VALUES (E'a\\nagent b: \\x1b[2J', 'batch', '', 'x86_64', 1)",
         )
         # when
-        ended = command.run(*arguments)
+        ended = command_here.run(*arguments)
         # then
         assert ended.output.splitlines()[0] == r"agent a\nagent b: \x1b[2J: container_count"
 
 
 class TestRepair(OnACluster):
-    async def test_counters_are_mended_and_said(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_counters_are_mended_and_said(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
         # given
-        async with migrated_database.driver_as(OWNER) as connection:
-            agent, containers = await connection.fetchrow(
-                f"SELECT id, container_count FROM agents WHERE id = {BUSIEST}"
-            )
-            await connection.execute(f"UPDATE agents SET container_count = 99 WHERE id = '{agent}'")
+        agent, containers = ask(placed_database, f"SELECT id, container_count FROM agents WHERE id = {BUSIEST}")
+        write(placed_database, f"UPDATE agents SET container_count = 99 WHERE id = '{agent}'")
         # when
-        ended, again = (command.run(*arguments, "--repair") for _ in range(2))
+        ended, again = (command_here.run(*arguments, "--repair") for _ in range(2))
         # then
         assert (ended.code, ended.errors) == (0, "")
         *mended, number, clean = ended.output.splitlines()
@@ -125,20 +134,20 @@ class TestRepair(OnACluster):
         assert again.code == 0
         assert again.output.splitlines()[0] == "mended 0 counters"
 
-    async def test_what_is_left_is_shown(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_what_is_left_is_shown(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
         # given a kernel that holds more than its agent has
         most = 2**50
-        async with migrated_database.driver_as(OWNER) as connection:
-            agent, capacity, occupied = await connection.fetchrow(
-                "SELECT agent_id, capacity, occupied FROM agent_slots"
-                f" WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'"
-            )
-            given = await connection.fetchval(f"SELECT occupied_slots[1] FROM kernels WHERE id = {ONE_KERNEL}")
-            await connection.execute(f"UPDATE kernels SET occupied_slots[1] = {most} WHERE id = {ONE_KERNEL}")
+        agent, capacity, occupied, given = ask(
+            placed_database,
+            "SELECT agent_id, capacity, occupied,"
+            f" (SELECT occupied_slots[1] FROM kernels WHERE id = {ONE_KERNEL}) FROM agent_slots"
+            f" WHERE agent_id = {BUSIEST} AND slot_name = 'cpu'",
+        )
+        write(placed_database, f"UPDATE kernels SET occupied_slots[1] = {most} WHERE id = {ONE_KERNEL}")
         # when
-        ended = command.run(*arguments, "--repair")
+        ended = command_here.run(*arguments, "--repair")
         # then
         held = occupied - given + most
         assert ended.code == 1
@@ -154,35 +163,35 @@ class TestRepair(OnACluster):
         )
         assert ended.error_line.startswith("error: 3 findings; mend them by hand; sql/audit has")
 
-    async def test_a_reader_is_told_what_it_lacks(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_a_reader_is_told_what_it_lacks(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
-        await migrated_database.run_as(OWNER, COUNTER)
-        ended = command.run("audit", "--repair", "--database-url", migrated_database.url_as(READER))
+        write(placed_database, COUNTER)
+        ended = command_here.run("audit", "--repair", "--database-url", placed_database.url_as(READER))
         assert (ended.code, ended.output) == (1, "")
         assert "the role lacks the privilege; see sql/grants.sql" in ended.error_line
 
-    async def test_a_database_that_only_reads_is_audited_and_not_mended(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_a_database_that_only_reads_is_audited_and_not_mended(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
-        name = migrated_database.name
-        await migrated_database.run_as(ADMIN, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        looked, mended = command.run(*arguments), command.run(*arguments, "--repair")
+        name = placed_database.name
+        write(placed_database, f"ALTER DATABASE {name} SET default_transaction_read_only = on", ADMIN)
+        looked, mended = command_here.run(*arguments), command_here.run(*arguments, "--repair")
         assert looked.code == 0
         assert mended.code == 1
         assert "the database is read-only" in mended.error_line
 
 
 class TestJson(OnACluster):
-    async def test_it_is_one_object(
-        self, command: Command, arguments: tuple[str, ...], migrated_database: Database
+    def test_it_is_one_object(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:
         # given
-        clean = command.run(*arguments, "--json")
-        await migrated_database.run_as(OWNER, f"{STATUS}; {COUNTER}")
+        clean = command_here.run(*arguments, "--json")
+        write(placed_database, f"{STATUS}; {COUNTER}")
         # when
-        found = command.run(*arguments, "--json")
-        mended = command.run(*arguments, "--json", "--repair")
+        found = command_here.run(*arguments, "--json")
+        mended = command_here.run(*arguments, "--json", "--repair")
         # then
         assert (clean.code, clean.errors) == (0, "")
         assert answer(clean).findings == ()
@@ -200,13 +209,13 @@ class TestJson(OnACluster):
 
 
 class TestUsage:
-    def test_help_fits_a_terminal(self, command: Command) -> None:
-        ended = command.run("audit", "--help", COLUMNS="200")
+    def test_help_fits_a_terminal(self, command_here: CommandHere) -> None:
+        ended = command_here.run("audit", "--help", COLUMNS="200")
         assert (ended.code, ended.errors) == (0, "")
         assert max(len(line) for line in ended.output.splitlines()) <= 80
 
-    def test_it_is_listed(self, command: Command) -> None:
-        assert "  audit  " in command.run("--help").output
+    def test_it_is_listed(self, command_here: CommandHere) -> None:
+        assert "  audit  " in command_here.run("--help").output
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),

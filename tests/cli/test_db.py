@@ -1,9 +1,11 @@
 """``scheduler-repo db``."""
 
+import asyncio
+
 import pytest
 
 from scheduler_repo.database.sql_files import SQL_ROOT
-from tests.support.command import Command, CommandHere
+from tests.support.command import CommandHere
 from tests.support.databases import OWNER, SCHEDULER, Database, DatabaseServer
 
 
@@ -27,14 +29,13 @@ class TestDb:
         assert command_here.run("db", "current", *url).code == 0
         assert command_here.run("db", "check", *url).output == "the schema is as this package expects it\n"
 
-    async def test_each_difference_is_shown(self, command: Command, migrated_database: Database) -> None:
+    def test_each_difference_is_shown(self, command_here: CommandHere, migrated_database: Database) -> None:
         # Given
-        await migrated_database.run_as(
-            OWNER, "ALTER TABLE agents ADD COLUMN mood text; DROP INDEX kernels_pending_idx"
-        )
+        script = "ALTER TABLE agents ADD COLUMN mood text; DROP INDEX kernels_pending_idx"
+        asyncio.run(migrated_database.run_as(OWNER, script))
 
         # When
-        ended = command.run("db", "check", "--database-url", migrated_database.url_as(OWNER))
+        ended = command_here.run("db", "check", "--database-url", migrated_database.url_as(OWNER))
 
         # Then
         assert ended.code == 1
@@ -51,17 +52,17 @@ class TestDb:
         assert "by hand" not in ended.error_line
 
     @pytest.mark.parametrize("name", ["upgrade", "check"])
-    async def test_a_database_without_the_roles_is_told_which_file_to_run(
-        self, command: Command, postgres_server: DatabaseServer, empty_database: Database, name: str
+    def test_a_database_without_the_roles_is_told_which_file_to_run(
+        self, command_here: CommandHere, postgres_server: DatabaseServer, empty_database: Database, name: str
     ) -> None:
         # Given a server with the roles and a database without their privileges
-        database = await postgres_server.create_database()
+        database = asyncio.run(postgres_server.create_database())
 
         # When
-        ended = command.run("db", name, "--database-url", database.url_as(OWNER))
+        ended = command_here.run("db", name, "--database-url", database.url_as(OWNER))
 
         # Then
-        await postgres_server.drop_database(database)
+        asyncio.run(postgres_server.drop_database(database))
         assert ended.code == 1
         assert "sql/roles.sql in this database" in ended.error_line
         script = ended.error_line.partition(f"as a superuser: psql -d {database.name} -f ")[2]

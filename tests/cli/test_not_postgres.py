@@ -1,68 +1,22 @@
 """Databases that are none: refused in words that say where, and within a bounded time."""
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from time import monotonic
 from typing import Optional
 
 import pytest
 
-from tests.support.command import Command, CommandHere
+from tests.support.command import CommandHere
 from tests.support.observation import free_port
+from tests.support.tcp_server import (
+    Answer,
+    answer_as_a_web_server,
+    close_at_once,
+    refuse_tls_and_talk_nonsense,
+    say_nothing,
+    server_that,
+)
 
 CONNECT_SECONDS = 5
-
-Answer = Callable[[socket.socket], None]
-
-
-def say_nothing(client: socket.socket) -> None:
-    client.recv(1)  # and then until the other side gives up
-    client.recv(65536)
-    client.recv(65536)
-
-
-def close_at_once(client: socket.socket) -> None:
-    client.close()
-
-
-def answer_as_a_web_server(client: socket.socket) -> None:
-    client.recv(64)
-    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
-def refuse_tls_and_talk_nonsense(client: socket.socket) -> None:
-    client.recv(8)
-    client.sendall(b"N")
-    client.recv(1024)
-    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    client.recv(1024)
-
-
-@contextmanager
-def server_that(answer: Answer) -> Iterator[int]:
-    """A TCP server on loopback that treats every caller alike."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:  # the listener was closed
-                    return
-                threading.Thread(target=treat, args=(client,), daemon=True).start()
-
-        def treat(client: socket.socket) -> None:
-            with client:
-                try:
-                    answer(client)
-                except OSError:
-                    return
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 class TestNotPostgres:
@@ -77,7 +31,7 @@ class TestNotPostgres:
         ],
     )
     def test_something_else_that_answers_is_named(
-        self, command: Command, answer: Answer, connect_seconds: Optional[int]
+        self, command_here: CommandHere, answer: Answer, connect_seconds: Optional[int]
     ) -> None:
         # Given the usual bound, or another one
         variables = {} if connect_seconds is None else {"SCHEDULER_REPO_CONNECT_TIMEOUT": str(connect_seconds)}
@@ -86,7 +40,7 @@ class TestNotPostgres:
         started = monotonic()
         with server_that(answer) as port:
             url = f"postgresql://u:hunter2@127.0.0.1:{port}/d"
-            ended = command.run("db", "current", "--database-url", url, **variables)
+            ended = command_here.run("db", "current", "--database-url", url, **variables)
 
         # Then
         assert monotonic() - started < (connect_seconds or CONNECT_SECONDS) + 5
@@ -94,15 +48,15 @@ class TestNotPostgres:
         assert f"postgresql://u@127.0.0.1:{port}/d" in ended.error_line
         assert "see that a PostgreSQL server listens there" in ended.error_line
 
-    def test_a_port_where_nobody_listens_is_named(self, command: Command) -> None:
+    def test_a_port_where_nobody_listens_is_named(self, command_here: CommandHere) -> None:
         port = free_port()
-        ended = command.run("demo", "--database-url", f"postgresql://u@127.0.0.1:{port}/d")
+        ended = command_here.run("demo", "--database-url", f"postgresql://u@127.0.0.1:{port}/d")
         assert ended.code == 1
         assert f"127.0.0.1:{port}" in ended.error_line
         assert "refused" in ended.error_line
 
-    def test_a_socket_folder_that_does_not_exist_is_named(self, command: Command) -> None:
-        ended = command.run("demo", "--database-url", "postgresql://u@/d?host=/no/such/folder")
+    def test_a_socket_folder_that_does_not_exist_is_named(self, command_here: CommandHere) -> None:
+        ended = command_here.run("demo", "--database-url", "postgresql://u@/d?host=/no/such/folder")
         assert ended.code == 1
         assert "/no/such/folder" in ended.error_line
 

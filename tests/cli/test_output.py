@@ -12,14 +12,14 @@ import pytest
 from scheduler_repo.cli.output.amounts import format_amount, format_percent
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.types import SlotName
-from tests.support.command import Command
+from tests.support.command import Command, CommandHere
 from tests.support.observation import PROJECT_ROOT
 
 
 class TestHelp:
     @pytest.mark.parametrize("arguments", [[], ["demo"], ["db"], ["db", "check"], ["snapshot"]])
-    def test_it_fits_a_terminal(self, command: Command, arguments: list[str]) -> None:
-        ended = command.run(*arguments, "--help", COLUMNS="200")
+    def test_it_fits_a_terminal(self, command_here: CommandHere, arguments: list[str]) -> None:
+        ended = command_here.run(*arguments, "--help", COLUMNS="200")
         assert (ended.code, ended.errors) == (0, "")
         assert ended.output.startswith("Usage: scheduler-repo")
         assert max(len(line) for line in ended.output.splitlines()) <= 80
@@ -37,8 +37,8 @@ class TestHelp:
         command.run("--help")
         assert perf_counter() - started < 1  # some 0.1 s; others may be at work
 
-    def test_no_command_shows_the_help(self, command: Command) -> None:
-        ended = command.run()
+    def test_no_command_shows_the_help(self, command_here: CommandHere) -> None:
+        ended = command_here.run()
         assert ended.code == 2
         assert "Usage: scheduler-repo" in ended.output + ended.errors
 

@@ -4,17 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.engine import create_engine
 from scheduler_repo.errors import ScalingGroupNotFound
-from scheduler_repo.loop import SchedulerLoop
-from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
-from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
-from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.support.databases import OWNER, SCHEDULER, Database
 
 GROUP = ScalingGroupName("batch")
@@ -26,14 +21,10 @@ _ONE_KERNEL = f"(SELECT id FROM kernels WHERE agent_id = {_BUSIEST} ORDER BY id 
 
 class TestOvercommittedAgents:
     @pytest.fixture
-    async def repository(self, migrated_database: Database) -> AsyncIterator[SchedulerRepository]:
+    async def repository(self, placed_database: Database) -> AsyncIterator[SchedulerRepository]:
         """That of a group in which the loop has placed what fits."""
-        settings = DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER)))
-        engine: ExtendedAsyncSAEngine = create_engine(settings)
-        await ClusterRepository(ClusterDBSource(engine)).load_cluster(synthetic_cluster(10, 200, 1, GROUP))
-        repository = SchedulerRepository(SchedulerDBSource(engine))
-        await SchedulerLoop(repository, BestFitPlanner(), GROUP).run_until_settled()
-        yield repository
+        engine = create_engine(DatabaseSettings(url=SecretUrl(placed_database.url_as(SCHEDULER))))
+        yield SchedulerRepository(SchedulerDBSource(engine))
         await engine.dispose()
 
     async def test_the_loop_overcommits_none(self, repository: SchedulerRepository) -> None:
@@ -49,15 +40,15 @@ class TestOvercommittedAgents:
         ],
     )
     async def test_kernels_that_are_too_many_are_counted(
-        self, repository: SchedulerRepository, migrated_database: Database, tampering: str
+        self, repository: SchedulerRepository, placed_database: Database, tampering: str
     ) -> None:
-        await migrated_database.run_as(OWNER, tampering)
+        await placed_database.run_as(OWNER, tampering)
         assert await repository.count_overcommitted_agents(GROUP) == 1
 
     async def test_what_has_ended_occupies_nothing(
-        self, repository: SchedulerRepository, migrated_database: Database
+        self, repository: SchedulerRepository, placed_database: Database
     ) -> None:
-        await migrated_database.run_as(
+        await placed_database.run_as(
             OWNER,
             f"UPDATE kernels SET occupied_slots[1] = {2**50}, status = 'TERMINATED' WHERE id = {_ONE_KERNEL}",
         )

@@ -1,5 +1,6 @@
 """What a person gets wrong: one clear line, a non-zero code, no traceback, nothing left."""
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -132,11 +133,12 @@ class TestDatabases:
             assert ended.code == 1
             assert "run: scheduler-repo db upgrade" in ended.error_line
 
-    async def test_a_revision_that_nobody_knows_is_named(
-        self, command: Command, migrated_database: Database
+    def test_a_revision_that_nobody_knows_is_named(
+        self, command_here: CommandHere, migrated_database: Database
     ) -> None:
-        await migrated_database.run_as(OWNER, "UPDATE scheduler_repo_schema_version SET version_num = '9999'")
-        ended = command.run("demo", "--database-url", migrated_database.url_as(SCHEDULER))
+        script = "UPDATE scheduler_repo_schema_version SET version_num = '9999'"
+        asyncio.run(migrated_database.run_as(OWNER, script))
+        ended = command_here.run("demo", "--database-url", migrated_database.url_as(SCHEDULER))
         assert ended.code == 1
         assert "revision 9999, which this package does not know" in ended.error_line
 
@@ -156,12 +158,12 @@ class TestDatabases:
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM scaling_groups") == 0
 
-    async def test_a_schema_is_not_made_in_one_that_only_reads(
-        self, command: Command, empty_database: Database
+    def test_a_schema_is_not_made_in_one_that_only_reads(
+        self, command_here: CommandHere, empty_database: Database
     ) -> None:
-        name = empty_database.name
-        await empty_database.run_as(ADMIN, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        ended = command.run("db", "upgrade", "--database-url", empty_database.url_as(OWNER))
+        script = f"ALTER DATABASE {empty_database.name} SET default_transaction_read_only = on"
+        asyncio.run(empty_database.run_as(ADMIN, script))
+        ended = command_here.run("db", "upgrade", "--database-url", empty_database.url_as(OWNER))
         assert ended.code == 1
         assert "read-only transaction" in ended.error_line
 

@@ -7,8 +7,8 @@ import pytest
 
 from scheduler_repo.cli.process.failure import redact
 from scheduler_repo.cli.process.secret_arguments import take_secret_urls
-from tests.cli.test_not_postgres import say_nothing, server_that
-from tests.support.command import Command
+from tests.support.command import Command, CommandHere
+from tests.support.tcp_server import say_nothing, server_that
 
 CLOSED = "postgresql://planner:hunter2@127.0.0.1/d"
 OPEN = "postgresql://planner@127.0.0.1/d"
@@ -71,13 +71,13 @@ class TestTakeSecretUrls:
 
 
 class TestErrors:
-    def test_a_url_in_the_wrong_place_is_shown_without_its_password(self, command: Command) -> None:
+    def test_a_url_in_the_wrong_place_is_shown_without_its_password(self, command_here: CommandHere) -> None:
         for arguments in (
             ["db", "current", CLOSED],
             ["snapshot", CLOSED],
             ["demo", CLOSED],
         ):
-            ended = command.run(*arguments)
+            ended = command_here.run(*arguments)
             assert ended.code == 2
             assert "hunter2" not in ended.error_line
 

@@ -39,12 +39,9 @@ def waiting_of(answer: str) -> list[Waiting]:
 
 class TestSnapshot:
     @pytest.fixture
-    def arguments(self, command_here: CommandHere, migrated_database: Database) -> tuple[str, ...]:
+    def arguments(self, placed_database: Database) -> tuple[str, ...]:
         """Those of a snapshot of a group in which some sessions are placed and others wait."""
-        url = migrated_database.url_as(SCHEDULER)
-        size = ("--agents", "10", "--sessions", "120")
-        assert command_here.run("demo", "--group", "batch", *size, "--database-url", url).code == 0
-        return ("snapshot", "batch", "--database-url", url)
+        return ("snapshot", "batch", "--database-url", placed_database.url_as(SCHEDULER))
 
     def test_a_page_for_people(self, command_here: CommandHere, arguments: tuple[str, ...]) -> None:
         ended = command_here.run(*arguments)
@@ -78,9 +75,11 @@ class TestSnapshot:
             expected = f"  {names[first.session_id]}: {first.text}"
             assert CLOCK.sub("", line).endswith(CLOCK.sub("", expected))
 
-    def test_a_terminal_gets_its_ids_whole(self, command: Command, arguments: tuple[str, ...]) -> None:
+    def test_a_terminal_gets_its_ids_whole(
+        self, command: Command, command_here: CommandHere, arguments: tuple[str, ...]
+    ) -> None:
         # Given
-        answer = command.run(*arguments, "--json").output
+        answer = command_here.run(*arguments, "--json").output
 
         # When
         shown = command.run_on_terminal(*arguments)

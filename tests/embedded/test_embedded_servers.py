@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServerError
+from scheduler_repo.testing.memory_folder import memory_folder
 from tests.support.observation import ask, free_port, listening_tcp_ports, mode_of, needs_root, processes_in
 
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
@@ -40,7 +41,7 @@ class TestPostgres:
     def server(cls, request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
         binaries: Optional[Path] = request.param
         settings = {"embedded.text": TEXT, "max_connections": "40"}
-        with EmbeddedPostgres(binaries=binaries, settings=settings) as server:
+        with EmbeddedPostgres(binaries=binaries, settings=settings, parent=memory_folder()) as server:
             yield server
 
     async def test_sqlalchemy_connects_by_the_url(self, server: EmbeddedPostgres) -> None:

@@ -7,17 +7,6 @@ from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from tests.scheduler.conftest import db_source, engine, load, owner_connection, scheduler
-
-__all__ = [
-    "agents",
-    "db_source",
-    "engine",
-    "groups",
-    "load",
-    "owner_connection",
-    "scheduler",
-]
 
 
 @pytest.fixture

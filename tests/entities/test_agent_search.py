@@ -13,8 +13,8 @@ from scheduler_repo.entities.paging import Cursor
 from scheduler_repo.errors import InvalidCursor, InvalidFilter, InvalidLimit
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import ARM, GROUP, OTHER_GROUP, X86, agent, cluster
 
 # Under a language's collation these would stand in another order, and % and _ would find more than themselves.

@@ -28,8 +28,8 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SlotName,
 )
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     CLOSED_GROUP,
     CPU,

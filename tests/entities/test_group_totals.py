@@ -13,8 +13,8 @@ from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import CLOSED_GROUP, GROUP, OTHER_GROUP, agent, cluster, place, session
 
 LARGEST: Final = 2**63 - 1

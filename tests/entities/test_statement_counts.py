@@ -16,7 +16,7 @@ from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.types import AgentId, DomainName, OwnerScope, ScalingGroupName, UserId
 from tests.entities.statement_counter import statements_of
-from tests.scheduler.conftest import Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import ACCESS_KEY, CLOSED_GROUP, GROUP, PROJECT, agent, cluster
 
 Count = Callable[[Awaitable[object]], Awaitable[int]]

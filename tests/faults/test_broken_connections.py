@@ -13,6 +13,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine,
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, OutcomeUnknown
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.testing.memory_folder import memory_folder
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.interruptions import assert_nothing_open, checked_out
 from tests.support.wire_proxy import MARK, Point, Side, WireProxy
@@ -378,7 +379,7 @@ class TestServer:
     @pytest.mark.slow
     @pytest.mark.parametrize("stop", ["fast", "immediate"])
     async def test_later_calls_work_when_it_is_back(self, stop: str) -> None:
-        with EmbeddedPostgres() as server:
+        with EmbeddedPostgres(parent=memory_folder()) as server:
             engine = create_engine(DatabaseSettings(url=SecretUrl(server.url("postgres", "postgres"))))
             async with engine.begin_session() as db_sess, engine.begin_session():
                 await driver_connection(db_sess).execute("CREATE TABLE notes (id int, words text)")

@@ -15,6 +15,7 @@ from scheduler_repo import errors
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.testing.memory_folder import memory_folder
 from tests.support.databases import ADMIN, READER, SCHEDULER, Database
 
 PASSWORD: Final = "hunter2secret"  # noqa: S105 - of no server
@@ -334,7 +335,7 @@ class TestPassword:
     @classmethod
     def server(cls, unused_tcp_port_factory: Callable[[], int]) -> Iterator[EmbeddedPostgres]:
         """A server that asks for passwords, over TCP."""
-        with EmbeddedPostgres(port=unused_tcp_port_factory()) as running:
+        with EmbeddedPostgres(port=unused_tcp_port_factory(), parent=memory_folder()) as running:
             yield running
 
     async def test_wrong_password(self, server: EmbeddedPostgres) -> None:

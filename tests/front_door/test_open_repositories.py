@@ -79,9 +79,9 @@ async def clients_of(url: str) -> int:
 
 
 @pytest.fixture
-def url(migrated_database: Database) -> str:
+def url(fresh_database: Database) -> str:
     """The database's URL, as the scheduler reaches it."""
-    return migrated_database.url_as(SCHEDULER)
+    return fresh_database.url_as(SCHEDULER)
 
 
 async def look(repos: Repositories) -> None:
@@ -205,14 +205,14 @@ class TestRefusals:
         ],
     )
     async def test_another_revision(
-        self, migrated_database: Database, url: str, revision: str, said: str
+        self, fresh_database: Database, url: str, revision: str, said: str
     ) -> None:
-        await migrated_database.run_as(
+        await fresh_database.run_as(
             OWNER, f"UPDATE scheduler_repo_schema_version SET version_num = '{revision}'"
         )
         with pytest.raises(SchemaMismatch, match=said):
             await open_and_close(open_repositories(url))
-        assert await connections_to(migrated_database) == 0
+        assert await connections_to(fresh_database) == 0
 
     async def test_a_server_that_is_not_there(self) -> None:
         port = free_port()
@@ -226,23 +226,23 @@ async def open_and_close(opening: Opening) -> None:
 
 
 class TestClosing:
-    async def test_everything_is_closed(self, migrated_database: Database, url: str, redis_url: str) -> None:
+    async def test_everything_is_closed(self, fresh_database: Database, url: str, redis_url: str) -> None:
         # given
         async with open_repositories(url, redis_url) as repos:
             await repos.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
             await look(repos)
         # then nothing is left, and nothing is opened again
-        assert await connections_to(migrated_database) == 0
+        assert await connections_to(fresh_database) == 0
         assert await clients_of(redis_url) == 0
         for staleness in (0.0, 60.0):
             with pytest.raises(EngineClosed):
                 await repos.scheduler.get_scheduling_data(GROUP, staleness)
         with pytest.raises(EngineClosed):
             await repos.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
-        assert await connections_to(migrated_database) == 0
+        assert await connections_to(fresh_database) == 0
         assert await clients_of(redis_url) == 0
 
-    async def test_after_an_error_too(self, migrated_database: Database, url: str, redis_url: str) -> None:
+    async def test_after_an_error_too(self, fresh_database: Database, url: str, redis_url: str) -> None:
         async def use() -> None:
             async with open_repositories(url, redis_url) as repos:
                 await repos.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
@@ -251,12 +251,12 @@ class TestClosing:
 
         with pytest.raises(ZeroDivisionError):
             await use()
-        assert await connections_to(migrated_database) == 0
+        assert await connections_to(fresh_database) == 0
         assert await clients_of(redis_url) == 0
 
     @pytest.mark.parametrize("milliseconds", [0, 1, 2, 4, 8, 16, 24, 32])
     async def test_cancelled_while_it_opens_or_closes(
-        self, migrated_database: Database, url: str, redis_url: str, milliseconds: int
+        self, fresh_database: Database, url: str, redis_url: str, milliseconds: int
     ) -> None:
         async def use() -> None:
             async with open_repositories(url, redis_url) as repos:
@@ -270,12 +270,12 @@ class TestClosing:
             task.cancel()
         await asyncio.wait([task])
         # then nothing is left
-        assert await connections_to(migrated_database) == 0
+        assert await connections_to(fresh_database) == 0
         assert await clients_of(redis_url) == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_cancelled_at_the_very_end(
-        self, migrated_database: Database, url: str, redis_url: str
+        self, fresh_database: Database, url: str, redis_url: str
     ) -> None:
         for turns in range(12):
             leaving = asyncio.Event()
@@ -290,7 +290,7 @@ class TestClosing:
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])
-        assert await connections_to(migrated_database) == 0
+        assert await connections_to(fresh_database) == 0
         assert await clients_of(redis_url) == 0
 
     async def test_in_another_thread(self, url: str, redis_url: str) -> None:

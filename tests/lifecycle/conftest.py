@@ -4,20 +4,9 @@ import pytest
 
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.lives import Lives
-
-__all__ = [
-    "db_source",
-    "engine",
-    "lifecycle",
-    "lives",
-    "load",
-    "owner_connection",
-    "repository",
-    "scheduler",
-]
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
 from tests.lifecycle.marking import mark
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.lives import leaks
 from tests.support.small_cluster import CPU, GROUP, agent, cluster, kernel_id, place, session, session_id
 

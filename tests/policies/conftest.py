@@ -9,18 +9,6 @@ from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from tests.scheduler.conftest import db_source, engine, load, owner_connection, scheduler
-
-__all__ = [
-    "db_source",
-    "engine",
-    "load",
-    "owner_connection",
-    "owners",
-    "policies",
-    "quotas",
-    "scheduler",
-]
 
 
 @pytest.fixture

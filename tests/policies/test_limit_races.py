@@ -17,8 +17,8 @@ from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName
-from tests.scheduler.conftest import Load
 from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     CPU,
     DOMAIN,

@@ -16,7 +16,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotName, TransactionId
 from tests.policies.tick_owners import only_owners
-from tests.scheduler.conftest import Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     ACCESS_KEY,
     CPU,

@@ -23,8 +23,8 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import DomainName, OwnerScope, ResourcePolicyName, SlotName
 from scheduler_repo.validation import MAX_QUANTITY
 from tests.policies.tick_owners import only_owners
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     CPU,
     DOMAIN,

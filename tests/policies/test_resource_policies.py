@@ -13,7 +13,7 @@ from scheduler_repo.errors import (
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.types import OperationId, ResourcePolicyName, SlotName
 from scheduler_repo.validation import MAX_QUANTITY
-from tests.scheduler.conftest import Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import CPU, MEM, PROJECT, agent, cluster
 
 SMALL, LARGE = ResourcePolicyName("small"), ResourcePolicyName("large")

@@ -25,8 +25,8 @@ from scheduler_repo.types import (
     ResourcePolicyName,
     UserId,
 )
-from tests.scheduler.conftest import Load
 from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.fixtures import Load
 from tests.support.past_and_present import finish_sessions
 from tests.support.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent, cluster, session
 from tests.support.wire_proxy import WireProxy, proxied

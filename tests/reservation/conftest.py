@@ -8,19 +8,8 @@ from scheduler_repo.repositories.reservation.db_source import ReservationDBSourc
 from scheduler_repo.repositories.reservation.repository import ReservationRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from tests.reservation.contest import Contest
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
 from tests.support.databases import DriverConnection
-
-__all__ = [
-    "contest",
-    "db_source",
-    "engine",
-    "lifecycle",
-    "load",
-    "owner_connection",
-    "reservations",
-    "scheduler",
-]
+from tests.support.fixtures import Load
 
 
 @pytest.fixture

@@ -34,8 +34,8 @@ from scheduler_repo.types import (
     SessionStatus,
     UserId,
 )
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, cluster, place, session_id
 
 A1: Final = "a1"

@@ -15,8 +15,8 @@ from scheduler_repo.scheduling.explain.reasons_text import describe
 from scheduler_repo.scheduling.rules.preemption import preemptible
 from scheduler_repo.types import PreemptionScope, ScalingGroupName, SessionStatus
 from tests.reservation.contest import A1, A2, LOW, Contest, hold, important
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.lives import history_with_reasons, leaks
 from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 

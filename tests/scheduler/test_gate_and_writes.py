@@ -36,8 +36,8 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SessionStatus,
 )
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     ARM,
     CLOSED_GROUP,

@@ -22,8 +22,8 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
-from tests.scheduler.conftest import Load
 from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, agent, cluster, session
 
 TTL = timedelta(seconds=1)

@@ -12,8 +12,8 @@ from scheduler_repo.entities.lifecycle import (
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, SessionId, SessionResult, SessionStatus
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     GROUP,
     Ledger,

@@ -16,8 +16,8 @@ from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OwnerScope
-from tests.scheduler.conftest import Load
 from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     CPU,
     GROUP,

@@ -6,19 +6,6 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.scheduler.conftest import Load, db_source, engine, lifecycle, load, owner_connection, scheduler
-
-__all__ = [
-    "Count",
-    "Load",
-    "count",
-    "db_source",
-    "engine",
-    "lifecycle",
-    "load",
-    "owner_connection",
-    "scheduler",
-]
 
 Count = Callable[[Awaitable[object]], Awaitable[int]]
 

@@ -14,9 +14,9 @@ from scheduler_repo.types import (
     ProjectId,
     SessionId,
 )
-from tests.session.conftest import Load
 from tests.session.odd_sessions import OTHER, with_
 from tests.support.databases import ADMIN, Database, DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import cluster, kernel_id, session, session_id
 from tests.support.waiting import until_blocked
 

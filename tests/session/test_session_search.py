@@ -28,8 +28,8 @@ from scheduler_repo.types import (
     SessionType,
     UserId,
 )
-from tests.session.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import CLOSED_GROUP, GROUP, OTHER_GROUP, cluster, session
 
 DOMAINS: Final = (DomainName("lab"), DomainName("shop"))

@@ -10,8 +10,8 @@ from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import KernelId, SessionId, SessionStatus
 from tests.lifecycle.marking import mark
-from tests.scheduler.conftest import Load
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 
 A1: Final = "a1"

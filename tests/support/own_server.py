@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.embedded import EmbeddedPostgres
+from scheduler_repo.testing.memory_folder import memory_folder
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer
 
 
 @asynccontextmanager
 async def own_database(settings: Mapping[str, str]) -> AsyncIterator[tuple[EmbeddedPostgres, Database]]:
     """A new server with these settings, and a database on it at the newest revision, without rows."""
-    with EmbeddedPostgres(settings=settings) as server:
+    with EmbeddedPostgres(settings=settings, parent=memory_folder()) as server:
         database = await DatabaseServer(server.url("postgres", "postgres")).create_database()
         await database.run_as(ADMIN, read_sql_file("roles.sql"))
         async with database.connect_as(OWNER) as connection:

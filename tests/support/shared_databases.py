@@ -1,0 +1,176 @@
+"""Databases that one test after the other has, emptied between them, with connections that stay open.
+
+A copied database costs much more than an emptied one, a new connection has nothing in its caches, and a new
+engine compiles every statement anew. A database comes back as empty as a copy, or it does not come back: one
+whose schema was changed, which has statistics or which grew large is dropped.
+"""
+
+import asyncio
+from typing import Final, Optional
+
+import asyncpg
+import sqlalchemy as sa
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.schema.upgrade import VERSION_TABLE
+from scheduler_repo.errors import WrongEventLoop
+from scheduler_repo.models import Base
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.testing.prepared_databases import PreparingServer
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+
+_LARGE_BYTES: Final = 4 * 2**20
+
+# Every change of the schema, of privileges, of settings and of statistics writes a row of one of these anew.
+_CATALOGS: Final = {
+    "pg_class": "true",
+    "pg_attribute": "attrelid >= 16384",
+    "pg_attrdef": "true",
+    "pg_index": "indexrelid >= 16384",
+    "pg_inherits": "true",
+    "pg_policy": "true",
+    "pg_rewrite": "oid >= 16384",
+    "pg_sequence": "true",
+    "pg_statistic_ext": "true",
+    "pg_constraint": "oid >= 16384",
+    "pg_trigger": "true",
+    "pg_type": "oid >= 16384",
+    "pg_proc": "oid >= 16384",
+    "pg_extension": "true",
+    "pg_event_trigger": "true",
+    "pg_default_acl": "true",
+    "pg_statistic": "starelid >= 16384",
+    "pg_namespace": "nspname NOT LIKE 'pg_t%'",  # which hold temporary tables
+    "pg_database": "datname = current_database()",
+    "pg_db_role_setting": "setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    VERSION_TABLE: "true",
+}
+_STATE: Final = " UNION ALL ".join(
+    f"SELECT '{name}', count(*), coalesce(sum(xmin::text::bigint), 0) FROM {name} WHERE {rows}"
+    for name, rows in _CATALOGS.items()
+)
+_SIZE: Final = "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE oid >= 16384"
+# Each waits until that process is gone.
+_END_OTHERS: Final = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL($1)
+"""
+_EMPTY: Final = ";".join(
+    [
+        *(f"DELETE FROM {table}" for table in Base.metadata.tables),
+        "SELECT setval(seqrelid::regclass, seqstart, false) FROM pg_sequence",
+    ]
+)
+
+State = list[tuple[str, int, int]]
+
+
+class SharedDatabase:
+    """A migrated database, with an engine in the scheduler's role and a connection of the tables' owner."""
+
+    def __init__(self, database: Database, admin: DriverConnection, state: State) -> None:
+        """Made by ``SharedDatabases``."""
+        self.database = database
+        self._admin = admin
+        self._state = state
+        self._owner: Optional[DriverConnection] = None
+        self._server_pids: set[int] = set()
+        self.engine = self._make_engine()
+
+    async def owner_connection(self) -> DriverConnection:
+        """Return the owner's connection, which is opened when it is first asked for."""
+        if self._owner is None or self._owner.is_closed():
+            self._owner = await self.database.open_driver_as(OWNER)
+            self._server_pids.add(self._owner.get_server_pid())
+        return self._owner
+
+    async def empty(self) -> bool:
+        """End what else is connected and delete every row; false if that does not make it as it was."""
+        try:
+            await self._tidy_connections()
+            await self._admin.fetch(_END_OTHERS, self._server_pids)
+            if await read_state(self._admin) != self._state or await self._admin.fetchval(_SIZE) > _LARGE_BYTES:
+                return False
+            await self._admin.execute(_EMPTY)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, WrongEventLoop, OSError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+        for connection in (self._admin, self._owner):
+            if connection is not None:
+                connection.terminate()
+
+    async def _tidy_connections(self) -> None:
+        # One connection stays; a test that had several at once, or closed the engine, leaves none.
+        pool = self.engine.pool
+        assert isinstance(pool, sa.QueuePool)
+        if pool.checkedout() or pool.checkedin() != 1:
+            await self.engine.dispose()
+            self.engine = self._make_engine()
+        if self._owner is None or self._owner.is_closed():
+            return
+        if self._owner.is_in_transaction():
+            self._owner.terminate()
+            self._server_pids.discard(self._owner.get_server_pid())
+        else:
+            await self._owner.reset(timeout=5.0)
+
+    def _make_engine(self) -> ExtendedAsyncSAEngine:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url_as(SCHEDULER))))
+        sa.event.listen(engine.sync_engine, "connect", self._note_server_pid)
+        return engine
+
+    def _note_server_pid(self, adapted: sa.AdaptedConnection, _record: object) -> None:
+        self._server_pids.add(adapted.driver_connection.get_server_pid())
+
+
+class SharedDatabases:
+    """Hands them out, as few as are needed at once."""
+
+    def __init__(self, server: PreparingServer, template: Database) -> None:
+        """Take the server, and the migrated database to copy."""
+        self._server = server
+        self._template = template
+        self._free: list[SharedDatabase] = []
+
+    async def take(self) -> SharedDatabase:
+        """Have an empty one."""
+        if self._free:
+            return self._free.pop()
+        database = await self._server.take_copy(self._template)
+        admin = await database.open_driver_as(ADMIN)
+        await admin.execute("SET session_replication_role = replica")  # no trigger fires
+        return SharedDatabase(database, admin, await read_state(admin))
+
+    async def give_back(self, shared: SharedDatabase) -> None:
+        """Have it emptied, or dropped."""
+        if await shared.empty():
+            self._free.append(shared)
+        else:
+            await self._drop(shared)
+
+    async def close(self) -> None:
+        """Drop all."""
+        for shared in self._free:
+            await self._drop(shared)
+
+    async def _drop(self, shared: SharedDatabase) -> None:
+        await shared.close()
+        await self._server.give_back(shared.database)
+
+
+async def read_state(admin: DriverConnection) -> State:
+    """Read what tells a changed schema from one that is as it was."""
+    return [tuple(row) for row in await admin.fetch(_STATE)]
+
+
+def cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what a test left running in an event loop that the next one shares."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
