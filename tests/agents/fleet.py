@@ -1,6 +1,7 @@
 """Agents with sessions on them, and what the rows say of both."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final, Optional
 
 import msgspec
@@ -18,6 +19,7 @@ A1: Final = AgentId("a1")
 A2: Final = AgentId("a2")
 A3: Final = AgentId("a3")
 NOBODY: Final = AgentId("nobody")
+MINUTE: Final = timedelta(minutes=1)
 
 
 class Slot(msgspec.Struct, frozen=True):

@@ -11,8 +11,7 @@ from scheduler_repo.repositories.lifecycle.db_source import SESSIONS_ON_LOST_AGE
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId
-from tests.agents.fleet import A1, Fleet, report
-from tests.agents.test_lost_agents import MINUTE
+from tests.agents.fleet import A1, MINUTE, Fleet, report
 from tests.support.past_and_present import finish_sessions
 from tests.support.small_cluster import GROUP, agent, place, session, session_id
 

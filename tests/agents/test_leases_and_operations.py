@@ -17,8 +17,7 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.types import LeaseHolder, OperationId
-from tests.agents.fleet import A1, A2, Fleet, reasons, report
-from tests.agents.test_lost_agents import MINUTE
+from tests.agents.fleet import A1, A2, MINUTE, Fleet, reasons, report
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, place, session, session_id
 
 ONCE = OperationId(UUID(int=77))

@@ -11,12 +11,11 @@ from scheduler_repo.errors import InvalidInput
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, AgentStatus
-from tests.agents.fleet import A1, A2, A3, Fleet
+from tests.agents.fleet import A1, A2, A3, MINUTE, Fleet
 from tests.support.databases import OWNER, Database
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, place, session, status_of
 from tests.support.waiting import until_blocked
 
-MINUTE = timedelta(minutes=1)
 SILENT = "not heard of for longer than 0:01:00"
 
 

@@ -15,8 +15,7 @@ from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from tests.agents.fleet import A1, A2, A3, Fleet, Slot, reasons, report
-from tests.agents.test_lost_agents import MINUTE
+from tests.agents.fleet import A1, A2, A3, MINUTE, Fleet, Slot, reasons, report
 from tests.support.small_cluster import ARM, CPU, GROUP, MEM, agent, place, session, session_id
 
 FITS_AGAIN = "what it runs fits again"

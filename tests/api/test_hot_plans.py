@@ -26,9 +26,9 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, OperationId
 from tests.api.statement_table import CASES, fill_table
 from tests.api.world import World
-from tests.scheduler.test_tick_plans import sequential_scans
 from tests.support.databases import OWNER, Database, DriverConnection
 from tests.support.past_and_present import finish_sessions
+from tests.support.plans import sequential_scans
 from tests.support.small_cluster import OTHER_GROUP, session
 
 fill_table()

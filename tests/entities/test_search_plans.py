@@ -12,8 +12,8 @@ from scheduler_repo.database.engine import PLANNER_SETTINGS
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.agent import db_source as agent_source
 from scheduler_repo.repositories.scaling_group import db_source as group_source
-from tests.scheduler.test_tick_plans import nodes
 from tests.support.databases import OWNER, Database, DatabaseServer, DriverConnection
+from tests.support.plans import nodes
 
 AGENTS: Final = 20_000
 OWNERS: Final = 20_000

@@ -204,9 +204,7 @@ class TestRefusals:
             ("9999", "install the version"),
         ],
     )
-    async def test_another_revision(
-        self, fresh_database: Database, url: str, revision: str, said: str
-    ) -> None:
+    async def test_another_revision(self, fresh_database: Database, url: str, revision: str, said: str) -> None:
         await fresh_database.run_as(
             OWNER, f"UPDATE scheduler_repo_schema_version SET version_num = '{revision}'"
         )
@@ -274,9 +272,7 @@ class TestClosing:
         assert await clients_of(redis_url) == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def test_cancelled_at_the_very_end(
-        self, fresh_database: Database, url: str, redis_url: str
-    ) -> None:
+    async def test_cancelled_at_the_very_end(self, fresh_database: Database, url: str, redis_url: str) -> None:
         for turns in range(12):
             leaving = asyncio.Event()
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import AllocationResult
@@ -16,6 +16,7 @@ from scheduler_repo.types import AgentId, KernelId, SessionId
 from tests.support.small_cluster import GROUP, place
 
 AGENTS = ("agent-0", "agent-1")
+SESSIONS: Final = 12
 
 
 class Start(NamedTuple):

@@ -1,7 +1,6 @@
 """A cluster of two agents and a queue of sessions with a kernel for each."""
 
 from collections.abc import AsyncIterator
-from typing import Final
 
 import pytest
 
@@ -9,11 +8,9 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.handoff.agents import AGENTS, Agents, Dispatcher
+from tests.handoff.agents import AGENTS, SESSIONS, Agents, Dispatcher
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.small_cluster import agent, cluster, session
-
-SESSIONS: Final = 12
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from scheduler_repo.database.engine import create_engine
 from scheduler_repo.entities.lifecycle import UndispatchedSession
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import AgentId, KernelId, SessionId
-from tests.handoff.agents import AGENTS, Agents, Dispatcher, Start
-from tests.handoff.conftest import SESSIONS
+from tests.handoff.agents import AGENTS, SESSIONS, Agents, Dispatcher, Start
 from tests.support.databases import SCHEDULER, Database, DriverConnection
 from tests.support.program import Program, running
 from tests.support.small_cluster import history_of, kernel_id, session_id

@@ -11,8 +11,7 @@ from scheduler_repo.database.engine import create_engine
 from scheduler_repo.entities.lifecycle import SessionAttempt, SessionRetry
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import SessionStatus
-from tests.handoff.agents import Agents, Dispatcher, starts_of
-from tests.handoff.conftest import SESSIONS
+from tests.handoff.agents import SESSIONS, Agents, Dispatcher, starts_of
 from tests.support.databases import SCHEDULER, Database, DriverConnection
 from tests.support.small_cluster import history_of, session_id
 

@@ -1,8 +1,6 @@
 """Leases of a small cluster, with short bounds."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
-from typing import Final
 
 import pytest
 
@@ -12,15 +10,9 @@ from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.types import LeaseHolder
+from tests.lease.holders import AGENT, SESSIONS
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.small_cluster import agent, cluster, session
-
-AGENT: Final = "agent"
-ADA: Final = LeaseHolder("ada")
-BOB: Final = LeaseHolder("bob")
-TTL: Final = timedelta(seconds=60)
-SESSIONS: Final = 6
 
 
 @pytest.fixture

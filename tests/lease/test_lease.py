@@ -20,7 +20,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-from tests.lease.conftest import ADA, AGENT, BOB, TTL
+from tests.lease.holders import ADA, AGENT, BOB, TTL
 from tests.lease.observation import expire
 from tests.support.databases import SCHEDULER, Database, DriverConnection
 from tests.support.small_cluster import GROUP, OTHER_GROUP, place, session_id, status_of

@@ -32,7 +32,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionStatus
-from tests.lease.conftest import ADA, AGENT, BOB, TTL
+from tests.lease.holders import ADA, AGENT, BOB, TTL
 from tests.lease.observation import all_rows, expire
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import CPU, GROUP, MEM, OTHER_GROUP, kernel_id, place, session_id

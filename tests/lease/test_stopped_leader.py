@@ -10,7 +10,7 @@ from scheduler_repo.errors import DatabaseTimeout, LeaseHeld
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
-from tests.lease.conftest import AGENT, BOB, TTL
+from tests.lease.holders import AGENT, BOB, TTL
 from tests.lease.leader import HOLDER
 from tests.lease.observation import all_rows, wait_until_expired
 from tests.support.databases import ADMIN, SCHEDULER, Database, DriverConnection

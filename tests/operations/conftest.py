@@ -1,6 +1,6 @@
 """A cluster of three sessions, written to by way of a proxy."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -14,12 +14,10 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.fixtures import MakeEngine
+from tests.support.on_a_server import AGENT
 from tests.support.small_cluster import agent, cluster, session
 from tests.support.wire_proxy import WireProxy, proxied
-
-AGENT = "agent"
-
-MakeEngine = Callable[..., ExtendedAsyncSAEngine]
 
 
 @pytest.fixture

@@ -13,17 +13,11 @@ from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionResult
-from tests.operations.conftest import AGENT, MakeEngine
 from tests.support.databases import DriverConnection
+from tests.support.fixtures import MakeEngine
+from tests.support.on_a_server import AGENT, ALLOCATED, count_operations
 from tests.support.small_cluster import GROUP, held_on, history_of, ledger_of, place, session_id, status_of
 from tests.support.wire_proxy import Point, Side, WireProxy
-
-ALLOCATED = [(None, "PENDING"), ("PENDING", "SCHEDULED")]
-
-
-async def count_operations(connection: DriverConnection) -> int:
-    """Those of the test, not of the loading."""
-    return int(await connection.fetchval("SELECT count(*) FROM operations WHERE kind <> 'load_cluster'"))
 
 
 class TestAskedAgain:

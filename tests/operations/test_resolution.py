@@ -13,11 +13,10 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.resilience.layers import LayerType
 from scheduler_repo.resilience.policies.metrics import DomainType
 from scheduler_repo.types import OperationId
-from tests.operations.conftest import AGENT, MakeEngine
-from tests.operations.test_operation_ids import ALLOCATED, count_operations
 from tests.support.databases import ADMIN, SCHEDULER, Database, DriverConnection
 from tests.support.figures import LayerFigures
-from tests.support.on_a_server import TERMINATE
+from tests.support.fixtures import MakeEngine
+from tests.support.on_a_server import AGENT, ALLOCATED, TERMINATE, count_operations
 from tests.support.small_cluster import GROUP, history_of, place, session_id, status_of
 from tests.support.wire_proxy import Hold, Point, Side, WireProxy
 

@@ -21,7 +21,7 @@ from scheduler_repo.entities.lifecycle import (
 from scheduler_repo.errors import DatabaseError, InvalidInput, OperationMismatch
 from scheduler_repo.types import AgentId, OperationId, SessionResult, SessionStatus, TransactionId
 from scheduler_repo.validation import check_ids
-from tests.operations.conftest import MakeEngine
+from tests.support.fixtures import MakeEngine
 from tests.support.small_cluster import CPU, kernel_id, session_id
 
 

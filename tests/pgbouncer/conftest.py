@@ -1,7 +1,7 @@
 """Each PgBouncer that is there, before a migrated database, and engines that go through it."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -12,8 +12,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.settings import DatabaseSettings, Pooler, SecretUrl
 from tests.pgbouncer.bouncer import BINARIES_VARIABLE, Bouncer, bouncing, found_binaries, version_of
 from tests.support.databases import OWNER, SCHEDULER, Database
-
-MakeEngine = Callable[..., ExtendedAsyncSAEngine]
+from tests.support.fixtures import MakeEngine
 
 
 def _name(binary: Optional[Path]) -> str:

@@ -8,8 +8,8 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.errors import DatabaseTimeout, DatabaseUnavailable, OutcomeUnknown
 from tests.pgbouncer.bouncer import Bouncer
-from tests.pgbouncer.conftest import MakeEngine
 from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.fixtures import MakeEngine
 from tests.support.interruptions import assert_nothing_open
 from tests.support.wire_proxy import Point, Side, proxied
 

@@ -13,8 +13,8 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OperationId
 from tests.pgbouncer.bouncer import Bouncer
-from tests.pgbouncer.conftest import MakeEngine
 from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.fixtures import MakeEngine
 from tests.support.small_cluster import (
     GROUP,
     agent,

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.errors import DatabaseError
 from tests.pgbouncer.bouncer import Bouncer
-from tests.pgbouncer.conftest import MakeEngine
 from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.fixtures import MakeEngine
 
 _SETTINGS = """
 SELECT name, setting FROM pg_settings

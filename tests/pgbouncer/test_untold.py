@@ -6,8 +6,8 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.errors import InvalidSettings, PoolerInTheWay
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.pgbouncer.bouncer import Bouncer
-from tests.pgbouncer.conftest import MakeEngine
 from tests.support.databases import SCHEDULER, Database
+from tests.support.fixtures import MakeEngine
 
 
 async def _server_process(engine: ExtendedAsyncSAEngine) -> int:

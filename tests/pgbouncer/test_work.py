@@ -28,8 +28,8 @@ from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import LeaseHolder, OperationId
 from tests.pgbouncer.bouncer import Bouncer
-from tests.pgbouncer.conftest import MakeEngine
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database
+from tests.support.fixtures import MakeEngine
 from tests.support.interruptions import assert_nothing_open
 from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
 

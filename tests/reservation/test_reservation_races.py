@@ -18,9 +18,9 @@ from scheduler_repo.scheduling.rules.preemption import preemptible
 from scheduler_repo.types import AgentId, SessionId, SessionStatus
 from tests.lifecycle.marking import mark
 from tests.reservation.contest import OVERPROMISED, Contest, important
-from tests.scheduler.test_write_races import OVERCOMMITTED
 from tests.support.databases import OWNER, Database, DriverConnection
 from tests.support.lives import leaks
+from tests.support.overcommitment import OVERCOMMITTED
 from tests.support.small_cluster import GROUP, agent, session
 
 RACERS = 4

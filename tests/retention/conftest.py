@@ -11,9 +11,8 @@ from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.old_rows import LIVE
 from tests.support.small_cluster import agent, cluster, session
-
-LIVE = range(1, 9)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import OperationId, SessionStatus
-from tests.retention.conftest import LIVE
 from tests.support.databases import DriverConnection
 from tests.support.old_rows import (
+    LIVE,
     TABLES_OF_SESSIONS,
     add_agent_history,
     add_all_that_belongs,

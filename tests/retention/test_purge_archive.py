@@ -10,9 +10,8 @@ from scheduler_repo.entities.retention import ArchivedChange, ArchivedKernel, Ar
 from scheduler_repo.models import Base
 from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.types import MountPermission, SessionStatus, VFolderId
-from tests.retention.conftest import LIVE
 from tests.support.databases import DriverConnection
-from tests.support.old_rows import add_all_that_belongs, add_finished, depend, existing
+from tests.support.old_rows import LIVE, add_all_that_belongs, add_finished, depend, existing
 from tests.support.small_cluster import GROUP, kernel_id, session_id
 
 MONTH = timedelta(days=30)

@@ -17,9 +17,9 @@ from scheduler_repo.repositories.retention.repository import RetentionRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import SessionId
-from tests.retention.conftest import LIVE
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.old_rows import (
+    LIVE,
     add_agent_history,
     add_finished,
     add_operations,

@@ -10,9 +10,8 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.retention import db_source
 from scheduler_repo.repositories.retention.repository import RetentionRepository
-from tests.retention.conftest import LIVE
 from tests.support.databases import DriverConnection
-from tests.support.old_rows import add_agent_history, add_finished, add_operations
+from tests.support.old_rows import LIVE, add_agent_history, add_finished, add_operations
 from tests.support.small_cluster import session_id
 
 MONTH = timedelta(days=30)

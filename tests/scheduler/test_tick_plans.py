@@ -1,6 +1,6 @@
 """History costs a tick nothing: no plan of its statements reads a table of sessions from end to end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
 from tests.support.databases import DriverConnection
 from tests.support.past_and_present import finish_sessions, run_sessions
+from tests.support.plans import LARGE_TABLES, nodes, sequential_scans
 
 FINISHED = 20_000
 PENDING = 300
@@ -32,17 +33,6 @@ INSERT INTO kernel_reservations (kernel_id, session_id, agent_id)
 SELECT k.id, r.session_id, (SELECT min(id) FROM agents)
 FROM reservations AS r JOIN kernels AS k ON k.session_id = r.session_id;
 """
-LARGE_TABLES = {"sessions", "kernels", "session_dependencies", "session_history"}
-
-
-def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-def sequential_scans(plan: Mapping[str, Any]) -> set[str]:
-    return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
 
 
 def literal(value: object) -> str:

@@ -18,6 +18,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OwnerScope
 from tests.support.databases import OWNER, Database, DriverConnection
 from tests.support.fixtures import Load
+from tests.support.overcommitment import OVERCOMMITTED
 from tests.support.small_cluster import (
     CPU,
     GROUP,
@@ -40,14 +41,6 @@ QUOTA_ROUNDS = 20
 QUOTA = CAPACITY
 
 # The sums over the kernels themselves, whatever the counters say.
-OVERCOMMITTED = """
-SELECT count(*) FROM (
-    SELECT k.agent_id FROM kernels AS k
-    JOIN agent_slots AS s ON s.agent_id = k.agent_id AND s.slot_name = 'cpu'
-    WHERE k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-    GROUP BY k.agent_id, s.capacity HAVING sum(k.occupied_slots[1]) > s.capacity
-) AS over
-"""
 HELD = """
 SELECT coalesce(sum(occupied_slots[1]), 0)::bigint FROM kernels
 WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')

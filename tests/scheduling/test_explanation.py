@@ -17,7 +17,7 @@ from scheduler_repo.scheduling.explain.session import LimitCheck, NodeFit, Sessi
 from scheduler_repo.scheduling.explain.session_text import explanation_tables, queue_facts, reason_facts
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import ClusterMode, SessionId, SessionResult, SessionStatus
-from tests.scheduling.test_waiting import Oracle
+from tests.scheduling.waiting_oracle import Oracle
 from tests.support.naive_cluster import KernelGroup, NaiveCluster, NaiveOwner, are_alike, groups_of, slot
 from tests.support.strategies import (
     ACCESS_KEYS,

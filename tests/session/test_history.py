@@ -16,9 +16,8 @@ from scheduler_repo.repositories.history.repository import HistoryRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import AgentId, AgentStatus, SessionId, SessionStatus
-from tests.session.conftest import Count
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Load
+from tests.support.fixtures import Count, Load
 from tests.support.small_cluster import agent, cluster, session, session_id
 
 A: Final = AgentId("a")

@@ -15,8 +15,7 @@ from scheduler_repo.repositories.kernel.repository import KernelRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionResult, SessionStatus
-from tests.session.conftest import Count
-from tests.support.fixtures import Load
+from tests.support.fixtures import Count, Load
 from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,

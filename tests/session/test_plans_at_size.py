@@ -22,8 +22,8 @@ from scheduler_repo.repositories.vfolder import db_source as vfolder
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from scheduler_repo.types import DomainName, ProjectId, SessionStatus, SessionType, UserId
-from tests.scheduler.test_tick_plans import LARGE_TABLES, nodes, sequential_scans
 from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.plans import LARGE_TABLES, nodes, sequential_scans
 from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,

@@ -24,10 +24,9 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SessionId,
 )
-from tests.session.conftest import Count
 from tests.session.odd_sessions import OTHER, REFUSALS, mount, with_, with_mounts
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Load
+from tests.support.fixtures import Count, Load
 from tests.support.small_cluster import CPU, GROUP, cluster, history_of, session, session_id
 
 

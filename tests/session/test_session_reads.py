@@ -25,9 +25,8 @@ from scheduler_repo.types import (
     SessionStatus,
     SessionType,
 )
-from tests.session.conftest import Count
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Load
+from tests.support.fixtures import Count, Load
 from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,

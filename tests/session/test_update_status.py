@@ -22,9 +22,8 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import LeaseHolder, OperationId, SessionId, SessionStatus
-from tests.session.conftest import Count
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Load
+from tests.support.fixtures import Count, Load
 from tests.support.small_cluster import (
     GROUP,
     OTHER_GROUP,

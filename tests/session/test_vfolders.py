@@ -22,9 +22,8 @@ from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
 from scheduler_repo.types import MountPermission, OperationId, ProjectId, SessionId, UserId, VFolderId
-from tests.session.conftest import Count
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Load
+from tests.support.fixtures import Count, Load
 from tests.support.small_cluster import PROJECT, USER, cluster, session, session_id
 
 NOBODY: Final = UUID(int=7)

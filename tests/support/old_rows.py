@@ -12,6 +12,9 @@ _OWNERS = f"'{GROUP}', '{ACCESS_KEY}', '{USER}'::uuid, '{PROJECT}'::uuid, '{DOMA
 _OWNER_COLUMNS = "scaling_group, access_key, user_id, project_id, domain_name"
 
 
+# The sessions that are not over.
+LIVE = range(1, 9)
+
 # Every table whose rows go with a session, by the column that says whose they are.
 TABLES_OF_SESSIONS = {
     "sessions": "id",

@@ -18,6 +18,9 @@ from tests.support.wire_proxy import MARK
 
 AGENT: Final = "agent"
 
+# The history of a session that was allocated.
+ALLOCATED = [(None, "PENDING"), ("PENDING", "SCHEDULED")]
+
 
 RAISE_PRIORITY: Final = f"UPDATE sessions SET priority = priority + 1 WHERE id = :id {MARK}"
 
@@ -79,3 +82,8 @@ async def raised(owner: DriverConnection) -> list[int]:
     """By how much the priorities of all sessions were raised, in the order of their numbers."""
     rows = await owner.fetch("SELECT priority FROM sessions ORDER BY id")
     return [row["priority"] - session(0).priority for row in rows]
+
+
+async def count_operations(connection: DriverConnection) -> int:
+    """Those of the test, not of the loading."""
+    return int(await connection.fetchval("SELECT count(*) FROM operations WHERE kind <> 'load_cluster'"))

@@ -117,6 +117,7 @@ class SharedDatabase:
             self._server_pids.discard(self._owner.get_server_pid())
         else:
             await self._owner.reset(timeout=5.0)
+            await self._owner.execute("DISCARD TEMP")
 
     def _make_engine(self) -> ExtendedAsyncSAEngine:
         engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url_as(SCHEDULER))))
