@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from typing import Any, Optional
 from uuid import UUID
 
@@ -112,36 +112,47 @@ def fault_of_name(method: PublicMethod) -> Optional[str]:
     return None if promised.get(word, True) else f"{method.name}() answers with {answer}"
 
 
-@pytest.mark.parametrize("method", PUBLIC_METHODS, ids=lambda method: method.label)
+def faults_of_resilience(method: PublicMethod) -> set[str]:
+    """What surrounds a public method and must not, or does not and must."""
+    resilience = find_resilience(method.function)
+    if resilience is None:
+        return {"there is none"}
+    kinds = {type(policy) for policy in resilience.policies}
+    faults = {f"no {kind.__name__}" for kind in (MetricPolicy, TimeoutPolicy) if kind not in kinds}
+    if RetryPolicy in kinds and method.label in _NOT_RETRIED:
+        faults.add("retries")
+    return faults
+
+
+def by_method(faults_of: Callable[[PublicMethod], Collection[object]]) -> dict[str, Collection[object]]:
+    """The faults of every public method that has some."""
+    return {method.label: faults for method in PUBLIC_METHODS if (faults := faults_of(method))}
+
+
 class TestEveryPublicMethod:
-    def test_answers_with_structs_only(self, method: PublicMethod) -> None:
-        assert not faults_of_answer(typing.get_type_hints(method.function)["return"])
+    def test_answers_with_structs_only(self) -> None:
+        assert not by_method(lambda m: faults_of_answer(typing.get_type_hints(m.function)["return"]))
 
-    def test_has_types(self, method: PublicMethod) -> None:
-        assert not faults_of_hints(method.function)
+    def test_has_types(self) -> None:
+        assert not by_method(lambda method: faults_of_hints(method.function))
 
-    def test_says_its_errors_cost_and_units(self, method: PublicMethod) -> None:
-        assert not faults_of_docstring(method)
+    def test_says_its_errors_cost_and_units(self) -> None:
+        assert not by_method(faults_of_docstring)
 
-    def test_answers_as_its_name_promises(self, method: PublicMethod) -> None:
-        assert fault_of_name(method) is None
+    def test_answers_as_its_name_promises(self) -> None:
+        assert not by_method(lambda method: fault_of_name(method) or "")
 
-    def test_has_its_resilience(self, method: PublicMethod) -> None:
-        # when
-        resilience = find_resilience(method.function)
-        # then
-        assert resilience is not None
-        kinds = {type(policy) for policy in resilience.policies}
-        assert {MetricPolicy, TimeoutPolicy} <= kinds
-        assert RetryPolicy not in kinds or method.label not in _NOT_RETRIED
+    def test_has_its_resilience(self) -> None:
+        assert not by_method(faults_of_resilience)
 
 
-@pytest.mark.parametrize("method", STATEMENTS, ids=lambda method: method.label)
 class TestEveryStatement:
-    def test_is_a_source_s_and_has_no_resilience_of_its_own(self, method: PublicMethod) -> None:
-        assert method.owner.__name__.endswith("DBSource")
-        assert find_resilience(method.function) is None
-        assert inspect.getdoc(method.function)
+    def test_is_a_source_s_and_has_no_resilience_of_its_own(self) -> None:
+        assert STATEMENTS
+        for method in STATEMENTS:
+            assert method.owner.__name__.endswith("DBSource"), method.label
+            assert find_resilience(method.function) is None, method.label
+            assert inspect.getdoc(method.function), method.label
 
 
 class TestTheWalk:
