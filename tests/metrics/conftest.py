@@ -16,10 +16,10 @@ from tests.support.databases import SCHEDULER, Database
 
 
 @pytest.fixture
-async def engine(migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+async def engine(fresh_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
     """The engine, as a scheduler has it."""
     made = create_engine(
-        DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER)), pool_size=2, pool_timeout=5.0)
+        DatabaseSettings(url=SecretUrl(fresh_database.url_as(SCHEDULER)), pool_size=2, pool_timeout=5.0)
     )
     yield made
     await made.dispose()

@@ -28,8 +28,8 @@ class TestPools:
         return collector
 
     @pytest.fixture
-    async def other_engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
-        made = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER)), pool_size=3))
+    async def other_engine(self, fresh_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+        made = create_engine(DatabaseSettings(url=SecretUrl(fresh_database.url_as(SCHEDULER)), pool_size=3))
         yield made
         await made.dispose()
 
@@ -44,11 +44,11 @@ class TestPools:
         engine: ExtendedAsyncSAEngine,
         collector: PoolCollector,
         registry: CollectorRegistry,
-        migrated_database: Database,
+        fresh_database: Database,
     ) -> None:
         # given
         collector.watch(engine)
-        assert self.figures(registry, migrated_database) == [2, 0, 0]
+        assert self.figures(registry, fresh_database) == [2, 0, 0]
 
         async def wait() -> None:
             async with engine.begin_readonly_session():
@@ -61,9 +61,9 @@ class TestPools:
             callers = [asyncio.create_task(wait()) for _ in range(3)]
             await asyncio.sleep(0)
             # then
-            assert self.figures(registry, migrated_database) == [2, 2, 3]
+            assert self.figures(registry, fresh_database) == [2, 2, 3]
         await asyncio.gather(*callers)
-        assert self.figures(registry, migrated_database) == [2, 0, 0]
+        assert self.figures(registry, fresh_database) == [2, 0, 0]
 
     async def test_engines_of_one_database_are_added_up(
         self,
@@ -71,7 +71,7 @@ class TestPools:
         other_engine: ExtendedAsyncSAEngine,
         collector: PoolCollector,
         registry: CollectorRegistry,
-        migrated_database: Database,
+        fresh_database: Database,
     ) -> None:
         # given
         for each in (engine, other_engine, engine):
@@ -79,28 +79,28 @@ class TestPools:
         # when
         async with engine.begin_readonly_session(), other_engine.begin_readonly_session():
             # then
-            assert self.figures(registry, migrated_database) == [5, 2, 0]
+            assert self.figures(registry, fresh_database) == [5, 2, 0]
 
     async def test_engine_that_is_gone(
-        self, collector: PoolCollector, registry: CollectorRegistry, migrated_database: Database
+        self, collector: PoolCollector, registry: CollectorRegistry, fresh_database: Database
     ) -> None:
         # given
-        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+        engine = create_engine(DatabaseSettings(url=SecretUrl(fresh_database.url_as(SCHEDULER))))
         collector.watch(engine)
-        assert self.figures(registry, migrated_database)[0] == 5
+        assert self.figures(registry, fresh_database)[0] == 5
         # when
         await engine.dispose()
         del engine
         gc.collect()
         # then
-        assert self.figures(registry, migrated_database) == [None, None, None]
+        assert self.figures(registry, fresh_database) == [None, None, None]
 
     async def test_source_shows_its_engine(
-        self, engine: ExtendedAsyncSAEngine, migrated_database: Database
+        self, engine: ExtendedAsyncSAEngine, fresh_database: Database
     ) -> None:
         # when
         SchedulerDBSource(engine)
         watch_pool(engine)
         # then
-        labels = {"database": migrated_database.name}
+        labels = {"database": fresh_database.name}
         assert REGISTRY.get_sample_value("scheduler_repo_pool_size", labels) == 2

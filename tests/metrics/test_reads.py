@@ -78,8 +78,8 @@ class TestBytesReceived:
     """Counted between transport and driver, whichever event loop and however the answer comes in."""
 
     @pytest.fixture
-    async def driver(self, migrated_database: Database) -> AsyncIterator[DriverConnection]:
-        async with migrated_database.driver_as(SCHEDULER) as connection:
+    async def driver(self, fresh_database: Database) -> AsyncIterator[DriverConnection]:
+        async with fresh_database.driver_as(SCHEDULER) as connection:
             assert bytes_received(connection) == 0
             yield connection
 
@@ -98,10 +98,10 @@ class TestBytesReceived:
         # then exactly: BindComplete 5, DataRow 7 + 4 + size, CommandComplete "SELECT 1" 14, ReadyForQuery 6
         assert received == 5 + 11 + size + 14 + 6
 
-    async def test_survives_a_cancel_and_the_end(self, migrated_database: Database) -> None:
+    async def test_survives_a_cancel_and_the_end(self, fresh_database: Database) -> None:
         async with (
-            migrated_database.driver_as(SCHEDULER) as driver,
-            migrated_database.driver_as(SCHEDULER) as observer,
+            fresh_database.driver_as(SCHEDULER) as driver,
+            fresh_database.driver_as(SCHEDULER) as observer,
         ):
             # given a statement that the server is at: one that it has not begun it would not cancel
             bytes_received(driver)
@@ -118,23 +118,23 @@ class TestBytesReceived:
             await driver.close()
             assert driver.is_closed()
 
-    async def test_driver_still_learns_that_the_server_is_gone(self, migrated_database: Database) -> None:
-        async with migrated_database.driver_as(SCHEDULER) as driver:
+    async def test_driver_still_learns_that_the_server_is_gone(self, fresh_database: Database) -> None:
+        async with fresh_database.driver_as(SCHEDULER) as driver:
             # given
             ended = asyncio.Event()
             driver.add_termination_listener(lambda _: ended.set())
             bytes_received(driver)
             # when
-            await migrated_database.run_as(ADMIN, f"SELECT pg_terminate_backend({driver.get_server_pid()})")
+            await fresh_database.run_as(ADMIN, f"SELECT pg_terminate_backend({driver.get_server_pid()})")
             # then
             async with asyncio.timeout(5):
                 await ended.wait()
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
                 await driver.fetchval("SELECT 1")
 
-    async def test_large_requests_wait_for_the_server(self, migrated_database: Database) -> None:
+    async def test_large_requests_wait_for_the_server(self, fresh_database: Database) -> None:
         """The driver is still told when it must pause, and when it may go on."""
-        async with migrated_database.driver_as(ADMIN) as driver:
+        async with fresh_database.driver_as(ADMIN) as driver:
             # given
             bytes_received(driver)
             await driver.execute("CREATE TEMPORARY TABLE words (word text)")
@@ -171,12 +171,12 @@ class TestBytesReceived:
         assert bytes_received(cast(DriverConnection, object())) is None
 
     async def test_figures_of_a_read_that_could_not_be_counted(
-        self, migrated_database: Database, group: ScalingGroupName, monkeypatch: pytest.MonkeyPatch
+        self, fresh_database: Database, group: ScalingGroupName, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The read goes on, and only its bytes are missing."""
         # given
         monkeypatch.setattr("scheduler_repo.repositories.scheduler.db_source.bytes_received", lambda _: None)
-        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+        engine = create_engine(DatabaseSettings(url=SecretUrl(fresh_database.url_as(SCHEDULER))))
         # when
         await SchedulerDBSource(engine).get_scheduling_data(group)
         # then
