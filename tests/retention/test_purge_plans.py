@@ -10,7 +10,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.retention import db_source
 from scheduler_repo.repositories.retention.repository import RetentionRepository
-from tests.support.databases import DriverConnection
+from tests.support.databases import Database, DriverConnection
 from tests.support.old_rows import LIVE, add_agent_history, add_finished, add_operations
 from tests.support.small_cluster import session_id
 
@@ -54,6 +54,12 @@ def literal(value: object) -> str:
     if isinstance(value, list):
         return "'{" + ", ".join(value) + "}'"
     return f"'{value}'"
+
+
+@pytest.fixture
+def migrated_database(fresh_database: Database) -> Database:
+    """One without traces of other tests, which the statistics would show."""
+    return fresh_database
 
 
 class TestReading:
