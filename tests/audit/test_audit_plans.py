@@ -1,7 +1,7 @@
 """History costs an audit nothing: what has finished is not read, by an index or otherwise."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,23 +9,12 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.audit.db_source import CHECKS, LEDGER_DRIFT
-from scheduler_repo.workload.synthetic import synthetic_cluster
-from tests.support.databases import DriverConnection
-from tests.support.fixtures import Load
-from tests.support.past_and_present import finish_sessions, run_sessions
+from tests.support.long_history import FINISHED, PENDING, RUNNING
+from tests.support.plans import LARGE_TABLES, nodes
+from tests.support.shared_databases import SharedDatabase
 
-FINISHED = 20_000
-PENDING = 300
-RUNNING = 300
 # A session may be looked at a few times by one check; each has a kernel or some.
 MOST_READ = 10 * (PENDING + RUNNING)
-LARGE_TABLES = ("sessions", "kernels", "session_dependencies", "session_history")
-
-
-def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 def rows_read(plan: Mapping[str, Any]) -> Counter[str]:
@@ -41,17 +30,8 @@ def rows_read(plan: Mapping[str, Any]) -> Counter[str]:
     return read
 
 
+@pytest.mark.xdist_group("long history")
 class TestPlans:
-    @pytest.fixture
-    async def engine_with_history(
-        self, load: Load, engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection
-    ) -> ExtendedAsyncSAEngine:
-        await load(synthetic_cluster(40, PENDING + RUNNING, seed=5))
-        await run_sessions(owner_connection, RUNNING)
-        await finish_sessions(owner_connection, FINISHED)
-        await owner_connection.execute("ANALYZE")
-        return engine
-
     async def read(self, engine: ExtendedAsyncSAEngine, statement: Statement, *values: object) -> Counter[str]:
         """What the statement reads, run with these parameters."""
         async with engine.begin_readonly_session() as db_sess:
@@ -66,9 +46,10 @@ class TestPlans:
             assert all(read[table] <= MOST_READ for table in LARGE_TABLES), (statement.name, read)
 
     async def test_the_repair_does_not_either(
-        self, engine_with_history: ExtendedAsyncSAEngine, owner_connection: DriverConnection
+        self, engine_with_history: ExtendedAsyncSAEngine, long_history: SharedDatabase
     ) -> None:
-        agent_ids = [row["id"] for row in await owner_connection.fetch("SELECT id FROM agents LIMIT 3")]
+        connection = await long_history.owner_connection()
+        agent_ids = [row["id"] for row in await connection.fetch("SELECT id FROM agents LIMIT 3")]
         for agents in (None, agent_ids):
             read = await self.read(engine_with_history, LEDGER_DRIFT, agents)
             assert 0 < read["kernels"] <= MOST_READ

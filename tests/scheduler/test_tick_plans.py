@@ -3,36 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.statements import Statement
-from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
-from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_cluster
-from tests.support.databases import DriverConnection
-from tests.support.past_and_present import finish_sessions, run_sessions
+from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP
+from tests.support.databases import OWNER, DriverConnection
+from tests.support.long_history import RUNNING
 from tests.support.plans import LARGE_TABLES, nodes, sequential_scans
-
-FINISHED = 20_000
-PENDING = 300
-RUNNING = 300
-# A third of what runs may be preempted; a few of those that wait hold their place.
-LESS_IMPORTANT = """
-UPDATE scaling_groups SET preemption_scope = 'GROUP';
-UPDATE sessions SET priority = -(abs(hashtext(id::text)) % 3) + 100 WHERE status = 'RUNNING';
-UPDATE sessions SET priority = 99 WHERE status = 'PENDING';
-"""
-RESERVATIONS = """
-INSERT INTO reservations (session_id, scaling_group)
-SELECT id, scaling_group FROM sessions WHERE status = 'PENDING' ORDER BY id LIMIT 10;
-INSERT INTO kernel_reservations (kernel_id, session_id, agent_id)
-SELECT k.id, r.session_id, (SELECT min(id) FROM agents)
-FROM reservations AS r JOIN kernels AS k ON k.session_id = r.session_id;
-"""
+from tests.support.shared_databases import SharedDatabase
 
 
 def literal(value: object) -> str:
@@ -44,20 +28,8 @@ def literal(value: object) -> str:
     return f"'{value}'"
 
 
+@pytest.mark.xdist_group("long history")
 class TestPlans:
-    @pytest.fixture
-    async def engine_with_history(
-        self, engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection
-    ) -> ExtendedAsyncSAEngine:
-        cluster = synthetic_cluster(40, PENDING + RUNNING, seed=5)
-        await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster)
-        await run_sessions(owner_connection, RUNNING)
-        await owner_connection.execute(LESS_IMPORTANT)
-        await owner_connection.execute(RESERVATIONS)
-        await finish_sessions(owner_connection, FINISHED)
-        await owner_connection.execute("ANALYZE")
-        return engine
-
     @pytest.fixture
     async def parameters(
         self, engine_with_history: ExtendedAsyncSAEngine
@@ -143,15 +115,15 @@ class TestPlans:
                 assert {"sessions_running_idx", "sessions_pending_idx"} <= indexes, mode
 
     async def test_no_running_session_is_looked_at_where_preemption_is_off(
-        self, engine_with_history: ExtendedAsyncSAEngine, owner_connection: DriverConnection
+        self, long_history: SharedDatabase
     ) -> None:
-        # given
-        await owner_connection.execute("UPDATE scaling_groups SET preemption_scope = NULL")
-        async with engine_with_history.begin_readonly_session() as db_sess:
+        async with long_history.database.connect_as(OWNER) as connection:
+            # given a change that goes with the connection
+            await connection.execute(sa.text("UPDATE scaling_groups SET preemption_scope = NULL"))
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, asyncpg.Connection)
             # when
-            plan = await self.plan(
-                driver_connection(db_sess), reading.PREEMPTION_CANDIDATES, (DEFAULT_SCALING_GROUP,), ", ANALYZE"
-            )
+            plan = await self.plan(driver, reading.PREEMPTION_CANDIDATES, (DEFAULT_SCALING_GROUP,), ", ANALYZE")
         # then
         executed = {node.get("Relation Name") for node in nodes(plan) if node["Actual Loops"]} - {None}
         assert executed == {"scaling_groups"}
