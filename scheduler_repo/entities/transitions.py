@@ -35,11 +35,7 @@ SESSION_TRANSITIONS: TransitionTable[SessionStatus] = MappingProxyType(
             SessionStatus.ERROR,
         ),
         # A preempted session goes back to the queue when its containers have ended, not before.
-        SessionStatus.TERMINATING: (
-            SessionStatus.PENDING,
-            SessionStatus.TERMINATED,
-            SessionStatus.ERROR,
-        ),
+        SessionStatus.TERMINATING: (SessionStatus.PENDING, SessionStatus.TERMINATED, SessionStatus.ERROR),
         SessionStatus.TERMINATED: (),
         SessionStatus.CANCELLED: (),
         SessionStatus.ERROR: (),

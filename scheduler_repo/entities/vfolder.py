@@ -7,12 +7,7 @@ from uuid import uuid4
 import msgspec
 
 from scheduler_repo.entities.spec import Spec
-from scheduler_repo.types import (
-    MountPermission,
-    ProjectId,
-    UserId,
-    VFolderId,
-)
+from scheduler_repo.types import MountPermission, ProjectId, UserId, VFolderId
 
 
 class VFolder(msgspec.Struct, frozen=True):

@@ -111,10 +111,7 @@ class AgentRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def search_agents(
-        self,
-        wanted: Optional[AgentFilter] = None,
-        limit: int = DEFAULT_PAGE,
-        cursor: Optional[Cursor] = None,
+        self, wanted: Optional[AgentFilter] = None, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
     ) -> Page[AgentInfo]:
         """Return one page of the agents that a filter finds, by id; None finds all.
 

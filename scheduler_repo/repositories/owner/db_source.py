@@ -157,11 +157,7 @@ class OwnerDBSource(DBSource):
         return (await db_sess.execute(statement)).all()
 
     async def mark_owners(
-        self,
-        db_sess: SASession,
-        table: OwnerTable[OwnerT, InfoT],
-        owner_ids: Sequence[OwnerT],
-        is_active: bool,
+        self, db_sess: SASession, table: OwnerTable[OwnerT, InfoT], owner_ids: Sequence[OwnerT], is_active: bool
     ) -> set[OwnerT]:
         """Mark owners, locked by key, and return those that exist; costs one statement."""
         key = table.key
