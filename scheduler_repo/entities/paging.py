@@ -39,12 +39,12 @@ class CursorCodec(Generic[KeyT]):
         self._decoder = msgspec.msgpack.Decoder(key_type)
         self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)
 
-    def encode(self, question: msgspec.Struct, key: KeyT) -> Cursor:
-        """Write a cursor behind ``key``; ``question`` is what the search was asked, save cursor and limit."""
+    def encode(self, question: object, key: KeyT) -> Cursor:
+        """Write a cursor behind ``key``; ``question`` is what was asked by name, save cursor and limit."""
         encoded = self._encoder.encode(key)
         return _spelled(self._seal(question, encoded) + encoded)
 
-    def decode(self, question: msgspec.Struct, cursor: object) -> KeyT:
+    def decode(self, question: object, cursor: object) -> KeyT:
         """Read a cursor; raises InvalidCursor if it is none, was changed, or is of another question."""
         try:
             if not isinstance(cursor, str) or len(cursor) > _LONGEST_CURSOR:
@@ -61,15 +61,13 @@ class CursorCodec(Generic[KeyT]):
                 "order; pass next_cursor of the page before on as it is, or None for the first page"
             ) from None
 
-    def page(
-        self, question: msgspec.Struct, found: Sequence[T], limit: int, key: Callable[[T], KeyT]
-    ) -> Page[T]:
+    def page(self, question: object, found: Sequence[T], limit: int, key: Callable[[T], KeyT]) -> Page[T]:
         """Cut what a search found to a page; one answer more than ``limit`` says that another page follows."""
         items = tuple(found[:limit])
         more = len(found) > limit
         return Page(items, self.encode(question, key(items[-1])) if more else None)
 
-    def _seal(self, question: msgspec.Struct, encoded: bytes) -> bytes:
+    def _seal(self, question: object, encoded: bytes) -> bytes:
         asked = self._encoder.encode((self._search, question))
         return hashlib.blake2b(encoded, digest_size=_DIGEST_SIZE, key=hashlib.blake2b(asked).digest()).digest()
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Optional
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.kernel import Kernel
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
 
 if TYPE_CHECKING:
@@ -37,21 +37,5 @@ class KernelDBSource(DBSource):
 
 def kernel_from_row(row: "Record") -> Kernel:
     """Build a kernel from a row of any of the statements above."""
-    return Kernel(
-        kernel_id=row["id"],
-        session_id=row["session_id"],
-        kernel_index=row["kernel_index"],
-        scaling_group=row["scaling_group"],
-        access_key=row["access_key"],
-        user_id=row["user_id"],
-        project_id=row["project_id"],
-        domain_name=row["domain_name"],
-        image=row["image"],
-        architecture=row["architecture"],
-        status=SessionStatus(row["status"]),
-        agent_id=row["agent_id"],
-        requested_slots=tuple(row["requested_slots"]),
-        occupied_slots=tuple(row["occupied_slots"]),
-        exit_code=row["exit_code"],
-        status_changed_at=row["status_changed_at"],
-    )
+    slots = {name: tuple(row[name]) for name in ("requested_slots", "occupied_slots")}
+    return build_struct(Kernel, row, kernel_id=row["id"], status=SessionStatus(row["status"]), **slots)

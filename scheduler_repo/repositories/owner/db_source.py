@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Optional, TypeVar, Union
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -39,13 +39,13 @@ Select = sa.Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class OwnerTable(Generic[OwnerT, InfoT]):
-    """One kind of owner: what it and its id are called, its key, and the columns of its struct."""
+    """One kind of owner: what it and its id are called, its struct, its key, and the struct's columns."""
 
     noun: str
     id_noun: str
+    info_type: type[InfoT]
     key: InstrumentedAttribute[OwnerT]
     columns: Select
-    info_type: type[InfoT]
 
     def check_id(self, owner_id: object) -> None:
         """Raise InvalidInput for what is no id of this kind."""
@@ -61,42 +61,19 @@ class OwnerTable(Generic[OwnerT, InfoT]):
         )
 
 
-DOMAINS: Final[OwnerTable[DomainName, DomainInfo]] = OwnerTable(
-    "domain",
-    "domain",
-    DomainRow.name,
-    sa.select(DomainRow.name, DomainRow.is_active, DomainRow.created_at),
-    DomainInfo,
-)
-PROJECTS: Final[OwnerTable[ProjectId, ProjectInfo]] = OwnerTable(
-    "project",
-    "project",
-    ProjectRow.id,
-    sa.select(
-        ProjectRow.id, ProjectRow.name, ProjectRow.domain_name, ProjectRow.is_active, ProjectRow.created_at
-    ),
-    ProjectInfo,
-)
-USERS: Final[OwnerTable[UserId, UserInfo]] = OwnerTable(
-    "user",
-    "user",
-    UserRow.id,
-    sa.select(UserRow.id, UserRow.name, UserRow.domain_name, UserRow.is_active, UserRow.created_at),
-    UserInfo,
-)
-KEYPAIRS: Final[OwnerTable[AccessKey, KeypairInfo]] = OwnerTable(
-    "keypair",
-    "access key",
-    KeypairRow.access_key,
-    sa.select(
-        KeypairRow.access_key,
-        KeypairRow.user_id,
-        UserRow.domain_name,
-        KeypairRow.is_active,
-        KeypairRow.created_at,
-    ).join(UserRow, UserRow.id == KeypairRow.user_id),
-    KeypairInfo,
-)
+def _select_named(row: Union[type[ProjectRow], type[UserRow]]) -> Select:
+    return sa.select(row.id, row.name, row.domain_name, row.is_active, row.created_at)
+
+
+_DOMAINS: Select = sa.select(DomainRow.name, DomainRow.is_active, DomainRow.created_at)
+_KEYPAIRS: Select = sa.select(
+    KeypairRow.access_key, KeypairRow.user_id, UserRow.domain_name, KeypairRow.is_active, KeypairRow.created_at
+).join(UserRow, UserRow.id == KeypairRow.user_id)
+
+DOMAINS: Final = OwnerTable("domain", "domain", DomainInfo, DomainRow.name, _DOMAINS)
+PROJECTS: Final = OwnerTable("project", "project", ProjectInfo, ProjectRow.id, _select_named(ProjectRow))
+USERS: Final = OwnerTable("user", "user", UserInfo, UserRow.id, _select_named(UserRow))
+KEYPAIRS: Final = OwnerTable("keypair", "access key", KeypairInfo, KeypairRow.access_key, _KEYPAIRS)
 
 
 class OwnerDBSource(DBSource):

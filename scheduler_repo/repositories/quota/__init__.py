@@ -1,5 +1,4 @@
-"""Quotas: the limits of each owner, and what it occupies.
+"""Quotas: the limits of each owner, and what it occupies; callers use QuotaRepository.
 
-``repository`` is what users of the package call; ``db_source`` holds the statements. Specs and answers are in
-``entities.quota``. Allocations lock the rows of this table by ``database.locks``.
+Allocations lock the rows of this table by ``database.locks``.
 """

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Final, Optional
 
-import msgspec
-
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage, check_quotas
@@ -16,44 +14,34 @@ from scheduler_repo.repositories.quota.db_source import (
     quotas_from_rows,
     usage_from_rows,
 )
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, OwnerScope, TransactionId
 from scheduler_repo.validation import check_kind, check_limit, check_owner_id
-from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.QUOTA_REPOSITORY)
 _SET_QUOTAS = IdempotentWrite("set_quotas", TransactionId)
-
-
-class _OfScope(msgspec.Struct, frozen=True):
-    scope: Optional[OwnerScope]
-
-
 _CURSORS: Final = CursorCodec("search_quotas", tuple[OwnerScope, str])
 
 
-class QuotaRepository:
+class QuotaRepository(Repository[QuotaDBSource]):
     """Reads and sets the quotas of access keys, users, projects and domains.
 
     An owner is named by its scope and its id as text: the access key, the user's or project's UUID in lower
     case, or the domain's name. Limits and amounts are by slot index, in each slot's smallest unit; None is no
-    limit. All methods raise InvalidInput for a scope that is no OwnerScope or an id that the scope cannot
-    have, before any query, and the errors of the database layer.
+    limit, and an owner without a quota is not limited. All methods raise InvalidInput for a scope that is no
+    OwnerScope or an id that the scope cannot have, before any query, and the errors of the database layer.
+    Reads cost two statements, or say their cost.
     """
 
-    def __init__(self, db_source: QuotaDBSource) -> None:
-        """Raise InvalidWiring for what is no QuotaDBSource."""
-        check_wiring(db_source, QuotaDBSource, "db_source", "QuotaDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = QuotaDBSource
 
     @_resilience.apply(OperationKind.READ)
     async def get_quota(self, scope: OwnerScope, owner_id: str) -> Quota:
         """Return the quota of one owner as it was set: its policy's name, and its own limits.
 
-        Raises QuotaNotFound for an owner without one, or that does not exist, and InvalidInput. Costs two
-        statements.
+        Raises QuotaNotFound for an owner without one, or that does not exist.
         """
         found = await self._find(scope, owner_id)
         if found is None:
@@ -64,30 +52,27 @@ class QuotaRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def find_quota(self, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
-        """Return the quota of one owner as ``get_quota`` does, or None if it has none.
-
-        Raises InvalidInput. Costs two statements.
-        """
+        """Return the quota of one owner as it was set, or None if it has none."""
         return await self._find(scope, owner_id)
 
     @_resilience.apply(OperationKind.READ)
     async def list_quotas(
         self, scope: Optional[OwnerScope] = None, limit: int = DEFAULT_PAGE
     ) -> tuple[Quota, ...]:
-        """Return the first ``limit`` (1 to 1,000) quotas, of one scope or of all, by scope and id.
-
-        Raises InvalidFilter for a ``scope`` that is none, and InvalidLimit. Costs two statements.
-        """
+        """Return the first ``limit`` (1 to 1,000) quotas; raises as ``search_quotas`` does."""
         return (await self._search(scope, limit, None)).items
 
     @_resilience.apply(OperationKind.READ)
     async def search_quotas(
-        self, scope: Optional[OwnerScope] = None, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
+        self,
+        scope: Optional[OwnerScope] = None,
+        limit: int = DEFAULT_PAGE,
+        cursor: Optional[Cursor] = None,
     ) -> Page[Quota]:
         """Return a page of at most ``limit`` (1 to 1,000) quotas, of one scope or of all, by scope and id.
 
         ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidFilter for a ``scope`` that is none,
-        InvalidLimit and InvalidCursor. Costs two statements, whatever the page.
+        InvalidLimit and InvalidCursor.
         """
         return await self._search(scope, limit, cursor)
 
@@ -95,23 +80,20 @@ class QuotaRepository:
     async def get_effective_limits(self, scope: OwnerScope, owner_id: str) -> EffectiveLimits:
         """Return the limits that the scheduler goes by: the least of the owner's policy and its own.
 
-        An owner without a quota is not limited. Raises OwnerNotFound and InvalidInput. Costs two statements.
+        Raises OwnerNotFound.
         """
         check_owner_id(scope, owner_id)
-        async with self._db.begin_readonly_session() as db_sess:
-            row = await self._db_source.fetch_effective_limits(db_sess, scope, owner_id)
-        return limits_from_row(row)
+        return limits_from_row(await self._read(self._db_source.fetch_effective_limits, scope, owner_id))
 
     @_resilience.apply(OperationKind.READ)
     async def get_usage(self, scope: OwnerScope, owner_id: str) -> QuotaUsage:
         """Return what one owner may occupy beside what it occupies in all groups, true of one instant.
 
-        An owner without a quota is not limited. Raises OwnerNotFound and InvalidInput. Costs five statements;
-        time grows with the cluster's occupying sessions and kernels, not with what waits or has finished.
+        Raises OwnerNotFound. Costs five statements; time grows with the cluster's occupying sessions and
+        kernels, not with what waits or has finished.
         """
         check_owner_id(scope, owner_id)
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.fetch_usage(db_sess, scope, owner_id)
+        rows = await self._read(self._db_source.fetch_usage, scope, owner_id)
         return usage_from_rows(scope, owner_id, rows)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -144,18 +126,14 @@ class QuotaRepository:
 
     async def _find(self, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
         check_owner_id(scope, owner_id)
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.find_quota(db_sess, scope, owner_id)
+        rows = await self._read(self._db_source.find_quota, scope, owner_id)
         return next(iter(quotas_from_rows(rows)), None)
 
     async def _search(self, scope: Optional[OwnerScope], limit: int, cursor: Optional[Cursor]) -> Page[Quota]:
         check_limit(limit)
         if scope is not None:
             check_kind(scope, OwnerScope, "scope", InvalidFilter)
-        question = _OfScope(scope)
+        question = {"scope": scope}
         after = None if cursor is None else _CURSORS.decode(question, cursor)
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_quotas(db_sess, scope, after, limit + 1)
-        return _CURSORS.page(
-            question, quotas_from_rows(rows), limit, lambda quota: (quota.scope, quota.owner_id)
-        )
+        rows = await self._read(self._db_source.list_quotas, scope, after, limit + 1)
+        return _CURSORS.page(question, quotas_from_rows(rows), limit, lambda each: (each.scope, each.owner_id))

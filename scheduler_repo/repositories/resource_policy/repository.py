@@ -1,51 +1,40 @@
 """Resource policies: named limits that owners share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Optional
-
-import msgspec
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.limit_rows import no_such_policy
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec, check_policies
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource, policies_from_rows
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
 from scheduler_repo.validation import check_limit, check_name
-from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.RESOURCE_POLICY_REPOSITORY)
 _SET_RESOURCE_POLICIES = IdempotentWrite("set_resource_policies", TransactionId)
-
-
-class _AllPolicies(msgspec.Struct, frozen=True):
-    """A search without a filter."""
-
-
 _CURSORS: Final = CursorCodec("search_resource_policies", ResourcePolicyName)
+# The search has no filter.
+_QUESTION: Final[Mapping[str, object]] = {}
 
 
-class ResourcePolicyRepository:
-    """Reads and sets resource policies; all methods raise the errors of the database layer too.
+class ResourcePolicyRepository(Repository[ResourcePolicyDBSource]):
+    """Reads and sets resource policies.
 
-    A policy limits the owners whose quotas refer to it. Policies are never deleted: set one that nobody needs
-    any more to limit nothing.
+    Slot limits are by slot index, in each slot's smallest unit; None is no limit. A policy limits the owners
+    whose quotas refer to it. Policies are never deleted: set one that nobody needs any more to limit nothing.
+    All methods raise InvalidInput for a name that is no text, and the errors of the database layer. Reads cost
+    two statements, whatever the page.
     """
 
-    def __init__(self, db_source: ResourcePolicyDBSource) -> None:
-        """Raise InvalidWiring for what is no ResourcePolicyDBSource."""
-        check_wiring(db_source, ResourcePolicyDBSource, "db_source", "ResourcePolicyDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = ResourcePolicyDBSource
 
     @_resilience.apply(OperationKind.READ)
     async def get_resource_policy(self, name: ResourcePolicyName) -> ResourcePolicy:
-        """Return one policy; its slot limits are by slot index, in smallest units, None is no limit.
-
-        Raises ResourcePolicyNotFound, and InvalidInput for a name that is no text. Costs two statements.
-        """
+        """Return one policy; raises ResourcePolicyNotFound."""
         found = await self._find(name)
         if found is None:
             raise no_such_policy(name)
@@ -53,18 +42,12 @@ class ResourcePolicyRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def find_resource_policy(self, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
-        """Return one policy as ``get_resource_policy`` does, or None if there is none of this name.
-
-        Raises InvalidInput for a name that is no text. Costs two statements.
-        """
+        """Return one policy, or None if there is none of this name."""
         return await self._find(name)
 
     @_resilience.apply(OperationKind.READ)
     async def list_resource_policies(self, limit: int = DEFAULT_PAGE) -> tuple[ResourcePolicy, ...]:
-        """Return the first ``limit`` (1 to 1,000) policies, by name; raises InvalidLimit.
-
-        Costs two statements.
-        """
+        """Return the first ``limit`` (1 to 1,000) policies, by name; raises InvalidLimit."""
         return (await self._search(limit, None)).items
 
     @_resilience.apply(OperationKind.READ)
@@ -73,8 +56,7 @@ class ResourcePolicyRepository:
     ) -> Page[ResourcePolicy]:
         """Return a page of at most ``limit`` (1 to 1,000) of all policies, by name.
 
-        ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidLimit and InvalidCursor. Costs two
-        statements, whatever the page.
+        ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidLimit and InvalidCursor.
         """
         return await self._search(limit, cursor)
 
@@ -108,14 +90,11 @@ class ResourcePolicyRepository:
 
     async def _find(self, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
         check_name(name, "resource policy")
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.find_policy(db_sess, name)
+        rows = await self._read(self._db_source.find_policy, name)
         return next(iter(policies_from_rows(rows)), None)
 
     async def _search(self, limit: int, cursor: Optional[Cursor]) -> Page[ResourcePolicy]:
         check_limit(limit)
-        question = _AllPolicies()
-        after = None if cursor is None else _CURSORS.decode(question, cursor)
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_policies(db_sess, after, limit + 1)
-        return _CURSORS.page(question, policies_from_rows(rows), limit, lambda policy: policy.name)
+        after = None if cursor is None else _CURSORS.decode(_QUESTION, cursor)
+        rows = await self._read(self._db_source.list_policies, after, limit + 1)
+        return _CURSORS.page(_QUESTION, policies_from_rows(rows), limit, lambda policy: policy.name)

@@ -8,7 +8,7 @@ from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.types import MountPermission, ProjectId, SessionId, UserId, VFolderId
 
 if TYPE_CHECKING:
@@ -56,14 +56,7 @@ class VFolderDBSource(DBSource):
 
 def vfolder_from_row(row: "Record") -> VFolder:
     """Build a vfolder from a row that has its columns."""
-    return VFolder(
-        vfolder_id=row["id"],
-        name=row["name"],
-        host=row["host"],
-        user_id=row["user_id"],
-        project_id=row["project_id"],
-        created_at=row["created_at"],
-    )
+    return build_struct(VFolder, row, vfolder_id=row["id"])
 
 
 def mount_from_row(row: "Record") -> MountedVFolder:

@@ -1,44 +1,33 @@
 """Virtual folders, and which session mounts them where."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Optional, Union
-
-import msgspec
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
 from scheduler_repo.errors import InvalidInput, VFolderNotFound
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource, mount_from_row, vfolder_from_row
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
 from scheduler_repo.validation import check_id, check_ids, check_limit, check_text, checked_batch
-from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.VFOLDER_REPOSITORY)
 _CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...])
-
-
-class _OfOwner(msgspec.Struct, frozen=True):
-    owner: str
-    owner_id: Union[UserId, ProjectId]
-
-
 _CURSORS: Final = CursorCodec("search_vfolders", tuple[VFolderId])
 
 
-class VFolderRepository:
-    """Creates, finds and lists vfolders; all methods raise the errors of the database layer too.
+class VFolderRepository(Repository[VFolderDBSource]):
+    """Creates, finds and lists vfolders.
 
-    ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins.
+    ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins. All methods raise
+    InvalidInput for a malformed id, and the errors of the database layer; searches InvalidLimit and
+    InvalidCursor too. Reads cost one statement.
     """
 
-    def __init__(self, db_source: VFolderDBSource) -> None:
-        """Raise InvalidWiring for what is no VFolderDBSource."""
-        check_wiring(db_source, VFolderDBSource, "db_source", "VFolderDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = VFolderDBSource
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_vfolders(
@@ -63,10 +52,7 @@ class VFolderRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def get_vfolder_by_id(self, vfolder_id: VFolderId) -> VFolder:
-        """Return a vfolder; raises VFolderNotFound, and InvalidInput for an id that is no UUID.
-
-        Costs one statement.
-        """
+        """Return a vfolder; raises VFolderNotFound."""
         found = await self._find(vfolder_id)
         if found is None:
             raise VFolderNotFound(f"there is no vfolder {vfolder_id}; correct the id or create it")
@@ -74,10 +60,7 @@ class VFolderRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def find_vfolder(self, vfolder_id: VFolderId) -> Optional[VFolder]:
-        """Return a vfolder, or None if no vfolder has this id.
-
-        Raises InvalidInput for an id that is no UUID. Costs one statement.
-        """
+        """Return a vfolder, or None if no vfolder has this id."""
         return await self._find(vfolder_id)
 
     @_resilience.apply(OperationKind.READ)
@@ -86,12 +69,10 @@ class VFolderRepository:
     ) -> Page[VFolder]:
         """Return one page of the vfolders that a user owns, by id; none if there is no such user.
 
-        Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement; time grows with what the user
-        owns.
+        Time grows with what the user owns.
         """
-        question, after = _asked("user", user_id, limit, cursor)
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_vfolders_of_user(db_sess, user_id, after, limit + 1)
+        question, after = _check_search("user", user_id, limit, cursor)
+        rows = await self._read(self._db_source.list_vfolders_of_user, user_id, after, limit + 1)
         return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
 
     @_resilience.apply(OperationKind.READ)
@@ -100,38 +81,32 @@ class VFolderRepository:
     ) -> Page[VFolder]:
         """Return one page of the vfolders that a project owns, by id; none if there is no such project.
 
-        Raises InvalidInput, InvalidLimit and InvalidCursor. Costs one statement; time grows with what the
-        project owns.
+        Time grows with what the project owns.
         """
-        question, after = _asked("project", project_id, limit, cursor)
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_vfolders_of_project(db_sess, project_id, after, limit + 1)
+        question, after = _check_search("project", project_id, limit, cursor)
+        rows = await self._read(self._db_source.list_vfolders_of_project, project_id, after, limit + 1)
         return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
 
     @_resilience.apply(OperationKind.READ)
     async def list_mounts_by_session(self, session_id: SessionId) -> tuple[MountedVFolder, ...]:
-        """List the vfolders that a session mounts, by path; none if there is no such session.
-
-        Raises InvalidInput for an id that is no UUID. Costs one statement.
-        """
+        """List the vfolders that a session mounts, by path; none if there is no such session."""
         check_id(session_id, "session")
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_mounts_of_session(db_sess, session_id)
+        rows = await self._read(self._db_source.list_mounts_of_session, session_id)
         return tuple(map(mount_from_row, rows))
 
     async def _find(self, vfolder_id: VFolderId) -> Optional[VFolder]:
         check_id(vfolder_id, "vfolder")
-        async with self._db.begin_readonly_session() as db_sess:
-            row = await self._db_source.find_vfolder(db_sess, vfolder_id)
+        row = await self._read(self._db_source.find_vfolder, vfolder_id)
         return None if row is None else vfolder_from_row(row)
 
 
-def _asked(
+def _check_search(
     owner: str, owner_id: Union[UserId, ProjectId], limit: int, cursor: Optional[Cursor]
-) -> tuple[_OfOwner, Optional[VFolderId]]:
+) -> tuple[Mapping[str, object], Optional[VFolderId]]:
+    """Return the question that cursors belong to, and the vfolder behind which the page begins."""
     check_id(owner_id, owner)
     check_limit(limit)
-    question = _OfOwner(owner, owner_id)
+    question = {"owner": owner, "owner_id": owner_id}
     return question, None if cursor is None else _CURSORS.decode(question, cursor)[0]
 
 
