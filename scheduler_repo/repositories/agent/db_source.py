@@ -13,7 +13,7 @@ from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.statements import change_rows, expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentSlot, AgentSpec
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.scheduling.admission.agent_reports import AgentFacts, ReportDecisions
 from scheduler_repo.scheduling.admission.agents import (
     AgentStatusChange,
@@ -46,7 +46,7 @@ class AgentRows(NamedTuple):
     """Agents as read in one snapshot: a row for each, and a row for each slot of each."""
 
     agents: "Sequence[Record]"
-    slots: "Sequence[Record]"
+    slots: "Sequence[Record]" = ()
 
 
 class AgentDBSource(DBSource):
@@ -76,7 +76,7 @@ class AgentDBSource(DBSource):
             limit,
         )
         if not agents:
-            return AgentRows((), ())
+            return AgentRows(())
         return AgentRows(agents, await fetch_rows(db_sess, AGENT_SLOTS, [row["agent_id"] for row in agents]))
 
     async def insert_agents(
@@ -188,18 +188,8 @@ def agents_from_rows(rows: AgentRows) -> tuple[AgentInfo, ...]:
     for agent_id, *figures in rows.slots:
         slots.setdefault(agent_id, []).append(AgentSlot(*figures))
     return tuple(
-        AgentInfo(
-            agent_id=row["agent_id"],
-            scaling_group=row["scaling_group"],
-            status=AgentStatus(row["status"]),
-            is_schedulable=row["is_schedulable"],
-            architecture=row["architecture"],
-            container_count=row["container_count"],
-            max_containers=row["max_containers"],
-            status_changed_at=row["status_changed_at"],
-            heartbeat_at=row["heartbeat_at"],
-            observed_at=row["observed_at"],
-            slots=tuple(slots.get(row["agent_id"], ())),
+        build_struct(
+            AgentInfo, row, status=AgentStatus(row["status"]), slots=tuple(slots.get(row["agent_id"], ()))
         )
         for row in rows.agents
     )
@@ -208,12 +198,8 @@ def agents_from_rows(rows: AgentRows) -> tuple[AgentInfo, ...]:
 def agent_from_rows(rows: AgentRows) -> Optional[Agent]:
     """Build the one agent that was looked for; None if there is no row of it."""
     for info, row in zip(agents_from_rows(rows), rows.agents, strict=True):
-        return Agent(
-            **msgspec.structs.asdict(info),
-            address=row["address"],
-            returns_as=AgentStatus(row["returns_as"]),
-            created_at=row["created_at"],
-        )
+        known = {**msgspec.structs.asdict(info), "returns_as": AgentStatus(row["returns_as"])}
+        return build_struct(Agent, row, **known)
     return None
 
 

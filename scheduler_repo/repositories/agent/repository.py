@@ -23,6 +23,7 @@ from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Pa
 from scheduler_repo.errors import AgentNotFound
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.db_source import AgentDBSource, agent_from_rows, agents_from_rows
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.agent_reports import decide_reports
@@ -44,7 +45,6 @@ from scheduler_repo.validation import (
     check_text,
     checked_batch,
 )
-from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.AGENT_REPOSITORY)
 
@@ -57,7 +57,7 @@ _SWITCH_AGENTS = IdempotentWrite("set_agents_schedulable", AgentSwitchResult)
 _CURSORS = CursorCodec("search_agents", tuple[AgentId])
 
 
-class AgentRepository:
+class AgentRepository(Repository[AgentDBSource]):
     """Reads agents, registers them, and takes them through their life.
 
     Except for registering, every write answers agent by agent: an agent that is unknown, of another group than
@@ -68,11 +68,7 @@ class AgentRepository:
     OutcomeUnknown, nothing was written. The number of statements does not depend on the number of agents.
     """
 
-    def __init__(self, db_source: AgentDBSource) -> None:
-        """Raise InvalidWiring for what is no AgentDBSource."""
-        check_wiring(db_source, AgentDBSource, "db_source", "AgentDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = AgentDBSource
 
     @_resilience.apply(OperationKind.READ)
     async def get_agent(self, agent_id: AgentId) -> Agent:
@@ -122,8 +118,7 @@ class AgentRepository:
         asked = checked_filter(wanted, AgentFilter).in_one_spelling()
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.search_agents(db_sess, asked, after, limit + 1)
+        rows = await self._read(self._db_source.search_agents, asked, after, limit + 1)
         return _CURSORS.page(asked, agents_from_rows(rows), limit, lambda agent: (agent.agent_id,))
 
     @_resilience.apply(OperationKind.WRITE)
@@ -331,9 +326,7 @@ class AgentRepository:
 
     async def _find(self, agent_id: AgentId) -> Optional[Agent]:
         check_name(agent_id, "agent id")
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.find_agent(db_sess, agent_id)
-        return agent_from_rows(rows)
+        return agent_from_rows(await self._read(self._db_source.find_agent, agent_id))
 
     async def _change_status(
         self,

@@ -9,26 +9,22 @@ from scheduler_repo.entities.owner import check_owners
 # A cluster holds all these entities, so it is checked as they are.
 from scheduler_repo.repositories.agent.repository import check_agents
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource, Progress
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scaling_group.repository import check_groups, check_slot_types
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import check_sessions
 from scheduler_repo.types import OperationId
 from scheduler_repo.validation import check_kind
-from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.CLUSTER_REPOSITORY, deadline=BULK_DEADLINE)
 _LOAD_CLUSTER = IdempotentWrite("load_cluster", type(None))
 
 
-class ClusterRepository:
+class ClusterRepository(Repository[ClusterDBSource]):
     """Loads clusters, for demonstrations, benchmarks and moves from another scheduler."""
 
-    def __init__(self, db_source: ClusterDBSource) -> None:
-        """Raise InvalidWiring for what is no ClusterDBSource."""
-        check_wiring(db_source, ClusterDBSource, "db_source", "ClusterDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = ClusterDBSource
 
     @_resilience.apply(OperationKind.WRITE)
     async def load_cluster(

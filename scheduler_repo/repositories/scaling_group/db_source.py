@@ -8,7 +8,7 @@ import msgspec
 from scheduler_repo.database.bulk import copy_rows, insert_missing
 from scheduler_repo.database.engine import SASession, driver_connection
 from scheduler_repo.database.lookups import SLOT_TYPES, fetch_slot_types, no_such_group
-from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
     ScalingGroup,
@@ -20,7 +20,7 @@ from scheduler_repo.entities.scaling_group import (
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.errors import InvalidInput, OwnerNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AccessKey, OwnerScope, PreemptionScope, ProjectId, ScalingGroupName
@@ -42,15 +42,8 @@ GRANT_SCALING_GROUPS = load_statement("scaling_group/grant_scaling_groups")
 REVOKE_SCALING_GROUPS = load_statement("scaling_group/revoke_scaling_groups")
 
 # The options, as the table and ScalingGroupSpec both name them.
-_COLUMNS: Final = (
-    "name",
-    "is_active",
-    "is_public",
-    "pending_timeout",
-    "preemption_scope",
-    "preemption_min_runtime",
-)
-_SLOT_TYPE_COLUMNS: Final = (
+_COLUMNS: Final = ScalingGroupSpec.__struct_fields__
+_SLOT_COLUMNS: Final = (
     ("name", "text"),
     ("slot_index", "int2"),
     ("units_per_whole", "int8"),
@@ -115,8 +108,7 @@ class ScalingGroupDBSource(DBSource):
 
     async def insert_groups(self, db_sess: SASession, groups: Sequence[ScalingGroupSpec]) -> None:
         """Add groups, all or none."""
-        rows = [tuple(getattr(group, column) for column in _COLUMNS) for group in groups]
-        await copy_rows(db_sess, "scaling_groups", _COLUMNS, rows)
+        await copy_rows(db_sess, "scaling_groups", _COLUMNS, [*map(msgspec.structs.astuple, groups)])
 
     async def update_group(
         self, db_sess: SASession, name: ScalingGroupName, changes: ScalingGroupChanges
@@ -156,17 +148,17 @@ class ScalingGroupDBSource(DBSource):
             if name not in found:
                 raise no_such_group(name)
 
-    async def insert_grants(
-        self, db_sess: SASession, grants: Sequence[ScalingGroupGrant]
+    async def change_grants(
+        self, db_sess: SASession, grants: Sequence[ScalingGroupGrant], *, is_granted: bool
     ) -> tuple[ScalingGroupGrant, ...]:
-        """Add the grants that are missing, and return them in the order given."""
-        return await _change_grants(db_sess, GRANT_SCALING_GROUPS, grants)
+        """Add the grants that are missing, or remove those that exist; returns these in the order given.
 
-    async def delete_grants(
-        self, db_sess: SASession, grants: Sequence[ScalingGroupGrant]
-    ) -> tuple[ScalingGroupGrant, ...]:
-        """Remove the grants that exist, and return them in the order given."""
-        return await _change_grants(db_sess, REVOKE_SCALING_GROUPS, grants)
+        Their groups are locked.
+        """
+        statement = GRANT_SCALING_GROUPS if is_granted else REVOKE_SCALING_GROUPS
+        columns = zip(*((each.scaling_group, each.scope.value, each.owner_id) for each in grants), strict=True)
+        changed = set(grants_from_rows(await fetch_rows(db_sess, statement, *map(list, columns))))
+        return tuple(grant for grant in dict.fromkeys(grants) if grant in changed)
 
     async def ensure_slot_types(
         self, db_sess: SASession, slot_types: Sequence[SlotTypeSpec]
@@ -185,7 +177,7 @@ class ScalingGroupDBSource(DBSource):
             (slot_type.name, index, slot_type.units_per_whole, slot_type.display_unit)
             for index, slot_type in enumerate(missing.values(), start=max(indexes.values(), default=-1) + 1)
         ]
-        await insert_missing(db_sess, "slot_types", _SLOT_TYPE_COLUMNS, rows)
+        await insert_missing(db_sess, "slot_types", _SLOT_COLUMNS, rows)
         found = await fetch_slot_types(db_sess)
         units = {slot_type.name: slot_type.units_per_whole for slot_type in found}
         for slot_type in slot_types:
@@ -200,15 +192,7 @@ class ScalingGroupDBSource(DBSource):
 def group_from_row(row: "Record") -> ScalingGroup:
     """Build a group from a row that has its columns."""
     scope = row["preemption_scope"]
-    return ScalingGroup(
-        name=row["name"],
-        is_active=row["is_active"],
-        is_public=row["is_public"],
-        pending_timeout=row["pending_timeout"],
-        preemption_scope=None if scope is None else PreemptionScope(scope),
-        preemption_min_runtime=row["preemption_min_runtime"],
-        created_at=row["created_at"],
-    )
+    return build_struct(ScalingGroup, row, preemption_scope=None if scope is None else PreemptionScope(scope))
 
 
 def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
@@ -244,21 +228,6 @@ def totals_from_rows(
         schedulable_capacity,
         schedulable_occupied,
     )
-
-
-async def _change_grants(
-    db_sess: SASession, statement: Statement, grants: Sequence[ScalingGroupGrant]
-) -> tuple[ScalingGroupGrant, ...]:
-    """Add or remove grants of groups that are locked, and return those that were changed."""
-    rows = await fetch_rows(
-        db_sess,
-        statement,
-        [grant.scaling_group for grant in grants],
-        [grant.scope.value for grant in grants],
-        [grant.owner_id for grant in grants],
-    )
-    changed = set(grants_from_rows(rows))
-    return tuple(grant for grant in dict.fromkeys(grants) if grant in changed)
 
 
 def _or_null(value: Union[object, msgspec.UnsetType]) -> Optional[object]:

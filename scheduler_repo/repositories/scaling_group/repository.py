@@ -17,6 +17,7 @@ from scheduler_repo.entities.scaling_group import (
 )
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.errors import InvalidQuantity
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scaling_group.db_source import (
     ScalingGroupDBSource,
@@ -52,30 +53,31 @@ _REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingG
 _CURSORS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
 
 
-class ScalingGroupRepository:
+class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     """Reads, creates and changes scaling groups and slot types; keeps who may use a group.
 
     All raise InvalidInput for a malformed name or id, before any query, and the errors of the database layer.
     Writes raise OperationMismatch and OutcomeUnknown too; except after the latter, nothing was written. Asking
-    again under the same ``operation_id`` answers the same and writes nothing twice.
+    again under the same ``operation_id`` answers the same and writes nothing twice. Each method costs one
+    statement, or says its cost; a cost does not depend on how many are written.
     """
+
+    source_type = ScalingGroupDBSource
 
     def __init__(
         self, db_source: ScalingGroupDBSource, cache_source: Optional[ScalingGroupCacheSource] = None
     ) -> None:
         """With a cache source, totals may be read through Redis; raises InvalidWiring for another part."""
-        check_wiring(db_source, ScalingGroupDBSource, "db_source", "ScalingGroupDBSource(engine)")
+        super().__init__(db_source)
         if cache_source is not None:
             advice = "ScalingGroupCacheSource(redis, db_source) or None"
             check_wiring(cache_source, ScalingGroupCacheSource, "cache_source", advice)
             check_same_engine(db_source.engine, cache_source.db_source.engine)
-        self._db_source = db_source
         self._cache_source = cache_source
-        self._db = db_source.engine
 
     @_resilience.apply(OperationKind.READ)
     async def get_scaling_group(self, name: ScalingGroupName) -> ScalingGroup:
-        """Return one group with its options; raises ScalingGroupNotFound. Costs one statement."""
+        """Return one group with its options; raises ScalingGroupNotFound."""
         found = await self._find(name)
         if found is None:
             raise no_such_group(name)
@@ -83,17 +85,13 @@ class ScalingGroupRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def find_scaling_group(self, name: ScalingGroupName) -> Optional[ScalingGroup]:
-        """Return a group with its options, or None if no group has this name. Costs one statement."""
+        """Return a group with its options, or None if no group has this name."""
         return await self._find(name)
 
     @_resilience.apply(OperationKind.READ)
     async def list_scaling_groups(self) -> tuple[ScalingGroup, ...]:
-        """List all groups by name, inactive ones too. Costs one statement.
-
-        In a cluster with thousands of groups use ``search_scaling_groups``.
-        """
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.search_groups(db_sess, ScalingGroupFilter())
+        """List all groups by name, inactive ones too; for thousands of them use ``search_scaling_groups``."""
+        rows = await self._read(self._db_source.search_groups, ScalingGroupFilter())
         return tuple(map(group_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
@@ -106,7 +104,7 @@ class ScalingGroupRepository:
         """Return one page of the groups that a filter finds, by name; None finds all.
 
         ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, with the same filter.
-        Raises InvalidFilter, InvalidLimit and InvalidCursor. Costs one statement, on page 1,000 as on page 1.
+        Raises InvalidFilter, InvalidLimit and InvalidCursor. Page 1,000 costs what page 1 does.
         """
         asked = checked_filter(wanted, ScalingGroupFilter).in_one_spelling()
         check_limit(limit)
@@ -117,12 +115,8 @@ class ScalingGroupRepository:
 
     @_resilience.apply(OperationKind.READ)
     async def list_slot_types(self) -> tuple[SlotType, ...]:
-        """List all slot types by index: what stands where in every vector of amounts, and in which unit.
-
-        Costs one statement.
-        """
-        async with self._db.begin_readonly_session() as db_sess:
-            return await fetch_slot_types(db_sess)
+        """List all slot types by index: what stands where in every vector of amounts, and in which unit."""
+        return await self._read(fetch_slot_types)
 
     @_choice.apply(OperationKind.READ)
     async def get_total_resource_slots(
@@ -157,20 +151,17 @@ class ScalingGroupRepository:
         check_name(access_key, "access key")
         if project_id is not None:
             check_id(project_id, "project")
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_usable_groups(db_sess, access_key, project_id)
+        rows = await self._read(self._db_source.list_usable_groups, access_key, project_id)
         return tuple(map(group_from_row, rows))
 
     @_resilience.apply(OperationKind.READ)
     async def list_scaling_group_grants(self, scaling_group: ScalingGroupName) -> tuple[ScalingGroupGrant, ...]:
         """List to whom a group is granted, by scope and id; for a public group grants make no difference.
 
-        Raises ScalingGroupNotFound. Costs one statement; time grows with the group's grants.
+        Raises ScalingGroupNotFound. Time grows with the group's grants.
         """
         check_name(scaling_group, "scaling group")
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_grants(db_sess, scaling_group)
-        return grants_from_rows(rows)
+        return grants_from_rows(await self._read(self._db_source.list_grants, scaling_group))
 
     @_resilience.apply(OperationKind.WRITE)
     async def update_scaling_group(
@@ -202,18 +193,9 @@ class ScalingGroupRepository:
         """Let owners use groups, all or none; returns the grants that are new, in the order given.
 
         Grants that exist already stay. A grant is advice: see ``list_usable_scaling_groups``. Raises
-        ScalingGroupNotFound and OwnerNotFound. Costs five statements, whatever the number.
+        ScalingGroupNotFound and OwnerNotFound. Costs five statements.
         """
-        _check_grants(grants)
-        if not grants:
-            return ()
-
-        async def grant(write: WriteTransaction) -> tuple[ScalingGroupGrant, ...]:
-            await self._db_source.lock_groups(write.db_sess, grants)
-            await require_owners(write.db_sess, [(each.scope, each.owner_id) for each in grants])
-            return await self._db_source.insert_grants(write.db_sess, grants)
-
-        return await _GRANT_SCALING_GROUPS.run(self._db, grant, request=grants, operation_id=operation_id)
+        return await self._change_grants(grants, is_granted=True, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def revoke_scaling_groups(
@@ -222,17 +204,9 @@ class ScalingGroupRepository:
         """Take grants back, all or none; returns those that existed, in the order given.
 
         A grant or an owner that does not exist is no error. Sessions of the owner that exist go on. Raises
-        ScalingGroupNotFound. Costs four statements, whatever the number.
+        ScalingGroupNotFound. Costs four statements.
         """
-        _check_grants(grants)
-        if not grants:
-            return ()
-
-        async def revoke(write: WriteTransaction) -> tuple[ScalingGroupGrant, ...]:
-            await self._db_source.lock_groups(write.db_sess, grants)
-            return await self._db_source.delete_grants(write.db_sess, grants)
-
-        return await _REVOKE_SCALING_GROUPS.run(self._db, revoke, request=grants, operation_id=operation_id)
+        return await self._change_grants(grants, is_granted=False, operation_id=operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_scaling_groups(
@@ -263,9 +237,26 @@ class ScalingGroupRepository:
 
     async def _find(self, name: ScalingGroupName) -> Optional[ScalingGroup]:
         check_name(name, "scaling group")
-        async with self._db.begin_readonly_session() as db_sess:
-            row = await self._db_source.find_group(db_sess, name)
+        row = await self._read(self._db_source.find_group, name)
         return None if row is None else group_from_row(row)
+
+    async def _change_grants(
+        self, grants: Sequence[ScalingGroupGrant], *, is_granted: bool, operation_id: Optional[OperationId]
+    ) -> tuple[ScalingGroupGrant, ...]:
+        for grant in checked_batch(grants, ScalingGroupGrant, "grants"):
+            check_name(grant.scaling_group, "a grant's scaling group")
+            check_owner_id(grant.scope, grant.owner_id)
+        if not grants:
+            return ()
+
+        async def change(write: WriteTransaction) -> tuple[ScalingGroupGrant, ...]:
+            await self._db_source.lock_groups(write.db_sess, grants)
+            if is_granted:
+                await require_owners(write.db_sess, [(each.scope, each.owner_id) for each in grants])
+            return await self._db_source.change_grants(write.db_sess, grants, is_granted=is_granted)
+
+        kind = _GRANT_SCALING_GROUPS if is_granted else _REVOKE_SCALING_GROUPS
+        return await kind.run(self._db, change, request=grants, operation_id=operation_id)
 
 
 def check_groups(groups: object) -> None:
@@ -283,9 +274,3 @@ def check_slot_types(slot_types: object) -> None:
         check_amount(slot_type.units_per_whole, units)
         if not slot_type.units_per_whole:
             raise InvalidQuantity(f"{units} is 0; give 1 or more")
-
-
-def _check_grants(grants: object) -> None:
-    for grant in checked_batch(grants, ScalingGroupGrant, "grants"):
-        check_name(grant.scaling_group, "a grant's scaling group")
-        check_owner_id(grant.scope, grant.owner_id)
