@@ -13,7 +13,7 @@ class SchedulerRepoError(Exception):
         super().__init_subclass__()
         if "error_code" not in vars(cls):
             # The class name in words; a test keeps the table of all codes, so that none changes unseen.
-            cls.error_code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+            cls.error_code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
 
 
 class BusinessError(SchedulerRepoError):
@@ -85,8 +85,6 @@ class KernelNotFound(NotFound):
 class VFolderNotFound(NotFound):
     """No vfolder has this id."""
 
-    error_code = "vfolder_not_found"
-
 
 class ResourcePolicyNotFound(NotFound):
     """No resource policy has this name."""
@@ -114,8 +112,6 @@ class SessionAlreadyExists(AlreadyExists):
 
 class VFolderAlreadyExists(AlreadyExists):
     """A vfolder of this id exists already."""
-
-    error_code = "vfolder_already_exists"
 
 
 class OwnerAlreadyExists(AlreadyExists):

@@ -25,7 +25,8 @@ ResourcePolicyName = NewType("ResourcePolicyName", str)
 LeaseHolder = NewType("LeaseHolder", str)
 Architecture = NewType("Architecture", str)
 
-# A transaction's 64-bit number (xid8): of two writes of one server, which is seen by a snapshot.
+# A transaction's 64-bit number (xid8). A snapshot that includes a result's has seen what was written
+# (SchedulingData.has_seen); a result has None where nothing was to be written.
 TransactionId = NewType("TransactionId", int)
 
 # One amount per slot type, in the slot's smallest unit, at the slot type's ``slot_index``.

@@ -13,10 +13,9 @@ from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGrou
 
 
 class AgentSlot(msgspec.Struct, frozen=True):
-    """One slot of an agent: its capacity and how much kernels occupy, in the slot's smallest unit.
+    """One slot of an agent, in the slot's smallest unit; ``occupied`` by kernels.
 
-    ``reported_capacity`` is what the agent last reported (None: nothing yet): less than ``capacity`` while it
-    runs more than it has.
+    ``reported_capacity`` was reported last (None: not yet): less than ``capacity`` while more runs than it has.
     """
 
     slot_name: SlotName
@@ -31,11 +30,10 @@ class AgentSlot(msgspec.Struct, frozen=True):
 
 
 class AgentInfo(msgspec.Struct, frozen=True):
-    """An agent as lists show it; ``slots`` are by slot index.
+    """An agent as lists show it; ``slots`` are by slot index, ``max_containers`` None is no limit.
 
-    It takes kernels if it is ALIVE and ``is_schedulable``, up to ``max_containers`` at a time (None: no limit).
-    ``heartbeat_at`` is None if it was never heard of. Times are the database's clock, in UTC; ``observed_at``
-    is that clock at the read: its distance from ``heartbeat_at`` is the agent's silence.
+    It takes kernels if it is ALIVE and ``is_schedulable``. Times are the database's clock, in UTC; the agent's
+    silence is from ``heartbeat_at`` (None: never heard of) to ``observed_at``, that clock at the read.
     """
 
     agent_id: AgentId
@@ -78,10 +76,7 @@ class AgentRejectionCode(enum.StrEnum):
 
 
 class RejectedAgentTransition(msgspec.Struct, frozen=True):
-    """An agent of a batch that was left as it is.
-
-    ``status`` is None if the agent is unknown or was not looked at; ``detail`` says what was found.
-    """
+    """An agent of a batch that was left as it is; ``status`` None if it is unknown or was not looked at."""
 
     agent_id: AgentId
     code: AgentRejectionCode
@@ -92,8 +87,7 @@ class RejectedAgentTransition(msgspec.Struct, frozen=True):
 class AgentSwitchResult(msgspec.Struct, frozen=True):
     """The outcome of a batch: each agent is in one of three tuples, in the order given.
 
-    ``unchanged`` were switched so before. A snapshot that includes ``transaction_id`` has seen the change; it
-    is None for an empty batch.
+    ``unchanged`` were switched so before.
     """
 
     is_schedulable: bool
@@ -117,7 +111,7 @@ class AgentSpec(Spec, frozen=True, kw_only=True):
 class AgentReport(msgspec.Struct, frozen=True):
     """An agent's report of itself: ``capacity`` per slot, in its smallest unit; a slot left out is gone.
 
-    A field that is None stays as it was registered or last reported.
+    A field that is None stays as it was.
     """
 
     agent_id: AgentId
@@ -128,10 +122,7 @@ class AgentReport(msgspec.Struct, frozen=True):
 
 
 class HeartbeatResult(msgspec.Struct, frozen=True):
-    """The agents whose heartbeat was recorded, and the ``unknown`` ones.
-
-    Of those recorded, ``returning`` are LOST or TERMINATED, and stay so until ``return_agents``.
-    """
+    """The agents heard of; ``returning`` ones among them are LOST or TERMINATED until ``return_agents``."""
 
     recorded: tuple[AgentId, ...]
     unknown: tuple[AgentId, ...]
@@ -142,8 +133,7 @@ class AgentTransitionResult(msgspec.Struct, frozen=True):
     """The outcome of a batch: each agent is in one of three tuples, in the order given.
 
     ``changed`` have ``to_status`` now. ``deferred`` keep their status, because they are lost, terminated or run
-    more than they have; they get ``to_status`` when they are back, or when all that they run fits again. A
-    snapshot that includes ``transaction_id`` has seen the change; it is None for an empty batch.
+    more than they have; they get ``to_status`` when they are back, or when all that they run fits again.
     """
 
     to_status: AgentStatus
@@ -192,10 +182,7 @@ class AgentReportResult(msgspec.Struct, frozen=True):
 
 
 class AgentFilter(SearchFilter, frozen=True, kw_only=True):
-    """The fields by which a search of agents is narrowed; None matches anything, all others must match.
-
-    ``statuses`` matches any of them. A group that does not exist has no agents.
-    """
+    """The fields by which a search of agents is narrowed; a group that does not exist has no agents."""
 
     scaling_group: Optional[ScalingGroupName] = None
     statuses: Optional[tuple[AgentStatus, ...]] = None

@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Optional, Union
 
 import msgspec
@@ -63,39 +62,33 @@ class RejectionCode(enum.StrEnum):
 
 
 RejectionDetail = Union[AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, SessionStatus, None]
-_ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
-    {
-        RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
-        RejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
-        RejectionCode.OTHER_GROUP: (InvalidInput, "is of another scaling group; allocate it in its own"),
-        RejectionCode.GROUP_INACTIVE: (AllocationRefused, "waits: its scaling group is inactive; activate it"),
-        RejectionCode.NOT_PENDING: (InvalidTransition, "is not pending any more; read again, decide anew"),
-        RejectionCode.KERNELS_DIFFER: (InvalidInput, "is not given each of its kernels once; place them all"),
-        RejectionCode.AGENT_UNKNOWN: (AgentNotFound, "was given an agent that does not exist; correct the id"),
-        RejectionCode.AGENT_UNAVAILABLE: (
-            AllocationRefused,
-            "was given an agent that takes no kernels of its group now; choose another",
-        ),
-        RejectionCode.SPREAD: (
-            AllocationRefused,
-            "is for a single node and was given several agents; choose one for all kernels",
-        ),
-        RejectionCode.AGENT: (AllocationRefused, "does not fit on the agent; choose another, or wait"),
-        RejectionCode.OWNER_LIMIT: (QuotaExceeded, "would pass a limit of its owner; wait, or raise the limit"),
-        RejectionCode.DEPENDENCY: (
-            AllocationRefused,
-            "depends on a session that has not succeeded; wait for it",
-        ),
-        RejectionCode.START_NOT_REACHED: (AllocationRefused, "asked to start later; wait until then"),
-    }
-)
+_ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = {
+    RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
+    RejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
+    RejectionCode.OTHER_GROUP: (InvalidInput, "is of another scaling group; allocate it in its own"),
+    RejectionCode.GROUP_INACTIVE: (AllocationRefused, "waits: its scaling group is inactive; activate it"),
+    RejectionCode.NOT_PENDING: (InvalidTransition, "is not pending any more; read again, decide anew"),
+    RejectionCode.KERNELS_DIFFER: (InvalidInput, "is not given each of its kernels once; place them all"),
+    RejectionCode.AGENT_UNKNOWN: (AgentNotFound, "was given an agent that does not exist; correct the id"),
+    RejectionCode.AGENT_UNAVAILABLE: (
+        AllocationRefused,
+        "was given an agent that takes no kernels of its group now; choose another",
+    ),
+    RejectionCode.SPREAD: (
+        AllocationRefused,
+        "is for a single node and was given several agents; choose one for all kernels",
+    ),
+    RejectionCode.AGENT: (AllocationRefused, "does not fit on the agent; choose another, or wait"),
+    RejectionCode.OWNER_LIMIT: (QuotaExceeded, "would pass a limit of its owner; wait, or raise the limit"),
+    RejectionCode.DEPENDENCY: (AllocationRefused, "depends on a session that has not succeeded; wait for it"),
+    RejectionCode.START_NOT_REACHED: (AllocationRefused, "asked to start later; wait until then"),
+}
 
 
 class RejectedAllocation(msgspec.Struct, frozen=True):
-    """A session that was not placed, and why.
+    """A session that was not placed; ``agent_id`` is set where one agent is the reason.
 
-    ``agent_id`` is set where one agent is the reason; ``detail`` names amounts, limits, the other session or
-    its own status.
+    ``detail`` names amounts, limits, the other session or its own status.
     """
 
     session_id: SessionId
@@ -143,8 +136,7 @@ def _detail_text(detail: RejectionDetail) -> str:
 class AllocationResult(msgspec.Struct, frozen=True):
     """The outcome of a batch: each of its sessions is in one of the two, in the order given.
 
-    The next read must have seen ``transaction_id`` (``SchedulingData.has_seen``), or it decides on an older
-    state; None if the batch was empty.
+    The next read must have seen ``transaction_id``, or it decides on an older state.
     """
 
     allocated: tuple[SessionId, ...]

@@ -41,9 +41,9 @@ COUNTER_CHECKS = (AuditCheck.AGENT_SLOTS_OCCUPIED, AuditCheck.AGENT_CONTAINER_CO
 
 
 class AuditFinding(msgspec.Struct, frozen=True):
-    """A value that disagrees with the rest of the database; amounts are in the slot's smallest unit.
+    """A value of one entity that disagrees with the rest of the database; ``what`` is the part that differs.
 
-    ``entity`` is the kind of thing that ``entity_id`` names, ``what`` the part of it that differs.
+    Amounts are in the slot's smallest unit.
     """
 
     check: AuditCheck

@@ -50,14 +50,10 @@ class Kernel(msgspec.Struct, frozen=True):
     status_changed_at: datetime
 
 
-def _new_kernel_id() -> KernelId:
-    return KernelId(uuid4())
-
-
 class KernelSpec(Spec, frozen=True, kw_only=True):
     """A container of a session to enqueue; with ``architecture`` None it runs on any agent."""
 
     requested_slots: Mapping[SlotName, int]
     image: str = ""
     architecture: Optional[Architecture] = None
-    kernel_id: KernelId = msgspec.field(default_factory=_new_kernel_id)
+    kernel_id: KernelId = msgspec.field(default_factory=lambda: KernelId(uuid4()))

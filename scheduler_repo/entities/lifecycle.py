@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Optional
 
 import msgspec
@@ -50,10 +49,9 @@ class TransitionRejectionCode(enum.StrEnum):
 
 
 class RejectedTransition(msgspec.Struct, frozen=True):
-    """A session that was left as it is, and why.
+    """A session that was left as it is; ``status`` is its own, None if it is unknown or was not looked at.
 
-    ``status`` is the session's, None if it is unknown or was not looked at. ``kernel_id`` and ``agent_id`` are
-    set where one is the reason; ``detail`` describes it in words.
+    ``kernel_id`` and ``agent_id`` are set where one is the reason; ``detail`` describes it in words.
     """
 
     session_id: SessionId
@@ -97,14 +95,17 @@ class RecoveryResult(msgspec.Struct, frozen=True):
 
 
 class SessionAttempt(msgspec.Struct, frozen=True):
-    """One attempt of a session; a report of an agent about another attempt does not count for this one."""
+    """One attempt of a session; a report about another one does not count for it.
+
+    Where a report's ``retry_count`` is None, it is of whichever attempt is under way.
+    """
 
     session_id: SessionId
     retry_count: int
 
 
 class SessionStart(msgspec.Struct, frozen=True):
-    """A session whose kernels run, in the attempt ``retry_count`` if it is given.
+    """A session whose kernels run.
 
     ``occupied_slots`` holds what kernels really occupy where that is less than they requested, per slot and in
     its smallest unit; the rest is given back. Kernels that are left out occupy what they requested.
@@ -116,7 +117,7 @@ class SessionStart(msgspec.Struct, frozen=True):
 
 
 class SessionEnd(msgspec.Struct, frozen=True):
-    """A session whose kernels have ended, in the attempt ``retry_count`` if it is given.
+    """A session whose kernels have ended.
 
     Sessions that depend on it may start only after SessionResult.SUCCESS; None, for unknown, holds them back
     for good. ``exit_codes`` are those of its containers, where known.
@@ -129,47 +130,39 @@ class SessionEnd(msgspec.Struct, frozen=True):
 
 
 class SessionRetry(msgspec.Struct, frozen=True):
-    """A session that goes back to the queue, and the agents on which its attempt failed.
-
-    ``retry_count`` is the attempt's, if it is given.
-    """
+    """A session that goes back to the queue, and the agents on which its attempt failed."""
 
     session_id: SessionId
     failed_agent_ids: tuple[AgentId, ...] = ()
     retry_count: Optional[int] = None
 
 
-_ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], str]]] = MappingProxyType(
-    {
-        TransitionRejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
-        TransitionRejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
-        TransitionRejectionCode.OTHER_GROUP: (
-            InvalidInput,
-            "is not of the lease's scaling group; give the lease of its own",
-        ),
-        TransitionRejectionCode.OTHER_ATTEMPT: (
-            InvalidTransition,
-            "is in another attempt than was named; drop the late report",
-        ),
-        TransitionRejectionCode.KERNEL_UNKNOWN: (
-            KernelNotFound,
-            "has no such kernel that has not ended; name its own kernels",
-        ),
-        TransitionRejectionCode.INVALID_AMOUNT: (InvalidQuantity, "cannot take what was reported of a kernel"),
-        TransitionRejectionCode.ABOVE_REQUEST: (
-            InvalidQuantity,
-            "has a kernel that occupies more than it requested; report at most its request",
-        ),
-        TransitionRejectionCode.LEDGER_DRIFT: (DatabaseError, "cannot give back what it occupies"),
-    }
-)
+_ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], str]]] = {
+    TransitionRejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
+    TransitionRejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
+    TransitionRejectionCode.OTHER_GROUP: (
+        InvalidInput,
+        "is not of the lease's scaling group; give the lease of its own",
+    ),
+    TransitionRejectionCode.OTHER_ATTEMPT: (
+        InvalidTransition,
+        "is in another attempt than was named; drop the late report",
+    ),
+    TransitionRejectionCode.KERNEL_UNKNOWN: (
+        KernelNotFound,
+        "has no such kernel that has not ended; name its own kernels",
+    ),
+    TransitionRejectionCode.INVALID_AMOUNT: (InvalidQuantity, "cannot take what was reported of a kernel"),
+    TransitionRejectionCode.ABOVE_REQUEST: (
+        InvalidQuantity,
+        "has a kernel that occupies more than it requested; report at most its request",
+    ),
+    TransitionRejectionCode.LEDGER_DRIFT: (DatabaseError, "cannot give back what it occupies"),
+}
 
 
 class TransitionResult(msgspec.Struct, frozen=True):
-    """The outcome of a batch: each of its sessions is in one of the two, in the order given.
-
-    A snapshot that includes ``transaction_id`` has seen the change; None if the batch was empty.
-    """
+    """The outcome of a batch: each of its sessions is in one of the two, in the order given."""
 
     to_status: SessionStatus
     changed: tuple[SessionId, ...]

@@ -52,8 +52,7 @@ class QuotaUsage(msgspec.Struct, frozen=True):
 class QuotaSpec(Spec, frozen=True, kw_only=True):
     """The limits of one owner: a policy, limits of its own, or both (then the least holds).
 
-    ``owner_id`` is the access key, the user's or project's id as text, or the domain's name. What is left out,
-    or None, is not limited.
+    ``owner_id`` as of a Quota; what is left out, or None, is not limited.
     """
 
     scope: OwnerScope

@@ -67,8 +67,7 @@ class RejectedReservation(msgspec.Struct, frozen=True):
 class ReservationResult(msgspec.Struct, frozen=True):
     """The outcome of a batch: each of its sessions is in one of the two, in the order given.
 
-    The victims of those that are reserved are TERMINATING. A snapshot that includes ``transaction_id`` has seen
-    it (``SchedulingData.has_seen``); None if the batch was empty.
+    The victims of those that are reserved are TERMINATING.
     """
 
     reserved: tuple[SessionId, ...]

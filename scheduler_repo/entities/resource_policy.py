@@ -13,10 +13,7 @@ from scheduler_repo.validation import check_count, check_name, checked_batch
 
 
 class ResourcePolicy(msgspec.Struct, frozen=True):
-    """A named set of limits that owners share; ``slot_limits`` by slot index, in each slot's smallest unit.
-
-    None is no limit.
-    """
+    """A named set of limits that owners share, by slot index, in smallest units; None is no limit."""
 
     name: ResourcePolicyName
     slot_limits: SlotLimits

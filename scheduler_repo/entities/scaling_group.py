@@ -71,10 +71,7 @@ def _check_times(options: Union[ScalingGroupSpec, ScalingGroupChanges]) -> None:
 
 
 class ScalingGroupGrant(msgspec.Struct, frozen=True):
-    """A permission for an owner to use a group that is not public.
-
-    ``owner_id`` is the access key, the user's or project's id as text, or the domain's name.
-    """
+    """A permission for an owner to use a group that is not public; ``owner_id`` as of a Quota."""
 
     scaling_group: ScalingGroupName
     scope: OwnerScope
@@ -84,9 +81,8 @@ class ScalingGroupGrant(msgspec.Struct, frozen=True):
 class ResourceTotals(msgspec.Struct, frozen=True):
     """The capacity of a group's agents at ``observed_at``, and how much of it is occupied, by slot index.
 
-    ``capacity`` and ``occupied`` sum all agents that are not LOST or TERMINATED; ``schedulable_capacity`` and
-    ``schedulable_occupied`` those among them that take kernels now. Amounts are in each slot's smallest unit,
-    exact, and may be above 63 bits because they are sums.
+    These sum all agents that are not LOST or TERMINATED, the schedulable ones those that take kernels now.
+    Amounts are in each slot's smallest unit, exact, and may be above 63 bits because they are sums.
     """
 
     scaling_group: ScalingGroupName
@@ -100,7 +96,7 @@ class ResourceTotals(msgspec.Struct, frozen=True):
 
 
 class ScalingGroupFilter(SearchFilter, frozen=True, kw_only=True):
-    """The fields by which a search of groups is narrowed; None matches anything, all others must match."""
+    """The fields by which a search of groups is narrowed."""
 
     is_active: Optional[bool] = None
     is_public: Optional[bool] = None

@@ -12,6 +12,7 @@ import msgspec
 
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.types import (
+    FINISHED_STATUSES,
     OWNER_FIELDS,
     AccessKey,
     AgentId,
@@ -89,18 +90,15 @@ class SessionDependency(DependencyState, frozen=True, gc=False, tag=True):
     @property
     def can_be_met(self) -> bool:
         """Whether the other session may still succeed, or has."""
-        return self.is_met or (
-            self.status is not None
-            and self.status not in (SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
-        )
+        return self.is_met or self.status not in (None, *FINISHED_STATUSES)
 
 
 class PendingSession(msgspec.Struct, frozen=True, gc=False):
     """A session that waits to be placed, all of its kernels or none.
 
-    ``kernels`` are ordered by index, ``dependencies`` by id, ``designated_agent_ids`` as text; no designated
-    agents means any agent. ``retry_count`` is how often it came back to the queue; earlier attempts failed on
-    ``failed_agent_ids``, a hint that another agent may do better.
+    ``kernels`` are ordered by index, ``dependencies`` by id, ``designated_agent_ids`` (none: any agent) as
+    text. It came back to the queue ``retry_count`` times; on ``failed_agent_ids`` earlier attempts failed, a
+    hint that another agent may do better.
     """
 
     session_id: SessionId
@@ -169,9 +167,9 @@ class AgentGain(msgspec.Struct, frozen=True, gc=False):
 
 
 class PreemptionCandidate(msgspec.Struct, frozen=True, gc=False):
-    """A running session that is less important than some pending one.
+    """A running session that is less important than some pending one; ``gains`` are ordered by agent.
 
-    ``gains`` are ordered by agent; an agent may be one that takes no kernels now.
+    An agent may be one that takes no kernels now.
     """
 
     session_id: SessionId

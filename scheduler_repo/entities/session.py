@@ -3,7 +3,6 @@
 import enum
 from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final, Optional
 from uuid import uuid4
 
@@ -42,10 +41,9 @@ from scheduler_repo.types import (
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """A session as lists show it; ``requested_slots`` is the sum over its kernels, by slot index.
+    """A session as lists show it; times are the database's clock, in UTC.
 
-    Times are the database's clock, in UTC; amounts are in each slot's smallest unit; missing ones at the end
-    are 0.
+    ``requested_slots`` sums its kernels by slot index, in smallest units; missing ones at the end are 0.
     """
 
     session_id: SessionId
@@ -63,9 +61,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
 class Session(msgspec.Struct, frozen=True):
     """One session, without its kernels; lists of agents are ordered by id.
 
-    ``retry_count`` counts its returns to the queue; on ``failed_agent_ids`` an attempt failed;
-    ``dispatched_at`` is when its agents were told to start it, None before. Times are the database's clock, in
-    UTC.
+    ``retry_count`` counts its returns to the queue; on ``failed_agent_ids`` an attempt failed; at
+    ``dispatched_at`` its agents were told to start it. Times are the database's clock, in UTC.
     """
 
     session_id: SessionId
@@ -120,10 +117,6 @@ class SessionWithDependencies(msgspec.Struct, frozen=True):
     dependants: tuple[SessionId, ...]
 
 
-def _new_session_id() -> SessionId:
-    return SessionId(uuid4())
-
-
 class SessionCreationSpec(Spec, frozen=True, kw_only=True):
     """A session to enqueue; its kernels are indexed in the order given.
 
@@ -146,7 +139,7 @@ class SessionCreationSpec(Spec, frozen=True, kw_only=True):
     designated_agent_ids: tuple[AgentId, ...] = ()
     depends_on: tuple[SessionId, ...] = ()
     mounts: tuple[MountSpec, ...] = ()
-    session_id: SessionId = msgspec.field(default_factory=_new_session_id)
+    session_id: SessionId = msgspec.field(default_factory=lambda: SessionId(uuid4()))
 
 
 class CreationRejectionCode(enum.StrEnum):
@@ -166,18 +159,16 @@ class CreationRejectionCode(enum.StrEnum):
     INVALID_VALUE = "INVALID_VALUE"  # another value that cannot be stored; the detail names it
 
 
-_ERRORS: Final[Mapping[CreationRejectionCode, type[SchedulerRepoError]]] = MappingProxyType(
-    {
-        CreationRejectionCode.DUPLICATE: SessionAlreadyExists,
-        CreationRejectionCode.SESSION_EXISTS: SessionAlreadyExists,
-        CreationRejectionCode.KERNEL_EXISTS: SessionAlreadyExists,
-        CreationRejectionCode.SCALING_GROUP_UNKNOWN: ScalingGroupNotFound,
-        CreationRejectionCode.OWNER_UNKNOWN: OwnerNotFound,
-        CreationRejectionCode.VFOLDER_UNKNOWN: VFolderNotFound,
-        CreationRejectionCode.SLOT_TYPE_UNKNOWN: UnknownSlotType,
-        CreationRejectionCode.INVALID_QUANTITY: InvalidQuantity,
-    }
-)
+_ERRORS: Final[Mapping[CreationRejectionCode, type[SchedulerRepoError]]] = {
+    CreationRejectionCode.DUPLICATE: SessionAlreadyExists,
+    CreationRejectionCode.SESSION_EXISTS: SessionAlreadyExists,
+    CreationRejectionCode.KERNEL_EXISTS: SessionAlreadyExists,
+    CreationRejectionCode.SCALING_GROUP_UNKNOWN: ScalingGroupNotFound,
+    CreationRejectionCode.OWNER_UNKNOWN: OwnerNotFound,
+    CreationRejectionCode.VFOLDER_UNKNOWN: VFolderNotFound,
+    CreationRejectionCode.SLOT_TYPE_UNKNOWN: UnknownSlotType,
+    CreationRejectionCode.INVALID_QUANTITY: InvalidQuantity,
+}
 
 
 class RejectedSession(msgspec.Struct, frozen=True):
@@ -197,10 +188,7 @@ class RejectedSession(msgspec.Struct, frozen=True):
 
 
 class SessionCreationResult(msgspec.Struct, frozen=True):
-    """The sessions of a batch that were created and those that were not, in the order given.
-
-    A snapshot that includes ``transaction_id`` has seen what was created; None for an empty batch.
-    """
+    """The sessions of a batch that were created and those that were not, in the order given."""
 
     created: tuple[SessionId, ...]
     rejected: tuple[RejectedSession, ...]
@@ -215,10 +203,9 @@ class SessionOrder(enum.StrEnum):
 
 
 class SessionFilter(SearchFilter, frozen=True, kw_only=True):
-    """The sessions a search is for: None matches anything; every other field must match.
+    """The fields by which a search of sessions is narrowed; ``name`` is the whole name.
 
-    ``name`` is the whole name; one of ``statuses`` must match. ``created_from`` is included, ``created_until``
-    is not; both carry a time zone. Raises InvalidFilter for a value that its field cannot have.
+    ``created_from`` is included, ``created_until`` is not; both carry a time zone.
     """
 
     scaling_group: Optional[ScalingGroupName] = None

@@ -29,10 +29,6 @@ class MountedVFolder(msgspec.Struct, frozen=True):
     permission: MountPermission
 
 
-def _new_vfolder_id() -> VFolderId:
-    return VFolderId(uuid4())
-
-
 class VFolderSpec(Spec, frozen=True, kw_only=True):
     """A folder to create on a storage host; give the user or the project that owns it, not both."""
 
@@ -40,7 +36,7 @@ class VFolderSpec(Spec, frozen=True, kw_only=True):
     host: str
     user_id: Optional[UserId] = None
     project_id: Optional[ProjectId] = None
-    vfolder_id: VFolderId = msgspec.field(default_factory=_new_vfolder_id)
+    vfolder_id: VFolderId = msgspec.field(default_factory=lambda: VFolderId(uuid4()))
 
 
 class MountSpec(Spec, frozen=True, kw_only=True):

@@ -64,10 +64,7 @@ class QuotaRepository(Repository[QuotaDBSource]):
 
     @_resilience.apply(OperationKind.READ)
     async def search_quotas(
-        self,
-        scope: Optional[OwnerScope] = None,
-        limit: int = DEFAULT_PAGE,
-        cursor: Optional[Cursor] = None,
+        self, scope: Optional[OwnerScope] = None, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
     ) -> Page[Quota]:
         """Return a page of at most ``limit`` (1 to 1,000) quotas, of one scope or of all, by scope and id.
 
