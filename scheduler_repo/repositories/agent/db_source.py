@@ -1,11 +1,9 @@
 """The statements of agents: they lock agents by id, then their slots by id and name, as every writer does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple, Optional
-
-import msgspec
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession
@@ -41,12 +39,7 @@ CHANGE_AGENT_FACTS = load_statement("agent/change_agent_facts")
 CHANGE_AGENT_CAPACITY = load_statement("agent/change_agent_capacity")
 SWITCH_AGENTS = load_statement("agent/switch_agents")
 
-
-class AgentRows(NamedTuple):
-    """Agents as read in one snapshot: a row for each, and a row for each slot of each."""
-
-    agents: "Sequence[Record]"
-    slots: "Sequence[Record]" = ()
+AgentT = TypeVar("AgentT", bound=AgentInfo)
 
 
 class AgentDBSource(DBSource):
@@ -55,16 +48,19 @@ class AgentDBSource(DBSource):
     A change raises TransactionConflict if an agent is not as it was when it was locked.
     """
 
-    async def find_agent(self, db_sess: SASession, agent_id: AgentId) -> AgentRows:
+    async def find_agent(self, db_sess: SASession, agent_id: AgentId) -> Optional[Agent]:
         """Find one agent with its slots; costs two statements."""
-        agents = await fetch_rows(db_sess, FIND_AGENT, agent_id)
-        return AgentRows(agents, await fetch_rows(db_sess, AGENT_SLOTS, [agent_id]))
+        rows = await fetch_rows(db_sess, FIND_AGENT, agent_id)
+        slots = await _fetch_slots(db_sess, [agent_id])
+        for row in rows:
+            return _build_agent(Agent, row, slots, returns_as=AgentStatus(row["returns_as"]))
+        return None
 
     async def search_agents(
         self, db_sess: SASession, wanted: AgentFilter, after: Optional[AgentId], limit: int
-    ) -> AgentRows:
+    ) -> tuple[AgentInfo, ...]:
         """List the agents that a filter finds by id, those behind ``after``; costs two statements, or one."""
-        agents = await fetch_rows(
+        rows = await fetch_rows(
             db_sess,
             SEARCH_AGENTS,
             wanted.scaling_group,
@@ -75,9 +71,8 @@ class AgentDBSource(DBSource):
             after,
             limit,
         )
-        if not agents:
-            return AgentRows(())
-        return AgentRows(agents, await fetch_rows(db_sess, AGENT_SLOTS, [row["agent_id"] for row in agents]))
+        slots = await _fetch_slots(db_sess, [row["agent_id"] for row in rows]) if rows else {}
+        return tuple(_build_agent(AgentInfo, row, slots) for row in rows)
 
     async def insert_agents(
         self, db_sess: SASession, agents: Sequence[AgentSpec], slot_names: Sequence[SlotName]
@@ -182,25 +177,18 @@ class AgentDBSource(DBSource):
         await expect_rows(db_sess, len(agent_ids), SWITCH_AGENTS, list(agent_ids), is_schedulable)
 
 
-def agents_from_rows(rows: AgentRows) -> tuple[AgentInfo, ...]:
-    """Build what lists show of the agents, in their order."""
-    slots: dict[AgentId, list[AgentSlot]] = {}
-    for agent_id, *figures in rows.slots:
-        slots.setdefault(agent_id, []).append(AgentSlot(*figures))
-    return tuple(
-        build_struct(
-            AgentInfo, row, status=AgentStatus(row["status"]), slots=tuple(slots.get(row["agent_id"], ()))
-        )
-        for row in rows.agents
-    )
+async def _fetch_slots(db_sess: SASession, agent_ids: Sequence[AgentId]) -> dict[AgentId, list[AgentSlot]]:
+    slots: dict[AgentId, list[AgentSlot]] = {agent_id: [] for agent_id in agent_ids}
+    for agent_id, *figures in await fetch_rows(db_sess, AGENT_SLOTS, agent_ids):
+        slots[agent_id].append(AgentSlot(*figures))
+    return slots
 
 
-def agent_from_rows(rows: AgentRows) -> Optional[Agent]:
-    """Build the one agent that was looked for; None if there is no row of it."""
-    for info, row in zip(agents_from_rows(rows), rows.agents, strict=True):
-        known = {**msgspec.structs.asdict(info), "returns_as": AgentStatus(row["returns_as"])}
-        return build_struct(Agent, row, **known)
-    return None
+def _build_agent(
+    kind: type[AgentT], row: "Record", slots: Mapping[AgentId, Sequence[AgentSlot]], **fields: object
+) -> AgentT:
+    own = tuple(slots[row["agent_id"]])
+    return build_struct(kind, row, status=AgentStatus(row["status"]), slots=own, **fields)
 
 
 def _storable(agent_ids: Iterable[AgentId]) -> list[AgentId]:

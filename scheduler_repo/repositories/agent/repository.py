@@ -22,7 +22,7 @@ from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.errors import AgentNotFound
 from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.agent.db_source import AgentDBSource, agent_from_rows, agents_from_rows
+from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -100,10 +100,10 @@ class AgentRepository(Repository[AgentDBSource]):
         check_limit(limit)
         wanted = AgentFilter(scaling_group=scaling_group)
         async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.search_agents(db_sess, wanted, None, limit)
-            if not rows.agents:
+            agents = await self._db_source.search_agents(db_sess, wanted, None, limit)
+            if not agents:
                 await require_group(db_sess, scaling_group)
-        return agents_from_rows(rows)
+        return agents
 
     @_resilience.apply(OperationKind.READ)
     async def search_agents(
@@ -118,8 +118,8 @@ class AgentRepository(Repository[AgentDBSource]):
         asked = checked_filter(wanted, AgentFilter).in_one_spelling()
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
-        rows = await self._read(self._db_source.search_agents, asked, after, limit + 1)
-        return _CURSORS.page(asked, agents_from_rows(rows), limit, lambda agent: (agent.agent_id,))
+        found = await self._read(self._db_source.search_agents, asked, after, limit + 1)
+        return _CURSORS.page(asked, found, limit, lambda agent: (agent.agent_id,))
 
     @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
@@ -326,7 +326,7 @@ class AgentRepository(Repository[AgentDBSource]):
 
     async def _find(self, agent_id: AgentId) -> Optional[Agent]:
         check_name(agent_id, "agent id")
-        return agent_from_rows(await self._read(self._db_source.find_agent, agent_id))
+        return await self._read(self._db_source.find_agent, agent_id)
 
     async def _change_status(
         self,

@@ -5,7 +5,7 @@ quotas by scope and id. Allocations lock quotas after their sessions.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Optional
+from typing import TYPE_CHECKING, Final, Optional
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ from scheduler_repo.database.lookups import (
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.models.quota import QuotaRow
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.slots import read_slot_limits
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope, ResourcePolicyName, SlotVector
 
@@ -40,33 +40,16 @@ _COLUMNS: Final = (
     QuotaRow.slot_limits,
     QuotaRow.max_concurrent_sessions,
 )
-_Row = sa.Row[str, str, Optional[ResourcePolicyName], list[Optional[int]], Optional[int]]
-
-
-class QuotaRows(NamedTuple):
-    """Quotas as rows, and how many slot types there are."""
-
-    width: int
-    rows: Sequence[_Row]
-
-
-class UsageRows(NamedTuple):
-    """An owner's limits and usage, as rows of one snapshot."""
-
-    snapshot: "Record"
-    limits: "Record"
-    occupancy: "Sequence[Record]"
-    session_counts: "Sequence[Record]"
+_Select = sa.Select[str, str, Optional[ResourcePolicyName], list[Optional[int]], Optional[int]]
 
 
 class QuotaDBSource(DBSource):
     """Reads and sets quotas; finding and listing them cost two statements."""
 
-    async def find_quota(self, db_sess: SASession, scope: OwnerScope, owner_id: str) -> QuotaRows:
-        """Find the quota of one owner, or none."""
-        width = len(await fetch_slot_names(db_sess))
+    async def find_quota(self, db_sess: SASession, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
+        """Find the quota of one owner."""
         statement = sa.select(*_COLUMNS).where(QuotaRow.scope == scope.value, QuotaRow.owner_id == owner_id)
-        return QuotaRows(width, (await db_sess.execute(statement)).all())
+        return next(iter(await _fetch_quotas(db_sess, statement)), None)
 
     async def list_quotas(
         self,
@@ -74,7 +57,7 @@ class QuotaDBSource(DBSource):
         scope: Optional[OwnerScope],
         after: Optional[tuple[OwnerScope, str]],
         limit: int,
-    ) -> QuotaRows:
+    ) -> list[Quota]:
         """List quotas, of one scope or of all, by scope and id, those behind ``after``."""
         statement = sa.select(*_COLUMNS).order_by(QuotaRow.scope, QuotaRow.owner_id).limit(limit)
         if scope is not None:
@@ -82,16 +65,17 @@ class QuotaDBSource(DBSource):
         if after is not None:
             place = sa.tuple_(QuotaRow.scope, QuotaRow.owner_id)
             statement = statement.where(place > (after[0].value, after[1]))
-        width = len(await fetch_slot_names(db_sess))
-        return QuotaRows(width, (await db_sess.execute(statement)).all())
+        return await _fetch_quotas(db_sess, statement)
 
-    async def fetch_effective_limits(self, db_sess: SASession, scope: OwnerScope, owner_id: str) -> "Record":
+    async def fetch_effective_limits(
+        self, db_sess: SASession, scope: OwnerScope, owner_id: str
+    ) -> EffectiveLimits:
         """Read what one owner may occupy at the most; raises OwnerNotFound. Costs two statements."""
         await require_owners(db_sess, [(scope, owner_id)])
-        (limits,) = await fetch_rows(db_sess, EFFECTIVE_LIMITS, scope.value, owner_id)
-        return limits
+        (row,) = await fetch_rows(db_sess, EFFECTIVE_LIMITS, scope.value, owner_id)
+        return build_struct(EffectiveLimits, row, slot_limits=tuple(row["slot_limits"]))
 
-    async def fetch_usage(self, db_sess: SASession, scope: OwnerScope, owner_id: str) -> UsageRows:
+    async def fetch_usage(self, db_sess: SASession, scope: OwnerScope, owner_id: str) -> QuotaUsage:
         """Read what one owner may occupy and occupies; raises OwnerNotFound. Costs five statements."""
         (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
         limits = await self.fetch_effective_limits(db_sess, scope, owner_id)
@@ -99,9 +83,10 @@ class QuotaDBSource(DBSource):
         # A list of ids for each scope, of which three are empty.
         owner_ids = [[value] if each is scope else [] for each in OwnerScope]
         occupancy = await fetch_rows(db_sess, OWNER_OCCUPANCY, *owner_ids)
-        return UsageRows(
-            snapshot, limits, occupancy, await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids)
-        )
+        counts = await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids)
+        session_count = sum(row["session_count"] for row in counts)
+        occupied = _join(occupancy, len(limits.slot_limits))
+        return QuotaUsage(scope, owner_id, snapshot["observed_at"], limits, occupied, session_count)
 
     async def set_quotas(self, db_sess: SASession, quotas: Sequence[QuotaSpec]) -> None:
         """Make or replace quotas, behind allocations that go by the old ones; costs four or five statements.
@@ -117,26 +102,12 @@ class QuotaDBSource(DBSource):
         await fetch_rows(db_sess, SET_QUOTAS, *(list(column) for column in zip(*rows, strict=True)))
 
 
-def quotas_from_rows(found: QuotaRows) -> list[Quota]:
-    """Build quotas from their rows, in their order."""
+async def _fetch_quotas(db_sess: SASession, statement: _Select) -> list[Quota]:
+    width = len(await fetch_slot_names(db_sess))
     return [
-        Quota(OwnerScope(scope), owner_id, policy, read_slot_limits(limits, found.width), max_sessions)
-        for scope, owner_id, policy, limits, max_sessions in found.rows
+        Quota(OwnerScope(scope), owner_id, policy, read_slot_limits(limits, width), max_sessions)
+        for scope, owner_id, policy, limits, max_sessions in await db_sess.execute(statement)
     ]
-
-
-def limits_from_row(row: "Record") -> EffectiveLimits:
-    """Build limits from a row of effective_limits.sql."""
-    policy, slot_limits, max_concurrent_sessions, max_kernels_per_session = row
-    return EffectiveLimits(policy, tuple(slot_limits), max_concurrent_sessions, max_kernels_per_session)
-
-
-def usage_from_rows(scope: OwnerScope, owner_id: str, rows: UsageRows) -> QuotaUsage:
-    """Build the usage of one owner."""
-    limits = limits_from_row(rows.limits)
-    occupied = _join(rows.occupancy, len(limits.slot_limits))
-    session_count = sum(row["session_count"] for row in rows.session_counts)
-    return QuotaUsage(scope, owner_id, rows.snapshot["observed_at"], limits, occupied, session_count)
 
 
 def _join(rows: "Sequence[Record]", width: int) -> SlotVector:

@@ -8,12 +8,7 @@ from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Pa
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage, check_quotas
 from scheduler_repo.errors import InvalidFilter, QuotaNotFound
 from scheduler_repo.quoting import shortened
-from scheduler_repo.repositories.quota.db_source import (
-    QuotaDBSource,
-    limits_from_row,
-    quotas_from_rows,
-    usage_from_rows,
-)
+from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -80,7 +75,7 @@ class QuotaRepository(Repository[QuotaDBSource]):
         Raises OwnerNotFound.
         """
         check_owner_id(scope, owner_id)
-        return limits_from_row(await self._read(self._db_source.fetch_effective_limits, scope, owner_id))
+        return await self._read(self._db_source.fetch_effective_limits, scope, owner_id)
 
     @_resilience.apply(OperationKind.READ)
     async def get_usage(self, scope: OwnerScope, owner_id: str) -> QuotaUsage:
@@ -90,8 +85,7 @@ class QuotaRepository(Repository[QuotaDBSource]):
         kernels, not with what waits or has finished.
         """
         check_owner_id(scope, owner_id)
-        rows = await self._read(self._db_source.fetch_usage, scope, owner_id)
-        return usage_from_rows(scope, owner_id, rows)
+        return await self._read(self._db_source.fetch_usage, scope, owner_id)
 
     @_resilience.apply(OperationKind.WRITE)
     async def set_quotas(
@@ -123,8 +117,7 @@ class QuotaRepository(Repository[QuotaDBSource]):
 
     async def _find(self, scope: OwnerScope, owner_id: str) -> Optional[Quota]:
         check_owner_id(scope, owner_id)
-        rows = await self._read(self._db_source.find_quota, scope, owner_id)
-        return next(iter(quotas_from_rows(rows)), None)
+        return await self._read(self._db_source.find_quota, scope, owner_id)
 
     async def _search(self, scope: Optional[OwnerScope], limit: int, cursor: Optional[Cursor]) -> Page[Quota]:
         check_limit(limit)
@@ -132,5 +125,5 @@ class QuotaRepository(Repository[QuotaDBSource]):
             check_kind(scope, OwnerScope, "scope", InvalidFilter)
         question = {"scope": scope}
         after = None if cursor is None else _CURSORS.decode(question, cursor)
-        rows = await self._read(self._db_source.list_quotas, scope, after, limit + 1)
-        return _CURSORS.page(question, quotas_from_rows(rows), limit, lambda each: (each.scope, each.owner_id))
+        found = await self._read(self._db_source.list_quotas, scope, after, limit + 1)
+        return _CURSORS.page(question, found, limit, lambda each: (each.scope, each.owner_id))

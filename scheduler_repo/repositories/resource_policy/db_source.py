@@ -1,7 +1,7 @@
 """The statements of resource policies."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Optional
+from typing import Final, Optional
 
 import sqlalchemy as sa
 
@@ -24,34 +24,25 @@ _COLUMNS: Final = (
     ResourcePolicyRow.max_concurrent_sessions,
     ResourcePolicyRow.max_kernels_per_session,
 )
-_Row = sa.Row[ResourcePolicyName, list[Optional[int]], Optional[int], Optional[int]]
-
-
-class PolicyRows(NamedTuple):
-    """Policies as rows, and how many slot types there are."""
-
-    width: int
-    rows: Sequence[_Row]
+_Select = sa.Select[ResourcePolicyName, list[Optional[int]], Optional[int], Optional[int]]
 
 
 class ResourcePolicyDBSource(DBSource):
     """Reads and sets resource policies; reads cost two statements."""
 
-    async def find_policy(self, db_sess: SASession, name: ResourcePolicyName) -> PolicyRows:
-        """Find one policy, or none."""
-        width = len(await fetch_slot_names(db_sess))
-        found = await db_sess.execute(sa.select(*_COLUMNS).where(ResourcePolicyRow.name == name))
-        return PolicyRows(width, found.all())
+    async def find_policy(self, db_sess: SASession, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
+        """Find one policy."""
+        statement = sa.select(*_COLUMNS).where(ResourcePolicyRow.name == name)
+        return next(iter(await _fetch_policies(db_sess, statement)), None)
 
     async def list_policies(
         self, db_sess: SASession, after: Optional[ResourcePolicyName], limit: int
-    ) -> PolicyRows:
+    ) -> list[ResourcePolicy]:
         """List policies by name, those behind ``after``."""
         statement = sa.select(*_COLUMNS).order_by(ResourcePolicyRow.name).limit(limit)
         if after is not None:
             statement = statement.where(ResourcePolicyRow.name > after)
-        width = len(await fetch_slot_names(db_sess))
-        return PolicyRows(width, (await db_sess.execute(statement)).all())
+        return await _fetch_policies(db_sess, statement)
 
     async def set_policies(self, db_sess: SASession, policies: Sequence[ResourcePolicySpec]) -> None:
         """Create or replace policies, behind allocations that go by the old ones; costs three statements."""
@@ -62,9 +53,9 @@ class ResourcePolicyDBSource(DBSource):
         await fetch_rows(db_sess, LOCK_POLICY_QUOTAS, [policy.name for policy in policies])
 
 
-def policies_from_rows(found: PolicyRows) -> list[ResourcePolicy]:
-    """Build policies from their rows, in their order."""
+async def _fetch_policies(db_sess: SASession, statement: _Select) -> list[ResourcePolicy]:
+    width = len(await fetch_slot_names(db_sess))
     return [
-        ResourcePolicy(name, read_slot_limits(limits, found.width), max_sessions, max_kernels)
-        for name, limits, max_sessions, max_kernels in found.rows
+        ResourcePolicy(name, read_slot_limits(limits, width), max_sessions, max_kernels)
+        for name, limits, max_sessions, max_kernels in await db_sess.execute(statement)
     ]

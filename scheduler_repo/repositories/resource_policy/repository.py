@@ -8,7 +8,7 @@ from scheduler_repo.database.limit_rows import no_such_policy
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec, check_policies
 from scheduler_repo.repositories.repository import Repository
-from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource, policies_from_rows
+from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
@@ -90,11 +90,10 @@ class ResourcePolicyRepository(Repository[ResourcePolicyDBSource]):
 
     async def _find(self, name: ResourcePolicyName) -> Optional[ResourcePolicy]:
         check_name(name, "resource policy")
-        rows = await self._read(self._db_source.find_policy, name)
-        return next(iter(policies_from_rows(rows)), None)
+        return await self._read(self._db_source.find_policy, name)
 
     async def _search(self, limit: int, cursor: Optional[Cursor]) -> Page[ResourcePolicy]:
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(_QUESTION, cursor)
-        rows = await self._read(self._db_source.list_policies, after, limit + 1)
-        return _CURSORS.page(_QUESTION, policies_from_rows(rows), limit, lambda policy: policy.name)
+        found = await self._read(self._db_source.list_policies, after, limit + 1)
+        return _CURSORS.page(_QUESTION, found, limit, lambda policy: policy.name)
