@@ -7,14 +7,13 @@ descriptions say what to give.
 import enum
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Annotated, Final, NamedTuple, TypeVar, get_args
+from typing import Annotated, Final, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, inspect
+from msgspec import Meta
 
 from scheduler_repo.errors import InvalidInput, InvalidLimit, InvalidQuantity
 from scheduler_repo.quoting import printable, quoted
@@ -64,11 +63,6 @@ def check_kind(value: object, kind: type, subject: str, refusal: type[InvalidInp
         raise wrong_value(value, subject, expected_of(kind), refusal)
 
 
-def check_flag(value: object, subject: str) -> None:
-    """Raise InvalidInput unless the value is True or False."""
-    check_kind(value, bool, subject)
-
-
 def checked_sequence(items: object, subject: str) -> Sequence[object]:
     """Return ``items``; raises InvalidInput for what is no list, such as None or one thing for several."""
     if not isinstance(items, Sequence) or isinstance(items, (str, bytes, bytearray)):
@@ -77,20 +71,15 @@ def checked_sequence(items: object, subject: str) -> Sequence[object]:
     return items
 
 
-def check_each(items: Iterable[object], kind: type, subject: str) -> None:
-    """Raise InvalidInput for the first item that is not of a class."""
-    for item in items:
-        if not isinstance(item, kind):
-            raise InvalidInput(
-                f"{subject}: {quoted(item)} is a {type(item).__name__}; give a {kind.__name__} for each"
-            )
-
-
 def checked_batch(items: object, kind: type[T], subject: str) -> list[T]:
     """Return a list of structs of one kind; raises InvalidInput for anything else."""
-    batch = checked_sequence(items, subject)
-    check_each(batch, kind, subject)
-    return [item for item in batch if isinstance(item, kind)]
+    batch: list[T] = []
+    for item in checked_sequence(items, subject):
+        if not isinstance(item, kind):
+            found = type(item).__name__
+            raise InvalidInput(f"{subject}: {quoted(item)} is a {found}; give a {kind.__name__} for each")
+        batch.append(item)
+    return batch
 
 
 def expected_of(kind: type) -> str:
@@ -269,68 +258,3 @@ def check_retention(older_than: object, resolve_timeout: float) -> None:
         least=least,
         most=_LONGEST_RETENTION,
     )
-
-
-# -- fields of structs ---------------------------------------------------------------------------
-
-
-class FieldKind(NamedTuple):
-    """The kind of a struct's field, as its annotation says: a value of a class, or a tuple of such.
-
-    ``blanks`` are the values that say it is left out: None, UNSET.
-    """
-
-    of: type
-    is_tuple: bool
-    blanks: tuple[object, ...]
-
-
-_CLASSES: Final[Mapping[type[inspect.Type], type]] = {
-    inspect.BoolType: bool,
-    inspect.StrType: str,
-    inspect.UUIDType: UUID,
-    inspect.DateTimeType: datetime,
-    inspect.TimeDeltaType: timedelta,
-}
-
-
-@cache
-def field_kinds(cls: type[msgspec.Struct]) -> Mapping[str, FieldKind]:
-    """Return the kinds of a struct's fields by their names."""
-    info = inspect.type_info(cls)
-    fields = info.fields if isinstance(info, inspect.StructType) else ()
-    unset = {field.name for field in msgspec.structs.fields(cls) if field.default is msgspec.UNSET}
-    return {field.name: _kind_of(field.type, field.name in unset) for field in fields}
-
-
-def _kind_of(given: inspect.Type, may_be_unset: bool) -> FieldKind:
-    parts = given.types if isinstance(given, inspect.UnionType) else (given,)
-    kinds = [part for part in parts if not isinstance(part, inspect.NoneType)]
-    kind = kinds[0] if len(kinds) == 1 else inspect.AnyType()
-    blanks = [None] * (len(parts) > 1) + [msgspec.UNSET] * may_be_unset
-    is_tuple = isinstance(kind, inspect.VarTupleType)
-    if isinstance(kind, inspect.VarTupleType):
-        kind = kind.item_type
-    of = kind.cls if isinstance(kind, inspect.EnumType) else _CLASSES.get(type(kind), object)
-    return FieldKind(of, is_tuple, tuple(blanks))
-
-
-def check_kinds(struct: msgspec.Struct) -> None:
-    """Raise InvalidInput for the first field of a struct that is not of its kind, where that is strict."""
-    for name, kind, blanks in _strict_fields(type(struct)):
-        value = getattr(struct, name)
-        if not isinstance(value, kind) and not any(value is blank for blank in blanks):
-            raise wrong_value(value, f"{type(struct).__name__}.{name}", expected_of(kind))
-
-
-@cache
-def _strict_fields(cls: type[msgspec.Struct]) -> Sequence[tuple[str, type, tuple[object, ...]]]:
-    """List the fields in which a mistake would fail far from where it was made: name, class, blanks.
-
-    A string for a tuple would be taken apart by letters, a word for an enum has no ``value``.
-    """
-    kinds = [
-        (name, tuple if kind.is_tuple else kind.of, kind.blanks) for name, kind in field_kinds(cls).items()
-    ]
-    strict = (tuple, bool, timedelta, enum.Enum)
-    return [(name, kind, blanks) for name, kind, blanks in kinds if issubclass(kind, strict)]

@@ -7,8 +7,7 @@ from typing import Optional
 
 import msgspec
 
-from scheduler_repo.entities.filtering import SearchFilter
-from scheduler_repo.entities.spec import Spec
+from scheduler_repo.entities.spec import SearchFilter, Spec
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName, TransactionId
 
 

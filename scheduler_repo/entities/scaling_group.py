@@ -5,8 +5,7 @@ from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.entities.filtering import SearchFilter
-from scheduler_repo.entities.spec import Spec
+from scheduler_repo.entities.spec import SearchFilter, Spec
 from scheduler_repo.types import OwnerScope, PreemptionScope, ScalingGroupName, SlotVector
 from scheduler_repo.validation import check_duration
 

@@ -8,10 +8,9 @@ from uuid import uuid4
 
 import msgspec
 
-from scheduler_repo.entities.filtering import SearchFilter
 from scheduler_repo.entities.kernel import Kernel, KernelSpec
 from scheduler_repo.entities.scheduling_data import SessionDependency
-from scheduler_repo.entities.spec import Spec
+from scheduler_repo.entities.spec import SearchFilter, Spec
 from scheduler_repo.entities.vfolder import MountedVFolder, MountSpec
 from scheduler_repo.errors import (
     InvalidInput,

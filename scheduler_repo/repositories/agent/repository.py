@@ -17,9 +17,9 @@ from scheduler_repo.entities.agent import (
     AgentTransitionResult,
     HeartbeatResult,
 )
-from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
+from scheduler_repo.entities.spec import checked_filter
 from scheduler_repo.errors import AgentNotFound
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
@@ -39,7 +39,7 @@ from scheduler_repo.validation import (
     check_agent_ids,
     check_count,
     check_duration,
-    check_flag,
+    check_kind,
     check_limit,
     check_name,
     check_text,
@@ -264,7 +264,7 @@ class AgentRepository(Repository[AgentDBSource]):
         statements, five with a lease.
         """
         check_agent_ids(agent_ids)
-        check_flag(is_schedulable, "is_schedulable")
+        check_kind(is_schedulable, bool, "is_schedulable")
         check_lease(lease)
         if not agent_ids:
             return AgentSwitchResult(is_schedulable, (), (), ())

@@ -27,7 +27,7 @@ from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AccessKey, DomainName, OperationId, OwnerT, ProjectId, UserId
-from scheduler_repo.validation import check_flag, check_limit, check_name, checked_sequence
+from scheduler_repo.validation import check_kind, check_limit, check_name, checked_sequence
 
 _resilience = layer_resilience(LayerType.OWNER_REPOSITORY)
 _REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
@@ -215,7 +215,7 @@ class OwnerRepository(Repository[OwnerDBSource]):
     ) -> None:
         for owner_id in checked_sequence(owner_ids, f"{table.id_noun}s"):
             table.check_id(owner_id)
-        check_flag(is_active, "is_active")
+        check_kind(is_active, bool, "is_active")
         if not owner_ids:
             return
 

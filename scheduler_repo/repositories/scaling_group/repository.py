@@ -5,7 +5,6 @@ from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_types, no_such_group, require_owners
-from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
@@ -16,6 +15,7 @@ from scheduler_repo.entities.scaling_group import (
     ScalingGroupSpec,
 )
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
+from scheduler_repo.entities.spec import checked_filter
 from scheduler_repo.errors import InvalidQuantity
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource

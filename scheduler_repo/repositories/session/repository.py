@@ -10,7 +10,6 @@ from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTrans
 from scheduler_repo.database.lookups import fetch_slot_names, no_such_group
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.database.status_changes import change_statuses
-from scheduler_repo.entities.filtering import checked_filter
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.entities.session import (
@@ -23,6 +22,7 @@ from scheduler_repo.entities.session import (
     SessionState,
     SessionWithDependencies,
 )
+from scheduler_repo.entities.spec import checked_filter
 from scheduler_repo.errors import InvalidFilter, InvalidInput
 from scheduler_repo.repositories.session.db_source import (
     SessionDBSource,
