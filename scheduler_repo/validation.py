@@ -54,9 +54,6 @@ _LONGEST_RETENTION: Final = timedelta(days=36_500)
 _UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-# -- kinds of objects ----------------------------------------------------------------------------
-
-
 def check_kind(value: object, kind: type, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
     """Raise ``refusal`` unless the value is of a class; a word is no member of an enum."""
     if not isinstance(value, kind):
@@ -94,9 +91,6 @@ def wrong_value(
 ) -> InvalidInput:
     """Make the error for a value that is not what it must be."""
     return refusal(f"{subject} is {quoted(value)}, it must be {expected}")
-
-
-# -- ids and texts -------------------------------------------------------------------------------
 
 
 def check_id(value: object, entity: str) -> None:
@@ -146,9 +140,6 @@ def check_owner_id(scope: object, owner_id: object) -> None:
         raise InvalidInput(
             f"{scope} id {quoted(owner_id)}: a user or project is named by its UUID in lower case, as text"
         )
-
-
-# -- numbers -------------------------------------------------------------------------------------
 
 
 def check_range(
@@ -214,9 +205,6 @@ def _is_allowed(value: object, constraint: object) -> bool:
     except msgspec.ValidationError:
         return False
     return True
-
-
-# -- times ---------------------------------------------------------------------------------------
 
 
 def check_time(value: object, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:

@@ -65,7 +65,8 @@ class AgentRepository(Repository[AgentDBSource]):
     Each change of status leaves a history row. Asking again under the same ``operation_id`` answers the same
     and writes nothing twice. All raise InvalidInput for an id that is no text, and the errors of the database
     layer; writes StaleLeaseError, OperationMismatch and OutcomeUnknown too, and then, except after
-    OutcomeUnknown, nothing was written. The number of statements does not depend on the number of agents.
+    OutcomeUnknown, nothing was written. The number of statements does not depend on the number of agents; a
+    write with a lease costs one more.
     """
 
     source_type = AgentDBSource
@@ -175,10 +176,9 @@ class AgentRepository(Repository[AgentDBSource]):
         ``recover_lost_sessions`` follows, and finds them whenever it is called.
 
         The clock is the database's, and no heartbeat is recorded while the database is down: after an outage
-        let the agents be heard of before calling this again, or all of them are lost.
-
-        Raises ScalingGroupNotFound, and InvalidInput for a time that is not above 0 or a lease of another
-        group. Costs five statements, six with a lease; time grows with the number of agents.
+        let the agents be heard of before calling this again, or all of them are lost. Raises
+        ScalingGroupNotFound, and InvalidInput for a time that is not above 0 or a lease of another group. Costs
+        five statements; time grows with the number of agents.
         """
         check_name(scaling_group, "scaling group")
         check_lease(lease, scaling_group)
@@ -209,8 +209,7 @@ class AgentRepository(Repository[AgentDBSource]):
         """Give agents no more kernels, and let those that they run go on, until they are resumed.
 
         That holds over a loss and a return. An agent that is lost or terminated now, or is draining because it
-        has less than what it runs, is ``deferred``: it is draining when that is over. Costs seven statements,
-        eight with a lease.
+        has less than what it runs, is ``deferred``: it is draining when that is over. Costs seven statements.
         """
         return await self._change_status(AgentStatus.DRAINING, agent_ids, reason, lease, operation_id)
 
@@ -228,7 +227,7 @@ class AgentRepository(Repository[AgentDBSource]):
         An agent that is lost or terminated, or was drained and has less than what it runs, is ``deferred``: it
         takes kernels when it is back, or when it reports and all fits. One that is draining only because it
         has less than what it runs is resumed if that fits meanwhile, else rejected (SHRUNK). Costs seven
-        statements, eight with a lease.
+        statements.
         """
         return await self._change_status(AgentStatus.ALIVE, agent_ids, reason, lease, operation_id)
 
@@ -244,7 +243,7 @@ class AgentRepository(Repository[AgentDBSource]):
         """Mark agents as gone for good; they stay on record, and come back only by ``return_agents``.
 
         An agent that kernels occupy is rejected (OCCUPIED): drain it and wait for them to end, or recover the
-        sessions of a lost one. Costs seven statements, eight with a lease.
+        sessions of a lost one. Costs seven statements.
         """
         return await self._change_status(AgentStatus.TERMINATED, agent_ids, reason, lease, operation_id)
 
@@ -260,8 +259,7 @@ class AgentRepository(Repository[AgentDBSource]):
         """Give agents no more kernels from the next tick on (False), or give them kernels again (True).
 
         This is the operators' switch beside the status: it stays as it was put when the agent is drained, lost,
-        terminated or returned. What runs goes on. As the status stays, no history row is written. Costs four
-        statements, five with a lease.
+        terminated or returned. What runs goes on, no history row is written. Costs four statements.
         """
         check_agent_ids(agent_ids)
         check_kind(is_schedulable, bool, "is_schedulable")
@@ -304,7 +302,7 @@ class AgentRepository(Repository[AgentDBSource]):
 
         An agent with an amount that is no whole number from 0 to 2^63 - 1 (INVALID_AMOUNT), a slot that the
         cluster does not have (UNKNOWN_SLOT) or another architecture while kernels occupy it (OCCUPIED) is
-        rejected whole. Costs nine statements, ten with a lease; time grows with agents and slots.
+        rejected whole. Costs nine statements; time grows with agents and slots.
         """
         check_agent_ids([report.agent_id for report in checked_batch(reports, AgentReport, "reports")])
         check_lease(lease)

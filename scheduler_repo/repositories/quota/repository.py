@@ -102,8 +102,8 @@ class QuotaRepository(Repository[QuotaDBSource]):
 
         Raises OwnerNotFound, ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity (negative, a float,
         above 63 bits), InvalidInput (no spec, an owner given twice, a count above 31 bits), OperationMismatch
-        and OutcomeUnknown; then nothing was written, save after OutcomeUnknown. Costs six statements, one
-        more where an owner had no quota yet, whatever the number.
+        and OutcomeUnknown; then nothing was written, save after OutcomeUnknown. Costs six statements, seven
+        where an owner had no quota yet, whatever the number.
         """
         check_quotas(quotas)
         if not quotas:

@@ -72,7 +72,23 @@ class ScalingGroupDBSource(DBSource):
             if not counts:
                 raise no_such_group(scaling_group)
             sums = await fetch_rows(db_sess, SUM_GROUP_SLOTS, scaling_group)
-        return totals_from_rows(scaling_group, counts[0], sums)
+        # A slot type that was removed has 0. The server sums as numeric, which is exact however large.
+        vectors = [[0] * (max((row["slot_index"] for row in sums), default=-1) + 1) for _ in range(4)]
+        for index, *amounts in sums:
+            for vector, amount in zip(vectors, amounts, strict=True):
+                vector[index] = int(amount)
+        observed_at, agent_count, schedulable_agent_count = counts[0]
+        capacity, occupied, schedulable_capacity, schedulable_occupied = map(tuple, vectors)
+        return ResourceTotals(
+            scaling_group,
+            observed_at,
+            agent_count,
+            capacity,
+            occupied,
+            schedulable_agent_count,
+            schedulable_capacity,
+            schedulable_occupied,
+        )
 
     async def find_group(self, db_sess: SASession, name: ScalingGroupName) -> "Optional[Record]":
         """Find one group."""
@@ -201,32 +217,6 @@ def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
         ScalingGroupGrant(row["scaling_group"], OwnerScope(row["scope"]), row["owner_id"])
         for row in rows
         if row["scope"] is not None
-    )
-
-
-def totals_from_rows(
-    scaling_group: ScalingGroupName, counts: "Record", sums: "Sequence[Record]"
-) -> ResourceTotals:
-    """Build the totals of a group by slot index, with 0 for a slot type that was removed.
-
-    ``counts`` is the row of count_group_agents.sql, ``sums`` those of sum_group_slots.sql.
-    """
-    width = max((row["slot_index"] for row in sums), default=-1) + 1
-    vectors = [[0] * width for _ in range(4)]
-    for index, *amounts in sums:
-        for vector, amount in zip(vectors, amounts, strict=True):
-            # The server sums as numeric, which is exact however large.
-            vector[index] = int(amount)
-    capacity, occupied, schedulable_capacity, schedulable_occupied = map(tuple, vectors)
-    return ResourceTotals(
-        scaling_group,
-        counts["observed_at"],
-        counts["agent_count"],
-        capacity,
-        occupied,
-        counts["schedulable_agent_count"],
-        schedulable_capacity,
-        schedulable_occupied,
     )
 
 

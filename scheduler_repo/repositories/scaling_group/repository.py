@@ -124,11 +124,9 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     ) -> ResourceTotals:
         """Sum what the agents of a group have, and how much of it is occupied, at one instant.
 
-        By slot index, in each slot's smallest unit, exact even above 63 bits, whether the group is active or
-        not. ``max_staleness`` is in seconds: 0 always asks the database; above 0 an answer of that age may come
-        from the cache, if there is one. Raises ScalingGroupNotFound, and InvalidInput for a negative or
-        infinite staleness. Costs two statements, or one round trip to Redis; time grows with the group's
-        agents.
+        ``max_staleness`` is in seconds: 0 always asks the database; above 0 an answer of that age may come from
+        the cache, if there is one. Raises ScalingGroupNotFound, and InvalidInput for a negative or infinite
+        staleness. Costs two statements, or one round trip to Redis; time grows with the group's agents.
         """
         check_staleness(max_staleness)
         if self._cache_source is not None:
@@ -141,12 +139,10 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     ) -> tuple[ScalingGroup, ...]:
         """List the groups that an access key may use, for a project if one is given, by name.
 
-        These are the public ones, and those granted to the key, its user, the user's domain or the project. A
-        group that is not active is among them: it takes sessions, which wait. None are usable where the key,
-        its user, the user's domain, the project or the project's domain is not active.
-
-        This is advice to callers that create sessions: enqueueing does not check it, and takes sessions for any
-        group. Raises OwnerNotFound for an access key or project that does not exist. Costs two statements.
+        These are the public ones, and those granted to the key, its user, the user's domain or the project,
+        inactive ones too: they take sessions, which wait. None are usable where the key, its user, the project
+        or the domain of either is not active. This is advice to callers that create sessions: enqueueing takes
+        them for any group. Raises OwnerNotFound for a key or project that does not exist. Costs two statements.
         """
         check_name(access_key, "access key")
         if project_id is not None:
@@ -173,8 +169,8 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     ) -> ScalingGroup:
         """Change the options of a group that are set in ``changes``, and return the group as it is then.
 
-        They hold from the next tick that reads the database. Sessions that are placed stay where they are.
-        Raises ScalingGroupNotFound. Costs three statements.
+        They hold from the next tick that reads the database; what is placed stays. Raises ScalingGroupNotFound.
+        Costs three statements.
         """
         check_name(name, "scaling group")
         check_kind(changes, ScalingGroupChanges, "changes")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Optional
+from typing import TYPE_CHECKING, Final, Literal, Optional, Union
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession
@@ -19,6 +19,7 @@ VFOLDERS_OF_USER = load_statement("vfolder/vfolders_of_user")
 VFOLDERS_OF_PROJECT = load_statement("vfolder/vfolders_of_project")
 SESSION_MOUNTS = load_statement("vfolder/session_mounts")
 
+VFolderOwner = Literal["user", "project"]
 _COLUMNS: Final = ("id", "name", "host", "user_id", "project_id")
 
 
@@ -37,17 +38,17 @@ class VFolderDBSource(DBSource):
         rows = await fetch_rows(db_sess, VFOLDER_BY_ID, vfolder_id)
         return rows[0] if rows else None
 
-    async def list_vfolders_of_user(
-        self, db_sess: SASession, user_id: UserId, after: Optional[VFolderId], limit: int
+    async def list_vfolders(
+        self,
+        db_sess: SASession,
+        owner: VFolderOwner,
+        owner_id: Union[UserId, ProjectId],
+        after: Optional[VFolderId],
+        limit: int,
     ) -> "list[Record]":
-        """List a user's vfolders by id, those behind ``after``."""
-        return await fetch_rows(db_sess, VFOLDERS_OF_USER, user_id, after, limit)
-
-    async def list_vfolders_of_project(
-        self, db_sess: SASession, project_id: ProjectId, after: Optional[VFolderId], limit: int
-    ) -> "list[Record]":
-        """List a project's vfolders by id, those behind ``after``."""
-        return await fetch_rows(db_sess, VFOLDERS_OF_PROJECT, project_id, after, limit)
+        """List the vfolders of a user or of a project by id, those behind ``after``."""
+        statement = VFOLDERS_OF_USER if owner == "user" else VFOLDERS_OF_PROJECT
+        return await fetch_rows(db_sess, statement, owner_id, after, limit)
 
     async def list_mounts_of_session(self, db_sess: SASession, session_id: SessionId) -> "list[Record]":
         """List what a session mounts, by path."""

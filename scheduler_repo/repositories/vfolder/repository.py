@@ -1,6 +1,6 @@
 """Virtual folders, and which session mounts them where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Optional, Union
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
@@ -8,7 +8,12 @@ from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Pa
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
 from scheduler_repo.errors import InvalidInput, VFolderNotFound
 from scheduler_repo.repositories.repository import Repository
-from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource, mount_from_row, vfolder_from_row
+from scheduler_repo.repositories.vfolder.db_source import (
+    VFolderDBSource,
+    VFolderOwner,
+    mount_from_row,
+    vfolder_from_row,
+)
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
@@ -24,7 +29,7 @@ class VFolderRepository(Repository[VFolderDBSource]):
 
     ``limit`` is at most 1,000; ``cursor`` is ``next_cursor`` of the page before, None begins. All methods raise
     InvalidInput for a malformed id, and the errors of the database layer; searches InvalidLimit and
-    InvalidCursor too. Reads cost one statement.
+    InvalidCursor too. Reads cost one statement; the time of a search grows with what its owner owns.
     """
 
     source_type = VFolderDBSource
@@ -67,25 +72,15 @@ class VFolderRepository(Repository[VFolderDBSource]):
     async def search_vfolders_by_user(
         self, user_id: UserId, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
     ) -> Page[VFolder]:
-        """Return one page of the vfolders that a user owns, by id; none if there is no such user.
-
-        Time grows with what the user owns.
-        """
-        question, after = _check_search("user", user_id, limit, cursor)
-        rows = await self._read(self._db_source.list_vfolders_of_user, user_id, after, limit + 1)
-        return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
+        """Return one page of the vfolders that a user owns, by id; none if there is no such user."""
+        return await self._search("user", user_id, limit, cursor)
 
     @_resilience.apply(OperationKind.READ)
     async def search_vfolders_by_project(
         self, project_id: ProjectId, limit: int = DEFAULT_PAGE, cursor: Optional[Cursor] = None
     ) -> Page[VFolder]:
-        """Return one page of the vfolders that a project owns, by id; none if there is no such project.
-
-        Time grows with what the project owns.
-        """
-        question, after = _check_search("project", project_id, limit, cursor)
-        rows = await self._read(self._db_source.list_vfolders_of_project, project_id, after, limit + 1)
-        return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
+        """Return one page of the vfolders that a project owns, by id; none if there is no such project."""
+        return await self._search("project", project_id, limit, cursor)
 
     @_resilience.apply(OperationKind.READ)
     async def list_mounts_by_session(self, session_id: SessionId) -> tuple[MountedVFolder, ...]:
@@ -99,15 +94,15 @@ class VFolderRepository(Repository[VFolderDBSource]):
         row = await self._read(self._db_source.find_vfolder, vfolder_id)
         return None if row is None else vfolder_from_row(row)
 
-
-def _check_search(
-    owner: str, owner_id: Union[UserId, ProjectId], limit: int, cursor: Optional[Cursor]
-) -> tuple[Mapping[str, object], Optional[VFolderId]]:
-    """Return the question that cursors belong to, and the vfolder behind which the page begins."""
-    check_id(owner_id, owner)
-    check_limit(limit)
-    question = {"owner": owner, "owner_id": owner_id}
-    return question, None if cursor is None else _CURSORS.decode(question, cursor)[0]
+    async def _search(
+        self, owner: VFolderOwner, owner_id: Union[UserId, ProjectId], limit: int, cursor: Optional[Cursor]
+    ) -> Page[VFolder]:
+        check_id(owner_id, owner)
+        check_limit(limit)
+        question = {"owner": owner, "owner_id": owner_id}
+        after = None if cursor is None else _CURSORS.decode(question, cursor)[0]
+        rows = await self._read(self._db_source.list_vfolders, owner, owner_id, after, limit + 1)
+        return _CURSORS.page(question, [*map(vfolder_from_row, rows)], limit, lambda each: (each.vfolder_id,))
 
 
 def _check_spec(vfolder: VFolderSpec) -> None:
