@@ -84,10 +84,7 @@ class RejectedAgentTransition(msgspec.Struct, frozen=True):
 
 
 class AgentSwitchResult(msgspec.Struct, frozen=True):
-    """The outcome of a batch: each agent is in one of three tuples, in the order given.
-
-    ``unchanged`` were switched so before.
-    """
+    """The outcome of a batch: each agent is in one of three tuples; ``unchanged`` were switched so before."""
 
     is_schedulable: bool
     changed: tuple[AgentId, ...]
@@ -108,10 +105,7 @@ class AgentSpec(Spec, frozen=True, kw_only=True):
 
 
 class AgentReport(msgspec.Struct, frozen=True):
-    """An agent's report of itself: ``capacity`` per slot, in its smallest unit; a slot left out is gone.
-
-    A field that is None stays as it was.
-    """
+    """An agent's report of itself; a slot left out of ``capacity`` is gone, a field that is None stays."""
 
     agent_id: AgentId
     capacity: Mapping[SlotName, int]
@@ -168,8 +162,7 @@ class ShrunkAgent(msgspec.Struct, frozen=True):
 class AgentReportResult(msgspec.Struct, frozen=True):
     """The outcome of a batch of reports: each agent is alive, draining or rejected, in the order given.
 
-    ``returned`` are the alive and draining ones that were LOST or TERMINATED, ``shrunk`` the draining ones that
-    have less than what they run.
+    ``returned`` ones were LOST or TERMINATED, ``shrunk`` ones drain because they have less than what they run.
     """
 
     alive: tuple[AgentId, ...]

@@ -86,10 +86,7 @@ _ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = {
 
 
 class RejectedAllocation(msgspec.Struct, frozen=True):
-    """A session that was not placed; ``agent_id`` is set where one agent is the reason.
-
-    ``detail`` names amounts, limits, the other session or its own status.
-    """
+    """A session that was not placed; ``agent_id`` is set where one agent is the reason."""
 
     session_id: SessionId
     code: RejectionCode
@@ -99,9 +96,8 @@ class RejectedAllocation(msgspec.Struct, frozen=True):
     def to_error(self) -> SchedulerRepoError:
         """Build the typed error for a caller that asked for this one session alone.
 
-        SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded (an owner's limit),
-        InvalidInput (the request is wrong whatever the state), else AllocationRefused. Amounts in the message
-        are in the slot's smallest unit.
+        SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded, InvalidInput (the
+        request is wrong whatever the state), else AllocationRefused. Amounts are in the slot's smallest unit.
         """
         kind, words = _ERRORS[self.code]
         found = [] if self.agent_id is None else [f"agent {self.agent_id}"]
@@ -134,10 +130,7 @@ def _detail_text(detail: RejectionDetail) -> str:
 
 
 class AllocationResult(msgspec.Struct, frozen=True):
-    """The outcome of a batch: each of its sessions is in one of the two, in the order given.
-
-    The next read must have seen ``transaction_id``, or it decides on an older state.
-    """
+    """The outcome of a batch: each of its sessions is in one of the two, in the order given."""
 
     allocated: tuple[SessionId, ...]
     rejected: tuple[RejectedAllocation, ...]

@@ -66,8 +66,7 @@ class DriftedCounter(msgspec.Struct, frozen=True):
     """A counter of an agent that differs from the sum over its kernels, in the slot's smallest unit.
 
     ``slot_index`` None means the agent's containers; ``slot_name`` is None too where no slot type has the
-    index. ``recorded`` is the counter, None where there is no row for it; ``held`` is the sum over the kernels,
-    ``limit`` the agent's capacity, None where nothing limits or there is no row.
+    index. ``recorded`` None: no row has the counter; ``limit`` None: nothing limits it, or there is no row.
     """
 
     agent_id: AgentId
@@ -79,10 +78,7 @@ class DriftedCounter(msgspec.Struct, frozen=True):
 
 
 class RepairedCounter(msgspec.Struct, frozen=True):
-    """A counter that was set to the sum over the agent's kernels, in the slot's smallest unit.
-
-    ``slot_name`` None means the agent's containers.
-    """
+    """A counter that was set to the sum over the agent's kernels; ``slot_name`` None: its containers."""
 
     agent_id: AgentId
     slot_name: Optional[SlotName]

@@ -28,8 +28,7 @@ class Kernel(msgspec.Struct, frozen=True):
     """One container of a session; with ``architecture`` None it runs on any agent.
 
     An ended kernel keeps ``agent_id`` and ``occupied_slots``: where it was, and what it held there. Amounts are
-    by slot index, in each slot's smallest unit; missing ones at the end are 0. Times are the database's clock,
-    in UTC.
+    by slot index, in smallest units; missing ones at the end are 0. Times are the database's clock, in UTC.
     """
 
     kernel_id: KernelId

@@ -107,8 +107,8 @@ class SessionAttempt(msgspec.Struct, frozen=True):
 class SessionStart(msgspec.Struct, frozen=True):
     """A session whose kernels run.
 
-    ``occupied_slots`` holds what kernels really occupy where that is less than they requested, per slot and in
-    its smallest unit; the rest is given back. Kernels that are left out occupy what they requested.
+    ``occupied_slots`` holds what kernels really occupy, in smallest units, where that is less than they
+    requested; the rest is given back.
     """
 
     session_id: SessionId
@@ -120,7 +120,7 @@ class SessionEnd(msgspec.Struct, frozen=True):
     """A session whose kernels have ended.
 
     Sessions that depend on it may start only after SessionResult.SUCCESS; None, for unknown, holds them back
-    for good. ``exit_codes`` are those of its containers, where known.
+    for good.
     """
 
     session_id: SessionId
@@ -180,10 +180,7 @@ class UndispatchedKernel(msgspec.Struct, frozen=True):
 
 
 class UndispatchedSession(msgspec.Struct, frozen=True):
-    """An allocated session whose agents have not been told yet.
-
-    (``session_id``, ``retry_count``) names the attempt: an agent that is told twice can tell by it.
-    """
+    """An allocated session whose agents have not been told yet; an agent knows by the attempt if it was."""
 
     session_id: SessionId
     retry_count: int

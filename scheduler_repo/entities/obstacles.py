@@ -88,11 +88,7 @@ class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The first agent of a session's reservation whose reserved room is not free yet.
-
-    ``obstacle`` names what is short beside running kernels and earlier reservations; None if the agent takes no
-    kernels now.
-    """
+    """The first agent of a reservation whose room is not free yet; no ``obstacle``: it takes no kernels now."""
 
     agent_id: AgentId
     obstacle: Optional[AgentObstacle]

@@ -1,7 +1,4 @@
-"""Owners of sessions: domains, projects, users and their keypairs.
-
-``is_active`` is what was set on the owner itself, not on those above it. Nothing in this package acts on it.
-"""
+"""Owners: domains, projects, users, keypairs. ``is_active`` was set on one itself; nothing here acts on it."""
 
 from datetime import datetime
 

@@ -49,10 +49,9 @@ class ProtectedVictim(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class RejectedReservation(msgspec.Struct, frozen=True):
-    """A session that was not reserved for, and why; none of its victims was touched.
+    """A session that was not reserved for; none of its victims was touched.
 
-    ``agent_id`` or ``victim_id`` is set where one is the reason; ``detail`` names amounts, limits, the other
-    session, a status (the victim's where ``victim_id`` is set, else its own) or what protects the victim.
+    ``agent_id`` or ``victim_id`` is set where one is the reason; a status in ``detail`` is the victim's then.
     """
 
     session_id: SessionId
@@ -65,10 +64,7 @@ class RejectedReservation(msgspec.Struct, frozen=True):
 
 
 class ReservationResult(msgspec.Struct, frozen=True):
-    """The outcome of a batch: each of its sessions is in one of the two, in the order given.
-
-    The victims of those that are reserved are TERMINATING.
-    """
+    """The outcome of a batch, in the order given; the victims of those that are reserved are TERMINATING."""
 
     reserved: tuple[SessionId, ...]
     rejected: tuple[RejectedReservation, ...]

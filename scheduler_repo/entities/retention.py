@@ -28,8 +28,7 @@ from scheduler_repo.types import (
 class PurgeResult(msgspec.Struct, frozen=True):
     """How many rows went, in how many transactions.
 
-    ``kernels`` went with their sessions. ``kept_sessions`` are old enough, but an unfinished session depends on
-    them; ``skipped_sessions`` were locked by another transaction, and are left to the next purge.
+    Unfinished sessions depend on ``kept_sessions``; ``skipped_sessions`` were locked, the next purge has them.
     """
 
     sessions: int = 0

@@ -11,7 +11,7 @@ from scheduler_repo.validation import check_duration
 
 
 class ScalingGroup(msgspec.Struct, frozen=True):
-    """A pool of agents with one queue, and its options; see ScalingGroupSpec for what they mean."""
+    """A pool of agents with one queue, and its options; ScalingGroupSpec says what they mean."""
 
     name: ScalingGroupName
     is_active: bool
@@ -44,10 +44,9 @@ class ScalingGroupSpec(Spec, frozen=True, kw_only=True):
 
 
 class ScalingGroupChanges(Spec, frozen=True, kw_only=True):
-    """New values for the options of a group; UNSET leaves an option as it is.
+    """New values for the options of a group; UNSET leaves one as it is, None is a value.
 
-    None is a value: no ``pending_timeout`` is no limit, no ``preemption_scope`` is no preemption. Raises
-    InvalidInput for a value that ScalingGroupSpec would not take.
+    Raises InvalidInput for a value that ScalingGroupSpec would not take.
     """
 
     is_active: Union[bool, msgspec.UnsetType] = msgspec.UNSET

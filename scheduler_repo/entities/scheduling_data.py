@@ -1,8 +1,7 @@
 """SchedulingData: the immutable answer of one read, with everything that one tick needs.
 
-Everything in it is a frozen struct, a tuple or a scalar, all the way down, so that a planner can share it
-freely. Amounts are whole numbers in each slot's smallest unit. None of the structs can be part of a
-reference cycle, hence ``gc=False``: a million of them cost the collector nothing.
+Amounts are in each slot's smallest unit. None of the structs can be part of a reference cycle, hence
+``gc=False``: a million of them cost the collector nothing.
 """
 
 from datetime import datetime, timedelta
@@ -49,11 +48,7 @@ class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScalingGroupInfo(msgspec.Struct, frozen=True, gc=False):
-    """The group of one tick and its options.
-
-    A pending session may preempt others of the same ``preemption_scope``, none if that is None, and only those
-    that have run for at least ``preemption_min_runtime``.
-    """
+    """The group of one tick and its options; ScalingGroupSpec says what they mean."""
 
     name: ScalingGroupName
     is_active: bool
@@ -167,10 +162,7 @@ class AgentGain(msgspec.Struct, frozen=True, gc=False):
 
 
 class PreemptionCandidate(msgspec.Struct, frozen=True, gc=False):
-    """A running session that is less important than some pending one; ``gains`` are ordered by agent.
-
-    An agent may be one that takes no kernels now.
-    """
+    """A running session less important than some pending one; ``gains`` by agent, closed ones too."""
 
     session_id: SessionId
     access_key: AccessKey
@@ -183,10 +175,7 @@ class PreemptionCandidate(msgspec.Struct, frozen=True, gc=False):
 
 
 class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
-    """The amounts that one owner occupies across all groups, and its limits.
-
-    The limits are the least of the owner's policy and its own quota; None where neither limits.
-    """
+    """The amounts that one owner occupies across all groups; its limits are the least of policy and quota."""
 
     owner_id: OwnerT
     occupied: SlotVector
@@ -207,9 +196,8 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     are those of the pending sessions. ``observed_at`` is the clock of the database at ``snapshot``.
     ``pending_limit`` is the bound that the read was given: sessions may wait behind it.
 
-    ``reservations`` are the group's, by position, those of sessions behind the bound too.
-    ``preemption_candidates``, where the group has preemption on: lowest priority first, of those the youngest
-    run first, then by id.
+    ``reservations`` are the group's, by position, those of sessions behind the bound too. Where preemption is
+    on, ``preemption_candidates`` have the lowest priority first, of those the youngest run, then by id.
     """
 
     database: DatabaseIdentity

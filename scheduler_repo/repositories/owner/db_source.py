@@ -25,7 +25,7 @@ from scheduler_repo.errors import OwnerAlreadyExists, OwnerNotFound
 from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.repositories.db_source import DBSource
-from scheduler_repo.types import AccessKey, DomainName, OwnerT, ProjectId, SlotName, UserId
+from scheduler_repo.types import DomainName, OwnerT, SlotName, UserId
 from scheduler_repo.validation import check_id, check_name
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class OwnerDBSource(DBSource):
         keypairs = [(each.access_key, each.user_id) for each in owners.keypairs]
         await insert_missing(db_sess, "keypairs", (("access_key", "text"), ("user_id", "uuid")), keypairs)
         if projects or users or keypairs:
-            await _refuse_differing(db_sess, projects, users, keypairs)
+            columns = [*_columns(projects, 3), *_columns(users, 3), *_columns(keypairs, 2)]
+            await _refuse_differing(db_sess, columns)
         await insert_missing(db_sess, "resource_policies", POLICY_COLUMNS, policies)
         if quotas:
             await require_policies(db_sess, owners.quotas)
@@ -151,17 +152,11 @@ class OwnerDBSource(DBSource):
         return set((await db_sess.execute(statement)).scalars())
 
 
-async def _refuse_differing(
-    db_sess: SASession,
-    projects: Sequence[tuple[ProjectId, str, DomainName]],
-    users: Sequence[tuple[UserId, str, DomainName]],
-    keypairs: Sequence[tuple[AccessKey, UserId]],
-) -> None:
+async def _refuse_differing(db_sess: SASession, columns: Sequence[list[object]]) -> None:
     """Raise OwnerAlreadyExists for the first owner that exists otherwise than it is given.
 
     A statement of its own, after those that add: it sees what another transaction added while they waited.
     """
-    columns = [*_columns(projects, 3), *_columns(users, 3), *_columns(keypairs, 2)]
     rows: list[Record] = await fetch_rows(db_sess, DIFFERING_OWNERS, *columns)
     for kind, owner_id, name, domain_name, user_id, given_name, given_domain_name, given_user_id in rows:
         found = f"{quoted(name, 200)} of domain {shortened(domain_name)}"

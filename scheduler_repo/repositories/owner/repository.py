@@ -65,15 +65,14 @@ class OwnerRepository(Repository[OwnerDBSource]):
     async def register_owners(self, owners: OwnersSpec, *, operation_id: Optional[OperationId] = None) -> None:
         """Make sure that these owners, policies and quotas exist, all or none; those that do stay as they are.
 
-        Policies and quotas that exist keep their limits (``set_resource_policies`` and ``set_quotas`` change
-        them); of an owner that exists, name, domain and user must be as given. A quota that is new for an
-        owner that is not binds the allocations that begin afterwards; unlike ``set_quotas`` nothing is waited
-        for.
+        ``set_resource_policies`` and ``set_quotas`` change the limits of those that exist. A quota that is new
+        for an owner that is not binds the allocations that begin afterwards; unlike ``set_quotas`` nothing is
+        waited for.
 
         Raises OwnerAlreadyExists (a project, user or keypair of another name, domain or user), AlreadyExists
         (another user or project of the domain has the name), OwnerNotFound (whose user, project, keypair or
-        quota it is to be), ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity, InvalidInput,
-        OperationMismatch and OutcomeUnknown. Costs at most twelve statements, whatever the number.
+        quota it is to be), ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and
+        OutcomeUnknown. Costs at most twelve statements, whatever the number.
         """
         check_owners(owners)
 

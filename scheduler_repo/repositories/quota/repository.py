@@ -93,17 +93,15 @@ class QuotaRepository(Repository[QuotaDBSource]):
     ) -> Optional[TransactionId]:
         """Make quotas or replace those that exist, all or none; what a spec leaves out is not limited any more.
 
-        Rows are never deleted, as they are what allocations lock: a quota is taken away by setting one
-        without policy and limits. Each tick and allocation that begins afterwards goes by the new limits;
-        allocations under way are waited for (those of the owners, and all of them for a moment where an owner
-        had no quota yet), so none that commits later goes by the old ones. What is occupied already stays,
-        even above a limit. Returns the write's transaction id, which a read from the cache can be asked to
-        have seen (``after``); None for no quotas.
+        Rows are never deleted, as they are what allocations lock: set one without policy and limits to take a
+        quota away. Each tick and allocation that begins afterwards goes by the new limits; those under way are
+        waited for (the owners', and all for a moment where an owner had no quota yet). What is occupied stays,
+        even above a limit. Returns the write's transaction id, which a read from the cache can be asked to have
+        seen (``after``); None for no quotas.
 
-        Raises OwnerNotFound, ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity (negative, a float,
-        above 63 bits), InvalidInput (no spec, an owner given twice, a count above 31 bits), OperationMismatch
-        and OutcomeUnknown; then nothing was written, save after OutcomeUnknown. Costs six statements, seven
-        where an owner had no quota yet, whatever the number.
+        Raises OwnerNotFound, ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity, InvalidInput (an owner
+        given twice, a count above 31 bits), OperationMismatch and OutcomeUnknown; nothing was written, save
+        after the last. Costs six statements, seven where an owner had no quota yet, whatever the number.
         """
         check_quotas(quotas)
         if not quotas:

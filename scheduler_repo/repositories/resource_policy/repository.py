@@ -66,15 +66,13 @@ class ResourcePolicyRepository(Repository[ResourcePolicyDBSource]):
     ) -> Optional[TransactionId]:
         """Create policies or replace those that exist, all or none; what a spec leaves out is not limited.
 
-        Each tick and allocation that begins afterwards goes by the new limits, for all owners of the
-        policies; allocations under way are waited for, so none that commits later goes by the old ones. What
-        is occupied already stays, even above a limit. Returns the write's transaction id, which a read from
-        the cache can be asked to have seen (``after``); None for no policies.
+        Each tick and allocation that begins afterwards goes by the new limits, for all owners of the policies;
+        allocations under way are waited for. What is occupied stays, even above a limit. Returns the write's
+        transaction id, which a read from the cache can be asked to have seen (``after``); None for no policies.
 
-        Raises UnknownSlotType, InvalidQuantity (negative, a float, above 63 bits), InvalidInput (no spec, a
-        name that is no text or is given twice, a count above 31 bits), OperationMismatch and OutcomeUnknown;
-        then nothing was written, save after OutcomeUnknown. Costs five statements, whatever the number; time
-        grows with the number of quotas that refer to the policies, which are locked.
+        Raises UnknownSlotType, InvalidQuantity, InvalidInput (a name given twice, a count above 31 bits),
+        OperationMismatch and OutcomeUnknown; nothing was written, save after the last. Costs five statements,
+        whatever the number; time grows with the quotas that refer to the policies, which are locked.
         """
         check_policies(policies)
         if not policies:

@@ -71,24 +71,15 @@ class ScalingGroupDBSource(DBSource):
             counts = await fetch_rows(db_sess, COUNT_GROUP_AGENTS, scaling_group)
             if not counts:
                 raise no_such_group(scaling_group)
-            sums = await fetch_rows(db_sess, SUM_GROUP_SLOTS, scaling_group)
-        # A slot type that was removed has 0. The server sums as numeric, which is exact however large.
-        vectors = [[0] * (max((row["slot_index"] for row in sums), default=-1) + 1) for _ in range(4)]
-        for index, *amounts in sums:
-            for vector, amount in zip(vectors, amounts, strict=True):
-                vector[index] = int(amount)
-        observed_at, agent_count, schedulable_agent_count = counts[0]
-        capacity, occupied, schedulable_capacity, schedulable_occupied = map(tuple, vectors)
-        return ResourceTotals(
-            scaling_group,
-            observed_at,
-            agent_count,
-            capacity,
-            occupied,
-            schedulable_agent_count,
-            schedulable_capacity,
-            schedulable_occupied,
-        )
+            rows = await fetch_rows(db_sess, SUM_GROUP_SLOTS, scaling_group)
+        sums = {row["slot_index"]: row for row in rows}
+        width = max(sums, default=-1) + 1
+        # The server sums as numeric, which is exact however large. A slot type that was removed has 0.
+        vectors = {
+            name: tuple(int(sums[index][name]) if index in sums else 0 for index in range(width))
+            for name in ("capacity", "occupied", "schedulable_capacity", "schedulable_occupied")
+        }
+        return build_struct(ResourceTotals, counts[0], scaling_group=scaling_group, **vectors)
 
     async def find_group(self, db_sess: SASession, name: ScalingGroupName) -> "Optional[Record]":
         """Find one group."""
