@@ -38,10 +38,11 @@ class PublicMethod(msgspec.Struct, frozen=True):
 
 
 def public_classes() -> Iterator[type]:
-    """Every repository and source of the package."""
+    """Every repository and source of the package, without their bases."""
     for module in pkgutil.walk_packages(repositories.__path__, f"{repositories.__name__}."):
         for name, found in vars(importlib.import_module(module.name)).items():
-            if inspect.isclass(found) and found.__module__ == module.name and name.endswith(_SUFFIXES):
+            is_own = inspect.isclass(found) and found.__module__ == module.name
+            if is_own and name.endswith(_SUFFIXES) and name not in _SUFFIXES:
                 yield found
 
 

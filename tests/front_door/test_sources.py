@@ -9,7 +9,6 @@ from scheduler_repo.cache.client import ValkeyClient, create_valkey_client
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.errors import InvalidWiring
 from scheduler_repo.repositories.db_source import DBSource
-from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
 from tests.api.public_methods import public_classes
@@ -18,7 +17,7 @@ GROUP = ScalingGroupName("wiring")
 URL = "postgresql://somebody:secret@db.example/cluster"
 
 CLASSES = tuple(public_classes())
-REPOSITORIES = [each for each in CLASSES if each is not Repository and each.__name__.endswith("Repository")]
+REPOSITORIES = [each for each in CLASSES if each.__name__.endswith("Repository")]
 DB_SOURCES = [each for each in CLASSES if each is not DBSource and each.__name__.endswith("DBSource")]
 CACHE_SOURCES = [each for each in CLASSES if each.__name__.endswith("CacheSource")]
 
