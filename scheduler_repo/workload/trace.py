@@ -45,16 +45,7 @@ from scheduler_repo.workload.trace_file import (
 )
 
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
-POD_COLUMNS = (
-    "name",
-    "cpu_milli",
-    "memory_mib",
-    "num_gpu",
-    "gpu_milli",
-    "gpu_spec",
-    "qos",
-    "creation_time",
-)
+POD_COLUMNS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec", "qos", "creation_time")
 
 # The trace counts seconds from its own start; a fixed date makes every reading the same.
 TRACE_START = datetime(2023, 1, 1, tzinfo=UTC)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.planner.free_capacity_set import FreeCapacitySet
-from scheduler_repo.scheduling.rules.feasibility import NodeRequest, agent_obstacle, free_slots, wanted_slots
-from scheduler_repo.types import AgentId, SlotVector
+from scheduler_repo.scheduling.rules.feasibility import Load, NodeRequest, agent_obstacle, wanted_slots
+from scheduler_repo.types import AgentId
 from tests.support.strategies import ARM, X86, make_agent, make_data
 
 
@@ -65,29 +65,18 @@ class _PlainCluster:
             )
             for number in range(agent_count)
         )
-        self.free = [free_slots(agent.capacity, agent.occupied) for agent in self.agents]
-        self.running = [agent.container_count for agent in self.agents]
+        self.taken = [Load((), 0) for agent in self.agents]
 
     def fitting(self, request: NodeRequest, designated: tuple[AgentId, ...]) -> list[int]:
         return [
             position
             for position, agent in enumerate(self.agents)
-            if agent_obstacle(
-                request,
-                designated,
-                agent_id=agent.agent_id,
-                architecture=agent.architecture,
-                free=self.free[position],
-                running=self.running[position],
-                max_containers=agent.max_containers,
-            )
-            is None
+            if agent_obstacle(request, designated, agent, self.taken[position]) is None
         ]
 
-    def take(self, position: int, request: NodeRequest) -> tuple[SlotVector, int]:
-        before = self.free[position], self.running[position]
-        self.free[position] = free_slots(before[0], request.requested_slots)
-        self.running[position] = before[1] + request.container_count
+    def take(self, position: int, request: NodeRequest) -> Load:
+        before = self.taken[position]
+        self.taken[position] = before.plus(Load(request.requested_slots, request.container_count))
         return before
 
 
@@ -113,7 +102,7 @@ class TestCapacityIndex:
             plain = cluster.take(spot.position, request)
             if source.random() < 0.2:
                 index.restore(spot.position, state)
-                cluster.free[spot.position], cluster.running[spot.position] = plain
+                cluster.taken[spot.position] = plain
 
     def test_as_if_empty(self) -> None:
         # given

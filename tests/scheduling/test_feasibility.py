@@ -20,13 +20,13 @@ from scheduler_repo.entities.obstacles import (
 )
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.scheduling.rules.feasibility import (
+    Load,
     NodeRequest,
     agent_obstacle,
     container_shortage,
     free_slots,
-    kernel_limit_breach,
+    limit_breach,
     node_requests,
-    session_limit_breach,
     slot_limit_breach,
     slot_shortage,
     start_not_reached,
@@ -43,7 +43,7 @@ from scheduler_repo.types import (
     SlotLimits,
     SlotVector,
 )
-from tests.support.strategies import ARM, OBSERVED_AT, X86, make_session
+from tests.support.strategies import ARM, OBSERVED_AT, X86, make_agent, make_session
 
 short_vectors = st.lists(st.integers(0, 3), max_size=4).map(tuple)
 free_vectors = st.lists(st.integers(-1, 3), max_size=4).map(tuple)
@@ -127,15 +127,8 @@ class TestAgent:
     def test_the_first_obstacle_is_named(
         self, request_: NodeRequest, designated: tuple[AgentId, ...], expected: Optional[AgentObstacle]
     ) -> None:
-        obstacle = agent_obstacle(
-            request_,
-            designated,
-            agent_id=AgentId("a"),
-            architecture=X86,
-            free=(2, 2),
-            running=1,
-            max_containers=4,
-        )
+        agent = make_agent("a", (3, 2), occupied=(1, 0), running=0, max_containers=4)
+        obstacle = agent_obstacle(request_, designated, agent, Load((0, 0), 1))
         assert obstacle == expected
 
 
@@ -185,7 +178,7 @@ class TestQuota:
         expected = (
             None if fits or most is None else QuotaBreach(QuotaKind.CONCURRENT_SESSIONS, None, count, 1, most)
         )
-        assert session_limit_breach(count, most) == expected
+        assert limit_breach(QuotaKind.CONCURRENT_SESSIONS, None, count, 1, most) == expected
 
     @pytest.mark.parametrize(
         ("count", "most", "fits"), [(1, 1, True), (2, 1, False), (1, 0, False), (9, None, True)]
@@ -194,7 +187,7 @@ class TestQuota:
         expected = (
             None if fits or most is None else QuotaBreach(QuotaKind.KERNELS_PER_SESSION, None, 0, count, most)
         )
-        assert kernel_limit_breach(count, most) == expected
+        assert limit_breach(QuotaKind.KERNELS_PER_SESSION, None, 0, count, most) == expected
 
 
 def dependency(

@@ -6,11 +6,12 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, SessionAllocation
-from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.rules.feasibility import (
+    NO_LOAD,
+    Load,
     NodeRequest,
     agent_obstacle,
-    free_slots,
     requests_by_agent,
     start_not_reached,
     total_slots,
@@ -19,9 +20,6 @@ from scheduler_repo.scheduling.rules.feasibility import (
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import StandingReservations
 from scheduler_repo.types import AgentId, ClusterMode, ScalingGroupName, SessionId, SessionStatus, SlotVector
-
-# What an agent has free for a session, and how many containers count as running on it.
-Room = tuple[SlotVector, int]
 
 
 class LockedSession(msgspec.Struct, frozen=True):
@@ -57,12 +55,18 @@ def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Deci
     """Judge a batch in its order: what an earlier session takes is gone for a later one.
 
     A session that goes where its reservation is has before it what was reserved earlier; anywhere else it is
-    judged as any other, beside all that the others hold. Once placed it holds nothing any more.
+    judged as any other, beside all that is reserved for others. Placing it ends its reservation.
     """
-    gate = _Gate(state)
+    gate, decisions = _Gate(state), Decisions()
     for allocation in allocations:
-        gate.judge(allocation)
-    return gate.decisions
+        rejection = gate.take(allocation)
+        if rejection is None:
+            decisions.accepted.append(allocation)
+        else:
+            decisions.rejected.append(rejection)
+    decisions.added_slots = {agent_id: load.slots for agent_id, load in gate.added.items()}
+    decisions.added_containers = {agent_id: load.count for agent_id, load in gate.added.items()}
+    return decisions
 
 
 class SessionChecks:
@@ -76,61 +80,47 @@ class SessionChecks:
 
     def find(self, allocation: SessionAllocation) -> Union[PendingSession, RejectedAllocation]:
         """Return the session that an allocation is of, or why it may not be placed, wherever that is."""
-        session = self._pending.get(allocation.session_id)
-        if session is None or allocation.session_id in self._seen:
-            found: Union[PendingSession, RejectedAllocation] = self._missing(allocation.session_id)
-        else:
-            found = self._session_obstacle(allocation, session) or session
-        self._seen.add(allocation.session_id)
-        return found
-
-    def agents_obstacle(
-        self,
-        session: PendingSession,
-        requests: Mapping[AgentId, NodeRequest],
-        room_on: Callable[[SchedulableAgent], Room],
-    ) -> Optional[RejectedAllocation]:
-        """Find the first agent that cannot take its part, by what ``room_on`` says that it has."""
-        for agent_id, request in requests.items():
-            agent = self._agents.get(agent_id)
-            if agent is None:
-                known = agent_id in self._state.known_agents
-                code = RejectionCode.AGENT_UNAVAILABLE if known else RejectionCode.AGENT_UNKNOWN
-                return RejectedAllocation(session.session_id, code, agent_id)
-            free, running = room_on(agent)
-            obstacle = agent_obstacle(
-                request,
-                session.designated_agent_ids,
-                agent_id=agent_id,
-                architecture=agent.architecture,
-                free=free,
-                running=running,
-                max_containers=agent.max_containers,
-            )
-            if obstacle is not None:
-                return RejectedAllocation(session.session_id, RejectionCode.AGENT, agent_id, obstacle)
-        return None
-
-    def _missing(self, session_id: SessionId) -> RejectedAllocation:
+        session_id = allocation.session_id
+        session, locked = self._pending.get(session_id), self._state.sessions.get(session_id)
         if session_id in self._seen:
             return RejectedAllocation(session_id, RejectionCode.DUPLICATE)
-        locked = self._state.sessions.get(session_id)
+        self._seen.add(session_id)
+        if session is not None:
+            return self._session_obstacle(allocation, session) or session
         if locked is None:
             return RejectedAllocation(session_id, RejectionCode.SESSION_UNKNOWN)
         if locked.scaling_group != self._state.data.scaling_group.name:
             return RejectedAllocation(session_id, RejectionCode.OTHER_GROUP)
         return RejectedAllocation(session_id, RejectionCode.NOT_PENDING, detail=locked.status)
 
+    def agents_obstacle(
+        self,
+        session: PendingSession,
+        requests: Mapping[AgentId, NodeRequest],
+        load_beside: Callable[[AgentId], Load],
+    ) -> Optional[RejectedAllocation]:
+        """Find the first agent that cannot take its part, with ``load_beside`` what runs on it."""
+        for agent_id, request in requests.items():
+            agent = self._agents.get(agent_id)
+            if agent is None:
+                known = agent_id in self._state.known_agents
+                code = RejectionCode.AGENT_UNAVAILABLE if known else RejectionCode.AGENT_UNKNOWN
+                return RejectedAllocation(session.session_id, code, agent_id)
+            obstacle = agent_obstacle(request, session.designated_agent_ids, agent, load_beside(agent_id))
+            if obstacle is not None:
+                return RejectedAllocation(session.session_id, RejectionCode.AGENT, agent_id, obstacle)
+        return None
+
     def _session_obstacle(
         self, allocation: SessionAllocation, session: PendingSession
     ) -> Optional[RejectedAllocation]:
-        session_id = session.session_id
-        if not self._state.data.scaling_group.is_active:
+        session_id, data = session.session_id, self._state.data
+        if not data.scaling_group.is_active:
             return RejectedAllocation(session_id, RejectionCode.GROUP_INACTIVE)
         given = sorted(kernel.kernel_id for kernel in allocation.kernels)
         if not given or given != sorted(kernel.kernel_id for kernel in session.kernels):
             return RejectedAllocation(session_id, RejectionCode.KERNELS_DIFFER)
-        start = start_not_reached(session.requested_start_at, self._state.data.observed_at)
+        start = start_not_reached(session.requested_start_at, data.observed_at)
         if start is not None:
             return RejectedAllocation(session_id, RejectionCode.START_NOT_REACHED, detail=start)
         dependency = unmet_dependency(session.dependencies)
@@ -147,42 +137,31 @@ class _Gate:
         self._checks = SessionChecks(state)
         self._ledger = OwnerLedger(state.data)
         self._reservations = StandingReservations(state.data.reservations)
-        self.decisions = Decisions()
+        self.added: dict[AgentId, Load] = {}
 
-    def judge(self, allocation: SessionAllocation) -> None:
-        session = self._checks.find(allocation)
-        rejection = session if isinstance(session, RejectedAllocation) else self._take(allocation, session)
-        if rejection is None:
-            self.decisions.accepted.append(allocation)
-        else:
-            self.decisions.rejected.append(rejection)
-
-    def _take(self, allocation: SessionAllocation, session: PendingSession) -> Optional[RejectedAllocation]:
+    def take(self, allocation: SessionAllocation) -> Optional[RejectedAllocation]:
         """Count the session on its agents and for its owners, or say what stands against it."""
+        session = self._checks.find(allocation)
+        if isinstance(session, RejectedAllocation):
+            return session
         requested = total_slots(kernel.requested_slots for kernel in session.kernels)
         breach = self._ledger.breach(session, requested)
         if breach is not None:
             return RejectedAllocation(session.session_id, RejectionCode.OWNER_LIMIT, detail=breach)
-        placed = [(kernel.kernel_id, kernel.agent_id) for kernel in allocation.kernels]
-        requests = requests_by_agent(session, placed)
+        requests = requests_by_agent(session, allocation.kernels)
         position = self._reservations.position_of(allocation)
         rejection = self._checks.agents_obstacle(
-            session, requests, lambda agent: self._room_on(agent, session.session_id, position)
+            session,
+            requests,
+            lambda agent_id: self._reservations.ahead_of(session.session_id, agent_id, position).plus(
+                self.added.get(agent_id, NO_LOAD)
+            ),
         )
         if rejection is not None:
             return rejection
         self._ledger.charge(session, requested)
         self._reservations.drop(session.session_id)
-        slots, containers = self.decisions.added_slots, self.decisions.added_containers
         for agent_id, request in requests.items():
-            slots[agent_id] = total_slots((slots.get(agent_id, ()), request.requested_slots))
-            containers[agent_id] = containers.get(agent_id, 0) + request.container_count
+            load = Load(request.requested_slots, request.container_count)
+            self.added[agent_id] = self.added.get(agent_id, NO_LOAD).plus(load)
         return None
-
-    def _room_on(self, agent: SchedulableAgent, session_id: SessionId, position: Optional[int]) -> Room:
-        agent_id, decisions = agent.agent_id, self.decisions
-        ahead = self._reservations.ahead_of(session_id, agent_id, position)
-        added = decisions.added_slots.get(agent_id, ())
-        free = free_slots(agent.capacity, total_slots((agent.occupied, added, ahead.slots)))
-        added_containers = decisions.added_containers.get(agent_id, 0)
-        return free, agent.container_count + added_containers + ahead.containers

@@ -1,11 +1,12 @@
 """The gate of reservations: which of a batch may hold capacity and have their victims ended, on locked rows.
 
 Room is judged as it will be: what is ending on an agent, the victims with it, counts as given back, and what
-other reservations hold as taken. An agent's kernels that do not end, and all that is held on it, therefore fit
-on it together; allocations keep that so, as they see held capacity as taken.
+is reserved for others as taken. An agent's kernels that do not end, and all that is reserved on it, therefore
+fit on it together; allocations keep that so, as they see reserved capacity as taken.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Optional, Union
 
 import msgspec
@@ -18,31 +19,25 @@ from scheduler_repo.entities.reservation import (
     SessionReservation,
 )
 from scheduler_repo.entities.scheduling_data import (
-    AnyOwnerUsage,
     PendingSession,
     PreemptionCandidate,
     Reservation,
     ReservedKernel,
-    SchedulableAgent,
-    SchedulingData,
 )
-from scheduler_repo.scheduling.admission.allocations import LockedState, Room, SessionChecks
-from scheduler_repo.scheduling.rules.feasibility import free_slots, requests_by_agent, total_slots
+from scheduler_repo.scheduling.admission.allocations import LockedState, SessionChecks
+from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load, loads_by, requests_by_agent, total_slots
 from scheduler_repo.scheduling.rules.preemption import protection
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, Held, StandingReservations
+from scheduler_repo.scheduling.rules.reservations import StandingReservations
 from scheduler_repo.types import (
-    OWNER_FIELDS,
     AccessKey,
     AgentId,
     DomainName,
-    OwnerScope,
     ProjectId,
     SessionId,
     SessionStatus,
     SlotVector,
     UserId,
-    owner_ids,
 )
 
 
@@ -71,9 +66,6 @@ class ReservationState(msgspec.Struct, frozen=True):
     held: Sequence[KernelClaim]
 
 
-_Owned = Union[PendingSession, PreemptionCandidate, KernelClaim]
-
-
 class ReservationDecisions(msgspec.Struct):
     """The reservations that the gate accepts and rejects, in the order of the batch, and their victims."""
 
@@ -85,14 +77,19 @@ class ReservationDecisions(msgspec.Struct):
 def decide_reservations(
     reservations: Sequence[SessionReservation], state: ReservationState
 ) -> ReservationDecisions:
-    """Judge a batch in its order: what is held for an earlier session is not there for a later one.
+    """Judge a batch in its order: what is reserved for an earlier session is not there for a later one.
 
     A victim ends for one session of the batch; what it gives back beyond that is there for the later ones.
     """
-    gate = _ReservationGate(state)
+    gate, decisions = _ReservationGate(state), ReservationDecisions()
     for reservation in reservations:
-        gate.judge(reservation)
-    return gate.decisions
+        rejection = gate.take(reservation)
+        if rejection is None:
+            decisions.accepted.append(reservation)
+            decisions.victims.extend(dict.fromkeys(reservation.victims))
+        else:
+            decisions.rejected.append(rejection)
+    return decisions
 
 
 class _ReservationGate:
@@ -101,21 +98,20 @@ class _ReservationGate:
         self._sessions = state.locked.sessions
         self._checks = SessionChecks(state.locked)
         self._reservations = StandingReservations(self._data.reservations)
-        self._owners = _owners_to_come(state)
         self._running = {each.session_id: each for each in self._data.preemption_candidates}
-        self._ending: Mapping[AgentId, Held] = _ending_by_agent(state.ending)
-        self.decisions = ReservationDecisions()
+        self._ending = loads_by((claim.agent_id, claim.slots) for claim in state.ending)
+        # The owners' usage once all that ends has ended and all that is reserved is placed.
+        self._ledger = OwnerLedger(self._data)
+        counted: set[SessionId] = set()
+        for claims, sign in ((state.ending, -1), (state.held, 1)):
+            for claim in claims:
+                sessions = 0 if claim.session_id in counted else sign
+                counted.add(claim.session_id)
+                self._ledger.charge(claim, tuple(sign * amount for amount in claim.slots), sessions)
 
-    def judge(self, reservation: SessionReservation) -> None:
-        rejection = self._rejection(reservation)
-        if rejection is None:
-            self.decisions.accepted.append(reservation)
-        else:
-            self.decisions.rejected.append(rejection)
-
-    def _rejection(self, reservation: SessionReservation) -> Optional[RejectedReservation]:
-        allocation = SessionAllocation(reservation.session_id, reservation.kernels)
-        session = self._checks.find(allocation)
+    def take(self, reservation: SessionReservation) -> Optional[RejectedReservation]:
+        """Reserve the session's place and end its victims, or say what stands against it and do neither."""
+        session = self._checks.find(SessionAllocation(reservation.session_id, reservation.kernels))
         if isinstance(session, RejectedAllocation):
             return _as_reservation(session)
         if session.session_id in self._reservations:
@@ -126,150 +122,68 @@ class _ReservationGate:
             if isinstance(victim, RejectedReservation):
                 return victim
             victims.append(victim)
-        return self._take(session, reservation, victims)
-
-    def _victim(
-        self, session: PendingSession, victim_id: SessionId
-    ) -> Union[PreemptionCandidate, RejectedReservation]:
-        def rejected(
-            code: ReservationRejectionCode, detail: Union[SessionStatus, ProtectedVictim, None] = None
-        ) -> RejectedReservation:
-            return RejectedReservation(session.session_id, code, victim_id=victim_id, detail=detail)
-
-        locked = self._sessions.get(victim_id)
-        if locked is None:
-            return rejected(ReservationRejectionCode.VICTIM_UNKNOWN)
-        if locked.scaling_group != self._data.scaling_group.name:
-            return rejected(ReservationRejectionCode.VICTIM_OTHER_GROUP)
-        candidate = self._running.get(victim_id)
-        if candidate is None:
-            # One that an earlier session of the batch ends is as if it were ending already.
-            running = locked.status is SessionStatus.RUNNING
-            status = SessionStatus.TERMINATING if running else locked.status
-            return rejected(ReservationRejectionCode.VICTIM_NOT_RUNNING, status)
-        protected_by = protection(session, candidate, self._data)
-        if protected_by is not None:
-            return rejected(ReservationRejectionCode.VICTIM_PROTECTED, ProtectedVictim(protected_by))
-        return candidate
-
-    def _take(
-        self, session: PendingSession, reservation: SessionReservation, victims: Sequence[PreemptionCandidate]
-    ) -> Optional[RejectedReservation]:
-        """Hold the session's place and end its victims, or say what stands against it and do neither."""
-        requested = total_slots(kernel.requested_slots for kernel in session.kernels)
-        owners = self._owners.without(victims)
-        breach = owners.ledger_of(session).breach(session, requested)
-        if breach is not None:
-            return RejectedReservation(session.session_id, ReservationRejectionCode.OWNER_LIMIT, detail=breach)
-        ending = _with_gains(self._ending, victims)
-        placed = [(kernel.kernel_id, kernel.agent_id) for kernel in reservation.kernels]
-        rejection = self._checks.agents_obstacle(
-            session, requests_by_agent(session, placed), self._room_to_come(session, ending)
-        )
+        self._count_ending(victims, 1)
+        rejection = self._obstacle(session, reservation)
         if rejection is not None:
-            return _as_reservation(rejection)
-        owners.add(session, requested, 1)
-        self._owners = owners
-        self._ending = ending
-        self._hold(session, reservation)
+            self._count_ending(victims, -1)
+            return rejection
         for victim in victims:
             del self._running[victim.session_id]
-            self.decisions.victims.append(victim.session_id)
-        return None
-
-    def _room_to_come(
-        self, session: PendingSession, ending: Mapping[AgentId, Held]
-    ) -> Callable[[SchedulableAgent], Room]:
-        def room_on(agent: SchedulableAgent) -> Room:
-            given_back = ending.get(agent.agent_id, NOTHING_HELD)
-            held = self._reservations.ahead_of(session.session_id, agent.agent_id, None)
-            free = free_slots(
-                total_slots((agent.capacity, given_back.slots)), total_slots((agent.occupied, held.slots))
-            )
-            return free, agent.container_count - given_back.containers + held.containers
-
-        return room_on
-
-    def _hold(self, session: PendingSession, reservation: SessionReservation) -> None:
+        self._ledger.charge(session, total_slots(kernel.requested_slots for kernel in session.kernels))
         slots_of = {kernel.kernel_id: kernel.requested_slots for kernel in session.kernels}
         kernels = tuple(
             ReservedKernel(kernel.kernel_id, kernel.agent_id, slots_of[kernel.kernel_id])
             for kernel in reservation.kernels
         )
-        # The position is the database's to give; for those behind, every hold counts alike.
+        # The position is the database's to give; for those behind, every reservation counts alike.
         self._reservations.add(Reservation(session.session_id, 0, kernels))
+        return None
 
+    def _victim(
+        self, session: PendingSession, victim_id: SessionId
+    ) -> Union[PreemptionCandidate, RejectedReservation]:
+        rejected = partial(RejectedReservation, session.session_id, victim_id=victim_id)
+        locked = self._sessions.get(victim_id)
+        if locked is None:
+            return rejected(code=ReservationRejectionCode.VICTIM_UNKNOWN)
+        if locked.scaling_group != self._data.scaling_group.name:
+            return rejected(code=ReservationRejectionCode.VICTIM_OTHER_GROUP)
+        candidate = self._running.get(victim_id)
+        if candidate is None:
+            # One that an earlier session of the batch ends is as if it were ending already.
+            running = locked.status is SessionStatus.RUNNING
+            status = SessionStatus.TERMINATING if running else locked.status
+            return rejected(code=ReservationRejectionCode.VICTIM_NOT_RUNNING, detail=status)
+        protected_by = protection(session, candidate, self._data)
+        if protected_by is not None:
+            detail = ProtectedVictim(protected_by)
+            return rejected(code=ReservationRejectionCode.VICTIM_PROTECTED, detail=detail)
+        return candidate
 
-class _OwnersToCome:
-    """The usage of the batch's owners once all that ends has ended and all that is reserved is placed."""
-
-    def __init__(self, data: SchedulingData) -> None:
-        self._data = data
-        self._usages: list[dict[object, AnyOwnerUsage]] = [
-            {usage.owner_id: usage for usage in data.owners_of(scope)} for scope in OwnerScope
-        ]
-
-    def add(self, owned: _Owned, slots: SlotVector, sessions: int) -> None:
-        """Add to its four owners what a session or kernel will occupy, or take it from them."""
-        for usages, owner_id in zip(self._usages, owner_ids(owned), strict=True):
-            usage = usages.get(owner_id)
-            if usage is not None:
-                usages[owner_id] = msgspec.structs.replace(
-                    usage,
-                    occupied=total_slots((usage.occupied, slots)),
-                    session_count=usage.session_count + sessions,
-                )
-
-    def without(self, victims: Iterable[PreemptionCandidate]) -> "_OwnersToCome":
-        """Return the owners as they will be if these end too."""
-        owners = _OwnersToCome(self._data)
-        owners._usages = [usages.copy() for usages in self._usages]
+    def _count_ending(self, victims: Iterable[PreemptionCandidate], sign: int) -> None:
+        """Count what the victims give back, or with ``sign`` -1 take that back."""
         for victim in victims:
-            owners.add(victim, _negative(total_slots(gain.slots for gain in victim.gains)), -1)
-        return owners
+            given_back = total_slots(gain.slots for gain in victim.gains)
+            self._ledger.charge(victim, tuple(-sign * amount for amount in given_back), -sign)
+            for gain in victim.gains:
+                load, before = Load(gain.slots, gain.container_count), self._ending.get(gain.agent_id, NO_LOAD)
+                self._ending[gain.agent_id] = before.plus(load) if sign > 0 else before.minus(load)
 
-    def ledger_of(self, session: PendingSession) -> OwnerLedger:
-        """Return the accounts of one pending session's owners."""
-        owners = zip(OWNER_FIELDS.values(), self._usages, owner_ids(session), strict=True)
-        own = {fields.several: (usages[owner_id],) for fields, usages, owner_id in owners}
-        return OwnerLedger(msgspec.structs.replace(self._data, **own))
-
-
-def _owners_to_come(state: ReservationState) -> _OwnersToCome:
-    owners = _OwnersToCome(state.locked.data)
-    counted: set[SessionId] = set()
-    for claims, sign in ((state.ending, -1), (state.held, 1)):
-        for claim in claims:
-            sessions = 0 if claim.session_id in counted else sign
-            counted.add(claim.session_id)
-            owners.add(claim, claim.slots if sign > 0 else _negative(claim.slots), sessions)
-    return owners
-
-
-def _negative(slots: SlotVector) -> SlotVector:
-    return tuple(-amount for amount in slots)
-
-
-def _ending_by_agent(claims: Iterable[KernelClaim]) -> dict[AgentId, Held]:
-    ending: dict[AgentId, Held] = {}
-    for claim in claims:
-        _add_held(ending, claim.agent_id, Held(claim.slots, 1))
-    return ending
-
-
-def _with_gains(
-    ending: Mapping[AgentId, Held], victims: Iterable[PreemptionCandidate]
-) -> Mapping[AgentId, Held]:
-    more = dict(ending)
-    for victim in victims:
-        for gain in victim.gains:
-            _add_held(more, gain.agent_id, Held(gain.slots, gain.container_count))
-    return more
-
-
-def _add_held(by_agent: dict[AgentId, Held], agent_id: AgentId, held: Held) -> None:
-    before = by_agent.get(agent_id, NOTHING_HELD)
-    by_agent[agent_id] = Held(total_slots((before.slots, held.slots)), before.containers + held.containers)
+    def _obstacle(
+        self, session: PendingSession, reservation: SessionReservation
+    ) -> Optional[RejectedReservation]:
+        requested = total_slots(kernel.requested_slots for kernel in session.kernels)
+        breach = self._ledger.breach(session, requested)
+        if breach is not None:
+            return RejectedReservation(session.session_id, ReservationRejectionCode.OWNER_LIMIT, detail=breach)
+        rejection = self._checks.agents_obstacle(
+            session,
+            requests_by_agent(session, reservation.kernels),
+            lambda agent_id: self._reservations.ahead_of(session.session_id, agent_id, None).minus(
+                self._ending.get(agent_id, NO_LOAD)
+            ),
+        )
+        return None if rejection is None else _as_reservation(rejection)
 
 
 def _as_reservation(rejection: RejectedAllocation) -> RejectedReservation:

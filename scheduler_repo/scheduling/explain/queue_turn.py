@@ -10,14 +10,13 @@ from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import (
     AnyOwnerUsage,
     PendingSession,
-    SchedulableAgent,
     SchedulingData,
 )
 from scheduler_repo.scheduling.explain.reasons import WaitingSession, waiting_reason
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
-from scheduler_repo.scheduling.rules.feasibility import total_slots
-from scheduler_repo.scheduling.rules.reservations import held_places
-from scheduler_repo.types import OWNER_FIELDS, AgentId, SlotVector
+from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by, total_slots
+from scheduler_repo.scheduling.rules.reservations import reserved_places
+from scheduler_repo.types import OWNER_FIELDS
 
 
 class QueueTurn(msgspec.Struct, frozen=True, gc=False):
@@ -39,8 +38,7 @@ def queue_turn(data: SchedulingData, session: PendingSession) -> QueueTurn:
     Raises InvalidInput if an owner of a session is missing in ``data``. Cost: a plan of the queue up to the
     session.
     """
-    held = held_places(data)
-    order = [each.session_id for each in in_turn(data, held)]
+    order = [each.session_id for each in in_turn(data, reserved_places(data))]
     turn = order.index(session.session_id)
     plan = BestFitPlanner(max_allocations=turn + 1).plan(data)
     before_ids = set(order[:turn])
@@ -56,17 +54,27 @@ def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation])
     agent_of = {kernel.kernel_id: kernel.agent_id for each in allocations for kernel in each.kernels}
     placed_ids = {allocation.session_id for allocation in allocations}
     placed = [session for session in data.pending_sessions if session.session_id in placed_ids]
-    held = held_places(data)
-    on_agents: dict[AgentId, list[SlotVector]] = {}
-    for session in placed:
-        # Reserved room was not free for other sessions: as much is left as before.
-        if session.session_id not in held:
-            for kernel in session.kernels:
-                on_agents.setdefault(agent_of[kernel.kernel_id], []).append(kernel.requested_slots)
+    reserved = reserved_places(data)
+    # Reserved room was not free for other sessions: as much is left as before.
+    on_agents = loads_by(
+        (agent_of[kernel.kernel_id], kernel.requested_slots)
+        for session in placed
+        if session.session_id not in reserved
+        for kernel in session.kernels
+    )
+    agents = [
+        msgspec.structs.replace(
+            agent,
+            occupied=total_slots((agent.occupied, load.slots)),
+            container_count=agent.container_count + load.count,
+        )
+        for agent in data.agents
+        for load in (on_agents.get(agent.agent_id, NO_LOAD),)
+    ]
     return msgspec.structs.replace(
         data,
         pending_sessions=tuple(each for each in data.pending_sessions if each.session_id not in placed_ids),
-        agents=tuple(_with_kernels(agent, on_agents.get(agent.agent_id, ())) for agent in data.agents),
+        agents=tuple(agents),
         **{
             fields.several: _with_sessions(data.owners_of(scope), placed, attrgetter(fields.one))
             for scope, fields in OWNER_FIELDS.items()
@@ -74,25 +82,21 @@ def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation])
     )
 
 
-def _with_kernels(agent: SchedulableAgent, requests: Sequence[SlotVector]) -> SchedulableAgent:
-    occupied = total_slots((agent.occupied, *requests))
-    count = agent.container_count + len(requests)
-    return msgspec.structs.replace(agent, occupied=occupied, container_count=count)
-
-
 def _with_sessions(
     usages: tuple[AnyOwnerUsage, ...],
     placed: Iterable[PendingSession],
     owner_of: Callable[[PendingSession], object],
 ) -> tuple[AnyOwnerUsage, ...]:
-    amounts_of: dict[object, list[SlotVector]] = {usage.owner_id: [usage.occupied] for usage in usages}
-    for session in placed:
-        amounts_of[owner_of(session)].append(total_slots(kernel.requested_slots for kernel in session.kernels))
+    loads = loads_by(
+        (owner_of(session), total_slots(kernel.requested_slots for kernel in session.kernels))
+        for session in placed
+    )
     return tuple(
         msgspec.structs.replace(
             usage,
-            session_count=usage.session_count + len(amounts_of[usage.owner_id]) - 1,
-            occupied=total_slots(amounts_of[usage.owner_id]),
+            session_count=usage.session_count + load.count,
+            occupied=total_slots((usage.occupied, load.slots)),
         )
         for usage in usages
+        for load in (loads.get(usage.owner_id, NO_LOAD),)
     )

@@ -1,8 +1,8 @@
 """Finds why each pending session waits: the first obstacle to placing it on this snapshot."""
 
 import enum
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from itertools import zip_longest
 from typing import Optional, Union
 
@@ -17,7 +17,7 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulingData,
 )
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.placement import SessionPlacer, are_alike
+from scheduler_repo.scheduling.planner.placement import Question, SessionPlacer
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     claimed_containers,
@@ -30,14 +30,8 @@ from scheduler_repo.scheduling.rules.feasibility import (
     wanted_slots,
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import held_places
-from scheduler_repo.types import (
-    AgentId,
-    Architecture,
-    ScalingGroupName,
-    SessionId,
-    SlotVector,
-)
+from scheduler_repo.scheduling.rules.reservations import reserved_places
+from scheduler_repo.types import AgentId, Architecture, ScalingGroupName, SessionId, SlotVector
 
 
 class WaitingReason(enum.StrEnum):
@@ -153,7 +147,7 @@ class WaitingSession(msgspec.Struct, frozen=True, gc=False):
 
 
 _Designated = tuple[AgentId, ...]
-_Question = tuple[tuple[NodeRequest, ...], _Designated]
+_Architectures = tuple[Architecture, ...]
 
 # A reason, the position of the kernel that it is about, and the detail.
 _Verdict = tuple[WaitingReason, Optional[int], Optional[WaitingDetail]]
@@ -196,12 +190,12 @@ class _Judge:
         self._data = data
         self._known_slots = frozenset(slot_type.slot_index for slot_type in data.slot_types)
         self._ledger = OwnerLedger(data)
-        self._places = held_places(data)
+        self._places = reserved_places(data)
         self._free = CapacityIndex(data)
         self._placer = SessionPlacer(self._free)
         self._shortages = _Shortages(data)
-        self._positions: dict[_Question, tuple[int, ...]] = {}
-        self._verdicts: dict[_Question, _Verdict] = {}
+        # Where a request fits, or why it does not.
+        self._answers: dict[Question, Union[list[int], _Verdict]] = {}
 
     def explain(self, session: PendingSession) -> WaitingSession:
         reason, position, detail = (
@@ -246,19 +240,18 @@ class _Judge:
 
     def _by_capacity(self, session: PendingSession) -> _Verdict:
         question = node_requests(session.cluster_mode, session.kernels), session.designated_agent_ids
-        verdict = self._verdicts.get(question)
-        if verdict is not None:
-            return verdict
-        positions = self._positions.get(question)
-        if positions is None:
+        answer = self._answers.get(question)
+        if answer is None:
             placement = self._placer.place(*question)
-            positions = placement.positions
-            if positions is None:
-                verdict = self._verdicts[question] = self._unplaced(*question, placement.placed_count)
-                return verdict
-            self._placer.take_back(placement)
-            self._positions[question] = positions
-        possible = PossiblePlacement(self._placer.allocations(session, positions))
+            answer = placement.positions
+            if answer is None:
+                answer = self._unplaced(*question, len(placement.states))
+            else:
+                self._placer.take_back(placement.states)
+            self._answers[question] = answer
+        if isinstance(answer, tuple):
+            return answer
+        possible = PossiblePlacement(self._placer.allocations(session, answer))
         return WaitingReason.PLACEABLE, None, possible
 
     def _unplaced(
@@ -266,90 +259,68 @@ class _Judge:
     ) -> _Verdict:
         alone: dict[NodeRequest, _Verdict] = {}
         for position, request in enumerate(requests):
-            if request in alone:
-                continue
-            if len(requests) == 1 or self._free.find(request, designated) is None:
+            if request not in alone and (len(requests) == 1 or self._free.find(request, designated) is None):
                 reason, detail = self._shortages.explain(request, designated)
                 alone[request] = reason, position if len(requests) > 1 else None, detail
         if alone:
             return min(alone.values(), key=lambda verdict: _RANK[verdict[0]])
-        joint = JointShortage(len(requests), placed_count, is_proven=are_alike(requests))
+        joint = JointShortage(len(requests), placed_count, is_proven=len(set(requests)) == 1)
         return WaitingReason.KERNELS_DO_NOT_FIT_TOGETHER, None, joint
-
-
-class _Candidates:
-    """Candidate agents, and the largest amount of each slot and of container room on any one of them."""
-
-    def __init__(self, agents: Sequence[SchedulableAgent], width: int) -> None:
-        self.agents = agents
-        self.width = width
-
-    @cached_property
-    def whole(self) -> tuple[SlotVector, Optional[int]]:
-        vectors = [agent.capacity for agent in self.agents]
-        return self._most(vectors, [agent.max_containers for agent in self.agents])
-
-    @cached_property
-    def free(self) -> tuple[SlotVector, Optional[int]]:
-        vectors = [open_slots(agent) for agent in self.agents]
-        rooms = [
-            None if agent.max_containers is None else agent.max_containers - claimed_containers(agent)
-            for agent in self.agents
-        ]
-        return self._most(vectors, rooms)
-
-    def _most(self, vectors: list[SlotVector], rooms: list[Optional[int]]) -> tuple[SlotVector, Optional[int]]:
-        # A vector can be longer than the known slots: kernels may name others, with an amount of 0.
-        slots = tuple(map(max, zip_longest(*vectors, fillvalue=0)))
-        slots += (0,) * (self.width - len(slots))
-        limited = [room for room in rooms if room is not None]
-        return slots, max(limited) if len(limited) == len(rooms) else None
 
 
 class _Shortages:
     """Explains why a single request finds no agent; keeps the figures per set of candidates."""
 
     def __init__(self, data: SchedulingData) -> None:
-        self._data = data
-        self._agent_of = {agent.agent_id: agent for agent in data.agents}
-        self._candidates: dict[tuple[tuple[Architecture, ...], _Designated], _Candidates] = {}
-
-    @cached_property
-    def _empty_cluster(self) -> CapacityIndex:
-        return CapacityIndex(self._data, empty=True)
+        self._agents = {agent.agent_id: agent for agent in data.agents}
+        self._candidates = cache(partial(_find_candidates, self._agents))
+        self._most = cache(partial(_find_most, self._candidates, len(data.slot_types)))
+        self._empty_cluster = cache(partial(CapacityIndex, data, empty=True))
 
     def explain(
         self, request: NodeRequest, designated: _Designated
     ) -> tuple[WaitingReason, Optional[WaitingDetail]]:
         """Explain a request for which ``CapacityIndex.find`` found no agent."""
-        if not self._data.agents:
+        if not self._agents:
             return WaitingReason.NO_AGENT, None
-        designation = self._of((), designated)
-        if not designation.agents:
+        designation = self._candidates((), designated)
+        if not designation:
             return WaitingReason.DESIGNATED_AGENTS_UNAVAILABLE, DesignatedUnavailable(designated)
-        candidates = self._of(request.architectures, designated)
-        if not candidates.agents:
-            available = tuple(sorted({agent.architecture for agent in designation.agents}))
+        if not self._candidates(request.architectures, designated):
+            available = tuple(sorted({agent.architecture for agent in designation}))
             unavailable = ArchitectureUnavailable(request.architectures, available)
             return WaitingReason.NO_AGENT_OF_ARCHITECTURE, unavailable
-        if self._empty_cluster.find(request, designated) is None:
-            return WaitingReason.LARGER_THAN_ANY_AGENT, _node_shortage(request, *candidates.whole)
-        return WaitingReason.NOT_ENOUGH_FREE, _node_shortage(request, *candidates.free)
-
-    def _of(self, architectures: tuple[Architecture, ...], designated: _Designated) -> _Candidates:
-        key = architectures, designated
-        candidates = self._candidates.get(key)
-        if candidates is None:
-            agents: Iterable[SchedulableAgent] = self._data.agents
-            if designated:
-                agents = [self._agent_of[each] for each in designated if each in self._agent_of]
-            matching = [agent for agent in agents if all(agent.architecture == each for each in architectures)]
-            candidates = self._candidates[key] = _Candidates(matching, len(self._data.slot_types))
-        return candidates
+        too_large = self._empty_cluster().find(request, designated) is None
+        most, room = self._most(request.architectures, designated, too_large)
+        slots = tuple(
+            BestAvailable(slot, amount, most[slot]) for slot, amount in wanted_slots(request.requested_slots)
+        )
+        reason = WaitingReason.LARGER_THAN_ANY_AGENT if too_large else WaitingReason.NOT_ENOUGH_FREE
+        return reason, NodeShortage(slots, request.container_count, room)
 
 
-def _node_shortage(request: NodeRequest, most: SlotVector, room: Optional[int]) -> NodeShortage:
-    slots = tuple(
-        BestAvailable(index, amount, most[index]) for index, amount in wanted_slots(request.requested_slots)
-    )
-    return NodeShortage(slots, request.container_count, room)
+def _find_candidates(
+    agents: Mapping[AgentId, SchedulableAgent], architectures: _Architectures, designated: _Designated
+) -> list[SchedulableAgent]:
+    found = [agents[each] for each in designated if each in agents] if designated else agents.values()
+    return [agent for agent in found if all(agent.architecture == each for each in architectures)]
+
+
+def _find_most(
+    candidates: Callable[[_Architectures, _Designated], list[SchedulableAgent]],
+    width: int,
+    architectures: _Architectures,
+    designated: _Designated,
+    empty: bool,
+) -> tuple[SlotVector, Optional[int]]:
+    """Return the largest amount of each slot, and of container room, on any one candidate."""
+    agents = candidates(architectures, designated)
+    # A vector can be longer than the known slots: kernels may name others, with an amount of 0.
+    vectors = [agent.capacity if empty else open_slots(agent) for agent in agents]
+    slots = tuple(map(max, zip_longest((0,) * width, *vectors, fillvalue=0)))
+    rooms = [
+        agent.max_containers - (0 if empty else claimed_containers(agent))
+        for agent in agents
+        if agent.max_containers is not None
+    ]
+    return slots, max(rooms) if len(rooms) == len(agents) else None

@@ -4,7 +4,7 @@ Every verdict comes from the checks of the planner and the write gate; this modu
 by slot and owner by owner. Amounts are whole numbers in each slot's smallest unit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Optional
 
@@ -20,24 +20,24 @@ from scheduler_repo.entities.scheduling_data import (
     SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
-from scheduler_repo.errors import InvalidInput, SessionNotFound
+from scheduler_repo.errors import SessionNotFound
 from scheduler_repo.scheduling.explain.queue_turn import QueueTurn, queue_turn
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
 from scheduler_repo.scheduling.rules.feasibility import (
+    Load,
     NodeRequest,
     agent_obstacle,
+    amount_at,
     claimed_containers,
     container_shortage,
-    first_short,
-    kernel_limit_breach,
+    limit_breach,
     node_requests,
     open_slots,
-    session_limit_breach,
-    slot_limit_breach,
     start_not_reached,
     total_slots,
     wanted_slots,
 )
+from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -45,8 +45,6 @@ from scheduler_repo.types import (
     ResourcePolicyName,
     ScalingGroupName,
     SessionId,
-    SlotVector,
-    owner_ids,
 )
 
 
@@ -156,8 +154,7 @@ class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
     turn: Optional[QueueTurn]
 
 
-# An agent and what it has free; an agent's id, what it has of one resource, and whether that is enough.
-_Agent = tuple[SchedulableAgent, SlotVector]
+# An agent's id, what it has of one resource (None: any number), and whether that is enough.
 _Candidate = tuple[AgentId, Optional[int], bool]
 
 
@@ -216,60 +213,46 @@ def _find(data: SchedulingData, session_id: SessionId) -> tuple[int, PendingSess
 
 
 def _nodes(data: SchedulingData, session: PendingSession) -> tuple[NodeFit, ...]:
-    agents = [(agent, open_slots(agent)) for agent in data.agents]
-    indexes = [kernel.kernel_index for kernel in session.kernels]
+    indexes = tuple(kernel.kernel_index for kernel in session.kernels)
     requests = node_requests(session.cluster_mode, session.kernels)
-    kernels_of: dict[NodeRequest, list[int]] = {}
-    for position, request in enumerate(requests):
-        # One request of all kernels together, or one per kernel.
-        kernels_of.setdefault(request, []).extend(indexes if len(requests) == 1 else [indexes[position]])
-    return tuple(
-        _node_fit(tuple(kernel_indexes), request, session.designated_agent_ids, agents)
-        for request, kernel_indexes in kernels_of.items()
-    )
+    # One request of all kernels together, or one per kernel.
+    kernels_of = dict.fromkeys(requests, indexes)
+    if len(requests) > 1:
+        for each in kernels_of:
+            kernels_of[each] = tuple(i for i, request in zip(indexes, requests, strict=True) if request == each)
+    return tuple(_node_fit(kernels, request, session, data) for request, kernels in kernels_of.items())
 
 
 def _node_fit(
-    kernel_indexes: tuple[int, ...],
-    request: NodeRequest,
-    designated: tuple[AgentId, ...],
-    agents: Iterable[_Agent],
+    kernel_indexes: tuple[int, ...], request: NodeRequest, session: PendingSession, data: SchedulingData
 ) -> NodeFit:
-    in_question: list[_Agent] = []
+    candidates: list[SchedulableAgent] = []
     fitting_agents = 0
-    for agent, free in agents:
-        obstacle = agent_obstacle(
-            request,
-            designated,
-            agent_id=agent.agent_id,
-            architecture=agent.architecture,
-            free=free,
-            running=claimed_containers(agent),
-            max_containers=agent.max_containers,
-        )
+    for agent in data.agents:
+        reserved = Load(agent.reserved, agent.reserved_containers)
+        obstacle = agent_obstacle(request, session.designated_agent_ids, agent, reserved)
         if not isinstance(obstacle, (NotDesignated, ArchitectureMismatch)):
-            in_question.append((agent, free))
+            candidates.append(agent)
             fitting_agents += obstacle is None
-    slots = [_slot_fit(*wanted, in_question) for wanted in wanted_slots(request.requested_slots)]
-    resources = (*slots, _container_fit(request.container_count, in_question))
-    return NodeFit(kernel_indexes, request, len(in_question), fitting_agents, resources)
+    free = [(agent.agent_id, open_slots(agent)) for agent in candidates]
+    slots = [
+        _resource_fit(
+            index,
+            amount,
+            [(each, amount_at(has, index), amount <= amount_at(has, index)) for each, has in free],
+        )
+        for index, amount in wanted_slots(request.requested_slots)
+    ]
+    containers = _resource_fit(
+        None, request.container_count, [_container_room(agent, request.container_count) for agent in candidates]
+    )
+    return NodeFit(kernel_indexes, request, len(candidates), fitting_agents, (*slots, containers))
 
 
-def _slot_fit(index: int, requested: int, agents: Iterable[_Agent]) -> ResourceFit:
-    candidates: list[_Candidate] = []
-    for agent, free in agents:
-        amount = _at(free, index)
-        candidates.append((agent.agent_id, amount, first_short(((0, requested),), (amount,)) is None))
-    return _resource_fit(index, requested, candidates)
-
-
-def _container_fit(requested: int, agents: Iterable[_Agent]) -> ResourceFit:
-    candidates: list[_Candidate] = []
-    for agent, _ in agents:
-        running, most = claimed_containers(agent), agent.max_containers
-        fits = container_shortage(requested, running, most) is None
-        candidates.append((agent.agent_id, None if most is None else most - running, fits))
-    return _resource_fit(None, requested, candidates)
+def _container_room(agent: SchedulableAgent, requested: int) -> _Candidate:
+    running, most = claimed_containers(agent), agent.max_containers
+    room = None if most is None else most - running
+    return agent.agent_id, room, container_shortage(requested, running, most) is None
 
 
 def _resource_fit(slot_index: Optional[int], requested: int, candidates: Sequence[_Candidate]) -> ResourceFit:
@@ -282,40 +265,29 @@ def _resource_fit(slot_index: Optional[int], requested: int, candidates: Sequenc
 
 
 def _owners(data: SchedulingData, session: PendingSession) -> tuple[OwnerCheck, ...]:
-    owners = zip(OwnerScope, owner_ids(session), strict=True)
-    return tuple(_owner(scope, owner_id, data, session) for scope, owner_id in owners)
-
-
-def _owner(scope: OwnerScope, owner_id: object, data: SchedulingData, session: PendingSession) -> OwnerCheck:
-    for usage in data.owners_of(scope):
-        if usage.owner_id == owner_id:
-            return OwnerCheck(scope, str(owner_id), usage.resource_policy, _limits(usage, session))
-    raise InvalidInput(
-        f"session {session.session_id}: its owner {scope} {owner_id} is not in the scheduling data, so its "
-        "limits are unknown; give the data as it was read"
+    return tuple(
+        OwnerCheck(
+            account.scope,
+            str(account.usage.owner_id),
+            account.usage.resource_policy,
+            _limits(account.usage, session),
+        )
+        for account in OwnerLedger(data).accounts(session)
     )
 
 
 def _limits(usage: AnyOwnerUsage, session: PendingSession) -> tuple[LimitCheck, ...]:
-    limits: list[LimitCheck] = []
-    most = usage.max_kernels_per_session
-    if most is not None:
-        count = len(session.kernels)
-        passes = kernel_limit_breach(count, most) is None
-        limits.append(LimitCheck(QuotaKind.KERNELS_PER_SESSION, None, 0, count, most, passes))
-    most = usage.max_concurrent_sessions
-    if most is not None:
-        count = usage.session_count
-        passes = session_limit_breach(count, most) is None
-        limits.append(LimitCheck(QuotaKind.CONCURRENT_SESSIONS, None, count, 1, most, passes))
     requested = total_slots(kernel.requested_slots for kernel in session.kernels)
-    for index, limit in enumerate(usage.slot_limits):
-        if limit is not None:
-            amount, used = _at(requested, index), _at(usage.occupied, index)
-            passes = slot_limit_breach((amount,), (used,), (limit,)) is None
-            limits.append(LimitCheck(QuotaKind.SLOT, index, used, amount, limit, passes))
-    return tuple(limits)
-
-
-def _at(vector: SlotVector, index: int) -> int:
-    return vector[index] if index < len(vector) else 0
+    figures: list[tuple[QuotaKind, Optional[int], int, int, Optional[int]]] = [
+        (QuotaKind.KERNELS_PER_SESSION, None, 0, len(session.kernels), usage.max_kernels_per_session),
+        (QuotaKind.CONCURRENT_SESSIONS, None, usage.session_count, 1, usage.max_concurrent_sessions),
+        *(
+            (QuotaKind.SLOT, index, amount_at(usage.occupied, index), amount_at(requested, index), limit)
+            for index, limit in enumerate(usage.slot_limits)
+        ),
+    ]
+    return tuple(
+        LimitCheck(kind, index, used, asked, limit, limit_breach(kind, index, used, asked, limit) is None)
+        for kind, index, used, asked, limit in figures
+        if limit is not None
+    )

@@ -15,7 +15,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
     unmet_dependency,
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import HeldPlace, held_places
+from scheduler_repo.scheduling.rules.reservations import ReservedPlace, reserved_places
 from scheduler_repo.types import SessionId
 
 
@@ -55,17 +55,25 @@ class BestFitPlanner:
         if not data.scaling_group.is_active or self._max_allocations == 0:
             return ()
         ledger = OwnerLedger(data)
-        places = held_places(data)
+        places = reserved_places(data)
         placer = SessionPlacer(CapacityIndex(data))
         allocations: list[SessionAllocation] = []
         for session in in_turn(data, places):
-            if not _may_start(session, data):
+            if (
+                not session.kernels
+                or start_not_reached(session.requested_start_at, data.observed_at)
+                or unmet_dependency(session.dependencies)
+            ):
                 continue
             requested = total_slots(kernel.requested_slots for kernel in session.kernels)
             if ledger.breach(session, requested) is not None:
                 continue
             place = places.get(session.session_id) if places else None
-            kernels = _place(session, data, placer) if place is None else _place_on_reservation(place)
+            if place is None:
+                kernels = _place(session, data, placer)
+            else:
+                # The index never counted reserved room as free, so there is nothing to take from it.
+                kernels = place.kernels if place.obstacle is None else None
             if kernels is None:
                 continue
             ledger.charge(session, requested)
@@ -75,15 +83,7 @@ class BestFitPlanner:
         return tuple(allocations)
 
 
-def _may_start(session: PendingSession, data: SchedulingData) -> bool:
-    return (
-        bool(session.kernels)
-        and start_not_reached(session.requested_start_at, data.observed_at) is None
-        and unmet_dependency(session.dependencies) is None
-    )
-
-
-def in_turn(data: SchedulingData, places: Mapping[SessionId, HeldPlace]) -> Iterator[PendingSession]:
+def in_turn(data: SchedulingData, places: Mapping[SessionId, ReservedPlace]) -> Iterator[PendingSession]:
     """Yield pending sessions in the order of a plan: reserved ones by position, then the queue."""
     for place in places.values():
         yield place.session
@@ -104,7 +104,7 @@ def _place(
     if not failed or not any(kernel.agent_id in failed for kernel in kernels):
         return kernels
     # Avoid the agents on which it failed if other agents have room, else try them again.
-    placer.take_back(placement)
+    placer.take_back(placement.states)
     agent_ids = session.designated_agent_ids or tuple(agent.agent_id for agent in data.agents)
     others = tuple(agent_id for agent_id in agent_ids if agent_id not in failed)
     elsewhere = placer.place(requests, others) if others else None
@@ -112,8 +112,3 @@ def _place(
         return placer.allocations(session, elsewhere.positions)
     placer.place(requests, session.designated_agent_ids)
     return kernels
-
-
-def _place_on_reservation(place: HeldPlace) -> Optional[tuple[KernelAllocation, ...]]:
-    # The index never counted reserved room as free, so there is nothing to take from it.
-    return place.kernels if place.obstacle is None else None

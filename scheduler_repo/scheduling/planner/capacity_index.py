@@ -21,6 +21,7 @@ from scheduler_repo.scheduling.planner.free_capacity_set import FreeCapacitySet,
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     Wanted,
+    amount_at,
     claimed_containers,
     claimed_slots,
     first_short,
@@ -50,25 +51,21 @@ class SlotMix:
     """
 
     def __init__(self, data: SchedulingData) -> None:
-        self._width = len(data.slot_types)
-        largest = [
-            max((_at(agent.capacity, i) for agent in data.agents), default=0) for i in range(self._width)
-        ]
-        pending = Counter(
-            kernel.requested_slots for session in data.pending_sessions for kernel in session.kernels
-        )
-        self._demand = [sum(_at(agent.occupied, i) for agent in data.agents) for i in range(self._width)]
+        width = range(len(data.slot_types))
+        capacities = [[amount_at(agent.capacity, index) for agent in data.agents] for index in width]
+        largest = [max(amounts, default=0) for amounts in capacities]
+        pending = Counter(kernel.requested_slots for each in data.pending_sessions for kernel in each.kernels)
+        self._demand = [sum(amount_at(agent.occupied, index) for agent in data.agents) for index in width]
         for vector, count in pending.items():
             wanted = wanted_slots(vector)
-            if all(index < self._width and amount <= largest[index] for index, amount in wanted):
+            if all(index in width and amount <= largest[index] for index, amount in wanted):
                 for index, amount in wanted:
                     self._demand[index] += amount * count
-        supply = [sum(_at(agent.capacity, i) for agent in data.agents) for i in range(self._width)]
         ratios = [
-            Fraction(demand, total) if total else Fraction(0)
-            for demand, total in zip(self._demand, supply, strict=True)
+            Fraction(demand, supply) if supply else Fraction(0)
+            for demand, supply in zip(self._demand, map(sum, capacities), strict=True)
         ]
-        self.scarcest_first = tuple(sorted(range(self._width), key=lambda index: (-ratios[index], index)))
+        self.scarcest_first = tuple(sorted(width, key=lambda index: (-ratios[index], index)))
 
     def weight(self, slot_index: int) -> int:
         """Return the weight of one unit: the mean mix weighs the same in every slot; 0 without demand."""
@@ -164,11 +161,24 @@ class CapacityIndex:
         self._mix = SlotMix(data)
         self._agents = data.agents
         self._position_of = {agent.agent_id: position for position, agent in enumerate(data.agents)}
-        self._classes: list[_AgentClass] = []
         self._class_of: list[_AgentClass] = []
         self._state_of: list[State] = []
         self._searches: dict[NodeRequest, dict[_AgentClass, _AgentSearch]] = {}
-        self._fill(len(data.slot_types), empty=empty)
+        by_kind: dict[tuple[Architecture, tuple[int, ...], bool], _AgentClass] = {}
+        nothing = (0,) * len(data.slot_types)
+        for position, agent in enumerate(data.agents):
+            slots = tuple(slot for slot in self._mix.scarcest_first if amount_at(agent.capacity, slot))
+            kind = (agent.architecture, slots, agent.max_containers is not None)
+            agent_class = by_kind.get(kind)
+            if agent_class is None:
+                agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
+            free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
+            state = agent_class.state(free, 0 if empty else claimed_containers(agent), agent.max_containers)
+            agent_class.agent_count += 1
+            agent_class.join(state, position)
+            self._class_of.append(agent_class)
+            self._state_of.append(state)
+        self._classes = list(by_kind.values())
 
     def find(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...] = ()) -> Optional[Spot]:
         """Find the best agent for a request, among the designated agents if there are any."""
@@ -189,12 +199,15 @@ class CapacityIndex:
         after = list(before)
         for dimension, amount in spot.wanted:
             after[dimension] -= amount
-        self._move(spot.position, tuple(after))
+        self.restore(spot.position, tuple(after))
         return before
 
     def restore(self, position: int, state: State) -> None:
         """Set an agent back to an earlier state."""
-        self._move(position, state)
+        agent_class = self._class_of[position]
+        agent_class.leave(self._state_of[position], position)
+        agent_class.join(state, position)
+        self._state_of[position] = state
 
     def agent_id(self, position: int) -> AgentId:
         """Return the id of the agent at a position."""
@@ -202,24 +215,7 @@ class CapacityIndex:
 
     def scarcest_amounts(self, request: NodeRequest) -> tuple[int, ...]:
         """Return the requested amounts, scarcest slot first, to compare the sizes of requests."""
-        return tuple(_at(request.requested_slots, slot) for slot in self._mix.scarcest_first)
-
-    def _fill(self, width: int, *, empty: bool) -> None:
-        by_kind: dict[tuple[Architecture, tuple[int, ...], bool], _AgentClass] = {}
-        nothing = (0,) * width
-        for position, agent in enumerate(self._agents):
-            slots = tuple(slot for slot in self._mix.scarcest_first if _at(agent.capacity, slot))
-            kind = (agent.architecture, slots, agent.max_containers is not None)
-            agent_class = by_kind.get(kind)
-            if agent_class is None:
-                agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
-            free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
-            state = agent_class.state(free, 0 if empty else claimed_containers(agent), agent.max_containers)
-            agent_class.agent_count += 1
-            agent_class.join(state, position)
-            self._class_of.append(agent_class)
-            self._state_of.append(state)
-        self._classes = list(by_kind.values())
+        return tuple(amount_at(request.requested_slots, slot) for slot in self._mix.scarcest_first)
 
     def _prepare(self, request: NodeRequest) -> dict[_AgentClass, _AgentSearch]:
         """List the classes that could ever serve a request, best match first."""
@@ -255,13 +251,3 @@ class CapacityIndex:
         if best is None:
             return None
         return Spot(best[3], searches[self._class_of[best[3]]].wanted)
-
-    def _move(self, position: int, state: State) -> None:
-        agent_class = self._class_of[position]
-        agent_class.leave(self._state_of[position], position)
-        agent_class.join(state, position)
-        self._state_of[position] = state
-
-
-def _at(vector: SlotVector, index: int) -> int:
-    return vector[index] if index < len(vector) else 0

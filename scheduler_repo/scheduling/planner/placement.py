@@ -11,18 +11,17 @@ from scheduler_repo.scheduling.planner.free_capacity_set import State
 from scheduler_repo.scheduling.rules.feasibility import NodeRequest
 from scheduler_repo.types import AgentId
 
-_Question = tuple[tuple[NodeRequest, ...], tuple[AgentId, ...]]
+Question = tuple[tuple[NodeRequest, ...], tuple[AgentId, ...]]
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """The result of placing one session: an agent's position per request, or None and how many found one.
+    """The result of placing one session: an agent's position per request, or None if one found no agent.
 
-    ``states`` are the agents' states before, in the order in which they were taken.
+    ``states`` are the agents that were found, and their states before, in the order in which they were taken.
     """
 
-    positions: Optional[tuple[int, ...]]
-    placed_count: int
-    states: tuple[tuple[int, State], ...]
+    positions: Optional[list[int]]
+    states: list[tuple[int, State]]
 
 
 class SessionPlacer:
@@ -35,7 +34,7 @@ class SessionPlacer:
 
     def __init__(self, index: CapacityIndex) -> None:
         self._index = index
-        self._failed: dict[_Question, Placement] = {}
+        self._failed: dict[Question, Placement] = {}
 
     def place(self, requests: tuple[NodeRequest, ...], designated: tuple[AgentId, ...]) -> Placement:
         """Place every request, or none: if one finds no agent, the index is as before."""
@@ -43,40 +42,28 @@ class SessionPlacer:
         failed = self._failed.get(question)
         if failed is not None:
             return failed
-        order = sorted(
-            range(len(requests)), key=lambda each: self._index.scarcest_amounts(requests[each]), reverse=True
-        )
-        positions: dict[int, int] = {}
+        sizes = [self._index.scarcest_amounts(request) for request in requests]
+        positions = [0] * len(requests)
         states: list[tuple[int, State]] = []
-        for each in order:
+        for each in sorted(range(len(requests)), key=sizes.__getitem__, reverse=True):
             spot = self._index.find(requests[each], designated)
             if spot is None:
-                self._restore(states)
-                failed = self._failed[question] = Placement(None, len(states), ())
+                self.take_back(states)
+                failed = self._failed[question] = Placement(None, states)
                 return failed
             positions[each] = spot.position
             states.append((spot.position, self._index.take(spot)))
-        return Placement(tuple(positions[each] for each in range(len(requests))), len(states), tuple(states))
+        return Placement(positions, states)
 
-    def take_back(self, placement: Placement) -> None:
-        """Undo the last placement that succeeded."""
-        self._restore(list(placement.states))
-
-    def allocations(self, session: PendingSession, positions: tuple[int, ...]) -> tuple[KernelAllocation, ...]:
-        """Return the agent of each kernel; one request for all kernels puts them on one agent."""
-        if len(positions) == 1:
-            agent_id = self._index.agent_id(positions[0])
-            return tuple(KernelAllocation(kernel.kernel_id, agent_id) for kernel in session.kernels)
-        return tuple(
-            KernelAllocation(kernel.kernel_id, self._index.agent_id(position))
-            for kernel, position in zip(session.kernels, positions, strict=True)
-        )
-
-    def _restore(self, states: list[tuple[int, State]]) -> None:
+    def take_back(self, states: list[tuple[int, State]]) -> None:
+        """Undo the last placement, by its ``states``."""
         for position, state in reversed(states):
             self._index.restore(position, state)
 
-
-def are_alike(requests: tuple[NodeRequest, ...]) -> bool:
-    """Whether all requests are equal, in which case a failed placement proves that none exists."""
-    return len(set(requests)) < 2
+    def allocations(self, session: PendingSession, positions: list[int]) -> tuple[KernelAllocation, ...]:
+        """Return the agent of each kernel; one request for all kernels puts them on one agent."""
+        agent_ids = [self._index.agent_id(position) for position in positions]
+        if len(agent_ids) == 1:
+            agent_ids *= len(session.kernels)
+        placed = zip(session.kernels, agent_ids, strict=True)
+        return tuple(KernelAllocation(kernel.kernel_id, agent_id) for kernel, agent_id in placed)

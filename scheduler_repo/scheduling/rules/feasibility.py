@@ -7,10 +7,12 @@ numbers in each slot's smallest unit, at the slot type's ``slot_index``.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import zip_longest
-from typing import Optional
+from operator import attrgetter
+from typing import Optional, TypeVar, Union
 
 import msgspec
 
+from scheduler_repo.entities.allocation import KernelAllocation
 from scheduler_repo.entities.obstacles import (
     AgentObstacle,
     ArchitectureMismatch,
@@ -24,10 +26,13 @@ from scheduler_repo.entities.obstacles import (
 from scheduler_repo.entities.scheduling_data import (
     PendingKernel,
     PendingSession,
+    ReservedKernel,
     SchedulableAgent,
     SessionDependency,
 )
-from scheduler_repo.types import AgentId, Architecture, ClusterMode, KernelId, SlotLimits, SlotVector
+from scheduler_repo.types import AgentId, Architecture, ClusterMode, SlotLimits, SlotVector
+
+KeyT = TypeVar("KeyT")
 
 # (index, amount) of the requested slots. Only amounts above 0, so that a zero request fits everywhere: on an
 # agent without the slot, and on one that is over its capacity.
@@ -43,6 +48,24 @@ class NodeRequest(msgspec.Struct, frozen=True, gc=False):
     requested_slots: SlotVector
     container_count: int
     architectures: tuple[Architecture, ...]
+
+
+class Load(msgspec.Struct, frozen=True, gc=False):
+    """Slots, and the number of containers (of an owner's load: sessions) that take them."""
+
+    slots: SlotVector
+    count: int
+
+    def plus(self, other: "Load") -> "Load":
+        """Add another load of the same agent or owner."""
+        return Load(total_slots((self.slots, other.slots)), self.count + other.count)
+
+    def minus(self, other: "Load") -> "Load":
+        """Subtract another load; negative where that is more."""
+        return Load(free_slots(self.slots, other.slots), self.count - other.count)
+
+
+NO_LOAD = Load((), 0)
 
 
 def wanted_slots(requested: SlotVector) -> Wanted:
@@ -63,16 +86,29 @@ def free_slots(capacity: SlotVector, occupied: SlotVector) -> SlotVector:
     return tuple(total - used for total, used in zip_longest(capacity, occupied, fillvalue=0))
 
 
+def amount_at(vector: SlotVector, index: int) -> int:
+    """Return the amount of one slot, 0 beyond the end of the vector."""
+    return vector[index] if index < len(vector) else 0
+
+
 def total_slots(vectors: Iterable[SlotVector]) -> SlotVector:
     """Add slot by slot; the result is as long as the longest of ``vectors``."""
     return tuple(map(sum, zip_longest(*vectors, fillvalue=0)))
 
 
+def loads_by(claims: Iterable[tuple[KeyT, SlotVector]]) -> dict[KeyT, Load]:
+    """Add up what is claimed of each agent, or by each owner, and count the claims."""
+    vectors: dict[KeyT, list[SlotVector]] = {}
+    for key, slots in claims:
+        vectors.setdefault(key, []).append(slots)
+    return {
+        key: Load(each[0] if len(each) == 1 else total_slots(each), len(each)) for key, each in vectors.items()
+    }
+
+
 def claimed_slots(agent: SchedulableAgent) -> SlotVector:
     """Add occupied and reserved slots: what a session without a reservation on the agent cannot have."""
-    if not agent.reserved_containers:
-        return agent.occupied
-    return total_slots((agent.occupied, agent.reserved))
+    return total_slots((agent.occupied, agent.reserved)) if agent.reserved_containers else agent.occupied
 
 
 def open_slots(agent: SchedulableAgent) -> SlotVector:
@@ -113,28 +149,28 @@ def container_shortage(
 
 
 def agent_obstacle(
-    request: NodeRequest,
-    designated_agent_ids: tuple[AgentId, ...],
-    *,
-    agent_id: AgentId,
-    architecture: Architecture,
-    free: SlotVector,
-    running: int,
-    max_containers: Optional[int],
+    request: NodeRequest, designated_agent_ids: tuple[AgentId, ...], agent: SchedulableAgent, beside: Load
 ) -> Optional[AgentObstacle]:
     """Check a request against one agent: designation, architecture, containers, then slots by index.
 
-    ``free`` is capacity less what is occupied, ``running`` the number of its containers. No designated agents
-    means any.
+    ``beside`` is the load to count besides what runs on the agent. No designated agents means any.
     """
-    if designated_agent_ids and agent_id not in designated_agent_ids:
-        return NotDesignated(agent_id, designated_agent_ids)
-    for wanted_architecture in request.architectures:
-        if wanted_architecture != architecture:
-            return ArchitectureMismatch(requested=wanted_architecture, available=architecture)
-    return container_shortage(request.container_count, running, max_containers) or slot_shortage(
+    if designated_agent_ids and agent.agent_id not in designated_agent_ids:
+        return NotDesignated(agent.agent_id, designated_agent_ids)
+    for architecture in request.architectures:
+        if architecture != agent.architecture:
+            return ArchitectureMismatch(requested=architecture, available=agent.architecture)
+    running = agent.container_count + beside.count
+    free = free_slots(agent.capacity, total_slots((agent.occupied, beside.slots)))
+    return container_shortage(request.container_count, running, agent.max_containers) or slot_shortage(
         request.requested_slots, free
     )
+
+
+def _sum_request(kernels: Sequence[PendingKernel]) -> NodeRequest:
+    architectures = {kernel.architecture for kernel in kernels if kernel.architecture is not None}
+    slots = total_slots(kernel.requested_slots for kernel in kernels)
+    return NodeRequest(slots, len(kernels), tuple(sorted(architectures)))
 
 
 def node_requests(cluster_mode: ClusterMode, kernels: tuple[PendingKernel, ...]) -> tuple[NodeRequest, ...]:
@@ -142,80 +178,51 @@ def node_requests(cluster_mode: ClusterMode, kernels: tuple[PendingKernel, ...])
 
     Several requests may share an agent. A session without kernels has none, in either mode.
     """
-    if cluster_mode is ClusterMode.MULTI_NODE or len(kernels) == 1:
-        return tuple(
-            NodeRequest(
-                kernel.requested_slots, 1, () if kernel.architecture is None else (kernel.architecture,)
-            )
-            for kernel in kernels
-        )
-    if not kernels:
-        return ()
-    architectures = {kernel.architecture for kernel in kernels if kernel.architecture is not None}
-    slots = total_slots(kernel.requested_slots for kernel in kernels)
-    return (NodeRequest(slots, len(kernels), tuple(sorted(architectures))),)
+    if cluster_mode is ClusterMode.SINGLE_NODE and len(kernels) > 1:
+        return (_sum_request(kernels),)
+    return tuple(
+        NodeRequest(kernel.requested_slots, 1, () if kernel.architecture is None else (kernel.architecture,))
+        for kernel in kernels
+    )
 
 
 def requests_by_agent(
-    session: PendingSession, placed: Iterable[tuple[KernelId, AgentId]]
+    session: PendingSession, placed: Iterable[Union[KernelAllocation, ReservedKernel]]
 ) -> dict[AgentId, NodeRequest]:
     """Sum up a session's requests by agent for given places of its kernels."""
     kernel_of = {kernel.kernel_id: kernel for kernel in session.kernels}
     kernels: dict[AgentId, list[PendingKernel]] = {}
-    for kernel_id, agent_id in placed:
-        kernels.setdefault(agent_id, []).append(kernel_of[kernel_id])
-    return {
-        agent_id: NodeRequest(
-            total_slots(kernel.requested_slots for kernel in together),
-            len(together),
-            tuple(sorted({kernel.architecture for kernel in together if kernel.architecture})),
-        )
-        for agent_id, together in kernels.items()
-    }
+    for kernel in placed:
+        kernels.setdefault(kernel.agent_id, []).append(kernel_of[kernel.kernel_id])
+    return {agent_id: _sum_request(together) for agent_id, together in kernels.items()}
 
 
-def kernel_limit_breach(kernel_count: int, max_kernels_per_session: Optional[int]) -> Optional[QuotaBreach]:
-    """Check the size of one session against its owner's policy."""
-    if max_kernels_per_session is None or kernel_count <= max_kernels_per_session:
+def limit_breach(
+    kind: QuotaKind, slot_index: Optional[int], used: int, requested: int, limit: Optional[int]
+) -> Optional[QuotaBreach]:
+    """Check a request beside what an owner uses; a request of 0 breaches no limit, not even an exceeded one."""
+    if limit is None or not requested or used + requested <= limit:
         return None
-    return QuotaBreach(
-        QuotaKind.KERNELS_PER_SESSION, None, used=0, requested=kernel_count, limit=max_kernels_per_session
-    )
-
-
-def session_limit_breach(session_count: int, max_concurrent_sessions: Optional[int]) -> Optional[QuotaBreach]:
-    """Check one more session beside the ``session_count`` that the owner has."""
-    if max_concurrent_sessions is None or session_count < max_concurrent_sessions:
-        return None
-    return QuotaBreach(
-        QuotaKind.CONCURRENT_SESSIONS, None, used=session_count, requested=1, limit=max_concurrent_sessions
-    )
+    return QuotaBreach(kind, slot_index, used, requested, limit)
 
 
 def slot_limit_breach(
     requested: SlotVector, occupied: SlotVector, slot_limits: SlotLimits
 ) -> Optional[QuotaBreach]:
-    """Check a session's slots beside what its owner occupies; 0 is a limit, None and missing are none.
-
-    A request of 0 breaches no limit, not even one that is exceeded already.
-    """
-    for index, amount in wanted_slots(requested):
-        limit = slot_limits[index] if index < len(slot_limits) else None
-        if limit is None:
-            continue
-        used = occupied[index] if index < len(occupied) else 0
-        if used + amount > limit:
-            return QuotaBreach(QuotaKind.SLOT, index, used=used, requested=amount, limit=limit)
+    """Check a session's slots beside what its owner occupies; 0 is a limit, None and missing are none."""
+    for index, limit in enumerate(slot_limits):
+        if limit is not None:
+            used, amount = amount_at(occupied, index), amount_at(requested, index)
+            breach = limit_breach(QuotaKind.SLOT, index, used, amount, limit)
+            if breach is not None:
+                return breach
     return None
 
 
 def unmet_dependency(dependencies: tuple[SessionDependency, ...]) -> Optional[SessionDependency]:
     """Find an unmet dependency: first one that can never be met, else the first not met yet."""
     unmet = [dependency for dependency in dependencies if not dependency.is_met]
-    for dependency in unmet:
-        if not dependency.can_be_met:
-            return dependency
-    return unmet[0] if unmet else None
+    return min(unmet, key=attrgetter("can_be_met")) if unmet else None
 
 
 def start_not_reached(

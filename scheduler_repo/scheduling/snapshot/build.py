@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import groupby, repeat, zip_longest
 from operator import attrgetter, itemgetter
-from typing import Any, Optional, TypeVar
+from typing import Optional, TypeVar
 
 import msgspec
 
@@ -30,8 +30,8 @@ from scheduler_repo.entities.scheduling_data import (
     SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
-from scheduler_repo.scheduling.rules.feasibility import total_slots
-from scheduler_repo.scheduling.rules.reservations import NOTHING_HELD, held_by_agent
+from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
+from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
 from scheduler_repo.scheduling.snapshot.rows import (
     GroupOptionsRow,
     IndexedSlotTypeRow,
@@ -44,9 +44,10 @@ from scheduler_repo.scheduling.snapshot.rows import (
     RawSchedulingData,
     ReservedKernelRow,
 )
+from scheduler_repo.slots import read_slot_limits
 from scheduler_repo.types import (
+    OWNER_FIELDS,
     AccessKey,
-    AgentId,
     ClusterMode,
     DomainName,
     OptionalWordTable,
@@ -65,8 +66,8 @@ from scheduler_repo.types import (
 
 T = TypeVar("T")
 RowT = TypeVar("RowT")
-UuidT = TypeVar("UuidT", UserId, ProjectId)
 Steps = Generator[None, None, T]
+_OwnerKey = tuple[OwnerScope, object]
 
 # About 2 ms of work on the slowest transform.
 CHUNK_ROWS = 2_000
@@ -78,6 +79,7 @@ _RESULTS = OptionalWordTable(SessionResult)
 
 # A UUID is grouped by its bytes: hashing the driver's UUID objects takes four times as long.
 _bytes_of = attrgetter("bytes")
+_OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields in OWNER_FIELDS.values()))
 
 
 def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
@@ -87,17 +89,13 @@ def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
     projects: dict[bytes, ProjectId] = {}
     domains: set[DomainName] = set()
     for chunk in _chunks(rows):
-        access_keys.update(_column(chunk, "access_key"))
-        users.update(_by_bytes(list(_column(chunk, "user_id"))))
-        projects.update(_by_bytes(list(_column(chunk, "project_id"))))
-        domains.update(_column(chunk, "domain_name"))
+        keys, user_ids, project_ids, domain_names = zip(*map(_OWNERS_OF, chunk), strict=True)
+        access_keys.update(keys)
+        users.update(zip(map(_bytes_of, user_ids), user_ids, strict=True))
+        projects.update(zip(map(_bytes_of, project_ids), project_ids, strict=True))
+        domains.update(domain_names)
         yield
-    return PendingOwners(
-        access_keys=list(access_keys),
-        users=list(users.values()),
-        projects=list(projects.values()),
-        domains=list(domains),
-    )
+    return PendingOwners(list(access_keys), list(users.values()), list(projects.values()), list(domains))
 
 
 def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
@@ -151,14 +149,6 @@ async def finish_in_slices(steps: Steps[T]) -> T:
             result: T = stop.value
             return result
         await asyncio.sleep(0)
-
-
-def _column(rows: Sequence[PendingSessionRow], name: str) -> Iterator[Any]:
-    return map(itemgetter(PendingSessionRow._fields.index(name)), rows)
-
-
-def _by_bytes(ids: list[UuidT]) -> Iterator[tuple[bytes, UuidT]]:
-    return zip(map(_bytes_of, ids), ids, strict=True)
 
 
 def _chunks(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
@@ -220,9 +210,8 @@ def _pending_sessions(
 ) -> Steps[tuple[PendingSession, ...]]:
     sessions: list[PendingSession] = []
     for chunk in _chunks(rows):
-        session_ids, *middle, types, modes, created, start, designated, retries, failed = zip(
-            *chunk, strict=True
-        )
+        columns = zip(*chunk, strict=True)
+        session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
         keys = list(map(_bytes_of, session_ids))
         sessions.extend(
             map(
@@ -262,14 +251,8 @@ def _candidates(rows: Sequence[PreemptionCandidateRow], width: int) -> Steps[tup
     # Rows of one session stand together here too.
     for number, (_, together) in enumerate(groupby(rows, itemgetter(0))):
         kernels = list(together)
-        held: dict[AgentId, list[SlotVector]] = {}
-        for *_, agent_id, occupied in kernels:
-            if agent_id is not None:
-                held.setdefault(agent_id, []).append(tuple(occupied or ()))
-        gains = tuple(
-            AgentGain(agent_id, _fitted(list(total_slots(vectors)), width), len(vectors))
-            for agent_id, vectors in held.items()
-        )
+        loads = loads_by((row[7], tuple(row[8] or ())) for row in kernels if row[7] is not None)
+        gains = tuple(AgentGain(each, _fitted(load.slots, width), load.count) for each, load in loads.items())
         candidates.append(PreemptionCandidate(*kernels[0][:7], gains))
         if number % CHUNK_ROWS == 0:
             yield
@@ -296,8 +279,8 @@ def _agents(
             amounts[slot_index] = amount
         yield
     nothing = (0,) * width
-    held = held_by_agent(reservations)
-    reserved = {agent_id: _fitted(list(each.slots), width) for agent_id, each in held.items()}
+    loads = reserved_by_agent(reservations)
+    reserved = {agent_id: _fitted(load.slots, width) for agent_id, load in loads.items()}
     agents: list[SchedulableAgent] = []
     for chunk in _chunks(raw.agents):
         agents.extend(
@@ -307,7 +290,7 @@ def _agents(
                 tuple(occupied[row[0]]),
                 tuple(by_kernels[row[0]]),
                 reserved.get(row[0], nothing),
-                held.get(row[0], NOTHING_HELD).containers,
+                loads.get(row[0], NO_LOAD).count,
             )
             for row in chunk
         )
@@ -321,53 +304,47 @@ def _widen(amounts: list[int], width: int) -> None:
 
 
 class _Usages(msgspec.Struct):
-    """What is known of owners, by owner column and id."""
+    """What is known of owners, by scope and id."""
 
     width: int
-    occupied: dict[tuple[OwnerScope, object], list[int]]
-    session_counts: dict[tuple[OwnerScope, object], int]
-    limits: dict[tuple[OwnerScope, object], OwnerLimitsRow]
+    occupied: dict[_OwnerKey, list[int]]
+    session_counts: dict[_OwnerKey, int]
+    limits: dict[_OwnerKey, OwnerLimitsRow]
 
     def of(self, scope: OwnerScope, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
         """Return the usage of each owner of one scope, by id."""
-        return tuple(self._of_owner(scope, owner) for owner in sorted(owners))
+        return tuple(self._of_owner((scope, owner), owner) for owner in sorted(owners))
 
-    def _of_owner(self, scope: OwnerScope, owner: OwnerT) -> OwnerUsage[OwnerT]:
-        key = (scope, owner)
-        occupied = _fitted(self.occupied.get(key, []), self.width)
+    def _of_owner(self, key: _OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
+        occupied = _fitted(self.occupied.get(key, ()), self.width)
         session_count = self.session_counts.get(key, 0)
         row = self.limits.get(key)
         if row is None:
             return OwnerUsage(owner, occupied, session_count, None, (None,) * self.width, None, None)
-        _, _, _, _, policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = row
-        return OwnerUsage(
-            owner,
-            occupied,
-            session_count,
-            policy,
-            _least_limits(policy_slots or (), own_slots, self.width),
-            _least(policy_sessions, own_sessions),
-            policy_kernels,
+        policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = row[4:]
+        # What is missing at the end of either list of limits is no limit.
+        limits = read_slot_limits(
+            [_least(*pair) for pair in zip_longest(policy_slots or (), own_slots)], self.width
         )
+        sessions = _least(policy_sessions, own_sessions)
+        return OwnerUsage(owner, occupied, session_count, policy, limits, sessions, policy_kernels)
 
 
 def _usages(raw: RawSchedulingData, width: int) -> Steps[_Usages]:
-    usages = _Usages(width, {}, {}, {})
+    occupied: dict[_OwnerKey, list[int]] = {}
     for chunk in _chunks(raw.owner_occupancy):
         for row in chunk:
-            amounts = usages.occupied.setdefault(_owner_key(row), [])
+            amounts = occupied.setdefault(_owner_key(row), [])
             _widen(amounts, row[4])
             amounts[row[4] : row[4] + len(row[5])] = row[5]
         yield
-    for count_row in raw.owner_session_counts:
-        usages.session_counts[_owner_key(count_row)] = count_row[4]
-    for limits_row in raw.owner_limits:
-        usages.limits[_owner_key(limits_row)] = limits_row
+    session_counts = {_owner_key(counted): counted[4] for counted in raw.owner_session_counts}
+    limits = {_owner_key(limited): limited for limited in raw.owner_limits}
     yield
-    return usages
+    return _Usages(width, occupied, session_counts, limits)
 
 
-def _fitted(amounts: list[int], width: int) -> SlotVector:
+def _fitted(amounts: Sequence[int], width: int) -> SlotVector:
     """Amounts as a vector of the known slots, longer only where there is something beyond them."""
     end = len(amounts)
     while end > width and not amounts[end - 1]:
@@ -375,7 +352,7 @@ def _fitted(amounts: list[int], width: int) -> SlotVector:
     return tuple(amounts[:end]) + (0,) * (width - end)
 
 
-def _owner_key(row: Sequence[object]) -> tuple[OwnerScope, object]:
+def _owner_key(row: Sequence[object]) -> _OwnerKey:
     """Return whose row of an owner statement this is: one of its first four columns is set."""
     for scope, owner_id in zip(OwnerScope, row, strict=False):
         if owner_id is not None:
@@ -384,13 +361,4 @@ def _owner_key(row: Sequence[object]) -> tuple[OwnerScope, object]:
 
 
 def _least(one: Optional[int], other: Optional[int]) -> Optional[int]:
-    given = [limit for limit in (one, other) if limit is not None]
-    return min(given, default=None)
-
-
-def _least_limits(
-    policy: Sequence[Optional[int]], own: Sequence[Optional[int]], width: int
-) -> tuple[Optional[int], ...]:
-    """The least limit per slot; what is missing at the end of either is no limit."""
-    limits = tuple(_least(one, other) for one, other in zip_longest(policy, own))
-    return limits + (None,) * (width - len(limits))
+    return min((limit for limit in (one, other) if limit is not None), default=None)

@@ -47,15 +47,11 @@ def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[Schedulin
         yield
         candidates.extend(_decode_candidates(chunk))
     return msgspec.structs.replace(
-        envelope.without_sessions,
-        pending_sessions=tuple(sessions),
-        preemption_candidates=tuple(candidates),
+        envelope.without_sessions, pending_sessions=tuple(sessions), preemption_candidates=tuple(candidates)
     )
 
 
-def _chunks(
-    sessions: Sequence[Union[PendingSession, PreemptionCandidate]],
-) -> Steps[tuple[msgspec.Raw, ...]]:
+def _chunks(sessions: Sequence[Union[PendingSession, PreemptionCandidate]]) -> Steps[tuple[msgspec.Raw, ...]]:
     chunks = []
     for start in range(0, len(sessions), CHUNK_ROWS):
         chunks.append(msgspec.Raw(_encoder.encode(sessions[start : start + CHUNK_ROWS])))
