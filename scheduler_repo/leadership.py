@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from datetime import timedelta
-from types import TracebackType
 from typing import Optional, Self
 
 from scheduler_repo.entities.lease import Lease
@@ -84,12 +83,7 @@ class LeaseKeeper:
         self._renewal = asyncio.create_task(self._renew())
         return self
 
-    async def __aexit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])

@@ -14,8 +14,7 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, InvalidWiring
 from scheduler_repo.leadership import LeaseKeeper
-from scheduler_repo.metrics.audit import show_audit
-from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_pending
+from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner

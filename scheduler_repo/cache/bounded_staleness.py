@@ -43,7 +43,6 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
     """
 
     def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
-        """Keep each entry for ``lifetime`` seconds; raises InvalidInput for what is no such time."""
         super().__init__(client, kind, lifetime=lifetime)
         self._look_ups: SingleFlight[Aged[ValueT]] = SingleFlight()
         self._reads: SingleFlight[Aged[ValueT]] = SingleFlight()
@@ -66,7 +65,6 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         return (await self._read(key, read)).value
 
     async def drain(self) -> None:
-        """Wait until everything that is being read or stored has been, or has failed."""
         await self._look_ups.drain()
         await self._reads.drain()
         await self._tasks.drain()
@@ -81,11 +79,11 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
     ) -> Aged[ValueT]:
         asked = monotonic()
         found = await self._look_up(key, asked)
-        if isinstance(found, Aged) and not self._meets(found, demand, monotonic()):
-            found = CacheOutcome.TOO_OLD
         if isinstance(found, Aged):
-            self.counts.count_look_up(CacheOutcome.HIT)
-            return found
+            if self._meets(found, demand, monotonic()):
+                self.counts.count_look_up(CacheOutcome.HIT)
+                return found
+            found = CacheOutcome.TOO_OLD
         self.counts.count_look_up(found)
         shared = await self._reads.run(key, lambda: self._read(key, read))
         return shared if self._meets(shared, demand, asked) else await self._read(key, read)
@@ -119,18 +117,16 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
     async def _store_waiting(self, key: str) -> None:
         try:
             while key in self._waiting:
+                aged = self._waiting.pop(key)
                 try:
-                    await self._store(key, self._waiting.pop(key))
+                    # An end on the server's clock, not a lifetime: a hung server may run the SET much later.
+                    clock_ms = await self._client.clock()
+                    taken_at_ms = clock_ms - math.ceil((monotonic() - aged.as_of) * 1000)
+                    entry = await self._build_entry(key, aged.value, taken_at_ms)
+                    await self._client.set_until(key, entry, taken_at_ms + self._lifetime_ms)
                 except STORE_ERRORS as error:
                     self._fail_store(error)
                 else:
                     self.counts.count_store(StoreOutcome.STORED)
         finally:
             self._storing.remove(key)
-
-    async def _store(self, key: str, aged: Aged[ValueT]) -> None:
-        # An end on the server's clock, not a lifetime: a server that hangs may run the SET much later.
-        clock_ms = await self._client.clock()
-        taken_at_ms = clock_ms - math.ceil((monotonic() - aged.as_of) * 1000)
-        entry = await self._build_entry(key, aged.value, taken_at_ms)
-        await self._client.set_until(key, entry, taken_at_ms + self._lifetime_ms)

@@ -10,13 +10,7 @@ import redis.exceptions
 from redis.asyncio.client import Pipeline
 
 from scheduler_repo.cache.metrics import show_breaker
-from scheduler_repo.errors import (
-    CacheBusy,
-    CacheMisused,
-    CacheRefused,
-    CacheUnavailable,
-    InvalidSettings,
-)
+from scheduler_repo.errors import CacheBusy, CacheMisused, CacheRefused, CacheUnavailable, InvalidSettings
 from scheduler_repo.resilience.layers import LayerType
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState, CircuitBreakerPolicy
@@ -27,7 +21,6 @@ from scheduler_repo.validation import CacheSeconds, check_range
 from scheduler_repo.wiring import check_wiring
 
 DEFAULT_TIMEOUT: Final = 0.15
-DEFAULT_RECOVERY: Final = 0.5
 # A burst of readers shares these: connecting for each of them would take longer than they wait.
 _MAX_CONNECTIONS: Final = 16
 _KEYS_PER_COMMAND: Final = 1_000
@@ -44,7 +37,6 @@ return 1
 
 # What the driver raises on an answer of another shape than its command's.
 _UNPARSED: Final = (AttributeError, LookupError, TypeError, ValueError)
-_TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError)
 
 T = TypeVar("T")
 Reply = Union[bytes, int, bool, tuple[int, int], redis.exceptions.ResponseError, None]
@@ -106,11 +98,7 @@ class ValkeyClient:
     """
 
     def __init__(
-        self,
-        redis: "redis_asyncio.Redis",
-        *,
-        timeout: float = DEFAULT_TIMEOUT,
-        recovery: float = DEFAULT_RECOVERY,
+        self, redis: "redis_asyncio.Redis", *, timeout: float = DEFAULT_TIMEOUT, recovery: float = 0.5
     ) -> None:
         """Own a client of the driver; a failed server is probed every ``recovery`` seconds.
 
@@ -131,13 +119,8 @@ class ValkeyClient:
             )
         )
         self._owner = _Owner()
-        resilience = Resilience(
-            policies=[
-                MetricPolicy(MetricArgs(domain=DomainType.VALKEY, layer=LayerType.VALKEY_CLIENT)),
-                self._owner,
-                self.breaker,
-            ]
-        )
+        metrics = MetricPolicy(MetricArgs(domain=DomainType.VALKEY, layer=LayerType.VALKEY_CLIENT))
+        resilience = Resilience(policies=[metrics, self._owner, self.breaker])
         read, write = resilience.apply(OperationKind.READ), resilience.apply(OperationKind.IDEMPOTENT_WRITE)
         self.get_with_clock = read(self._commands.get_with_clock)
         self.get_or_lease = write(self._commands.get_or_lease)
@@ -145,6 +128,9 @@ class ValkeyClient:
         self.fill = write(self._commands.fill)
         self.set_until = write(self._commands.set_until)
         self.remove = write(self._commands.remove)
+        # Though the breaker is open; for what is awaited before recovery alone.
+        self.remove_now = self._commands.remove
+        self.recovered = self.breaker.recovered
 
     @property
     def is_open(self) -> bool:
@@ -159,14 +145,6 @@ class ValkeyClient:
         """Undo ``before_recovery``."""
         if catch_up in self._catching_up:
             self._catching_up.remove(catch_up)
-
-    async def remove_now(self, keys: Sequence[str]) -> int:
-        """Remove entries as ``remove`` does, though the breaker is open; for ``catch_up`` alone."""
-        return await self._commands.remove(keys)
-
-    async def recovered(self) -> None:
-        """Wait until the breaker is closed."""
-        await self.breaker.recovered()
 
     async def aclose(self) -> None:
         """Stop probing and close the connections, for good; do so before the event loop ends."""
@@ -196,12 +174,10 @@ class _Owner(Policy):
     """
 
     def __init__(self) -> None:
-        """The event loop of the first call is the one."""
         self.is_closed = False
         self._event_loop: Optional[asyncio.AbstractEventLoop] = None
 
     async def execute(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make the call; raises CacheMisused."""
         if self.is_closed:
             raise CacheMisused("the client of Redis was closed; make another, or close it later")
         running = asyncio.get_running_loop()
@@ -224,11 +200,9 @@ class _Commands:
         self._connections = asyncio.Semaphore(min(redis.connection_pool.max_connections, _MAX_CONNECTIONS))
 
     async def ping(self) -> None:
-        """Check that the server answers."""
         await self._bounded(self._redis.ping)
 
     async def clock(self) -> int:
-        """Return the server's clock, in milliseconds."""
         return _read_clock(await self._bounded(self._redis.time))
 
     async def get_with_clock(self, key: str) -> tuple[Optional[bytes], int]:
@@ -242,12 +216,8 @@ class _Commands:
             lambda pipeline: (pipeline.get(key), pipeline.set(key, lease, nx=True, px=lease_ms))
         )
         entry = _read_entry(found)
-        return LeasedLookUp(
-            entry,
-            has_lease=entry is None and taken is True,
-            is_refused=isinstance(taken, redis.exceptions.ResponseError),
-            clock_ms=clock_ms,
-        )
+        is_refused = isinstance(taken, redis.exceptions.ResponseError)
+        return LeasedLookUp(entry, entry is None and taken is True, is_refused, clock_ms)
 
     async def fill(self, key: str, lease: bytes, entry: bytes, ends_at_ms: int) -> bool:
         """Replace ``lease`` by an entry that ends at a time of the server's clock; False if it is not there.
@@ -255,10 +225,9 @@ class _Commands:
         An empty entry gives the lease up.
         """
         filled = await self._bounded(lambda: self._redis.eval(_FILL, 1, key, lease, entry, ends_at_ms))
-        return _read_number(filled) == 1
+        return _expect(filled, int, "number") == 1
 
     async def set_until(self, key: str, entry: bytes, ends_at_ms: int) -> None:
-        """Store an entry that ends at a time of the server's clock."""
         await self._bounded(lambda: self._redis.set(key, entry, pxat=ends_at_ms))
 
     async def remove(self, keys: Sequence[str]) -> int:
@@ -270,7 +239,7 @@ class _Commands:
 
         clock_ms, removed = await self._send_with_clock(delete)
         for reply in removed:
-            _read_number(reply)
+            _expect(reply, int, "number")
         return clock_ms
 
     async def _send_with_clock(self, add_commands: Callable[[Pipeline], object]) -> tuple[int, list[Reply]]:
@@ -305,12 +274,14 @@ class _Commands:
         except _UNPARSED as error:
             raise CacheRefused(f"Redis answered what the driver cannot read ({error}); is it Redis?") from error
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            is_timeout = isinstance(error, (TimeoutError, redis.exceptions.TimeoutError))
             # The last callers of a burst find the time used up by the others: that is not the server's fault.
-            if isinstance(error, _TIMEOUTS) and (sent is None or sent - asked > self._timeout / 2):
+            if is_timeout and (sent is None or sent - asked > self._timeout / 2):
                 raise CacheBusy(
                     f"no connection to Redis was free within {self._timeout:g} s; fewer reads at once find one"
                 ) from error
-            raise CacheUnavailable(f"Redis cannot be reached: {_describe(error, self._timeout)}") from error
+            reason = f"no answer within {self._timeout:g} s" if is_timeout else type(error).__name__
+            raise CacheUnavailable(f"Redis cannot be reached: {reason}") from error
 
 
 def _read_entry(reply: Reply) -> Optional[bytes]:
@@ -321,30 +292,20 @@ def _read_entry(reply: Reply) -> Optional[bytes]:
     return b""
 
 
-def _read_number(reply: Reply) -> int:
+def _expect(reply: Reply, kind: type[T], what: str) -> T:
     if isinstance(reply, redis.exceptions.ResponseError):
         _raise_refusal(reply)
-    if not isinstance(reply, int):
-        raise CacheRefused(f"Redis answered {reply!r:.60} where a number was due; is it Redis that answers?")
+    if not isinstance(reply, kind):
+        raise CacheRefused(f"Redis answered {reply!r:.60} where a {what} was due; is it Redis that answers?")
     return reply
 
 
 def _read_clock(reply: Reply) -> int:
-    if isinstance(reply, redis.exceptions.ResponseError):
-        _raise_refusal(reply)
-    if not isinstance(reply, tuple):
-        raise CacheRefused(f"Redis answered {reply!r:.60} where a time was due; is it Redis that answers?")
-    seconds, microseconds = reply
-    return seconds * 1000 + microseconds // 1000
+    seconds, microseconds = _expect(reply, tuple, "time")
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _raise_refusal(error: redis.exceptions.ResponseError) -> NoReturn:
     if isinstance(error, redis.exceptions.MasterDownError):
         raise CacheUnavailable("Redis cannot be asked: it is a replica without its primary") from error
     raise CacheRefused(f"Redis refused: {error}") from error
-
-
-def _describe(error: Exception, timeout: float) -> str:
-    if isinstance(error, _TIMEOUTS):
-        return f"no answer within {timeout:g} s"
-    return type(error).__name__

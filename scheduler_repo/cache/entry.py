@@ -18,7 +18,6 @@ _MAGIC: Final = _FAMILY + b"\x02"
 LEASE: Final = b"SRL"
 _DIGEST_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
-_PREFIX_BYTES: Final = len(_MAGIC) + _DIGEST_BYTES + _LENGTH_BYTES
 
 # What msgspec may raise on bytes that are no encoding, whatever they are.
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
@@ -40,15 +39,15 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     taken_at_ms: int
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decode_header = msgspec.msgpack.Decoder(Header).decode
-
-
 class Entry(msgspec.Struct, frozen=True):
     """An entry whose bytes are whole: its header, and its value still encoded."""
 
     header: Header
     value: memoryview
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decode_header = msgspec.msgpack.Decoder(Header).decode
 
 
 def build_entry(header: Header, value: bytes) -> bytes:
@@ -70,7 +69,7 @@ def open_entry(stored: bytes) -> Union[Entry, CacheOutcome]:
         return CacheOutcome.OTHER_FORMAT if is_of_this_package else CacheOutcome.UNREADABLE
     view = memoryview(stored)
     body = view[len(_MAGIC) + _DIGEST_BYTES :]
-    if len(stored) < _PREFIX_BYTES or _compute_digest(body) != view[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
+    if len(body) < _LENGTH_BYTES or _compute_digest(body) != view[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
         return CacheOutcome.UNREADABLE
     header_end = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "big")
     try:

@@ -48,7 +48,6 @@ class LeaseCache(ReadThroughCache[ValueT]):
         *,
         lifetime: float,
     ) -> None:
-        """Keep each entry for ``lifetime`` seconds at most; raises InvalidInput for what is no such time."""
         super().__init__(client, kind, lifetime=lifetime)
         self._invalidations = invalidations
         self._flights: SingleFlight[ValueT] = SingleFlight()
@@ -67,7 +66,6 @@ class LeaseCache(ReadThroughCache[ValueT]):
         self._flights.detach(key)
 
     async def drain(self) -> None:
-        """Wait until everything that is being read or stored has been, or has failed."""
         await self._flights.drain()
         await self._tasks.drain()
 

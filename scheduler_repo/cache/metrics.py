@@ -83,7 +83,10 @@ def show_breaker(client: object, *, is_open: bool) -> None:
 
 
 class CacheCounts:
-    """The counts of one cache: exported, and ``lookups`` for the owner of the source."""
+    """The counts of one cache: exported, and ``lookups`` for the owner of the source.
+
+    They are of look-ups, of attempts to store an answer, and of entries that could not be removed at once.
+    """
 
     def __init__(self, cache: CacheName) -> None:
         self.lookups: collections.Counter[CacheOutcome] = collections.Counter()
@@ -92,14 +95,11 @@ class CacheCounts:
         self._failed_invalidations = FAILED_INVALIDATIONS.labels(cache)
 
     def count_look_up(self, outcome: CacheOutcome) -> None:
-        """Count a look-up."""
         self.lookups[outcome] += 1
         self._lookups[outcome].inc()
 
     def count_store(self, outcome: StoreOutcome) -> None:
-        """Count an attempt to store an answer."""
         self._stores[outcome].inc()
 
     def count_failed_invalidations(self, entries: int) -> None:
-        """Count entries that could not be removed at once."""
         self._failed_invalidations.inc(entries)

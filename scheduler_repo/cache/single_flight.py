@@ -15,21 +15,17 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self, work: Coroutine[None, None, ResultT]) -> "asyncio.Task[ResultT]":
-        """Begin ``work``, and hold it until it ends."""
         task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def drain(self) -> None:
-        """Wait until all have ended."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
 
 class _Flight(Generic[ResultT]):
-    """Work in progress, and how many wait for it."""
-
     __slots__ = ("task", "waiting")
 
     def __init__(self, task: "asyncio.Task[ResultT]") -> None:
@@ -69,7 +65,6 @@ class SingleFlight(Generic[ResultT]):
         self._flights.pop(key, None)
 
     async def drain(self) -> None:
-        """Wait until nothing is in progress."""
         await self._tasks.drain()
 
     def _begin(self, key: Hashable, work: Callable[[], Coroutine[None, None, ResultT]]) -> "_Flight[ResultT]":

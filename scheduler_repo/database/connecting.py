@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Optional
 
 import asyncpg
 import sqlalchemy as sa
@@ -10,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.database.errors import translate_error
+from scheduler_repo.database.errors import find_driver_error, translate_error
 from scheduler_repo.database.schema.version import require_schema
 from scheduler_repo.errors import (
     DatabaseError,
@@ -91,12 +90,7 @@ def _naming(place: str) -> Iterator[None]:
         if known is None:
             raise
         no_answer = isinstance(known, (DatabaseUnavailable, DatabaseTimeout))
-        no_answer = no_answer and not _came_from_server(error.__cause__ if known is error else error)
-        advice = "; see that a PostgreSQL server listens there" if no_answer else ""
+        cause = error.__cause__ or error if known is error else error
+        came_from_server = isinstance(find_driver_error(cause), asyncpg.PostgresError)
+        advice = "; see that a PostgreSQL server listens there" if no_answer and not came_from_server else ""
         raise type(known)(f"{place}: {known}{advice}") from error
-
-
-def _came_from_server(error: Optional[BaseException]) -> bool:
-    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
-    return isinstance(error, asyncpg.PostgresError)

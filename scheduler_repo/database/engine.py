@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NoReturn, Optional
 
 import asyncpg
@@ -11,7 +11,7 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from scheduler_repo.cancellation import run_to_end
-from scheduler_repo.database.errors import outcome_is_known, translate_error
+from scheduler_repo.database.errors import find_driver_error, outcome_is_known, translate_error
 from scheduler_repo.errors import (
     DatabaseError,
     EngineClosed,
@@ -48,14 +48,15 @@ _UNNAMED_STATEMENTS = {
 
 
 class SASession(AsyncSession):
-    """A session inside the engine's own transaction, which ends where the session's block ends."""
+    """A session inside the engine's own transaction, which ends where the session's block ends.
+
+    It is committed there, or rolled back by an exception; commit() and rollback() raise InvalidInput.
+    """
 
     async def commit(self) -> NoReturn:
-        """Refuse: the transaction is committed at the end of the block; raises InvalidInput."""
         raise InvalidInput("the transaction is committed at the end of begin_session(); leave commit() out")
 
     async def rollback(self) -> NoReturn:
-        """Refuse: an exception that leaves the block rolls the transaction back; raises InvalidInput."""
         raise InvalidInput("raise an exception to roll begin_session() back, or use begin_nested()")
 
 
@@ -107,7 +108,12 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 
         Raises EngineClosed, and WrongEventLoop in another event loop than the engine was first used in.
         """
-        self._check_usable()
+        if self._is_closed:
+            raise EngineClosed(
+                "the engine was closed, by dispose() or at the end of its open_repositories() block; use it "
+                "before that, or make another"
+            )
+        self._event_loop = self._check_event_loop()
         return super().connect()
 
     async def dispose(self, close: bool = True) -> None:
@@ -119,38 +125,34 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         if close:
             self._check_event_loop()
             # The pool that is left behind would keep what is in use now.
-            sa.event.listen(self.pool, "checkin", _close_late_return)
+            sa.event.listen(self.pool, "checkin", lambda _adapted, record: record.invalidate())
         self._is_closed = close
         self._event_loop = None
         await super().dispose(close)
 
-    @asynccontextmanager
-    async def begin_readonly_session(self) -> AsyncIterator[SASession]:
+    def begin_readonly_session(self) -> AbstractAsyncContextManager[SASession]:
         """Open a session that reads one snapshot: REPEATABLE READ, READ ONLY, enforced by the server.
 
         Raises DatabaseUnavailable, DatabaseTimeout, DatabaseReadOnly (for a write inside it) and the other
         errors of the database layer; costs two round trips besides the statements inside.
         """
-        async with self._begin(_BEGIN_READONLY) as db_sess:
-            yield db_sess
+        return self._begin(_BEGIN_READONLY)
 
-    @asynccontextmanager
-    async def begin_session(self) -> AsyncIterator[SASession]:
+    def begin_session(self) -> AbstractAsyncContextManager[SASession]:
         """Open a session that writes: READ COMMITTED, committed at the end, rolled back on any exception.
 
         Raises DatabaseUnavailable, OutcomeUnknown (the connection was lost at COMMIT), DatabaseTimeout,
         TransactionConflict, ConstraintViolated and the other errors of the database layer; costs two round
         trips besides the statements inside.
         """
-        async with self._begin(_BEGIN) as db_sess:
-            yield db_sess
+        return self._begin(_BEGIN)
 
     @asynccontextmanager
     async def _begin(self, begin: str) -> AsyncIterator[SASession]:
         try:
             connection = await self._check_out()
             try:
-                driver = await _get_driver(connection)
+                driver = await get_driver(connection)
                 # The bounds ride in BEGIN's own message, and end with the transaction.
                 await driver.execute(f"{begin};{self._bounds}")
                 db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
@@ -186,14 +188,6 @@ class ExtendedAsyncSAEngine(AsyncEngine):
             raise
         finally:
             self._callers_waiting -= 1
-
-    def _check_usable(self) -> None:
-        if self._is_closed:
-            raise EngineClosed(
-                "the engine was closed, by dispose() or at the end of its open_repositories() block; use it "
-                "before that, or make another"
-            )
-        self._event_loop = self._check_event_loop()
 
     def _check_event_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running event loop; raises WrongEventLoop if it is not the engine's."""
@@ -296,10 +290,6 @@ def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) 
         raise sa.exc.DisconnectionError
 
 
-def _close_late_return(_adapted: object, record: sa.pool.ConnectionPoolEntry) -> None:
-    record.invalidate()
-
-
 def _terminate(adapted: AdaptedConnection, _record: object, _error: Optional[BaseException]) -> None:
     """Close the socket of a connection that the pool gives up, at once, so that the server rolls back.
 
@@ -312,7 +302,8 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-async def _get_driver(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+async def get_driver(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    """Return the asyncpg connection below SQLAlchemy's."""
     driver = (await connection.get_raw_connection()).driver_connection
     if not isinstance(driver, asyncpg.Connection):
         raise TypeError(f"the engine needs asyncpg connections, this is {type(driver).__name__}")
@@ -331,7 +322,7 @@ async def _commit(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
 async def _give_back(connection: AsyncConnection) -> None:
     """Return a connection to the pool, unless it is still in a transaction."""
     if not connection.closed and not connection.invalidated:
-        driver = await _get_driver(connection)
+        driver = await get_driver(connection)
         if driver.is_closed() or driver.is_in_transaction():
             await _discard(connection)
     await connection.close()
@@ -340,7 +331,7 @@ async def _give_back(connection: AsyncConnection) -> None:
 async def _give_back_failed(connection: AsyncConnection, error: BaseException) -> None:
     """Roll back and return the connection if its state is certain, else drop it."""
     if not connection.closed and not connection.invalidated:
-        driver = await _get_driver(connection)
+        driver = await get_driver(connection)
         if not _leaves_protocol_in_step(error) or not await _rolled_back(driver):
             await _discard(connection)
     await connection.close()
@@ -348,13 +339,9 @@ async def _give_back_failed(connection: AsyncConnection, error: BaseException) -
 
 def _leaves_protocol_in_step(error: BaseException) -> bool:
     """Whether nothing can be under way on the connection: not after a cancel, a timeout or a lost socket."""
-    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
-    if isinstance(error, OutcomeUnknown):
-        return False
-    return isinstance(error, Exception) and not isinstance(
-        error, (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-    )
+    doubtful = (OutcomeUnknown, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    error = find_driver_error(error)
+    return isinstance(error, Exception) and not isinstance(error, doubtful)
 
 
 async def _rolled_back(driver: "asyncpg.Connection[asyncpg.Record]") -> bool:

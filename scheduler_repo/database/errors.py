@@ -70,16 +70,22 @@ _BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
 }
 
 
+def find_driver_error(error: BaseException) -> BaseException:
+    """Return the driver's own error where SQLAlchemy has wrapped one, else ``error``."""
+    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
 def translate_error(error: BaseException) -> Optional[SchedulerRepoError]:
     """Return the package's error for one of the driver or SQLAlchemy, or None if it is neither.
 
     The caller raises it ``from`` the original. The message carries the server's own words and, where the server
     names one, the constraint; never a connection string.
     """
-    if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
-        return translate_error(error.orig.__cause__ or error.orig) or errors.DatabaseError(
-            _first_line(error.orig)
-        )
+    wrapped = find_driver_error(error)
+    if wrapped is not error:
+        return translate_error(wrapped) or errors.DatabaseError(_first_line(wrapped))
     if isinstance(error, asyncpg.PostgresError):
         return _translate_server_error(error)
     if isinstance(error, sa.exc.TimeoutError):

@@ -60,10 +60,9 @@ _decode_done = msgspec.msgpack.Decoder(_Done).decode
 
 
 class IdempotentWrite(Generic[ResultT]):
-    """One kind of write and the type of its result."""
+    """One kind of write: its name, as it is stored, and the type that a stored result is decoded as."""
 
     def __init__(self, name: str, result_type: type[ResultT]) -> None:
-        """Name the kind, as it is stored, and the type that a stored result is decoded as."""
         self.name = name
         self._decoder = msgspec.msgpack.Decoder(result_type)
         self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)
@@ -96,8 +95,10 @@ class IdempotentWrite(Generic[ResultT]):
                     changed_sessions.update(done.changed_sessions)
                     return self._decoder.decode(done.result)
                 settled()
-                if lease is not None:
-                    await _check_lease(db_sess, lease)
+                if lease is not None and not await fetch_rows(
+                    db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch
+                ):
+                    raise await stale_lease(db_sess, lease)
                 result = await work(WriteTransaction(db_sess, TransactionId(claimed[0][0]), changed_sessions))
                 done = _Done(msgspec.Raw(self._encoder.encode(result)), tuple(changed_sessions))
                 await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(done))
@@ -134,10 +135,10 @@ def _choose_id(given: Optional[OperationId]) -> OperationId:
     if given is not None:
         check_id(given, "operation")
     operation = current_operation()
-    if operation is None:
-        return OperationId(uuid4()) if given is None else given
-    chosen = given or operation.operation_id or OperationId(uuid4())
-    operation.note_operation_id(chosen)
+    earlier = None if operation is None else operation.operation_id
+    chosen = given or earlier or OperationId(uuid4())
+    if operation is not None:
+        operation.note_operation_id(chosen)
     return chosen
 
 
@@ -167,12 +168,6 @@ async def _ask_again(
             f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer "
             f"in {resolve_timeout:g} s{last}: all was written, or nothing; ask again under this operation id"
         ) from lost
-
-
-async def _check_lease(db_sess: SASession, lease: Lease) -> None:
-    if await fetch_rows(db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch):
-        return
-    raise await stale_lease(db_sess, lease)
 
 
 async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:

@@ -6,9 +6,9 @@ only frees capacity, so a batch that still saw one is at worst refused what it m
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
+from asyncpg import Record
 
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import SASession
@@ -25,9 +25,6 @@ from scheduler_repo.scheduling.snapshot.rows import (
 )
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus
 
-if TYPE_CHECKING:
-    from asyncpg import Record
-
 _SESSION_WIDTH = len(PendingSessionRow._fields)
 _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 
@@ -35,7 +32,7 @@ _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 async def lock_state(
     db_sess: SASession,
     scaling_group: ScalingGroupName,
-    sessions: "Sequence[Record]",
+    sessions: Sequence[Record],
     agent_ids: Sequence[AgentId],
     running: Sequence[PreemptionCandidateRow] = (),
 ) -> LockedState:

@@ -13,14 +13,12 @@ began, so whatever a decision is based on is read by statements that come after 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from asyncpg import Record
 
 from scheduler_repo.database.statements import load_statement
 from scheduler_repo.scheduling.admission.allocations import LockedSession
 from scheduler_repo.types import SessionId, SessionStatus
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 LOCK_SESSIONS = load_statement("session/lock_sessions")
 LOCK_QUOTAS = load_statement("quota/lock_quotas")
@@ -28,7 +26,7 @@ LOCK_AGENTS = load_statement("agent/lock_agents")
 LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
 
 
-def locked_sessions(rows: "Sequence[Record]") -> dict[SessionId, LockedSession]:
+def locked_sessions(rows: Sequence[Record]) -> dict[SessionId, LockedSession]:
     """Build, from rows of lock_sessions.sql, what decides whether each session may change."""
     return {
         row["session_id"]: LockedSession(row["scaling_group"], SessionStatus(row["status"]), row["retry_count"])

@@ -1,7 +1,8 @@
 """Statements that several entities read with: the snapshot, slot types, the queue, owners' usage, a group."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from asyncpg import Record
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
@@ -10,9 +11,6 @@ from scheduler_repo.errors import OwnerNotFound, ScalingGroupNotFound
 from scheduler_repo.quoting import quoted
 from scheduler_repo.scheduling.snapshot.build import slot_types_by_index
 from scheduler_repo.types import OwnerScope, ScalingGroupName, SlotName
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 SNAPSHOT = load_statement("scheduler/snapshot")
 SCALING_GROUP = load_statement("scaling_group/scaling_group")
@@ -49,7 +47,7 @@ async def fetch_slot_names(db_sess: SASession) -> list[SlotName]:
     return [slot_type.name for slot_type in await fetch_slot_types(db_sess)]
 
 
-async def require_owners(db_sess: SASession, owners: Sequence[tuple[OwnerScope, str]]) -> "list[Record]":
+async def require_owners(db_sess: SASession, owners: Sequence[tuple[OwnerScope, str]]) -> list[Record]:
     """Return the rows of named_owners.sql, one per owner; raises OwnerNotFound. Costs one statement.
 
     Owners are never deleted, so the ones that are found stay.

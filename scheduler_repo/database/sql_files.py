@@ -4,15 +4,8 @@ from pathlib import Path
 from typing import Final
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-
-
-def _find_sql_root() -> Path:
-    # A wheel carries the folder inside the package; a checkout has it beside the package.
-    installed = _PACKAGE / "sql"
-    return installed if installed.is_dir() else _PACKAGE.parent / "sql"
-
-
-SQL_ROOT: Final[Path] = _find_sql_root()
+# A wheel carries the folder inside the package; a checkout has it beside the package.
+SQL_ROOT: Final[Path] = (_PACKAGE if (_PACKAGE / "sql").is_dir() else _PACKAGE.parent) / "sql"
 
 
 def read_sql_file(name: str) -> str:

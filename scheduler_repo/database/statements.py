@@ -1,18 +1,13 @@
 """The hot statements: one file each under ``sql/queries``, run through the driver as they stand."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
+from asyncpg import Record
 
-from scheduler_repo.database.engine import driver_connection
+from scheduler_repo.database.engine import SASession, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.errors import TransactionConflict
-
-if TYPE_CHECKING:
-    from asyncpg import Record
-
-    from scheduler_repo.database.engine import SASession
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -31,7 +26,7 @@ def load_statement(name: str) -> Statement:
     return Statement(file.stem, file.read_text(encoding="utf-8"))
 
 
-async def fetch_rows(db_sess: "SASession", statement: Statement, *parameters: object) -> "list[Record]":
+async def fetch_rows(db_sess: SASession, statement: Statement, *parameters: object) -> list[Record]:
     """Run a hot statement in the session's transaction and return the driver's own rows.
 
     Costs one round trip (two the first time on a connection) and no row object beyond the driver's.
@@ -40,7 +35,7 @@ async def fetch_rows(db_sess: "SASession", statement: Statement, *parameters: ob
     return rows
 
 
-async def expect_rows(db_sess: "SASession", count: int, statement: Statement, *parameters: object) -> None:
+async def expect_rows(db_sess: SASession, count: int, statement: Statement, *parameters: object) -> None:
     """Run a guarded UPDATE; raises TransactionConflict unless it changed ``count`` rows.
 
     The locks make that impossible among writers that take them; this protects against those that do not.
@@ -54,7 +49,7 @@ async def expect_rows(db_sess: "SASession", count: int, statement: Statement, *p
 
 
 async def change_rows(
-    db_sess: "SASession", statement: Statement, width: int, rows: Sequence[Sequence[object]]
+    db_sess: SASession, statement: Statement, width: int, rows: Sequence[Sequence[object]]
 ) -> None:
     """Run a guarded UPDATE that takes one array for each of the ``width`` columns of ``rows``.
 

@@ -1,6 +1,7 @@
-"""The private directory of one embedded server."""
+"""The private directory of one embedded server, and the operating-system account that owns it."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -9,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Optional
 
-from scheduler_repo.embedded.account import Account
+import msgspec
+
 from scheduler_repo.errors import EmbeddedServerError
 
+UNPRIVILEGED_ACCOUNT: Final = "nobody"
 # sockaddr_un.sun_path holds 108 bytes on Linux and 104 elsewhere, one of them the closing NUL.
 SOCKET_PATH_LIMIT: Final = 107
 _FALLBACK_FOLDERS: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
@@ -19,11 +22,86 @@ _LOG_TAIL_BYTES: Final = 16_384
 _LOG_TAIL_LINES: Final = 20
 
 
+class Account(msgspec.Struct, frozen=True):
+    """The user and group of a child process; without both ids the child keeps the caller's."""
+
+    name: str
+    uid: Optional[int] = None
+    gid: Optional[int] = None
+
+    @classmethod
+    def of_caller(cls) -> "Account":
+        try:
+            name = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
+            name = f"uid {os.geteuid()}"
+        return cls(name)
+
+    @classmethod
+    def without_privileges(cls) -> "Account":
+        """Return the caller's account, or ``nobody`` for root; raises EmbeddedServerError without one."""
+        if os.geteuid() != 0:
+            return cls.of_caller()
+        try:
+            entry = pwd.getpwnam(UNPRIVILEGED_ACCOUNT)
+        except KeyError as error:
+            raise EmbeddedServerError(
+                f"PostgreSQL does not run as root, and this system has no account {UNPRIVILEGED_ACCOUNT!r} "
+                "to run it as; run as an ordinary user"
+            ) from error
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+    def spawn(self, command: Sequence[str], *, directory: Path, output: int) -> subprocess.Popen[bytes]:
+        """Start a command as this account, in a session of its own; raises OSError if it cannot be run.
+
+        Both of its streams go to the descriptor ``output``. It inherits only what a server needs of the
+        environment.
+        """
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=directory,
+            env=_environment(),
+            start_new_session=True,
+            umask=0o077,
+            user=self.uid,
+            group=self.gid,
+            extra_groups=None if self.uid is None else [],
+        )
+
+    def can_run(self, command: Sequence[str], *, directory: Path) -> bool:
+        """Return whether a short command, run as this account, exits with 0."""
+        try:
+            process = self.spawn(command, directory=directory, output=subprocess.DEVNULL)
+        except OSError:
+            return False
+        try:
+            return process.wait(timeout=30) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            process.kill()
+            process.wait()
+
+    def can_enter(self, folder: Path) -> bool:
+        if self.uid is None:
+            return os.access(folder, os.X_OK)
+        shell = shutil.which("sh") or "/bin/sh"
+        return self.can_run([shell, "-c", 'cd -- "$1"', shell, str(folder)], directory=Path("/"))
+
+    def give(self, *paths: Path) -> None:
+        """Make this account the owner of paths that the caller has created."""
+        if self.uid is not None and self.gid is not None:
+            for path in paths:
+                os.chown(path, self.uid, self.gid)
+
+
 class PrivateDirectory:
-    """A fresh directory with ``data``, ``socket`` and ``log`` in it, closed to every other account."""
+    """A fresh directory with ``data``, ``socket`` and ``log`` in it, closed to all but ``owner``."""
 
     def __init__(self, path: Path, owner: Account) -> None:
-        """Use a directory that exists and belongs to ``owner``; ``create`` makes one."""
         self.path = path
         self.owner = owner
         self.data = path / "data"
@@ -36,7 +114,7 @@ class PrivateDirectory:
 
         Raises EmbeddedServerError if no folder can hold it.
         """
-        folder = _temporary_folder(owner) if parent is None else parent.absolute()
+        folder = _find_temporary_folder(owner) if parent is None else parent.absolute()
         if parent is not None and not owner.can_enter(folder):
             raise EmbeddedServerError(
                 f"the server's directory was to be made in {folder}, which is missing or closed to the account "
@@ -82,15 +160,19 @@ class PrivateDirectory:
             )
         return path
 
+    def log_since(self, offset: int) -> bytes:
+        with self.log.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+
     def log_tail(self) -> str:
         """Return the last lines of the log, or a note that there are none."""
         try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _LOG_TAIL_BYTES))
-                lines = file.read().decode(errors="replace").splitlines()
+            tail = self.log_since(max(0, self.log.stat().st_size - _LOG_TAIL_BYTES))
         except OSError as error:
             return f"(the log cannot be read: {error})"
-        return "\n".join(lines[-_LOG_TAIL_LINES:]) or "(the log is empty)"
+        lines = tail.decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        return "\n".join(lines) or "(the log is empty)"
 
     def remove(self) -> None:
         """Delete the directory and its contents; raises EmbeddedServerError if something cannot be deleted."""
@@ -98,13 +180,10 @@ class PrivateDirectory:
         for _ in range(50):
             try:
                 shutil.rmtree(self.path)
-            except FileNotFoundError:
-                # Either everything is gone, or a server that is ending deleted a file first.
-                if not self.path.exists():
-                    return
             except OSError as error:
+                # Perhaps a server that is ending deleted a file first.
                 failure = error
-            else:
+            if not self.path.exists():
                 return
             time.sleep(0.02)
         raise EmbeddedServerError(
@@ -112,7 +191,7 @@ class PrivateDirectory:
         ) from failure
 
 
-def _temporary_folder(owner: Account) -> Path:
+def _find_temporary_folder(owner: Account) -> Path:
     home = Path.home().resolve()
     for folder in (Path(tempfile.gettempdir()), *_FALLBACK_FOLDERS):
         below_home = home != Path("/") and folder.resolve().is_relative_to(home)
@@ -122,3 +201,9 @@ def _temporary_folder(owner: Account) -> Path:
         f"no temporary folder was found that is outside the home {home} and open to "
         f"the account {owner.name!r}; name a folder for the server's directory (parent=)"
     )
+
+
+def _environment() -> dict[str, str]:
+    # The caller's PG* variables and locale would change the server, and its secrets must not reach it.
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **kept}

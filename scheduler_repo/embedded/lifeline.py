@@ -19,10 +19,9 @@ _GRACE_MILLISECONDS = 20_000
 
 
 class Lifeline:
-    """A process that watches over a server, and the pipe that it waits on."""
+    """A process that watches over a server, and the writing end of the pipe that it waits on."""
 
     def __init__(self, watcher: subprocess.Popen[bytes], pipe: int) -> None:
-        """Own the watcher and the writing end of the pipe, which ``release`` closes."""
         self._watcher = watcher
         self._pipe = pipe
 

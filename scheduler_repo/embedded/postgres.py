@@ -5,13 +5,12 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Optional
 from urllib.parse import quote, urlencode
 
-from scheduler_repo.embedded.account import Account
-from scheduler_repo.embedded.directory import PrivateDirectory
+from scheduler_repo.embedded.directory import Account, PrivateDirectory
 from scheduler_repo.embedded.installation import copy_postgres, postgres_of_wheel
 from scheduler_repo.embedded.server import EmbeddedServer, StopMode
 from scheduler_repo.errors import EmbeddedServerError
@@ -52,6 +51,7 @@ class EmbeddedPostgres(EmbeddedServer):
     _NAME: ClassVar[str] = "PostgreSQL"
     _PREFIX: ClassVar[str] = "scheduler-repo-postgres-"
     _SIGNALS: ClassVar[dict[StopMode, signal.Signals]] = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+    _FIND_ACCOUNT: ClassVar[Callable[[], Account]] = Account.without_privileges
 
     def __init__(
         self,
@@ -93,12 +93,8 @@ class EmbeddedPostgres(EmbeddedServer):
         return f"postgresql+asyncpg://{quote(role, safe='')}@/{quote(database, safe='')}?{query}"
 
     def remove(self) -> None:
-        """Stop the server and delete its directory; raises EmbeddedServerError if that cannot be done."""
         self._binaries = None
         super().remove()
-
-    def _account(self) -> Account:
-        return Account.without_privileges()
 
     def _check(self) -> None:
         for name, value in self._settings.items():
@@ -121,12 +117,13 @@ class EmbeddedPostgres(EmbeddedServer):
             _check_port(self._tcp_port)
 
     def _prepare(self, home: PrivateDirectory) -> None:
-        home.socket_file(self._socket_name())
+        home.socket_file(f".s.PGSQL.{self.port}")
         self._binaries = self._usable_binaries(home)
         self._initialise(home, self._binaries)
-        lines = [f"{name} = {_quoted(value)}\n" for name, value in self._settings.items()]
         with os.fdopen(home.open_to_append(home.data / "postgresql.auto.conf"), "a", encoding="utf-8") as file:
-            file.writelines(lines)
+            for name, value in self._settings.items():
+                escaped = value.replace("\\", "\\\\").replace("'", "''")
+                file.write(f"{name} = '{escaped}'\n")
 
     def _command(self, home: PrivateDirectory) -> Sequence[str]:
         if self._binaries is None:
@@ -150,12 +147,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _may_try_again(self, home: PrivateDirectory, log_offset: int) -> bool:
         # After a SIGKILL of the server its children end a moment later; until then it cannot start again.
-        with home.log.open("rb") as file:
-            file.seek(log_offset)
-            return b"pre-existing shared memory block" in file.read()
-
-    def _socket_name(self) -> str:
-        return f".s.PGSQL.{self.port}"
+        return b"pre-existing shared memory block" in home.log_since(log_offset)
 
     def _source_binaries(self) -> Path:
         return postgres_of_wheel() if self._wanted_binaries is None else self._wanted_binaries.absolute()
@@ -179,10 +171,7 @@ class EmbeddedPostgres(EmbeddedServer):
             status = self._run_initdb(home, binaries, locale)
             if status == 0:
                 return
-            with home.log.open("rb") as file:
-                file.seek(offset)
-                refused_locale = b"locale" in file.read()
-            if not refused_locale:
+            if b"locale" not in home.log_since(offset):
                 break
         raise EmbeddedServerError(
             f"{binaries / 'initdb'} ended with status {status}, and no data directory was made; "
@@ -235,8 +224,3 @@ def _check_port(port: int) -> None:
                 f"PostgreSQL was to listen on {_LOOPBACK}:{port}, which cannot be had ({error.strerror}); "
                 "give another port, or none for the socket alone"
             ) from error
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "''")
-    return f"'{escaped}'"

@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Final, Literal, Optional, Self
 
-from scheduler_repo.embedded.account import Account
-from scheduler_repo.embedded.directory import PrivateDirectory
+from scheduler_repo.embedded.directory import Account, PrivateDirectory
 from scheduler_repo.embedded.lifeline import Lifeline
 from scheduler_repo.errors import EmbeddedServerError
 
@@ -34,6 +32,7 @@ class EmbeddedServer(abc.ABC):
     _NAME: ClassVar[str]
     _PREFIX: ClassVar[str]
     _SIGNALS: ClassVar[dict[StopMode, signal.Signals]]
+    _FIND_ACCOUNT: ClassVar[Callable[[], Account]] = Account.of_caller
 
     def __init__(self, *, keep: bool, parent: Optional[Path], start_timeout: float) -> None:
         """Put the private directory in the folder ``parent``; ``start_timeout`` is in seconds."""
@@ -44,10 +43,6 @@ class EmbeddedServer(abc.ABC):
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._lifeline: Optional[Lifeline] = None
         self._owner_pid = 0
-
-    @abc.abstractmethod
-    def _account(self) -> Account:
-        """Return the account that the server runs as."""
 
     @abc.abstractmethod
     def _check(self) -> None:
@@ -141,24 +136,16 @@ class EmbeddedServer(abc.ABC):
         """
         if self._is_forked_copy():
             return
-        self._existing_home()
-        _ = self.pid
+        _ = self.directory, self.pid
         self._release()
         self._home = None
         atexit.unregister(self._finish)
 
     def __enter__(self) -> Self:
-        """Start the server; raises as ``start`` does."""
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        """Stop the server, and delete its directory unless ``keep``."""
+    def __exit__(self, *_: object) -> None:
         self._finish()
 
     @property
@@ -169,7 +156,7 @@ class EmbeddedServer(abc.ABC):
     @property
     def pid(self) -> int:
         """The server's process id; raises EmbeddedServerError while it does not run."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or not self.running:
             raise EmbeddedServerError(f"{self._NAME} does not run, so it has no process id; start it first")
         return self._process.pid
 
@@ -194,8 +181,7 @@ class EmbeddedServer(abc.ABC):
         return self._home
 
     def _create(self) -> PrivateDirectory:
-        home = PrivateDirectory.create(self._PREFIX, self._account(), self._parent)
-        self._home = home
+        self._home = home = PrivateDirectory.create(self._PREFIX, type(self)._FIND_ACCOUNT(), self._parent)
         self._owner_pid = os.getpid()
         atexit.register(self._finish)
         self._prepare(home)
@@ -206,13 +192,19 @@ class EmbeddedServer(abc.ABC):
         command = self._command(home)
         while True:
             log_offset = home.log.stat().st_size
-            process = home.spawn(command)
-            self._process = process
+            self._process = process = home.spawn(command)
             self._lifeline = Lifeline.attach(
                 process, self._SIGNALS["immediate"], None if self.keep else home.path
             )
-            if self._wait_until_ready(home, process, deadline):
-                return
+            while process.poll() is None:
+                if self._is_ready(home, process.pid):
+                    return
+                if time.monotonic() >= deadline:
+                    raise EmbeddedServerError(
+                        f"{self._NAME} was not ready within {self._start_timeout:g} s; give it longer "
+                        f"(start_timeout=) or see its log, which ends:\n{home.log_tail()}"
+                    )
+                time.sleep(_POLL_SECONDS)
             if time.monotonic() >= deadline or not self._may_try_again(home, log_offset):
                 raise EmbeddedServerError(
                     f"{self._NAME} ended with status {process.returncode} while starting "
@@ -221,23 +213,8 @@ class EmbeddedServer(abc.ABC):
             self._release()
             time.sleep(_POLL_SECONDS)
 
-    def _wait_until_ready(
-        self, home: PrivateDirectory, process: subprocess.Popen[bytes], deadline: float
-    ) -> bool:
-        while process.poll() is None:
-            if self._is_ready(home, process.pid):
-                return True
-            if time.monotonic() >= deadline:
-                raise EmbeddedServerError(
-                    f"{self._NAME} was not ready within {self._start_timeout:g} s; give it longer "
-                    f"(start_timeout=) or see its log, which ends:\n{home.log_tail()}"
-                )
-            time.sleep(_POLL_SECONDS)
-        return False
-
     def _release(self) -> None:
-        lifeline, self._lifeline = self._lifeline, None
-        self._process = None
+        lifeline, self._lifeline, self._process = self._lifeline, None, None
         if lifeline is not None:
             lifeline.release()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar, Final, Optional
 from urllib.parse import quote
 
-from scheduler_repo.embedded.account import Account
 from scheduler_repo.embedded.directory import PrivateDirectory
 from scheduler_repo.embedded.installation import valkey_of_wheel
 from scheduler_repo.embedded.server import EmbeddedServer, StopMode
@@ -52,9 +51,6 @@ class EmbeddedValkey(EmbeddedServer):
     def url(self) -> str:
         """The URL for ``redis.asyncio.from_url``; raises as ``socket_file`` does."""
         return f"unix://{quote(str(self.socket_file))}"
-
-    def _account(self) -> Account:
-        return Account.of_caller()
 
     def _check(self) -> None:
         for name, value in self._settings.items():

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
+from string import ascii_uppercase
 from typing import Final
 
 import msgspec
@@ -103,13 +104,8 @@ def _graph(panel: _Panel, place: dict[str, int]) -> dict[str, object]:
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": custom}, "overrides": []},
         "options": _OPTIONS,
         "targets": [
-            {
-                "refId": chr(ord("A") + index),
-                "datasource": _DATASOURCE,
-                "expr": target.expr,
-                "legendFormat": target.legend,
-            }
-            for index, target in enumerate(panel.targets)
+            {"refId": letter, "datasource": _DATASOURCE, "expr": target.expr, "legendFormat": target.legend}
+            for letter, target in zip(ascii_uppercase, panel.targets, strict=False)
         ],
     }
 

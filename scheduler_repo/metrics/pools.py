@@ -12,7 +12,12 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 
-_LABELS: Final = ("database",)
+# By the property of an engine that they add up.
+_GAUGES: Final = {
+    "pool_size": ("scheduler_repo_pool_size", "Connections that the pools may have at most"),
+    "connections_in_use": ("scheduler_repo_pool_connections_in_use", "Connections that are out of the pools"),
+    "callers_waiting": ("scheduler_repo_pool_callers_waiting", "Callers that wait for a connection"),
+}
 
 
 class PoolCollector(Collector):
@@ -30,42 +35,21 @@ class PoolCollector(Collector):
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Name the metrics, without figures."""
-        return self._build_families()
+        return [GaugeMetricFamily(name, text, labels=["database"]) for name, text in _GAUGES.values()]
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Read the figures; costs nothing between scrapes."""
-        size, in_use, waiting = families = self._build_families()
         with self._lock:
             engines = list(self._engines)
         by_database: dict[str, list[ExtendedAsyncSAEngine]] = {}
         for engine in engines:
             by_database.setdefault(engine.url.database or "", []).append(engine)
-        for database, theirs in by_database.items():
-            size.add_metric([database], sum(engine.pool_size for engine in theirs))
-            in_use.add_metric([database], sum(engine.connections_in_use for engine in theirs))
-            waiting.add_metric([database], sum(engine.callers_waiting for engine in theirs))
-        return families
-
-    def _build_families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
-        return (
-            GaugeMetricFamily(
-                "scheduler_repo_pool_size", "Connections that the pools may have at most", labels=_LABELS
-            ),
-            GaugeMetricFamily(
-                "scheduler_repo_pool_connections_in_use",
-                "Connections that are out of the pools",
-                labels=_LABELS,
-            ),
-            GaugeMetricFamily(
-                "scheduler_repo_pool_callers_waiting", "Callers that wait for a connection", labels=_LABELS
-            ),
-        )
+        for family, name in zip(self.describe(), _GAUGES, strict=True):
+            for database, theirs in by_database.items():
+                family.add_metric([database], sum(getattr(engine, name) for engine in theirs))
+            yield family
 
 
 _POOLS: Final = PoolCollector()
 REGISTRY.register(_POOLS)
-
-
-def watch_pool(engine: "ExtendedAsyncSAEngine") -> None:
-    """Show an engine's pool in the metrics of this process."""
-    _POOLS.watch(engine)
+watch_pool: Final = _POOLS.watch

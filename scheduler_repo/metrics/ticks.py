@@ -1,8 +1,9 @@
-"""The metrics of the ticks of each scaling group: what they found and did, and where their time went.
+"""The metrics of the loop: what ticks of each scaling group found and did, where their time went, and audits.
 
 Labels are scaling groups, phases and codes, of which there are few; never the id of a session, agent or owner.
 """
 
+import collections
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from scheduler_repo.entities.allocation import RejectedAllocation
+from scheduler_repo.entities.audit import AuditCheck, AuditReport
 from scheduler_repo.types import ScalingGroupName
 
 # The client library ends a counter's name in _total when it is scraped.
@@ -32,6 +34,11 @@ REJECTED: Final = Counter(
     "scheduler_repo_rejected_sessions",
     "Planned sessions that the database did not let ticks place, by the code of the reason",
     ["scaling_group", "code"],
+)
+AUDIT_FINDINGS: Final = Gauge(
+    "scheduler_repo_audit_findings",
+    "What the last audit found to differ, by check; 0 is as it should be",
+    ["check"],
 )
 
 
@@ -63,3 +70,10 @@ def count_batch(
 def observe_phase(scaling_group: ScalingGroupName, phase: str, seconds: float) -> None:
     """Add the time that one phase of a tick took."""
     PHASES.labels(scaling_group, phase).observe(seconds)
+
+
+def show_audit(report: AuditReport) -> None:
+    """Show how much each check of an audit found; 0 for those that found nothing."""
+    found = collections.Counter(finding.check for finding in report.findings)
+    for check in AuditCheck:
+        AUDIT_FINDINGS.labels(check.value).set(found[check])

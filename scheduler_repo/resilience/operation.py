@@ -2,8 +2,8 @@
 
 import enum
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar, Token
-from typing import Optional
+from contextvars import ContextVar
+from typing import Final, Optional
 
 from scheduler_repo.types import OperationId
 
@@ -28,7 +28,7 @@ class Operation:
     __slots__ = ("_outer", "_retry_observer", "kind", "last_error", "name", "operation_id")
 
     def __init__(self, name: str, kind: OperationKind, outer: Optional["Operation"] = None) -> None:
-        """Begin a call of a method; ``outer`` is the call that it is made in."""
+        """``outer`` is the call that this one is made in."""
         self.name = name
         self.kind = kind
         self.last_error: Optional[Exception] = None
@@ -62,19 +62,9 @@ class Operation:
             operation = operation._outer
 
 
-_current: ContextVar[Optional[Operation]] = ContextVar("scheduler_repo_operation", default=None)
+CURRENT: Final[ContextVar[Optional[Operation]]] = ContextVar("scheduler_repo_operation", default=None)
 
 
 def current_operation() -> Optional[Operation]:
     """Return the innermost call with resilience that this task is in; None outside of any."""
-    return _current.get()
-
-
-def enter(name: str, kind: OperationKind) -> Token[Optional[Operation]]:
-    """Make a call the current one, and return the token for ``leave``."""
-    return _current.set(Operation(name, kind, _current.get()))
-
-
-def leave(token: Token[Optional[Operation]]) -> None:
-    """Make the call around it the current one again."""
-    _current.reset(token)
+    return CURRENT.get()

@@ -7,7 +7,7 @@ from functools import partial, wraps
 from typing import Final, Optional, ParamSpec, TypeVar
 
 from scheduler_repo.errors import InvalidWiring
-from scheduler_repo.resilience.operation import OperationKind, enter, leave
+from scheduler_repo.resilience.operation import CURRENT, Operation, OperationKind
 from scheduler_repo.wiring import check_wiring
 
 P = ParamSpec("P")
@@ -45,9 +45,8 @@ class Resilience:
         The decorated function's own name is the operation's. Raises InvalidWiring for a function that is not
         async, and for ``@apply`` without parentheses. Costs a few microseconds a call and policy.
         """
-        check_wiring(
-            kind, OperationKind, "kind", "an OperationKind, and write @resilience.apply() with parentheses"
-        )
+        advice = "an OperationKind, and write @resilience.apply() with parentheses"
+        check_wiring(kind, OperationKind, "kind", advice)
         innermost_first = self.policies[::-1]
 
         def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[None, None, R]]:
@@ -59,11 +58,11 @@ class Resilience:
                 for policy in innermost_first:
                     call = partial(policy.execute, call)
                 # No block of a context manager: a generator would cost as much as a policy does.
-                token = enter(name, kind)
+                token = CURRENT.set(Operation(name, kind, CURRENT.get()))
                 try:
                     return await call()
                 finally:
-                    leave(token)
+                    CURRENT.reset(token)
 
             setattr(surrounded, _MARK, self)
             return surrounded

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from scheduler_repo.database.schema.upgrade import VERSION_TABLE, upgrade_schema
+from scheduler_repo.database.schema.upgrade import upgrade_schema
+from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.models import Base
 from tests.support.databases import OWNER, READER, SCHEDULER, Database
 

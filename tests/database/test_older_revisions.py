@@ -8,16 +8,18 @@ import pytest
 from scheduler_repo import errors
 from scheduler_repo.database.schema.catalog import Catalog, read_catalog
 from scheduler_repo.database.schema.upgrade import (
-    VERSION_TABLE,
     SchemaUpgrade,
     check_schema,
-    current_revision,
     downgrade_schema,
+    migrate,
+    upgrade_schema,
+)
+from scheduler_repo.database.schema.version import (
+    VERSION_TABLE,
+    current_revision,
     head_revision,
     known_revisions,
-    migrate,
     require_schema,
-    upgrade_schema,
 )
 from tests.support.databases import OWNER, READER, SCHEDULER, Database
 from tests.support.rows import OTHER_SESSION, ROWS, insert, insert_all

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from scheduler_repo.database.schema.upgrade import VERSION_TABLE
+from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.models import Base
 from tests.support.databases import OWNER, READER, Database, DriverConnection
 from tests.support.rows import KERNEL, ROWS, SESSION, insert, second_row

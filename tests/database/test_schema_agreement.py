@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.database.schema.catalog import Catalog, SchemaObjectKind, compare_catalogs, read_catalog
-from scheduler_repo.database.schema.upgrade import VERSION_TABLE, head_revision, known_revisions
+from scheduler_repo.database.schema.version import VERSION_TABLE, head_revision, known_revisions
 from scheduler_repo.database.sql_files import SQL_ROOT, read_sql_file
 from scheduler_repo.models import Base
 from tests.support.databases import OWNER, Database, DatabaseServer

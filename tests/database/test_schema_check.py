@@ -6,7 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_repo import errors
-from scheduler_repo.database.schema.upgrade import SchemaDifference, SchemaObjectKind, check_schema
+from scheduler_repo.database.schema.catalog import SchemaDifference, SchemaObjectKind
+from scheduler_repo.database.schema.upgrade import check_schema
 from tests.database.snapshots import all_of_catalog
 from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 

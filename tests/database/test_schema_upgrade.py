@@ -8,15 +8,12 @@ import sqlalchemy as sa
 from scheduler_repo import errors
 from scheduler_repo.database.schema import upgrade as schema
 from scheduler_repo.database.schema import version as schema_version
-from scheduler_repo.database.schema.upgrade import (
+from scheduler_repo.database.schema.upgrade import SchemaUpgrade, check_schema, downgrade_schema, upgrade_schema
+from scheduler_repo.database.schema.version import (
     VERSION_TABLE,
-    SchemaUpgrade,
-    check_schema,
     current_revision,
-    downgrade_schema,
     head_revision,
     require_schema,
-    upgrade_schema,
 )
 from scheduler_repo.database.sql_files import read_sql_file
 from tests.database.snapshots import all_of_catalog

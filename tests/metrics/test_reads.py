@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.errors import ScalingGroupNotFound
-from scheduler_repo.metrics.received import bytes_received
+from scheduler_repo.metrics.reads import bytes_received
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName

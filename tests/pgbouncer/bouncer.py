@@ -14,7 +14,7 @@ from typing import Final, Optional
 
 import sqlalchemy as sa
 
-from scheduler_repo.embedded.account import Account
+from scheduler_repo.embedded.directory import Account
 from tests.support.databases import OWNER, READER, SCHEDULER
 
 # Paths of PgBouncers, separated as in PATH; without it, the one that is installed.

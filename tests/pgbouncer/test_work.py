@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
-from scheduler_repo.database.schema.upgrade import check_schema, head_revision, upgrade_schema
+from scheduler_repo.database.schema.upgrade import check_schema, upgrade_schema
+from scheduler_repo.database.schema.version import head_revision
 from scheduler_repo.entities.lifecycle import SessionAttempt, SessionEnd, SessionStart
 from scheduler_repo.errors import StaleLeaseError
 from scheduler_repo.loop import SchedulerLoop

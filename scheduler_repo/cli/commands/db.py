@@ -15,7 +15,8 @@ from scheduler_repo.cli.process.invocation import Invocation
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from scheduler_repo.database.schema.upgrade import SchemaDifference, SchemaUpgrade
+    from scheduler_repo.database.schema.catalog import SchemaDifference
+    from scheduler_repo.database.schema.upgrade import SchemaUpgrade
     from scheduler_repo.errors import SchemaMismatch
 
 _NOTHING: Final = "nothing"

@@ -6,6 +6,8 @@ connection's search_path points first, ``public`` unless it was changed.
 
 import logging
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Optional
 
 import asyncpg
@@ -13,39 +15,23 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler_repo.database.engine import get_driver
+from scheduler_repo.database.errors import translate_error
 from scheduler_repo.database.schema.catalog import (
     SchemaDifference,
-    SchemaObjectKind,
     compare_catalogs,
     read_catalog,
     set_search_path,
 )
-from scheduler_repo.database.schema.transaction import transaction_on
 from scheduler_repo.database.schema.version import (
     VERSION_TABLE,
     current_revision,
     head_revision,
-    known_revisions,
     refuse_unknown_revision,
-    require_schema,
 )
 from scheduler_repo.database.sql_files import SQL_ROOT, read_sql_file
-from scheduler_repo.errors import PermissionDenied, SchemaMismatch
+from scheduler_repo.errors import InvalidInput, PermissionDenied, SchemaMismatch
 from scheduler_repo.models import Base
-
-__all__ = [
-    "upgrade_schema",
-    "downgrade_schema",
-    "check_schema",
-    "current_revision",
-    "require_schema",
-    "head_revision",
-    "known_revisions",
-    "SchemaDifference",
-    "SchemaObjectKind",
-    "SchemaUpgrade",
-    "VERSION_TABLE",
-]
 
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +68,7 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
     or holds tables of the same names that are not its own, PermissionDenied if the role may not create
     tables.
     """
-    async with transaction_on(connection, keep=True):
+    async with _transaction(connection, keep=True):
         await _lock_schema(connection)
         found, head = await current_revision(connection), head_revision()
         if found is None:
@@ -100,7 +86,7 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
     Run it as the owner role, with the package's processes stopped. One transaction. Raises SchemaMismatch if
     the package does not know one of the two revisions.
     """
-    async with transaction_on(connection, keep=True):
+    async with _transaction(connection, keep=True):
         await _lock_schema(connection)
         found = await current_revision(connection)
         for revision in (found, to_revision):
@@ -120,7 +106,7 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
     added to one of the package's tables does. Run it as the owner role: raises PermissionDenied if the role
     may not create schemas. Costs about as much as making the tables.
     """
-    async with transaction_on(connection, keep=False):
+    async with _transaction(connection, keep=False):
         live, role, database, may_create = (await connection.execute(_FIND_PLACE)).one()
         if not may_create:
             raise PermissionDenied(
@@ -139,6 +125,40 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
         await _run_script(connection, "schema.sql")
         expected = await read_catalog(connection, scratch, tables)
     return compare_catalogs(expected, found)
+
+
+@asynccontextmanager
+async def _transaction(connection: AsyncConnection, *, keep: bool) -> AsyncIterator[None]:
+    """Begin a READ COMMITTED transaction; at the end commit it, or roll it back if not ``keep``.
+
+    Rolls back on any exception. Raises InvalidInput if the connection is in a transaction already or in
+    AUTOCOMMIT mode; errors of the driver leave as the package's own.
+    """
+    if connection.in_transaction():
+        raise InvalidInput(
+            "the connection is in a transaction already, and this needs one of its own; end the other first"
+        )
+    try:
+        transaction = await connection.begin()
+        try:
+            # A later statement must see what another process committed while this one waited for a lock.
+            await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
+            if not (await get_driver(connection)).is_in_transaction():
+                raise InvalidInput(
+                    "the connection is in AUTOCOMMIT mode, and this needs a transaction; "
+                    "take one without isolation_level='AUTOCOMMIT'"
+                )
+            yield
+            if keep:
+                await transaction.commit()
+        finally:
+            if transaction.is_active:
+                await transaction.rollback()
+    except Exception as error:
+        known = translate_error(error)
+        if known is None:
+            raise
+        raise known from error
 
 
 async def _lock_schema(connection: AsyncConnection) -> None:
@@ -161,13 +181,12 @@ async def _refuse_tables_of_others(connection: AsyncConnection) -> None:
 
 async def _run_script(connection: AsyncConnection, name: str) -> None:
     """Run a file of several statements, which only the driver itself can send, and log its notices."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    if driver is not None:
-        driver.add_log_listener(_pass_on_notice)
-        try:
-            await driver.execute(read_sql_file(name))
-        finally:
-            driver.remove_log_listener(_pass_on_notice)
+    driver = await get_driver(connection)
+    driver.add_log_listener(_pass_on_notice)
+    try:
+        await driver.execute(read_sql_file(name))
+    finally:
+        driver.remove_log_listener(_pass_on_notice)
 
 
 def _pass_on_notice(_connection: object, message: asyncpg.PostgresLogMessage) -> None:

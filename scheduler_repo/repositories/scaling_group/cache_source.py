@@ -1,11 +1,10 @@
 """The totals of scaling groups in Redis or Valkey, for readers that allow some staleness."""
 
-from typing import TYPE_CHECKING
+from collections import Counter
 
 from scheduler_repo.cache.bounded_staleness import BoundedStalenessCache, Demand
 from scheduler_repo.cache.client import create_redis
-from scheduler_repo.cache.database_key import DatabaseKeyReader
-from scheduler_repo.cache.metrics import CacheName
+from scheduler_repo.cache.metrics import CacheName, CacheOutcome
 from scheduler_repo.cache.read_through import CachedKind, Codec
 from scheduler_repo.cache.source import CacheSource
 from scheduler_repo.entities.scaling_group import ResourceTotals
@@ -15,11 +14,6 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.validation import check_staleness, check_text
-
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from scheduler_repo.cache.metrics import CacheOutcome
 
 _resilience = layer_resilience(LayerType.SCALING_GROUP_CACHE_SOURCE, retries=False)
 
@@ -39,16 +33,13 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
     source_type = ScalingGroupDBSource
 
     def _open_caches(self, lifetime: float) -> None:
-        kind = CachedKind(
-            CacheName.RESOURCE_TOTALS,
-            Codec(ResourceTotals),
-            lambda totals: totals.scaling_group,
-            DatabaseKeyReader(self.db_source.engine).get,
-        )
+        codec = Codec(ResourceTotals)
+        name = CacheName.RESOURCE_TOTALS
+        kind = CachedKind(name, codec, lambda totals: totals.scaling_group, self._name_database)
         self._totals = BoundedStalenessCache(self.client, kind, lifetime=lifetime)
 
     @property
-    def outcomes(self) -> "Counter[CacheOutcome]":
+    def outcomes(self) -> Counter[CacheOutcome]:
         """The look-ups so far, counted by their outcome."""
         return self._totals.counts.lookups
 
@@ -65,11 +56,8 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
         check_text(scaling_group, "scaling group")
         check_staleness(max_staleness)
         return await self._totals.get(
-            scaling_group,
-            Demand(max_staleness),
-            lambda: self.db_source.get_total_resource_slots(scaling_group),
+            scaling_group, Demand(max_staleness), lambda: self.db_source.get_total_resource_slots(scaling_group)
         )
 
     async def drain(self) -> None:
-        """Wait until all reads and stores under way have ended."""
         await self._totals.drain()

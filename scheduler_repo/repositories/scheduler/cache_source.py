@@ -9,16 +9,11 @@ from scheduler_repo.cache.metrics import CacheName
 from scheduler_repo.cache.metrics import CacheOutcome as CacheOutcome
 from scheduler_repo.cache.read_through import CachedKind, Codec, compute_format_version
 from scheduler_repo.cache.source import CacheSource
-from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.build import finish_in_slices
-from scheduler_repo.scheduling.snapshot.encoding import (
-    Envelope,
-    decode_scheduling_data,
-    encode_scheduling_data,
-)
+from scheduler_repo.scheduling.snapshot.encoding import Envelope, decode_scheduling_data, encode_scheduling_data
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import ScalingGroupName, TransactionId
 from scheduler_repo.validation import check_staleness
@@ -69,10 +64,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
 
     @_resilience.apply(OperationKind.READ)
     async def get_scheduling_data(
-        self,
-        scaling_group: ScalingGroupName,
-        max_staleness: float = 0,
-        after: Optional[TransactionId] = None,
+        self, scaling_group: ScalingGroupName, max_staleness: float = 0, after: Optional[TransactionId] = None
     ) -> TimedSchedulingData:
         """Return the group's state, at most ``max_staleness`` seconds old; 0 always asks the database.
 
@@ -91,7 +83,6 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         )
 
     async def drain(self) -> None:
-        """Wait until everything that is being read for several, or stored, has been, or has failed."""
         await self._cache.drain()
 
     async def _get_database(self, timed: Optional[TimedSchedulingData]) -> str:
@@ -102,5 +93,5 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
 
 def _get_id(timed: TimedSchedulingData) -> Optional[ScalingGroupName]:
     """Return the group that an answer is of; None for a part of its queue, which is never cached."""
-    data: SchedulingData = timed.data
+    data = timed.data
     return data.scaling_group.name if data.pending_limit is None else None

@@ -28,8 +28,7 @@ from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
-from scheduler_repo.metrics.reads import observe_read
-from scheduler_repo.metrics.received import bytes_received
+from scheduler_repo.metrics.reads import bytes_received, observe_read
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind

@@ -1,13 +1,13 @@
 """Sessions in Redis or Valkey: those that are asked for again and again while nothing happens to them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Optional, Union
+from typing import Optional, Union
 
 from scheduler_repo.cache.client import create_redis
-from scheduler_repo.cache.database_key import DatabaseKeyReader
 from scheduler_repo.cache.lease_cache import LeaseCache
-from scheduler_repo.cache.metrics import CacheName
+from scheduler_repo.cache.metrics import CacheName, CacheOutcome
 from scheduler_repo.cache.pending_invalidations import PendingInvalidations
 from scheduler_repo.cache.read_through import CachedKind, Codec
 from scheduler_repo.cache.single_flight import BackgroundTasks
@@ -21,11 +21,6 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.types import SessionId
 from scheduler_repo.validation import check_id
-
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from scheduler_repo.cache.metrics import CacheOutcome
 
 _resilience = layer_resilience(LayerType.SESSION_CACHE_SOURCE, retries=False)
 
@@ -51,32 +46,21 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
     def _open_caches(self, lifetime: float) -> None:
         self._tasks = BackgroundTasks()
         self._invalidations = PendingInvalidations(
-            self.client,
-            lifetime,
-            on_failure=lambda keys: self._sessions.counts.count_failed_invalidations(keys),
+            self.client, lifetime, lambda keys: self._sessions.counts.count_failed_invalidations(keys)
         )
-        get_database = DatabaseKeyReader(self.db_source.engine).get
-        self._sessions = LeaseCache(
-            self.client,
-            CachedKind(CacheName.SESSION, Codec(Session), _get_id, get_database),
-            self._invalidations,
-            lifetime=lifetime,
-        )
-        self._infos = LeaseCache(
-            self.client,
-            CachedKind(CacheName.SESSION_INFO, Codec(SessionInfo), _get_id, get_database),
-            self._invalidations,
-            lifetime=lifetime,
-        )
+        sessions = CachedKind(CacheName.SESSION, Codec(Session), _get_id, self._name_database)
+        infos = CachedKind(CacheName.SESSION_INFO, Codec(SessionInfo), _get_id, self._name_database)
+        self._sessions = LeaseCache(self.client, sessions, self._invalidations, lifetime=lifetime)
+        self._infos = LeaseCache(self.client, infos, self._invalidations, lifetime=lifetime)
         listen(self.db_source.engine, self)
 
     @property
-    def outcomes(self) -> "Counter[CacheOutcome]":
+    def outcomes(self) -> Counter[CacheOutcome]:
         """How the look-ups of ``get_session_by_id`` and ``find_session`` so far have ended."""
         return self._sessions.counts.lookups
 
     @property
-    def info_outcomes(self) -> "Counter[CacheOutcome]":
+    def info_outcomes(self) -> Counter[CacheOutcome]:
         """How the look-ups of ``get_session_info`` so far have ended."""
         return self._infos.counts.lookups
 
@@ -123,13 +107,11 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
         self._tasks.start(self._invalidations.remove_unsettled(keys, doubted))
 
     async def drain(self) -> None:
-        """Wait until everything that is being read, stored or removed has been, or has failed."""
         await self._sessions.drain()
         await self._infos.drain()
         await self._tasks.drain()
 
     async def aclose(self) -> None:
-        """Finish what is under way, and close an own client; do so before the event loop ends."""
         ignore(self.db_source.engine, self)
         self._invalidations.hurry()
         await self.drain()

@@ -56,7 +56,7 @@ class CircuitBreakerPolicy(Policy):
         """Start closed; raises InvalidWiring for anything else."""
         check_wiring(args, BreakerArgs, "args", "BreakerArgs(...)")
         self._args = args
-        self._state = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
         # Its text alone: an error holds on to all that its call had at hand.
         self._last_failure = ""
         self._failures_in_a_row = 0
@@ -64,14 +64,8 @@ class CircuitBreakerPolicy(Policy):
         self._closed = asyncio.Event()
         self._closed.set()
 
-    @property
-    def state(self) -> BreakerState:
-        """The state now."""
-        return self._state
-
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Make the call; raises BreakerOpen, without making it, or what it raises."""
-        if self._state is not BreakerState.CLOSED:
+        if self.state is not BreakerState.CLOSED:
             self._keep_probing()
             raise BreakerOpen(
                 f"{self._args.name} is not asked now, as it failed ({self._last_failure}); it is tried again "
@@ -100,7 +94,7 @@ class CircuitBreakerPolicy(Policy):
                 await asyncio.wait([probing], timeout=_CANCEL_SECONDS)
 
     def _count_failure(self, error: Exception) -> None:
-        if self._state is not BreakerState.CLOSED:
+        if self.state is not BreakerState.CLOSED:
             return
         self._last_failure = str(error)
         self._failures_in_a_row += 1
@@ -114,7 +108,7 @@ class CircuitBreakerPolicy(Policy):
             self._probing = asyncio.create_task(self._probe(), context=contextvars.Context())
 
     async def _probe(self) -> None:
-        while self._state is not BreakerState.CLOSED:
+        while self.state is not BreakerState.CLOSED:
             await asyncio.sleep(self._args.recovery)
             self._enter(BreakerState.HALF_OPEN)
             is_answered = False
@@ -124,7 +118,7 @@ class CircuitBreakerPolicy(Policy):
                 self._enter(BreakerState.CLOSED if is_answered else BreakerState.OPEN)
 
     def _enter(self, state: BreakerState) -> None:
-        self._state = state
+        self.state = state
         if state is BreakerState.CLOSED:
             self._failures_in_a_row = 0
             self._closed.set()

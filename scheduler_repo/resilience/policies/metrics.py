@@ -16,9 +16,7 @@ R = TypeVar("R")
 
 _LABELS: Final = ("domain", "layer", "operation")
 # From a cached answer to a deadline.
-_BUCKETS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 TRIGGERED: Final = Gauge(
     "backendai_layer_operation_triggered_count", "Operations that are executing now", _LABELS
@@ -71,7 +69,7 @@ class _Children:
 
 
 class MetricPolicy(Policy):
-    """Counts and times calls; a call that is cancelled counts as failed with CancelledError."""
+    """Counts and times calls, in some microseconds; a cancelled call counts as failed with CancelledError."""
 
     def __init__(self, args: MetricArgs) -> None:
         """Count under the labels of ``args``; raises InvalidWiring for anything else."""
@@ -80,7 +78,6 @@ class MetricPolicy(Policy):
         self._children: dict[str, _Children] = {}
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Make the call; raises what it raises. Costs some microseconds."""
         operation = current_operation()
         name = "unnamed" if operation is None else operation.name
         children = self._children.get(name)

@@ -10,7 +10,7 @@ from typing import Optional, TypeVar
 import msgspec
 
 from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
-from scheduler_repo.resilience.operation import Operation, OperationKind, current_operation
+from scheduler_repo.resilience.operation import OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
 from scheduler_repo.resilience.transient import is_transient
 from scheduler_repo.validation import RetryCount, RetryWait, check_fields, check_kind
@@ -18,7 +18,6 @@ from scheduler_repo.wiring import check_wiring
 
 R = TypeVar("R")
 
-_FACTOR = 2
 # From here on a growing wait is above any ``max_delay``, and its power soon above what a float holds.
 _LARGEST_POWER = 64
 _waits_disabled = 0
@@ -50,10 +49,13 @@ class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_fields(self)
         check_kind(self.backoff_strategy, BackoffStrategy, "backoff_strategy")
-        if not _are_exception_classes(self.non_retryable_exceptions):
+        given: object = self.non_retryable_exceptions
+        if not isinstance(given, tuple) or not all(
+            isinstance(kind, type) and issubclass(kind, BaseException) for kind in given
+        ):
             raise InvalidInput(
-                f"non_retryable_exceptions {self.non_retryable_exceptions!r:.60} is no tuple of exception "
-                "classes; give (ValueError,) for one"
+                f"non_retryable_exceptions {given!r:.60} is no tuple of exception classes; "
+                "give (ValueError,) for one"
             )
 
 
@@ -69,7 +71,7 @@ def retry_waits_disabled() -> Iterator[None]:
 
 
 class RetryPolicy(Policy):
-    """Makes a call again while it fails with a transient error; raises the last error."""
+    """Makes a call again while it fails with a transient error; raises the last. Else costs a function call."""
 
     def __init__(self, args: Optional[RetryArgs] = None) -> None:
         """Retry 10 times, 0.1 s apart, or as ``args`` says; raises InvalidWiring for anything but RetryArgs."""
@@ -77,7 +79,6 @@ class RetryPolicy(Policy):
         check_wiring(self._args, RetryArgs, "args", "RetryArgs(...), or None for the defaults")
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Make the call; raises what it raises. Costs a function call when nothing fails."""
         retries = 0
         lost: Optional[OutcomeUnknown] = None
         while True:
@@ -85,8 +86,11 @@ class RetryPolicy(Policy):
                 return await call()
             except Exception as error:
                 operation = current_operation()
-                if retries == self._args.max_retries or not self._may_retry(error, operation):
-                    if lost is not None and _hides_lost_commit(error):
+                kind = OperationKind.WRITE if operation is None else operation.kind
+                if retries == self._args.max_retries or not self._may_retry(error, kind):
+                    # A later failure, such as one to connect, says nothing of an earlier COMMIT that may stand.
+                    is_new = isinstance(error, DatabaseError) and not isinstance(error, OutcomeUnknown)
+                    if lost is not None and is_new:
                         raise OutcomeUnknown(f"{lost}; it was asked again, and then: {error}") from lost
                     raise
                 if isinstance(error, OutcomeUnknown):
@@ -98,26 +102,14 @@ class RetryPolicy(Policy):
             if operation is not None:
                 operation.note_retry()
 
-    def _may_retry(self, error: Exception, operation: Optional[Operation]) -> bool:
-        kind = OperationKind.WRITE if operation is None else operation.kind
-        may_retry = self._args.is_retryable
-        return not isinstance(error, self._args.non_retryable_exceptions) and may_retry(error, kind)
+    def _may_retry(self, error: Exception, kind: OperationKind) -> bool:
+        is_retryable = self._args.is_retryable
+        return not isinstance(error, self._args.non_retryable_exceptions) and is_retryable(error, kind)
 
     def _choose_wait(self, retries: int) -> float:
         if _waits_disabled:
             return 0.0
         wait = self._args.retry_delay
         if self._args.backoff_strategy is BackoffStrategy.EXPONENTIAL:
-            wait = min(wait * _FACTOR ** min(retries, _LARGEST_POWER), self._args.max_delay)
+            wait = min(wait * 2 ** min(retries, _LARGEST_POWER), self._args.max_delay)
         return wait + random.uniform(0.0, self._args.jitter)  # noqa: S311 - it keeps no secret
-
-
-def _hides_lost_commit(error: Exception) -> bool:
-    """Whether a later failure, such as one to connect, says nothing of an earlier COMMIT that may stand."""
-    return isinstance(error, DatabaseError) and not isinstance(error, OutcomeUnknown)
-
-
-def _are_exception_classes(given: object) -> bool:
-    return isinstance(given, tuple) and all(
-        isinstance(kind, type) and issubclass(kind, BaseException) for kind in given
-    )

@@ -71,14 +71,16 @@ class TimeoutPolicy(Policy):
         check_wiring(self._args, TimeoutArgs, "args", "TimeoutArgs(...), or None for the default")
 
     async def execute(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Make the call; raises DeadlineExceeded."""
         # A task that a call has made knows of the call's deadline even when the call is over.
         outer = _bound.get()
-        if outer is not None and outer.is_over:
-            outer = None
-        if outer is not None and outer.task is asyncio.current_task():
+        if outer is None or outer.is_over:
+            wanted = _wanted.get()
+            seconds = self._args.deadline if wanted is None else wanted
+            bound = _Bound(seconds, asyncio.get_running_loop().time() + seconds)
+        elif outer.task is asyncio.current_task():
             return await call()
-        bound = self._begin() if outer is None else _Bound(outer.seconds, outer.ends_at)
+        else:
+            bound = _Bound(outer.seconds, outer.ends_at)
         token = _bound.set(bound)
         timeout = asyncio.timeout_at(bound.ends_at)
         try:
@@ -92,11 +94,6 @@ class TimeoutPolicy(Policy):
             bound.is_over = True
             _bound.reset(token)
 
-    def _begin(self) -> _Bound:
-        wanted = _wanted.get()
-        seconds = self._args.deadline if wanted is None else wanted
-        return _Bound(seconds, asyncio.get_running_loop().time() + seconds)
-
 
 def _build_error(seconds: float, operation: Optional[Operation]) -> DeadlineExceeded:
     if operation is None:
@@ -105,8 +102,6 @@ def _build_error(seconds: float, operation: Optional[Operation]) -> DeadlineExce
     found = f"{operation.name} took longer than its deadline of {seconds:g} s{last}"
     if operation.kind is OperationKind.READ:
         return DeadlineExceeded(f"{found}; try again, or allow it more with call_deadline()")
-    if operation.operation_id is None:
-        return DeadlineExceeded(f"{found}; all was written, or nothing: read before writing again")
-    return DeadlineExceeded(
-        f"{found}; all was written, or nothing: ask again under operation id {operation.operation_id}"
-    )
+    known = operation.operation_id
+    advice = "read before writing again" if known is None else f"ask again under operation id {known}"
+    return DeadlineExceeded(f"{found}; all was written, or nothing: {advice}")
