@@ -12,7 +12,7 @@ import asyncpg
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.database.schema.upgrade import VERSION_TABLE
+from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.errors import WrongEventLoop
 from scheduler_repo.models import Base
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
