@@ -22,7 +22,7 @@ from scheduler_repo.database.lookups import require_owners
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.owner import DomainInfo, KeypairInfo, OwnersSpec, ProjectInfo, UserInfo
 from scheduler_repo.errors import OwnerAlreadyExists, OwnerNotFound
-from scheduler_repo.models.owner import DomainRow, KeypairRow, ProjectRow, UserRow
+from scheduler_repo.models import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.types import DomainName, OwnerT, SlotName, UserId

@@ -21,7 +21,7 @@ from scheduler_repo.database.lookups import (
 )
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
-from scheduler_repo.models.quota import QuotaRow
+from scheduler_repo.models import QuotaRow
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.slots import read_slot_limits
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope, ResourcePolicyName, SlotVector

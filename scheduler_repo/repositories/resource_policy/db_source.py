@@ -10,7 +10,7 @@ from scheduler_repo.database.limit_rows import policy_row
 from scheduler_repo.database.lookups import fetch_slot_names
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePolicySpec
-from scheduler_repo.models.quota import ResourcePolicyRow
+from scheduler_repo.models import ResourcePolicyRow
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.slots import read_slot_limits
 from scheduler_repo.types import ResourcePolicyName
