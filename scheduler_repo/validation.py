@@ -20,6 +20,8 @@ from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope
 
 T = TypeVar("T")
+# The error that a check raises.
+Refusal = type[InvalidInput]
 
 MAX_QUANTITY: Final = 2**63 - 1
 LARGEST_PAGE: Final = 1_000
@@ -54,7 +56,7 @@ _LONGEST_RETENTION: Final = timedelta(days=36_500)
 _UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def check_kind(value: object, kind: type, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+def check_kind(value: object, kind: type, subject: str, refusal: Refusal = InvalidInput) -> None:
     """Raise ``refusal`` unless the value is of a class; a word is no member of an enum."""
     if not isinstance(value, kind):
         raise wrong_value(value, subject, expected_of(kind), refusal)
@@ -86,9 +88,7 @@ def expected_of(kind: type) -> str:
     return {bool: "True or False", datetime: "a datetime with a time zone"}.get(kind, f"a {kind.__name__}")
 
 
-def wrong_value(
-    value: object, subject: str, expected: str, refusal: type[InvalidInput] = InvalidInput
-) -> InvalidInput:
+def wrong_value(value: object, subject: str, expected: str, refusal: Refusal = InvalidInput) -> InvalidInput:
     """Make the error for a value that is not what it must be."""
     return refusal(f"{subject} is {quoted(value)}, it must be {expected}")
 
@@ -110,7 +110,7 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and (value.isascii() or printable(value) == value)
 
 
-def check_text(value: object, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+def check_text(value: object, subject: str, refusal: Refusal = InvalidInput) -> None:
     """Raise ``refusal`` for what is no text, or holds a NUL or a lone surrogate."""
     if not isinstance(value, str) or "\0" in value or not is_text(value):
         raise refusal(f"{subject} {quoted(value)} is no text that can be stored; leave out NUL and surrogates")
@@ -142,16 +142,14 @@ def check_owner_id(scope: object, owner_id: object) -> None:
         )
 
 
-def check_range(
-    value: object, constraint: object, subject: str, refusal: type[InvalidInput] = InvalidInput
-) -> None:
+def check_range(value: object, constraint: object, subject: str, refusal: Refusal = InvalidInput) -> None:
     """Raise ``refusal`` unless the value is a number that a constraint of this module allows."""
     # A bool is an int to Python, and msgspec would take a Decimal for a float.
     if type(value) not in (int, float) or not _is_allowed(value, constraint):
         raise wrong_value(value, subject, described(constraint), refusal)
 
 
-def check_fields(struct: msgspec.Struct, refusal: type[InvalidInput] = InvalidInput) -> None:
+def check_fields(struct: msgspec.Struct, refusal: Refusal = InvalidInput) -> None:
     """Check the fields of a struct whose types have a description, as structs do not when they are made."""
     for field in msgspec.structs.fields(struct):
         if described(field.type):
@@ -207,7 +205,7 @@ def _is_allowed(value: object, constraint: object) -> bool:
     return True
 
 
-def check_time(value: object, subject: str, refusal: type[InvalidInput] = InvalidInput) -> None:
+def check_time(value: object, subject: str, refusal: Refusal = InvalidInput) -> None:
     """Raise ``refusal`` for what is no datetime with a time zone, or does not exist in UTC."""
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise wrong_value(value, subject, expected_of(datetime), refusal)

@@ -9,25 +9,13 @@ from scheduler_repo.types import AgentStatus, SessionStatus
 
 StatusT = TypeVar("StatusT", bound=StrEnum)
 TransitionTable = Mapping[StatusT, tuple[StatusT, ...]]
+# All that ends a session that has agents, and does not run yet.
+_ENDS = (SessionStatus.TERMINATING, SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
 SESSION_TRANSITIONS: TransitionTable[SessionStatus] = MappingProxyType(
     {
         SessionStatus.PENDING: (SessionStatus.SCHEDULED, SessionStatus.CANCELLED, SessionStatus.ERROR),
-        SessionStatus.SCHEDULED: (
-            SessionStatus.PREPARING,
-            SessionStatus.PENDING,
-            SessionStatus.TERMINATING,
-            SessionStatus.TERMINATED,
-            SessionStatus.CANCELLED,
-            SessionStatus.ERROR,
-        ),
-        SessionStatus.PREPARING: (
-            SessionStatus.RUNNING,
-            SessionStatus.PENDING,
-            SessionStatus.TERMINATING,
-            SessionStatus.TERMINATED,
-            SessionStatus.CANCELLED,
-            SessionStatus.ERROR,
-        ),
+        SessionStatus.SCHEDULED: (SessionStatus.PREPARING, SessionStatus.PENDING, *_ENDS),
+        SessionStatus.PREPARING: (SessionStatus.RUNNING, SessionStatus.PENDING, *_ENDS),
         SessionStatus.RUNNING: (
             SessionStatus.PENDING,
             SessionStatus.TERMINATING,

@@ -60,17 +60,9 @@ class AgentDBSource(DBSource):
         self, db_sess: SASession, wanted: AgentFilter, after: Optional[AgentId], limit: int
     ) -> tuple[AgentInfo, ...]:
         """List the agents that a filter finds by id, those behind ``after``; costs two statements, or one."""
-        rows = await fetch_rows(
-            db_sess,
-            SEARCH_AGENTS,
-            wanted.scaling_group,
-            None if wanted.statuses is None else [status.value for status in wanted.statuses],
-            wanted.is_schedulable,
-            wanted.architecture,
-            wanted.id_prefix,
-            after,
-            limit,
-        )
+        statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
+        asked = (wanted.scaling_group, statuses, wanted.is_schedulable, wanted.architecture, wanted.id_prefix)
+        rows = await fetch_rows(db_sess, SEARCH_AGENTS, *asked, after, limit)
         slots = await _fetch_slots(db_sess, [row["agent_id"] for row in rows]) if rows else {}
         return tuple(_build_agent(AgentInfo, row, slots) for row in rows)
 

@@ -1,6 +1,6 @@
 """Resource policies: named limits that owners share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
@@ -17,8 +17,6 @@ from scheduler_repo.validation import check_limit, check_name
 _resilience = layer_resilience(LayerType.RESOURCE_POLICY_REPOSITORY)
 _SET_RESOURCE_POLICIES = IdempotentWrite("set_resource_policies", TransactionId)
 _CURSORS: Final = CursorCodec("search_resource_policies", ResourcePolicyName)
-# The search has no filter.
-_QUESTION: Final[Mapping[str, object]] = {}
 
 
 class ResourcePolicyRepository(Repository[ResourcePolicyDBSource]):
@@ -92,6 +90,6 @@ class ResourcePolicyRepository(Repository[ResourcePolicyDBSource]):
 
     async def _search(self, limit: int, cursor: Optional[Cursor]) -> Page[ResourcePolicy]:
         check_limit(limit)
-        after = None if cursor is None else _CURSORS.decode(_QUESTION, cursor)
+        after = None if cursor is None else _CURSORS.decode({}, cursor)
         found = await self._read(self._db_source.list_policies, after, limit + 1)
-        return _CURSORS.page(_QUESTION, found, limit, lambda policy: policy.name)
+        return _CURSORS.page({}, found, limit, lambda policy: policy.name)

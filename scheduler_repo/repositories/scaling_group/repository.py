@@ -109,8 +109,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         asked = checked_filter(wanted, ScalingGroupFilter).in_one_spelling()
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.search_groups(db_sess, asked, after, limit + 1)
+        rows = await self._read(self._db_source.search_groups, asked, after, limit + 1)
         return _CURSORS.page(asked, [*map(group_from_row, rows)], limit, lambda group: (group.name,))
 
     @_resilience.apply(OperationKind.READ)
