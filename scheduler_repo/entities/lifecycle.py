@@ -108,7 +108,7 @@ class SessionStart(msgspec.Struct, frozen=True):
     """A session whose kernels run.
 
     ``occupied_slots`` holds what kernels really occupy, in smallest units, where that is less than they
-    requested; the rest is given back.
+    requested; the rest is given back. Kernels that are left out occupy what they requested.
     """
 
     session_id: SessionId

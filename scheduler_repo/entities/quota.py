@@ -50,7 +50,10 @@ class QuotaUsage(msgspec.Struct, frozen=True):
 
 
 class QuotaSpec(Spec, frozen=True, kw_only=True):
-    """The limits of one owner, its policy's and its own, of which the least holds; None is no limit."""
+    """The limits of one owner: a policy, limits of its own, or both (then the least holds).
+
+    ``owner_id`` as of a Quota; what is left out, or None, is not limited.
+    """
 
     scope: OwnerScope
     owner_id: str

@@ -121,7 +121,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     async def get_total_resource_slots(
         self, scaling_group: ScalingGroupName, max_staleness: float = 0
     ) -> ResourceTotals:
-        """Sum what the agents of a group have, and how much of it is occupied, at one instant.
+        """Sum what a group's agents have and what is occupied at one instant, whether it is active or not.
 
         ``max_staleness`` is in seconds: 0 always asks the database; above 0 an answer of that age may come from
         the cache, if there is one. Raises ScalingGroupNotFound, and InvalidInput for a negative or infinite
