@@ -17,17 +17,15 @@ _threshold_before: Optional[tuple[int, int, int]] = None
 def collector_relaxed(*, enabled: bool = True) -> Iterator[None]:
     """Raise the collector's first threshold while any reader is inside; the last one out restores it.
 
-    Overlapping readers are counted, so the threshold is restored however they interleave. It is raised and
-    not switched off, so that readers that never leave together do not leave a process without a collector.
-    ``enabled`` False leaves the collector alone.
+    It is raised and not switched off, so that readers that never leave together do not leave a process without
+    a collector. ``enabled`` False leaves the collector alone.
     """
     global _readers, _threshold_before
     if not enabled:
         yield
         return
     if _readers == 0:
-        before = gc.get_threshold()
-        _threshold_before = before
+        _threshold_before = before = gc.get_threshold()
         # 0 means that the host has switched the collector off.
         if 0 < before[0] < _RAISED_THRESHOLD:
             gc.set_threshold(_RAISED_THRESHOLD, *before[1:])

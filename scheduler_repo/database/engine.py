@@ -11,7 +11,7 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from scheduler_repo.cancellation import run_to_end
-from scheduler_repo.database.errors import find_driver_error, outcome_is_known, translate_error
+from scheduler_repo.database.errors import find_driver_error, outcome_is_known, translated_errors
 from scheduler_repo.errors import (
     DatabaseError,
     EngineClosed,
@@ -149,7 +149,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 
     @asynccontextmanager
     async def _begin(self, begin: str) -> AsyncIterator[SASession]:
-        try:
+        with translated_errors():
             connection = await self._check_out()
             try:
                 driver = await get_driver(connection)
@@ -171,11 +171,6 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                 await run_to_end(_give_back_failed(connection, error))
                 raise
             await run_to_end(_give_back(connection))
-        except Exception as error:
-            known = translate_error(error)
-            if known is None:
-                raise
-            raise known from error
 
     async def _check_out(self) -> AsyncConnection:
         # Cancelling a caller must not tear a connection that is just being made: it is finished, and kept.

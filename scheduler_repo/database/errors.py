@@ -1,5 +1,7 @@
 """Translates driver and SQLAlchemy errors to the package's own, by SQLSTATE and class, never by text."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Optional
 
 import asyncpg
@@ -54,14 +56,8 @@ _BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
     "sessions_pkey": (errors.SessionAlreadyExists, "a session of this id exists already"),
     "kernels_pkey": (errors.SessionAlreadyExists, "a kernel of this id exists already"),
     "sessions_scaling_group_fkey": (errors.ScalingGroupNotFound, "the session's scaling group does not exist"),
-    "sessions_access_key_user_id_fkey": (
-        errors.OwnerNotFound,
-        "the session's access key does not exist, or is not its user's",
-    ),
-    "sessions_project_id_domain_name_fkey": (
-        errors.OwnerNotFound,
-        "the session's project does not exist, or not in its domain",
-    ),
+    "sessions_access_key_user_id_fkey": (errors.OwnerNotFound, "the session's user has no such access key"),
+    "sessions_project_id_domain_name_fkey": (errors.OwnerNotFound, "the session's domain has no such project"),
     "session_vfolder_mounts_vfolder_id_fkey": (errors.VFolderNotFound, "a vfolder to mount does not exist"),
     "vfolders_pkey": (errors.VFolderAlreadyExists, "a vfolder of this id exists already"),
     "vfolders_user_id_fkey": (errors.OwnerNotFound, "the vfolder's user does not exist"),
@@ -77,11 +73,22 @@ def find_driver_error(error: BaseException) -> BaseException:
     return error
 
 
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise the package's error for one of the driver or SQLAlchemy, ``from`` it; let others through."""
+    try:
+        yield
+    except Exception as error:
+        known = translate_error(error)
+        if known is None:
+            raise
+        raise known from error
+
+
 def translate_error(error: BaseException) -> Optional[SchedulerRepoError]:
     """Return the package's error for one of the driver or SQLAlchemy, or None if it is neither.
 
-    The caller raises it ``from`` the original. The message carries the server's own words and, where the server
-    names one, the constraint; never a connection string.
+    The message carries the server's own words and the constraint that it names; never a connection string.
     """
     wrapped = find_driver_error(error)
     if wrapped is not error:

@@ -11,7 +11,7 @@ from scheduler_repo.errors import TransactionConflict
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """One hot statement: its file's name and text."""
+    """One hot statement, under the name of its file."""
 
     name: str
     text: str

@@ -58,23 +58,15 @@ async def change_statuses(
     decisions = decide_transitions(target, changes, TransitionState(sessions, kernels, counters, slot_names))
     accepted = decisions.accepted
     await write_kernels(db_sess, decisions.kernels, target.to_status)
-    await write_sessions(
-        db_sess,
-        {session_id: sessions[session_id].status for session_id in accepted},
-        target.to_status,
-        target.reason,
-        [change.result for change in accepted.values()],
-    )
+    from_statuses = {session_id: sessions[session_id].status for session_id in accepted}
+    results = [change.result for change in accepted.values()]
+    await write_sessions(db_sess, from_statuses, target.to_status, target.reason, results)
     if target.to_status is SessionStatus.PENDING:
         failed = [
             (each.session_id, agent_id) for each in accepted.values() for agent_id in each.failed_agent_ids
         ]
-        await fetch_rows(
-            db_sess,
-            RECORD_FAILED_AGENTS,
-            [session_id for session_id, _ in failed],
-            [agent_id for _, agent_id in failed],
-        )
+        of_sessions = [session_id for session_id, _ in failed]
+        await fetch_rows(db_sess, RECORD_FAILED_AGENTS, of_sessions, [agent_id for _, agent_id in failed])
     await change_agent_counters(db_sess, counters.given_slots, counters.given_containers, sign=-1)
     write.changed_sessions.update(accepted)
     return TransitionResult(target.to_status, tuple(accepted), tuple(decisions.rejected), write.transaction_id)
@@ -82,16 +74,10 @@ async def change_statuses(
 
 async def write_kernels(db_sess: SASession, changes: Sequence[KernelChange], to_status: SessionStatus) -> None:
     """Change the status of kernels whose sessions are locked; costs one statement."""
-    rows = [
-        (
-            change.kernel_id,
-            change.from_status,
-            to_status.value,
-            change.exit_code,
-            None if change.occupied_slots is None else array_text(change.occupied_slots),
-        )
-        for change in changes
-    ]
+    rows = []
+    for change in changes:
+        occupied = None if change.occupied_slots is None else array_text(change.occupied_slots)
+        rows.append((change.kernel_id, change.from_status, to_status.value, change.exit_code, occupied))
     await change_rows(db_sess, CHANGE_KERNELS, 5, rows)
 
 

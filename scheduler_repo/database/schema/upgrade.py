@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.database.engine import get_driver
-from scheduler_repo.database.errors import translate_error
+from scheduler_repo.database.errors import translated_errors
 from scheduler_repo.database.schema.catalog import (
     SchemaDifference,
     compare_catalogs,
@@ -34,7 +34,7 @@ from scheduler_repo.errors import InvalidInput, PermissionDenied, SchemaMismatch
 from scheduler_repo.models import Base
 
 _logger = logging.getLogger(__name__)
-
+_TABLES: Final = [table.name for table in Base.metadata.sorted_tables]
 _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.schema', 0))")
 _FIND_TABLES: Final = sa.text(
     """
@@ -117,13 +117,12 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
             raise SchemaMismatch(
                 f"the search_path of role {role} names no schema that database {database} has; correct it"
             )
-        tables = [table.name for table in Base.metadata.sorted_tables]
-        found = await read_catalog(connection, live, tables)
+        found = await read_catalog(connection, live, _TABLES)
         scratch = f"scheduler_repo_check_{secrets.token_hex(8)}"
         await connection.execute(sa.text(f"CREATE SCHEMA {scratch}"))
         await set_search_path(connection, scratch)
         await _run_script(connection, "schema.sql")
-        expected = await read_catalog(connection, scratch, tables)
+        expected = await read_catalog(connection, scratch, _TABLES)
     return compare_catalogs(expected, found)
 
 
@@ -138,7 +137,7 @@ async def _transaction(connection: AsyncConnection, *, keep: bool) -> AsyncItera
         raise InvalidInput(
             "the connection is in a transaction already, and this needs one of its own; end the other first"
         )
-    try:
+    with translated_errors():
         transaction = await connection.begin()
         try:
             # A later statement must see what another process committed while this one waited for a lock.
@@ -154,11 +153,6 @@ async def _transaction(connection: AsyncConnection, *, keep: bool) -> AsyncItera
         finally:
             if transaction.is_active:
                 await transaction.rollback()
-    except Exception as error:
-        known = translate_error(error)
-        if known is None:
-            raise
-        raise known from error
 
 
 async def _lock_schema(connection: AsyncConnection) -> None:
@@ -170,8 +164,7 @@ async def _lock_schema(connection: AsyncConnection) -> None:
 
 
 async def _refuse_tables_of_others(connection: AsyncConnection) -> None:
-    tables = [table.name for table in Base.metadata.sorted_tables]
-    found = list((await connection.execute(_FIND_TABLES, {"tables": tables})).scalars())
+    found = list((await connection.execute(_FIND_TABLES, {"tables": _TABLES})).scalars())
     if found:
         raise SchemaMismatch(
             f"the database has tables of the names {', '.join(found)}, but no {VERSION_TABLE}: they are "

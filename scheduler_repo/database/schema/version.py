@@ -6,7 +6,7 @@ from typing import Final, Optional
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler_repo.database.errors import translate_error
+from scheduler_repo.database.errors import translated_errors
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.errors import SchemaMismatch
 
@@ -46,12 +46,8 @@ async def current_revision(connection: AsyncConnection) -> Optional[str]:
     """
     had_transaction = connection.in_transaction()
     try:
-        return await _read_revision(connection)
-    except Exception as error:
-        known = translate_error(error)
-        if known is None:
-            raise
-        raise known from error
+        with translated_errors():
+            return await _read_revision(connection)
     finally:
         if not had_transaction and connection.in_transaction():
             await connection.rollback()
@@ -86,8 +82,7 @@ def refuse_unknown_revision(found: str) -> None:
 
 
 async def _read_revision(connection: AsyncConnection) -> Optional[str]:
-    exists = (await connection.execute(_FIND_VERSION_TABLE)).scalar_one()
-    if not exists:
+    if not (await connection.execute(_FIND_VERSION_TABLE)).scalar_one():
         return None
     revisions: list[str] = list((await connection.execute(_READ_REVISIONS)).scalars())
     if len(revisions) > 1:

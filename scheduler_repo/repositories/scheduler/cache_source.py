@@ -69,11 +69,9 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         """Return the group's state, at most ``max_staleness`` seconds old; 0 always asks the database.
 
         An entry that has not seen the write ``after``, where one is given, is too old. Callers that allow
-        staleness share look-ups and reads that began late enough for them.
-
-        The database's answer is stored in the background, so a slow Redis costs the caller nothing then.
-        Raises InvalidInput for a negative or unordered ``max_staleness`` and what the database source raises.
-        Costs one round trip to Redis if staleness is allowed, else none.
+        staleness share look-ups and reads that began late enough for them. Raises InvalidInput for a negative
+        or unordered ``max_staleness`` and what the database source raises. Costs one round trip to Redis if
+        staleness is allowed, else none; the database's answer is stored in the background.
         """
         check_staleness(max_staleness)
         return await self._cache.get(
