@@ -115,6 +115,22 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).create_sessions([session(number, 1) for number in numbers])
 
 
+@costs("SessionRepository.create_sessions, with kernels that are others'", 10)
+async def _(world: World, size: int) -> Awaitable[object]:
+    specs = [session(number, 1) for number in await world.pending(size)]
+    taken = zip(specs, world.numbers(size), strict=True)
+    return _sessions(world).create_sessions(
+        [msgspec.structs.replace(spec, session_id=session_id(number)) for spec, number in taken]
+    )
+
+
+@costs("SessionRepository.update_status, of many kernels", 12)
+async def _(world: World, size: int) -> Awaitable[object]:
+    (number,) = world.numbers(1)
+    await _sessions(world).create_session(session(number, *[1] * min(size, 99)))
+    return _sessions(world).update_status(session_id(number), SessionStatus.CANCELLED)
+
+
 @costs("SessionRepository.update_status", 12)
 async def _(world: World, size: int) -> Awaitable[object]:
     (number, *_) = await world.pending(size)

@@ -83,11 +83,11 @@ def _quotas_of(users: Sequence[UserSpec]) -> tuple[QuotaSpec, ...]:
     )
 
 
-@costs("OwnerRepository.register_owners", 14)
-async def _(world: World, size: int) -> Awaitable[object]:
+def _all_owners(world: World, size: int) -> OwnersSpec:
+    """The same, with as many policies and quotas."""
     owners = _some_owners(world, size)
     policies = tuple(ResourcePolicySpec(name=name) for name in _policy_names(world, size))
-    spec = OwnersSpec(
+    return OwnersSpec(
         domains=owners.domains,
         projects=owners.projects,
         users=owners.users,
@@ -95,6 +95,17 @@ async def _(world: World, size: int) -> Awaitable[object]:
         resource_policies=policies,
         quotas=_quotas_of(owners.users),
     )
+
+
+@costs("OwnerRepository.register_owners", 14)
+async def _(world: World, size: int) -> Awaitable[object]:
+    return _owners(world).register_owners(_all_owners(world, size))
+
+
+@costs("OwnerRepository.register_owners, who are there", 14)
+async def _(world: World, size: int) -> Awaitable[object]:
+    spec = _all_owners(world, size)
+    await _owners(world).register_owners(spec)
     return _owners(world).register_owners(spec)
 
 
@@ -267,3 +278,10 @@ async def _(world: World, size: int) -> Awaitable[object]:
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.running(size)
     return _quotas(world).get_usage(OwnerScope.DOMAIN, DOMAIN)
+
+
+@costs("QuotaRepository.set_quotas, as they are", 8)
+async def _(world: World, size: int) -> Awaitable[object]:
+    quotas = _quotas_of((await _with_owners(world, size)).users)
+    await _quotas(world).set_quotas(quotas)
+    return _quotas(world).set_quotas(quotas)

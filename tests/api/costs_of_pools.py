@@ -10,7 +10,7 @@ from scheduler_repo.repositories.owner.db_source import OwnerDBSource
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSource
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
-from scheduler_repo.types import DomainName, OwnerScope, ScalingGroupName
+from scheduler_repo.types import AgentId, DomainName, OwnerScope, ScalingGroupName
 from tests.api.statement_table import costs
 from tests.api.world import World
 from tests.support.small_cluster import ACCESS_KEY, DOMAIN, GROUP, OTHER_GROUP, PROJECT
@@ -41,6 +41,23 @@ async def _(world: World, size: int) -> Awaitable[object]:
 async def _(world: World, size: int) -> Awaitable[object]:
     (agent_id, *_) = await world.registered(size)
     return _agents(world).find_agent(agent_id)
+
+
+@costs("AgentRepository.find_agent, nobody's id", 4)
+async def _(world: World, size: int) -> Awaitable[object]:
+    return _agents(world).find_agent(AgentId("nobody"))
+
+
+@costs("AgentRepository.list_agents, of a group without any", 4)
+async def _(world: World, size: int) -> Awaitable[object]:
+    return _agents(world).list_agents(OTHER_GROUP, limit=size)
+
+
+@costs("AgentRepository.set_agents_schedulable, as they are", 6)
+async def _(world: World, size: int) -> Awaitable[object]:
+    agent_ids = await world.registered(size)
+    await _agents(world).set_agents_schedulable(agent_ids, False)
+    return _agents(world).set_agents_schedulable(agent_ids, False)
 
 
 @costs("AgentRepository.list_agents", 4)

@@ -23,12 +23,17 @@ class Case(msgspec.Struct, frozen=True):
     statements: int
     prepare: Prepare
 
+    @property
+    def method(self) -> str:
+        """The label of the method, whatever the situation."""
+        return self.label.partition(",")[0]
+
 
 CASES: Final[dict[str, Case]] = {}
 
 
 def costs(label: str, statements: int) -> Callable[[Prepare], Prepare]:
-    """Enter a method into the table."""
+    """Enter a method into the table; after a comma the label says in which of several situations it is."""
 
     def enter(prepare: Prepare) -> Prepare:
         assert label not in CASES, f"{label} is in the table twice"

@@ -17,7 +17,7 @@ from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import AgentId, AgentStatus, SessionId, SessionStatus
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Count, Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import agent, cluster, session, session_id
 
 A: Final = AgentId("a")
@@ -145,9 +145,3 @@ class TestHistory:
                 await nowhere.search_agent_history(cast(datetime, when))
         with pytest.raises(InvalidCursor):
             await nowhere.search_agent_history(START, cursor=cursor)
-
-    async def test_statements(self, repository: HistoryRepository, count: Count) -> None:
-        assert await count(repository.list_session_history(session_id(1))) == 1
-        for limit in (1, 100):
-            assert await count(repository.list_agent_history(A, limit)) == 1
-            assert await count(repository.search_agent_history(limit=limit)) == 1

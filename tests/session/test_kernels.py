@@ -15,7 +15,7 @@ from scheduler_repo.repositories.kernel.repository import KernelRepository
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionResult, SessionStatus
-from tests.support.fixtures import Count, Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,
@@ -125,14 +125,3 @@ class TestKernels:
             await nowhere.search_kernels_by_agent(A, 0)
         with pytest.raises(InvalidCursor):
             await nowhere.search_kernels_by_agent(AgentId("b"), cursor=cursor)
-
-    async def test_statements(self, repository: KernelRepository, count: Count) -> None:
-        # given: the first answer asks the server for types too
-        await count(repository.get_kernel_by_id(kernel_id(0)))
-        # then
-        assert await count(repository.get_kernel_by_id(kernel_id(0))) == 1
-        assert await count(repository.find_kernel(kernel_id(0))) == 1
-        for number in (0, 8):
-            assert await count(repository.list_kernels_by_session(session_id(number))) == 1
-        for limit in (1, 100):
-            assert await count(repository.search_kernels_by_agent(A, limit)) == 1

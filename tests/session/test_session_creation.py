@@ -26,7 +26,7 @@ from scheduler_repo.types import (
 )
 from tests.session.odd_sessions import OTHER, REFUSALS, mount, with_, with_mounts
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Count, Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import CPU, GROUP, cluster, history_of, session, session_id
 
 
@@ -172,23 +172,6 @@ class TestSessionCreation:
         with pytest.raises(OperationMismatch):
             await repository.create_sessions(specs[:1], operation_id=batch)
         assert await owner_connection.fetchval("SELECT count(*) FROM sessions") == 3
-
-    async def test_statements_for_one_and_for_a_hundred(
-        self, repository: SessionRepository, count: Count
-    ) -> None:
-        first = 100
-        counts = []
-        # given: the first batch asks the server for types too
-        for size in (1, 1, 100):
-            numbers = range(first, first + size)
-            first += size
-            specs = [session(number, 1, depends_on=(SessionId(OTHER),)) for number in numbers]
-            there = [with_(session_id=SessionId(uuid4()))(spec) for spec in specs]
-            # when
-            counts.append(await count(repository.create_sessions(specs)))
-            counts.append(await count(repository.create_sessions(there)))
-        # then: with two COPYs, and one DELETE where kernels are there
-        assert counts[2:] == [7, 8, 7, 8]
 
 
 class TestMountsOfEnqueuedSessions:

@@ -1,7 +1,7 @@
 """One session, and what belongs to it, as it stands in the database."""
 
 from typing import cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -26,7 +26,7 @@ from scheduler_repo.types import (
     SessionType,
 )
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Count, Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     ACCESS_KEY,
     DOMAIN,
@@ -207,20 +207,3 @@ class TestSessionReads:
         assert await repository.count_active_sessions_by_scaling_group(ScalingGroupName("closed")) == 0
         with pytest.raises(ScalingGroupNotFound, match="no scaling group 'gqu'"):
             await repository.count_active_sessions_by_scaling_group(ScalingGroupName("gqu"))
-
-    async def test_statements_for_one_and_for_a_hundred(
-        self, repository: SessionRepository, load: Load, count: Count
-    ) -> None:
-        # given sessions with one kernel and with a hundred, that depend on as many
-        others = tuple(SessionId(uuid4()) for _ in range(100))
-        sessions = [session(1, 1, depends_on=others[:1]), session(2, *[1] * 100, depends_on=others)]
-        await load(cluster([], [*sessions, *(session(100 + number, 1) for number in range(100))]))
-        for number, limit in ((1, 1), (2, 100)):
-            each = session_id(number)
-            # then
-            assert await count(repository.get_session_by_id(each)) == 1
-            assert await count(repository.find_session(each)) == 1
-            assert await count(repository.get_session_info(each)) == 1
-            assert await count(repository.get_session_with_dependencies(each)) == 5
-            assert await count(repository.list_sessions_by_access_key(ACCESS_KEY, limit)) == 1
-            assert await count(repository.count_active_sessions_by_scaling_group(GROUP)) == 1

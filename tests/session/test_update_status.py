@@ -23,7 +23,7 @@ from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.types import LeaseHolder, OperationId, SessionId, SessionStatus
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Count, Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import (
     GROUP,
     OTHER_GROUP,
@@ -160,13 +160,3 @@ class TestUpdateStatus:
         ):
             await repository.update_status(session_id(1), SessionStatus.TERMINATED)
         assert (await repository.get_session_by_id(session_id(1))).status is SessionStatus.SCHEDULED
-
-    async def test_statements_for_one_kernel_and_for_a_hundred(
-        self, repository: SessionRepository, load: Load, count: Count
-    ) -> None:
-        # given
-        await repository.create_sessions([session(10, *[1] * 100), session(11, 1)])
-        await count(repository.update_status(session_id(2), SessionStatus.CANCELLED))
-        # then
-        for number in (10, 11):
-            assert await count(repository.update_status(session_id(number), SessionStatus.CANCELLED)) == 10

@@ -23,7 +23,7 @@ from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
 from scheduler_repo.types import MountPermission, OperationId, ProjectId, SessionId, UserId, VFolderId
 from tests.support.databases import DriverConnection
-from tests.support.fixtures import Count, Load
+from tests.support.fixtures import Load
 from tests.support.small_cluster import PROJECT, USER, cluster, session, session_id
 
 NOBODY: Final = UUID(int=7)
@@ -158,15 +158,3 @@ class TestVFolders:
             ]
             assert {each.vfolder.name for each in found} == {"data-1"}
         assert await repository.list_mounts_by_session(session_id(3)) == ()
-
-    async def test_statements_for_one_and_for_a_hundred(
-        self, repository: VFolderRepository, count: Count
-    ) -> None:
-        for first, size in ((1, 1), (100, 100)):
-            # with one COPY
-            specs = [folder(first + number) for number in range(size)]
-            assert await count(repository.create_vfolders(specs)) == 2
-            assert await count(repository.search_vfolders_by_user(USER, size)) == 1
-        assert await count(repository.get_vfolder_by_id(VFolderId(UUID(int=1)))) == 1
-        assert await count(repository.find_vfolder(VFolderId(UUID(int=1)))) == 1
-        assert await count(repository.list_mounts_by_session(session_id(1))) == 1

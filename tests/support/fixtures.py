@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
@@ -21,8 +21,6 @@ from tests.support.shared_databases import SharedDatabase, SharedDatabases, canc
 Load = Callable[[ClusterSpec], Awaitable[None]]
 # Takes settings by name.
 MakeEngine = Callable[..., ExtendedAsyncSAEngine]
-# How many statements a call sends.
-Count = Callable[[Awaitable[object]], Awaitable[int]]
 
 _LOOP: Final = pytest.StashKey[asyncio.AbstractEventLoop]()
 
@@ -91,21 +89,3 @@ def lifecycle(engine: ExtendedAsyncSAEngine) -> LifecycleRepository:
 def load(engine: ExtendedAsyncSAEngine) -> Load:
     """Loads a cluster."""
     return ClusterRepository(ClusterDBSource(engine)).load_cluster
-
-
-@pytest.fixture
-async def count(engine: ExtendedAsyncSAEngine) -> Count:
-    """How many statements a call sends, without BEGIN and COMMIT, and without COPYs, which are not logged."""
-
-    async def counted(call: Awaitable[object]) -> int:
-        queries: list[str] = []
-        async with engine.begin_readonly_session() as db_sess:
-            driver = driver_connection(db_sess)
-        with driver.query_logger(lambda record: queries.append(record.query)):
-            await call
-        # Else another connection of the pool answered.
-        assert queries[0].startswith("BEGIN")
-        assert queries[-1] in ("COMMIT", "ROLLBACK")
-        return len(queries) - 2
-
-    return counted

@@ -1,14 +1,13 @@
-"""Whatever the number of owners, policies and quotas: the same statements, and no table read end to end."""
+"""Whatever the number of owners, policies and quotas: no table is read from end to end."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
 from uuid import UUID, uuid5
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.database.locks import LOCK_QUOTAS
 from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
 from scheduler_repo.entities.quota import QuotaSpec
@@ -16,7 +15,6 @@ from scheduler_repo.entities.resource_policy import ResourcePolicySpec
 from scheduler_repo.repositories.owner.repository import OwnerRepository
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import (
     AccessKey,
     DomainName,
@@ -25,11 +23,11 @@ from scheduler_repo.types import (
     ResourcePolicyName,
     UserId,
 )
-from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.databases import DriverConnection
 from tests.support.fixtures import Load
 from tests.support.past_and_present import finish_sessions
+from tests.support.plans import sequential_scans
 from tests.support.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent, cluster, session
-from tests.support.wire_proxy import WireProxy, proxied
 
 BEGIN_AND_COMMIT = 2
 _NAMESPACE = UUID(int=7)
@@ -66,114 +64,6 @@ def made_up(prefix: str, count: int) -> OwnersSpec:
             for name in domains
         ),
     )
-
-
-class TestCounts:
-    @pytest.fixture
-    async def proxy(self, migrated_database: Database) -> AsyncIterator[WireProxy]:
-        """Sees every statement on its way."""
-        async with proxied(migrated_database.url_as(SCHEDULER)) as proxy:
-            yield proxy
-
-    @pytest.fixture
-    async def engine(self, proxy: WireProxy) -> AsyncIterator[ExtendedAsyncSAEngine]:
-        # One connection, so that the driver asks for each type once.
-        engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url), pool_size=1))
-        yield engine
-        await engine.dispose()
-
-    @pytest.fixture
-    def cost(self, proxy: WireProxy) -> Callable[[Awaitable[object]], Awaitable[int]]:
-        """How many statements a call sends, without BEGIN and COMMIT."""
-
-        async def counted(call: Awaitable[object]) -> int:
-            statements, transactions = proxy.statements, proxy.transactions
-            await call
-            assert proxy.transactions == transactions + 1
-            return proxy.statements - statements - BEGIN_AND_COMMIT
-
-        return counted
-
-    async def test_number_is_the_same_for_one_and_for_a_hundred(
-        self,
-        load: Load,
-        owners: OwnerRepository,
-        policies: ResourcePolicyRepository,
-        quotas: QuotaRepository,
-        cost: Callable[[Awaitable[object]], Awaitable[int]],
-    ) -> None:
-        # given
-        await load(cluster([agent("a1")], [session(1, 1)]))
-        counts: list[list[int]] = []
-        for prefix, size in (("warm", 1), ("one", 1), ("many", 100)):
-            spec = made_up(prefix, size)
-            names = [policy.name for policy in spec.resource_policies]
-            keyed = [
-                QuotaSpec(scope=OwnerScope.ACCESS_KEY, owner_id=keypair.access_key, resource_policy=names[0])
-                for keypair in spec.keypairs
-            ]
-            # when
-            calls: list[Awaitable[object]] = [
-                owners.register_owners(spec),
-                owners.register_owners(spec),
-                policies.set_resource_policies(spec.resource_policies),
-                quotas.set_quotas(keyed),
-                quotas.set_quotas(keyed),
-                owners.set_domains_active(spec.domains, False),
-                owners.set_users_active([user.user_id for user in spec.users], False),
-                owners.set_projects_active([project.project_id for project in spec.projects], False),
-                owners.set_keypairs_active([keypair.access_key for keypair in spec.keypairs], False),
-                owners.search_domains(size),
-                owners.search_users(spec.domains[0], size),
-                owners.search_projects(spec.domains[0], size),
-                owners.list_keypairs(spec.users[0].user_id),
-                policies.search_resource_policies(size),
-                quotas.search_quotas(None, size),
-            ]
-            counts.append([await cost(call) for call in calls])
-        # then
-        assert counts[1] == counts[2] == [12, 12, 5, 7, 6, 3, 3, 3, 3, 1, 1, 1, 1, 2, 2]
-
-    async def test_reads_of_one(
-        self,
-        load: Load,
-        owners: OwnerRepository,
-        policies: ResourcePolicyRepository,
-        quotas: QuotaRepository,
-        cost: Callable[[Awaitable[object]], Awaitable[int]],
-    ) -> None:
-        # given
-        await load(cluster([agent("a1")], [session(1, 1)]))
-        await policies.set_resource_policies([ResourcePolicySpec(name=SMALL)])
-        owner = (OwnerScope.USER, str(USER))
-        await quotas.set_quotas([QuotaSpec(scope=owner[0], owner_id=owner[1])])
-        calls: list[tuple[Callable[[], Awaitable[object]], int]] = [
-            (lambda: owners.get_domain(DOMAIN), 1),
-            (lambda: owners.find_domain(DOMAIN), 1),
-            (lambda: owners.get_project(PROJECT), 1),
-            (lambda: owners.find_project(PROJECT), 1),
-            (lambda: owners.get_user(USER), 1),
-            (lambda: owners.find_user(USER), 1),
-            (lambda: owners.get_keypair(ACCESS_KEY), 1),
-            (lambda: owners.find_keypair(ACCESS_KEY), 1),
-            (lambda: policies.get_resource_policy(SMALL), 2),
-            (lambda: policies.find_resource_policy(SMALL), 2),
-            (lambda: quotas.get_quota(*owner), 2),
-            (lambda: quotas.find_quota(*owner), 2),
-            (lambda: quotas.get_effective_limits(*owner), 2),
-            (lambda: quotas.get_usage(*owner), 5),
-        ]
-        for call, expected in calls:
-            # when: the driver asks the server for types the first time
-            await call()
-            # then
-            assert await cost(call()) == expected
-
-
-def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 class TestPlans:
@@ -273,4 +163,4 @@ class TestPlans:
         async with engine.begin_session() as db_sess:
             driver: asyncpg.Connection[asyncpg.Record] = driver_connection(db_sess)
             (answer,) = await driver.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *args)
-        return {node["Relation Name"] for node in nodes(answer["Plan"]) if node["Node Type"] == "Seq Scan"}
+        return sequential_scans(answer["Plan"])
