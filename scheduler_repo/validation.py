@@ -7,7 +7,7 @@ descriptions say what to give.
 import enum
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, TypeVar, get_args
 from uuid import UUID
@@ -99,9 +99,9 @@ def check_id(value: object, entity: str) -> None:
         raise InvalidInput(f"{entity} id {quoted(value)} is a {type(value).__name__}, it must be a UUID")
 
 
-def check_ids(ids: Iterable[object], entity: str) -> None:
-    """Raise InvalidInput for the first id that is no UUID."""
-    for each in ids:
+def check_ids(ids: object, entity: str) -> None:
+    """Raise InvalidInput for what is no list, and for the first id that is no UUID."""
+    for each in checked_sequence(ids, f"{entity} ids"):
         check_id(each, entity)
 
 

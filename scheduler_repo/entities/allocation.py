@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from typing import Final, Optional, Union
+from typing import Final, Optional, Protocol, TypeVar, Union
 
 import msgspec
 
@@ -27,6 +27,7 @@ from scheduler_repo.errors import (
     SessionNotFound,
 )
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
+from scheduler_repo.validation import check_id, check_ids, checked_batch
 
 
 class KernelAllocation(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +42,30 @@ class SessionAllocation(msgspec.Struct, frozen=True, gc=False):
 
     session_id: SessionId
     kernels: tuple[KernelAllocation, ...]
+
+
+class Placement(Protocol):
+    """A session with the agents of its kernels, be it to allocate or to reserve."""
+
+    @property
+    def session_id(self) -> SessionId: ...
+
+    @property
+    def kernels(self) -> tuple[KernelAllocation, ...]: ...
+
+
+PlacementT = TypeVar("PlacementT", bound=Placement)
+
+
+def checked_placements(given: object, kind: type[PlacementT], subject: str) -> list[KernelAllocation]:
+    """Return all kernels of a batch of placements; raises InvalidInput for anything else."""
+    kernels: list[KernelAllocation] = []
+    for placement in checked_batch(given, kind, subject):
+        check_id(placement.session_id, "session")
+        of_session = f"kernels of session {placement.session_id}"
+        kernels.extend(checked_batch(placement.kernels, KernelAllocation, of_session))
+    check_ids([kernel.kernel_id for kernel in kernels], "kernel")
+    return kernels
 
 
 class RejectionCode(enum.StrEnum):

@@ -1,7 +1,6 @@
 """The life of sessions after placement: from allocated to dispatched, running, ended, or back to the queue."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Optional, Union
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
@@ -34,6 +33,7 @@ from scheduler_repo.validation import (
     check_range,
     check_text,
     checked_batch,
+    checked_sequence,
 )
 from scheduler_repo.wiring import check_wiring
 
@@ -78,6 +78,7 @@ class LifecycleRepository:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Mark sessions, or an attempt of each, whose agents pull images and make containers."""
+        checked_sequence(sessions, "sessions")
         changes = [*map(_change_of_attempt, sessions)]
         return await self._mark(SessionStatus.PREPARING, changes, None, lease, operation_id)
 
@@ -110,6 +111,7 @@ class LifecycleRepository:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Mark sessions that are told to end; they occupy their agents until they are terminated."""
+        check_ids(session_ids, "session")
         changes = [*map(SessionChange, session_ids)]
         return await self._mark(SessionStatus.TERMINATING, changes, reason, lease, operation_id)
 
@@ -140,6 +142,7 @@ class LifecycleRepository:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Cancel sessions that do not run yet, and give back what they occupied."""
+        check_ids(session_ids, "session")
         changes = [*map(SessionChange, session_ids)]
         return await self._mark(SessionStatus.CANCELLED, changes, reason, lease, operation_id)
 
@@ -153,6 +156,7 @@ class LifecycleRepository:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Mark sessions, or an attempt of each, that the system failed, and give back what they occupied."""
+        checked_sequence(sessions, "sessions")
         changes = [*map(_change_of_attempt, sessions)]
         return await self._mark(SessionStatus.ERROR, changes, reason, lease, operation_id)
 
@@ -343,7 +347,7 @@ def _check_change(change: SessionChange) -> None:
     for name, given in (("exit_codes", change.exit_codes), ("occupied_slots", change.occupied_slots)):
         if not isinstance(given, Mapping):
             raise InvalidInput(f"{subject}: {name} is {quoted(given)}; give a mapping by kernel id")
-    check_ids(chain(change.exit_codes, change.occupied_slots), f"{subject}: kernel")
+    check_ids([*change.exit_codes, *change.occupied_slots], f"{subject}: kernel")
     if change.result not in (None, *SessionResult):
         raise InvalidInput(
             f"{subject}: the result {quoted(change.result)} is none; give a SessionResult or None"

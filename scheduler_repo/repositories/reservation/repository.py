@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.entities.allocation import checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
@@ -56,10 +57,10 @@ class ReservationRepository:
         batch, the group's reservations and the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
-        check_ids([each.session_id for each in reservations], "session")
-        check_ids([kernel.kernel_id for each in reservations for kernel in each.kernels], "kernel")
-        check_agent_ids([kernel.agent_id for each in reservations for kernel in each.kernels])
-        check_ids([victim_id for each in reservations for victim_id in each.victims], "victim")
+        kernels = checked_placements(reservations, SessionReservation, "reservations")
+        check_agent_ids([kernel.agent_id for kernel in kernels])
+        for reservation in reservations:
+            check_ids(reservation.victims, "victim")
         if not reservations:
             return ReservationResult((), ())
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
-from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation
+from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation, checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
@@ -13,7 +13,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import check_ids, check_staleness, check_text
+from scheduler_repo.validation import check_staleness, check_text
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
@@ -91,11 +91,8 @@ class SchedulerRepository:
         with the batch and with the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
-        check_ids([allocation.session_id for allocation in allocations], "session")
-        check_ids([kernel.kernel_id for allocation in allocations for kernel in allocation.kernels], "kernel")
-        for allocation in allocations:
-            for kernel in allocation.kernels:
-                check_text(kernel.agent_id, "agent id")
+        for kernel in checked_placements(allocations, SessionAllocation, "allocations"):
+            check_text(kernel.agent_id, "agent id")
         if not allocations:
             return AllocationResult((), ())
         session_ids = sorted({allocation.session_id for allocation in allocations})
