@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Optional
 
+import msgspec
+
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
 from scheduler_repo.repositories.db_source import DBSource
-from scheduler_repo.types import AgentId, AgentStatus, SessionId, SessionStatus
+from scheduler_repo.types import AgentId, SessionId
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -42,26 +44,9 @@ class HistoryDBSource(DBSource):
 
 def session_entry_from_row(row: "Record") -> SessionHistoryEntry:
     """Build an entry from a row of session_history.sql."""
-    from_status = row["from_status"]
-    return SessionHistoryEntry(
-        entry_id=row["id"],
-        session_id=row["session_id"],
-        kernel_id=row["kernel_id"],
-        from_status=None if from_status is None else SessionStatus(from_status),
-        to_status=SessionStatus(row["to_status"]),
-        reason=row["reason"],
-        changed_at=row["changed_at"],
-    )
+    return msgspec.convert({**row, "entry_id": row["id"]}, SessionHistoryEntry)
 
 
 def agent_entry_from_row(row: "Record") -> AgentHistoryEntry:
     """Build an entry from a row of agent_history.sql or agent_history_by_time.sql."""
-    from_status = row["from_status"]
-    return AgentHistoryEntry(
-        entry_id=row["id"],
-        agent_id=row["agent_id"],
-        from_status=None if from_status is None else AgentStatus(from_status),
-        to_status=AgentStatus(row["to_status"]),
-        reason=row["reason"],
-        changed_at=row["changed_at"],
-    )
+    return msgspec.convert({**row, "entry_id": row["id"]}, AgentHistoryEntry)

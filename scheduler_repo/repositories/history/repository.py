@@ -34,7 +34,8 @@ class HistoryRepository:
     """Lists what happened to sessions and agents; all methods raise the errors of the database layer too.
 
     Each change writes its history in its own transaction; a purge removes it. Times are the database's clock,
-    in UTC. ``limit`` is at most 1,000.
+    in UTC. ``limit`` is at most 1,000. Each method costs one statement, and raises InvalidInput for an id that
+    is malformed.
     """
 
     def __init__(self, db_source: HistoryDBSource) -> None:
@@ -47,8 +48,7 @@ class HistoryRepository:
     async def list_session_history(self, session_id: SessionId) -> tuple[SessionHistoryEntry, ...]:
         """List all changes of a session and its kernels, the oldest first; none if there is no such session.
 
-        Raises InvalidInput for an id that is no UUID. Costs one statement; time grows with the session's
-        changes.
+        Time grows with the session's changes.
         """
         check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
@@ -61,7 +61,7 @@ class HistoryRepository:
     ) -> tuple[AgentHistoryEntry, ...]:
         """List the last changes of an agent's status, the newest first; none if there is no such agent.
 
-        Raises InvalidInput and InvalidLimit. Costs one statement.
+        Raises InvalidLimit.
         """
         check_name(agent_id, "agent id")
         check_limit(limit)
@@ -80,8 +80,8 @@ class HistoryRepository:
         """Return one page of the changes of all agents in a span of time, the newest first.
 
         ``changed_from`` is included, ``changed_until`` is not, None has no bound; both carry a time zone.
-        ``cursor`` is ``next_cursor`` of the page before, None begins. Raises InvalidFilter, InvalidLimit and
-        InvalidCursor. Costs one statement; any page costs what the first does.
+        ``cursor`` is ``next_cursor`` of the page before, None begins; any page costs what the first does.
+        Raises InvalidFilter, InvalidLimit and InvalidCursor.
         """
         for field, when in (("changed_from", changed_from), ("changed_until", changed_until)):
             if when is not None:

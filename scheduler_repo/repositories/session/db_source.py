@@ -5,6 +5,8 @@ from datetime import datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Optional
 
+import msgspec
+
 from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
@@ -36,12 +38,9 @@ from scheduler_repo.scheduling.admission.creation import (
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.types import (
     AgentId,
-    ClusterMode,
     ScalingGroupName,
     SessionId,
-    SessionResult,
     SessionStatus,
-    SessionType,
     SlotName,
     SlotVector,
     owner_ids,
@@ -70,9 +69,8 @@ _SESSION_COLUMNS: Final = (
     *("id", "name", *_QUEUE_AND_OWNERS, "session_type", "cluster_mode", "priority"),
     *("created_at", "requested_start_at", "designated_agent_ids"),
 )
-_KERNEL_COLUMNS: Final = (
-    *("id", "session_id", "kernel_index", *_QUEUE_AND_OWNERS, "image", "architecture", "requested_slots"),
-)
+_KERNEL: Final = ("id", "session_id", "kernel_index")
+_KERNEL_COLUMNS: Final = (*_KERNEL, *_QUEUE_AND_OWNERS, "image", "architecture", "requested_slots")
 _Row = tuple[object, ...]
 # created_at and status_changed_at of each session that was created.
 _Times = dict[SessionId, tuple[datetime, datetime]]
@@ -102,35 +100,32 @@ class SessionDBSource(DBSource):
     @_resilience.apply(OperationKind.READ)
     async def get_session_by_id(self, session_id: SessionId) -> Session:
         """Return a session; raises SessionNotFound and InvalidInput. Costs one statement."""
-        return session_from_row(_require(await self._read(SESSION_BY_ID, session_id), session_id))
+        return session_from_row(_only(await self._read(SESSION_BY_ID, session_id), session_id))
 
     @_resilience.apply(OperationKind.READ)
     async def find_session(self, session_id: SessionId) -> Optional[Session]:
         """Return a session, or None if there is none; raises InvalidInput. Costs one statement."""
-        row = await self._read(SESSION_BY_ID, session_id)
-        return None if row is None else session_from_row(row)
+        rows = await self._read(SESSION_BY_ID, session_id)
+        return session_from_row(rows[0]) if rows else None
 
     @_resilience.apply(OperationKind.READ)
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
         """Return a session as lists show it; raises SessionNotFound and InvalidInput. Costs one statement."""
-        return session_info_from_row(_require(await self._read(SESSION_INFO, session_id), session_id))
+        return session_info_from_row(_only(await self._read(SESSION_INFO, session_id), session_id))
 
-    async def _read(self, statement: Statement, session_id: SessionId) -> "Optional[Record]":
+    async def _read(self, statement: Statement, session_id: SessionId) -> "list[Record]":
         check_id(session_id, "session")
         async with self.engine.begin_readonly_session() as db_sess:
-            rows = await fetch_rows(db_sess, statement, session_id)
-        return rows[0] if rows else None
+            return await fetch_rows(db_sess, statement, session_id)
 
     async def get_session_state(self, db_sess: SASession, session_id: SessionId) -> "Record":
         """Find a session's status and agents; raises SessionNotFound. Costs one statement."""
-        rows = await fetch_rows(db_sess, SESSION_STATE, session_id)
-        return _require(rows[0] if rows else None, session_id)
+        return _only(await fetch_rows(db_sess, SESSION_STATE, session_id), session_id)
 
     async def get_session_with_dependencies(self, db_sess: SASession, session_id: SessionId) -> RawSession:
         """Find a session and all that belongs to it; raises SessionNotFound. Costs five statements."""
-        rows = await fetch_rows(db_sess, SESSION_BY_ID, session_id)
         return RawSession(
-            session=_require(rows[0] if rows else None, session_id),
+            session=_only(await fetch_rows(db_sess, SESSION_BY_ID, session_id), session_id),
             kernels=await fetch_rows(db_sess, KERNELS_OF_SESSION, session_id),
             mounts=await fetch_rows(db_sess, SESSION_MOUNTS, session_id),
             dependencies=await fetch_rows(db_sess, SESSION_DEPENDENCIES, session_id),
@@ -242,20 +237,9 @@ def _session_rows(new: Sequence[NewSession], write_array: Callable[[Sequence[Age
     rows: list[_Row] = []
     for each in new:
         spec = each.spec
-        rows.append(
-            (
-                spec.session_id,
-                spec.name,
-                spec.scaling_group,
-                *owner_ids(spec),
-                spec.session_type.value,
-                spec.cluster_mode.value,
-                spec.priority,
-                each.created_at,
-                spec.requested_start_at,
-                write_array(spec.designated_agent_ids),
-            )
-        )
+        kind = (spec.session_type.value, spec.cluster_mode.value, spec.priority)
+        own = (*kind, each.created_at, spec.requested_start_at, write_array(spec.designated_agent_ids))
+        rows.append((spec.session_id, spec.name, spec.scaling_group, *owner_ids(spec), *own))
     return rows
 
 
@@ -280,53 +264,25 @@ def _ordered_text_array(texts: Sequence[str]) -> str:
     return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
 
 
-def _require(row: "Optional[Record]", session_id: SessionId) -> "Record":
-    if row is None:
-        raise SessionNotFound(
-            f"there is no session {session_id}; correct the id, or it was purged after it had ended"
-        )
-    return row
+def _only(rows: "list[Record]", session_id: SessionId) -> "Record":
+    if not rows:
+        advice = "correct the id, or it was purged after it had ended"
+        raise SessionNotFound(f"there is no session {session_id}; {advice}")
+    return rows[0]
 
 
 def session_from_row(row: "Record") -> Session:
     """Build a session from a row of session_by_id.sql."""
-    return Session(
-        session_id=row["id"],
-        name=row["name"],
-        scaling_group=row["scaling_group"],
-        access_key=row["access_key"],
-        user_id=row["user_id"],
-        project_id=row["project_id"],
-        domain_name=row["domain_name"],
-        session_type=SessionType(row["session_type"]),
-        cluster_mode=ClusterMode(row["cluster_mode"]),
-        priority=row["priority"],
-        status=SessionStatus(row["status"]),
-        result=_result(row),
-        created_at=row["created_at"],
-        status_changed_at=row["status_changed_at"],
-        requested_start_at=row["requested_start_at"],
-        dispatched_at=row["dispatched_at"],
-        retry_count=row["retry_count"],
-        designated_agent_ids=tuple(sorted(row["designated_agent_ids"])),
-        failed_agent_ids=tuple(sorted(row["failed_agent_ids"])),
-    )
+    designated, failed = sorted(row["designated_agent_ids"]), sorted(row["failed_agent_ids"])
+    named = {"session_id": row["id"], "designated_agent_ids": designated, "failed_agent_ids": failed}
+    return msgspec.convert({**row, **named}, Session)
 
 
 def session_info_from_row(row: "Record") -> SessionInfo:
     """Build a session as lists show it from a row of session_info.sql or of a search."""
-    return SessionInfo(
-        session_id=row["id"],
-        name=row["name"],
-        scaling_group=row["scaling_group"],
-        access_key=row["access_key"],
-        session_type=SessionType(row["session_type"]),
-        status=SessionStatus(row["status"]),
-        result=_result(row),
-        created_at=row["created_at"],
-        status_changed_at=row["status_changed_at"],
-        requested_slots=tuple(map(int, row["requested_slots"])),
-    )
+    # The driver reads a sum as a Decimal.
+    slots = [int(amount) for amount in row["requested_slots"]]
+    return msgspec.convert({**row, "session_id": row["id"], "requested_slots": slots}, SessionInfo)
 
 
 def build_created_info(created: CreatedSessions) -> SessionInfo:
@@ -350,17 +306,7 @@ def build_created_info(created: CreatedSessions) -> SessionInfo:
 
 def session_state_from_row(row: "Record") -> SessionState:
     """Build a session's state from a row of session_state.sql."""
-    return SessionState(
-        session_id=row["session_id"],
-        name=row["name"],
-        scaling_group=row["scaling_group"],
-        status=SessionStatus(row["status"]),
-        result=_result(row),
-        created_at=row["created_at"],
-        status_changed_at=row["status_changed_at"],
-        observed_at=row["observed_at"],
-        agent_ids=tuple(row["agent_ids"]),
-    )
+    return msgspec.convert(dict(row), SessionState)
 
 
 def session_with_dependencies_from_rows(raw: RawSession) -> SessionWithDependencies:
@@ -369,16 +315,6 @@ def session_with_dependencies_from_rows(raw: RawSession) -> SessionWithDependenc
         session=session_from_row(raw.session),
         kernels=tuple(map(kernel_from_row, raw.kernels)),
         mounts=tuple(map(mount_from_row, raw.mounts)),
-        dependencies=tuple(map(_dependency_from_row, raw.dependencies)),
+        dependencies=tuple(msgspec.convert(dict(row), SessionDependency) for row in raw.dependencies),
         dependants=tuple(row["session_id"] for row in raw.dependants),
     )
-
-
-def _dependency_from_row(row: "Record") -> SessionDependency:
-    status = row["status"]
-    return SessionDependency(row["depends_on"], None if status is None else SessionStatus(status), _result(row))
-
-
-def _result(row: "Record") -> Optional[SessionResult]:
-    result = row["result"]
-    return None if result is None else SessionResult(result)

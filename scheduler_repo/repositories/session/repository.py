@@ -43,13 +43,7 @@ from scheduler_repo.types import (
     SessionStatus,
     TransactionId,
 )
-from scheduler_repo.validation import (
-    check_id,
-    check_kind,
-    check_limit,
-    check_name,
-    check_text,
-)
+from scheduler_repo.validation import check_id, check_kind, check_limit, check_name, check_text
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
 if TYPE_CHECKING:
@@ -78,40 +72,39 @@ class SessionRepository:
 
     With a cache source, single sessions are read from it first. Writes take an ``operation_id``: asking again
     under the same one answers the same and writes nothing twice. ``limit`` is at most 1,000. Times are the
-    database's clock, in UTC; amounts are in each slot's smallest unit, by slot index.
+    database's clock, in UTC; amounts are in each slot's smallest unit, by slot index. An argument that is
+    malformed, such as an id that is no UUID, raises InvalidInput.
     """
 
     def __init__(self, db_source: SessionDBSource, cache_source: "Optional[SessionCacheSource]" = None) -> None:
         """Raise InvalidWiring for what is no such source; a cache pays where single sessions are read often."""
         check_wiring(db_source, SessionDBSource, "db_source", "SessionDBSource(engine)")
-        _check_cache_source(db_source, cache_source)
+        if cache_source is not None:
+            # Only whoever uses a cache loads its client.
+            from scheduler_repo.repositories.session.cache_source import SessionCacheSource
+
+            advice = "SessionCacheSource(redis, db_source), or None"
+            check_wiring(cache_source, SessionCacheSource, "cache_source", advice)
+            check_same_engine(db_source.engine, cache_source.db_source.engine)
         self._db_source = db_source
         self._db = db_source.engine
         self._reads = db_source if cache_source is None else cache_source
 
     @_choosing.apply(OperationKind.READ)
     async def get_session_by_id(self, session_id: SessionId) -> Session:
-        """Return a session, whatever its status.
-
-        Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement, none if it is
-        cached.
-        """
+        """Return a session in any status; raises SessionNotFound. Costs one statement, none if it is cached."""
         return await self._reads.get_session_by_id(session_id)
 
     @_choosing.apply(OperationKind.READ)
     async def find_session(self, session_id: SessionId) -> Optional[Session]:
-        """Return a session, or None if no session has this id.
-
-        Raises InvalidInput for an id that is no UUID. Costs one statement, none if it is cached.
-        """
+        """Return a session, or None if no session has this id. Costs one statement, none if it is cached."""
         return await self._reads.find_session(session_id)
 
     @_choosing.apply(OperationKind.READ)
     async def get_session_info(self, session_id: SessionId) -> SessionInfo:
         """Return a session as lists show it, with the sum of what its kernels request.
 
-        Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement, none if it is
-        cached.
+        Raises SessionNotFound. Costs one statement, none if it is cached.
         """
         return await self._reads.get_session_info(session_id)
 
@@ -119,7 +112,7 @@ class SessionRepository:
     async def get_session_state(self, session_id: SessionId) -> SessionState:
         """Return a session's status now, and the agents of its kernels; never from a cache.
 
-        Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs one statement.
+        Raises SessionNotFound. Costs one statement.
         """
         check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
@@ -130,7 +123,7 @@ class SessionRepository:
     async def get_session_with_dependencies(self, session_id: SessionId) -> SessionWithDependencies:
         """Return a session with its kernels, mounted vfolders, dependencies and dependants, at one instant.
 
-        Raises SessionNotFound, and InvalidInput for an id that is no UUID. Costs five statements.
+        Raises SessionNotFound. Costs five statements.
         """
         check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
@@ -143,7 +136,7 @@ class SessionRepository:
     ) -> tuple[SessionInfo, ...]:
         """List the newest sessions of an access key, the newest first; none if there is no such key.
 
-        ``search_sessions`` reads on from there. Raises InvalidInput and InvalidLimit. Costs one statement.
+        ``search_sessions`` reads on from there. Raises InvalidLimit. Costs one statement.
         """
         check_name(access_key, "access key")
         check_limit(limit)
@@ -177,19 +170,15 @@ class SessionRepository:
         search = SessionSearch(asked, order, limit + 1, after)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.search_sessions(db_sess, search)
-        return _CURSORS.page(
-            question,
-            [*map(session_info_from_row, rows)],
-            limit,
-            lambda info: (info.created_at, info.session_id),
-        )
+        infos = [*map(session_info_from_row, rows)]
+        return _CURSORS.page(question, infos, limit, lambda info: (info.created_at, info.session_id))
 
     @_resilience.apply(OperationKind.READ)
     async def count_active_sessions_by_scaling_group(self, scaling_group: ScalingGroupName) -> int:
         """Count the sessions of a group that occupy agents: scheduled, preparing, running or terminating.
 
-        Raises ScalingGroupNotFound and InvalidInput. Costs one statement; time grows with the sessions that
-        occupy agents, of all groups, not with history.
+        Raises ScalingGroupNotFound. Costs one statement; time grows with the sessions of all groups that occupy
+        agents, not with history.
         """
         check_name(scaling_group, "scaling group")
         async with self._db.begin_readonly_session() as db_sess:
@@ -205,8 +194,8 @@ class SessionRepository:
         """Put one session into its group's queue and return it as it was created.
 
         Raises SessionAlreadyExists (it or one of its kernels), ScalingGroupNotFound, OwnerNotFound,
-        VFolderNotFound, UnknownSlotType, InvalidQuantity, InvalidInput, OperationMismatch and OutcomeUnknown;
-        after all but OutcomeUnknown nothing was written. Costs up to eleven statements.
+        VFolderNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and OutcomeUnknown; after all but
+        OutcomeUnknown nothing was written. Costs up to eleven statements.
         """
         check_sessions((spec,))
 
@@ -247,9 +236,8 @@ class SessionRepository:
     ) -> tuple[SessionId, ...]:
         """Put sessions into their groups' queues, all or none, and return their ids in the order given.
 
-        Raises SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, VFolderNotFound, UnknownSlotType,
-        InvalidQuantity, InvalidInput, OperationMismatch and OutcomeUnknown. Costs eight statements, one more if
-        any session mounts a vfolder, whatever the number.
+        Raises what ``create_session`` does. Costs eight statements, one more if any session mounts a vfolder,
+        whatever the number.
         """
         check_sessions(sessions)
         if not sessions:
@@ -286,9 +274,8 @@ class SessionRepository:
         check_id(session_id, "session")
         check_kind(status, SessionStatus, "status")
         if status is SessionStatus.SCHEDULED:
-            raise InvalidInput(
-                f"session {session_id} becomes SCHEDULED by allocate_sessions() only, which says where"
-            )
+            problem = "becomes SCHEDULED by allocate_sessions() only, which says where"
+            raise InvalidInput(f"session {session_id} {problem}")
         if reason is not None:
             check_text(reason, "the reason")
         check_lease(lease)
@@ -303,13 +290,3 @@ class SessionRepository:
         return await _UPDATE_STATUS.run(
             self._db, update, request=(session_id, status, reason), operation_id=operation_id, lease=lease
         )
-
-
-def _check_cache_source(db_source: SessionDBSource, cache_source: "Optional[SessionCacheSource]") -> None:
-    if cache_source is not None:
-        # Only whoever uses a cache loads its client.
-        from scheduler_repo.repositories.session.cache_source import SessionCacheSource
-
-        advice = "SessionCacheSource(redis, db_source), or None"
-        check_wiring(cache_source, SessionCacheSource, "cache_source", advice)
-        check_same_engine(db_source.engine, cache_source.db_source.engine)
