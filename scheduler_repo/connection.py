@@ -8,7 +8,7 @@ from typing import Final, Optional, TypedDict, TypeVar, Union, Unpack
 
 import msgspec
 
-from scheduler_repo.cache.client import ValkeyClient, create_redis, create_valkey_client
+from scheduler_repo.cache.client import create_redis, create_valkey_client
 from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.database.connecting import open_database, place_of, refuse_unescaped
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
@@ -83,10 +83,7 @@ class ConnectionOptions(DatabaseOptions, CacheOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Repositories:
-    """Every repository of the package, on one engine.
-
-    ``open_repositories`` makes one for as long as its block runs. For one event loop: make one in each.
-    """
+    """Every repository of the package, on one engine, for one event loop; ``open_repositories`` makes it."""
 
     engine: ExtendedAsyncSAEngine
     sessions: SessionRepository
@@ -165,34 +162,29 @@ async def embedded_repositories(**settings: Unpack[ConnectionOptions]) -> AsyncI
 
 @asynccontextmanager
 async def _open(database: DatabaseSettings, cache: Optional[CacheSettings]) -> AsyncIterator[Repositories]:
-    client = None if cache is None else create_valkey_client(cache)
     async with open_database(database, to_write=False) as engine:
         stack = AsyncExitStack()
         try:
-            if client is not None:
-                stack.push_async_callback(client.aclose)
-            yield _build(stack, engine, client, None if cache is None else cache.lifetime)
+            yield _build(engine, cache, stack)
         finally:
             await run_to_end(stack.aclose())
 
 
 def _build(
-    stack: AsyncExitStack,
-    engine: ExtendedAsyncSAEngine,
-    client: Optional[ValkeyClient],
-    lifetime: Optional[float],
+    engine: ExtendedAsyncSAEngine, cache: Optional[CacheSettings], stack: AsyncExitStack
 ) -> Repositories:
-    """Put the repositories together; ``stack`` closes the cache sources."""
+    """Put the repositories together; ``stack`` closes the cache sources, then their client."""
     sessions, scheduler = SessionDBSource(engine), SchedulerDBSource(engine)
     scaling_groups = ScalingGroupDBSource(engine)
     session_cache, scheduler_cache, group_cache = None, None, None
-    if client is not None:
+    if cache is not None:
+        client = create_valkey_client(cache)
         # Sessions keep a shorter lifetime of their own: it bounds what is stale after a crash.
         session_cache = SessionCacheSource(client, sessions)
-        scheduler_cache = SchedulerCacheSource(client, scheduler, lifetime=lifetime)
-        group_cache = ScalingGroupCacheSource(client, scaling_groups, lifetime=lifetime)
-        for source in (session_cache, scheduler_cache, group_cache):
-            stack.push_async_callback(source.aclose)
+        scheduler_cache = SchedulerCacheSource(client, scheduler, lifetime=cache.lifetime)
+        group_cache = ScalingGroupCacheSource(client, scaling_groups, lifetime=cache.lifetime)
+        for opened in (client, session_cache, scheduler_cache, group_cache):
+            stack.push_async_callback(opened.aclose)
     return Repositories(
         engine=engine,
         sessions=SessionRepository(sessions, session_cache),
@@ -223,18 +215,15 @@ def _refuse_unknown(given: Mapping[str, object]) -> None:
             raise InvalidSettings(f"{name} is no setting; {advice}")
 
 
-def _read_settings(
-    kind: type[SectionT], parameter: str, given: object, fields: Mapping[str, object]
-) -> SectionT:
-    """Return the settings that were given whole, or a URL's with ``fields``."""
+def _read_settings(kind: type[SectionT], name: str, given: object, fields: Mapping[str, object]) -> SectionT:
+    """Return the settings that the parameter ``name`` was given whole, or a URL's with ``fields``."""
     if isinstance(given, kind):
         if fields:
-            raise InvalidSettings(
-                f"{min(fields)} is given beside a {kind.__name__}; set it in that, or give {parameter} as text"
-            )
+            advice = f"set it in that, or give {name} as text"
+            raise InvalidSettings(f"{min(fields)} is given beside a {kind.__name__}; {advice}")
         return given
     url = SecretUrl(given) if isinstance(given, str) else given
     if not isinstance(url, SecretUrl):
         section = "its .database or .cache" if isinstance(given, Settings) else f"a URL or a {kind.__name__}"
-        raise InvalidWiring(f"{parameter} is {describe_part(given)}; give {section}")
+        raise InvalidWiring(f"{name} is {describe_part(given)}; give {section}")
     return msgspec.structs.replace(kind(url=url), **fields)
