@@ -19,6 +19,7 @@ There are no asserts here: PYTEST_DONT_REWRITE, so that a conftest.py may import
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import redis
@@ -45,28 +46,19 @@ except ModuleNotFoundError as error:
 @pytest.fixture(scope="session")
 def scheduler_repo_postgres() -> Iterator[PreparingServer]:
     """The PostgreSQL server that all tests of this process share."""
-    given = os.environ.get("SCHEDULER_REPO_TEST_ADMIN_URL")
-    if given:
-        with preparing(given) as server:
-            yield server
-        return
-    with (
-        EmbeddedPostgres(settings=THROW_AWAY, parent=memory_folder()) as embedded,
-        preparing(embedded.url("postgres", "postgres")) as server,
-    ):
-        yield server
+    admin_url = os.environ.get("SCHEDULER_REPO_TEST_ADMIN_URL")
+    with ExitStack() as stack:
+        if not admin_url:
+            embedded = stack.enter_context(EmbeddedPostgres(settings=THROW_AWAY, parent=memory_folder()))
+            admin_url = embedded.url("postgres", "postgres")
+        yield stack.enter_context(preparing(admin_url))
 
 
 @pytest.fixture(scope="session")
 def scheduler_repo_empty_template(scheduler_repo_postgres: PreparingServer) -> Iterator[Database]:
     """A database with the three roles to copy; nobody connects to it, else it could not be copied."""
-
-    async def make() -> Database:
-        database = await scheduler_repo_postgres.create_database()
-        await database.run_as(ADMIN, read_sql_file("roles.sql"))
-        return database
-
-    database = asyncio.run(make())
+    database = asyncio.run(scheduler_repo_postgres.create_database())
+    asyncio.run(database.run_as(ADMIN, read_sql_file("roles.sql")))
     yield database
     asyncio.run(scheduler_repo_postgres.drop_database(database))
 

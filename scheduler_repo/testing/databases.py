@@ -13,16 +13,9 @@ from sqlalchemy.pool import NullPool
 
 DriverConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-
 ADMIN = ""  # whoever made the server
-
-
 OWNER = "scheduler_repo_owner"
-
-
 SCHEDULER = "scheduler_repo_scheduler"
-
-
 READER = "scheduler_repo_reader"
 
 
@@ -45,9 +38,8 @@ class Database(msgspec.Struct, frozen=True):
     ) -> AsyncIterator[AsyncConnection]:
         """A SQLAlchemy connection of its own."""
         settings = {} if search_path is None else {"search_path": search_path}
-        engine = create_async_engine(
-            self.url_as(role), poolclass=NullPool, connect_args={"server_settings": settings}
-        )
+        arguments = {"server_settings": settings}
+        engine = create_async_engine(self.url_as(role), poolclass=NullPool, connect_args=arguments)
         try:
             async with engine.connect() as connection:
                 if isolation_level is not None:

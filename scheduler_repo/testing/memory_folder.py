@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Final, Optional
 
 _FOLDER: Final = Path("/dev/shm")  # noqa: S108 - the server makes a private directory in it
-
-
 _ENOUGH_BYTES: Final = 4 * 2**30
 
 

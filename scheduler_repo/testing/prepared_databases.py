@@ -7,13 +7,15 @@ of a database costs otherwise; and a copy that is made while another test runs i
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Optional, TypeVar
+
+import msgspec
 
 from scheduler_repo.testing.databases import ADMIN, Database, DatabaseServer, DriverConnection
 
 Result = TypeVar("Result")
-
 
 # The privileges on a database itself, which a copy of it does not have.
 _GRANTS: Final = """
@@ -23,76 +25,63 @@ WHERE d.datname = $1 AND a.grantee <> d.datdba
 """
 
 
-class Preparer:
-    """Copies and drops databases, one after the other, in the event loop that it is made in."""
-
-    def __init__(self, server: DatabaseServer, connection: DriverConnection) -> None:
-        """Take a superuser's connection to the server."""
-        self._server = server
-        self._connection = connection
-        self._turn = asyncio.Lock()
-        self._ready: dict[Database, asyncio.Task[Database]] = {}
-        self._drops: list[asyncio.Task[None]] = []
-
-    async def take(self, template: Database) -> Database:
-        """Have a copy that is ready, or soon will be, and order the next one."""
-        ready = self._ready.pop(template, None)
-        copy = await (self.copy(template) if ready is None else ready)
-        self._ready[template] = asyncio.create_task(self.copy(template))
-        return copy
-
-    async def copy(self, template: Database) -> Database:
-        """Copy a database, with all privileges."""
-        copy = self._server.new_database()
-        async with self._turn:
-            await self._connection.execute(
-                # Half the work of STRATEGY WAL_LOG: no page goes through the server's own memory.
-                f"CREATE DATABASE {copy.name} TEMPLATE {template.name} STRATEGY FILE_COPY"
-            )
-            for (grant,) in await self._connection.fetch(_GRANTS, template.name, copy.name):
-                await self._connection.execute(grant)
-        return copy
-
-    async def drop(self, database: Database) -> None:
-        """Drop a database, whoever is still connected to it."""
-        async with self._turn:
-            await self._connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
-
-    async def drop_soon(self, database: Database) -> None:
-        """Have a database dropped, without waiting for it."""
-        self._drops.append(asyncio.create_task(self.drop(database)))
-
-    async def finish(self) -> None:
-        """Drop the copies that nobody asked for, and wait for everything."""
-        for copy in await asyncio.gather(*self._ready.values()):
-            await self.drop(copy)
-        await asyncio.gather(*self._drops)
-
-
 class PreparingServer(DatabaseServer, frozen=True):
-    """A server for tests, each with an event loop of its own, that take many copies of few databases."""
+    """A server for tests, each with an event loop of its own, that take many copies of few databases.
 
-    preparer: Preparer
+    It copies and drops them one after the other, on a superuser's connection in the event loop ``loop``.
+    """
+
+    connection: DriverConnection
     loop: asyncio.AbstractEventLoop
+    turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    ready: dict[Database, Future[Database]] = msgspec.field(default_factory=dict)
+    drops: list[Future[None]] = msgspec.field(default_factory=list)
 
     async def create_database(self, template: Optional[Database] = None) -> Database:
         """Make an empty database, or a copy of another one with its privileges."""
-        return await self._there(self.preparer.copy(template or Database("template0", self.admin_url)))
+        return await asyncio.wrap_future(self._copy(template or Database("template0", self.admin_url)))
 
     async def take_copy(self, template: Database) -> Database:
-        """Have a copy of a database that never changes and that nobody connects to."""
-        return await self._there(self.preparer.take(template))
+        """Have a copy of a database that never changes and that nobody connects to, and order the next one."""
+        ready = self.ready.pop(template) if template in self.ready else self._copy(template)
+        copy = await asyncio.wrap_future(ready)
+        self.ready[template] = self._copy(template)
+        return copy
 
     async def give_back(self, copy: Database) -> None:
         """Have a copy dropped soon, whoever is still connected to it; an error comes at the very end."""
-        await self._there(self.preparer.drop_soon(copy))
+        self.drops.append(self._drop(copy))
 
     async def drop_database(self, database: Database) -> None:
-        """Drop a database, whoever is still connected to it."""
-        await self._there(self.preparer.drop(database))
+        await asyncio.wrap_future(self._drop(database))
 
-    async def _there(self, work: Coroutine[None, None, Result]) -> Result:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+    async def finish(self) -> None:
+        """Drop the copies that nobody asked for, and wait for everything."""
+        for ready in self.ready.values():
+            await self.give_back(await asyncio.wrap_future(ready))
+        for drop in self.drops:
+            await asyncio.wrap_future(drop)
+
+    def _copy(self, template: Database) -> Future[Database]:
+        copy = self.new_database()
+
+        async def work() -> Database:
+            async with self.turn:
+                # Half the work of STRATEGY WAL_LOG: no page goes through the server's own memory.
+                statement = f"CREATE DATABASE {copy.name} TEMPLATE {template.name} STRATEGY FILE_COPY"
+                await self.connection.execute(statement)
+                for (grant,) in await self.connection.fetch(_GRANTS, template.name, copy.name):
+                    await self.connection.execute(grant)
+            return copy
+
+        return asyncio.run_coroutine_threadsafe(work(), self.loop)
+
+    def _drop(self, database: Database) -> Future[None]:
+        async def work() -> None:
+            async with self.turn:
+                await self.connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+
+        return asyncio.run_coroutine_threadsafe(work(), self.loop)
 
 
 @contextmanager
@@ -105,9 +94,9 @@ def preparing(admin_url: str) -> Iterator[PreparingServer]:
     def run(work: Coroutine[None, None, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
-    opening = _opened(DatabaseServer(admin_url))
+    opening = _open(admin_url)
     try:
-        server = PreparingServer(admin_url, run(opening.__aenter__()), loop)
+        server = run(opening.__aenter__())
         try:
             yield server
         finally:
@@ -119,8 +108,8 @@ def preparing(admin_url: str) -> Iterator[PreparingServer]:
 
 
 @asynccontextmanager
-async def _opened(server: DatabaseServer) -> AsyncIterator[Preparer]:
-    async with server.maintenance.driver_as(ADMIN) as connection:
-        preparer = Preparer(server, connection)
-        yield preparer
-        await preparer.finish()
+async def _open(admin_url: str) -> AsyncIterator[PreparingServer]:
+    async with DatabaseServer(admin_url).maintenance.driver_as(ADMIN) as connection:
+        server = PreparingServer(admin_url, connection, asyncio.get_running_loop())
+        yield server
+        await server.finish()
