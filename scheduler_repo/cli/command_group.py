@@ -1,6 +1,7 @@
 """The command line: all commands in one group."""
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 import click
 
@@ -10,7 +11,7 @@ from scheduler_repo.cli.commands.demo import demo
 from scheduler_repo.cli.commands.explain import explain
 from scheduler_repo.cli.commands.metrics import metrics
 from scheduler_repo.cli.commands.snapshot import snapshot
-from scheduler_repo.cli.options import debug_option
+from scheduler_repo.cli.process.invocation import Invocation
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -20,6 +21,35 @@ def _show_version(context: click.Context, parameter: click.Parameter, wanted: bo
         except PackageNotFoundError:
             click.echo("scheduler-repo (not installed)")
         context.exit()
+
+
+def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    invocation = context.find_object(Invocation)
+    if wanted and invocation is not None:
+        invocation.debug = True
+
+
+_DEBUG_OPTION: Final = click.Option(
+    ["--debug"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
+)
+
+
+def _add_debug_option(command: click.Command) -> None:
+    """Add ``--debug`` to a command and, if it is a group, to all its commands."""
+    text = "Show the traceback of an error."
+    command.params.append(
+        click.Option(
+            ["--debug"], is_flag=True, is_eager=True, expose_value=False, callback=_set_debug, help=text
+        )
+    )
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _add_debug_option(each)
 
 
 @click.group(
@@ -36,9 +66,11 @@ def _show_version(context: click.Context, parameter: click.Parameter, wanted: bo
     callback=_show_version,
     help="Show the version and exit.",
 )
-@debug_option
 def command_line() -> None:
     """The data-access engine under a scheduler of compute sessions.
 
     Start with "scheduler-repo demo": it needs nothing but this package.
     """
+
+
+_add_debug_option(command_line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Optional, TypeVar
 
 import click
 
-from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.errors import InvalidSettings
 from scheduler_repo.types import ScalingGroupName
 
 if TYPE_CHECKING:
@@ -34,9 +34,15 @@ class WholeNumber(click.IntRange):
 
     def _describe_range(self) -> str:
         # click shows this behind the option; its own words for no bounds would be "x<=None".
-        if self.max is None:
-            return "any" if self.min is None else f"{self.min} or more"
-        return f"{self.min} to {self.max}"
+        return "any" if self.max is None else f"{self.min} to {self.max}"
+
+
+def whole_number_option(
+    name: str, numbers: WholeNumber, text: str, default: Optional[int] = None
+) -> Callable[[CommandT], CommandT]:
+    """Make an option that takes one of ``numbers``; help shows ``default``, which is left to the command."""
+    shown = "" if default is None else f" [default: {default}]"
+    return click.option(name, type=numbers, metavar="N", help=f"{text}{shown}")
 
 
 def parse_group_name(context: click.Context, parameter: click.Parameter, text: str) -> ScalingGroupName:
@@ -61,7 +67,6 @@ def parse_seconds(context: click.Context, parameter: click.Parameter, text: str)
 
 def read_settings(database_url: Optional[str], redis_url: Optional[str]) -> "Settings":
     """Read the settings from the options and the environment; raises InvalidSettings."""
-    from scheduler_repo.errors import InvalidSettings
     from scheduler_repo.settings import load_settings
 
     if "" in (database_url, redis_url):
@@ -81,20 +86,6 @@ def require_database(settings: "Settings") -> "DatabaseSettings":
     return settings.database
 
 
-def _set_debug(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    invocation = context.find_object(Invocation)
-    if wanted and invocation is not None:
-        invocation.debug = True
-
-
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_set_debug,
-    help="Show the traceback of an error.",
-)
 database_url_option = click.option(
     DATABASE_URL_OPTION,
     metavar="URL",
@@ -109,16 +100,10 @@ redis_url_option = click.option(
 
 def metrics_options(command: CommandT) -> CommandT:
     """Add ``--metrics-port`` and ``--metrics-host`` to a command that runs for a while."""
-    host = click.option(
-        "--metrics-host", metavar="HOST", help="The address for --metrics-port. [default: 127.0.0.1]"
-    )
-    port = click.option(
-        "--metrics-port",
-        type=WholeNumber(0, 65535),
-        metavar="N",
-        help="Serve Prometheus metrics on this port meanwhile; 0 picks a free one.",
-    )
-    return port(host(command))
+    host_help = "The address for --metrics-port. [default: 127.0.0.1]"
+    port_help = "Serve Prometheus metrics on this port meanwhile; 0 picks a free one."
+    command = click.option("--metrics-host", metavar="HOST", help=host_help)(command)
+    return whole_number_option("--metrics-port", WholeNumber(0, 65535), port_help)(command)
 
 
 @contextmanager
@@ -132,7 +117,6 @@ def serve_metrics(port: Optional[int], host: Optional[str], say: Callable[[str],
             raise click.UsageError("--metrics-host is the address for --metrics-port; give both.")
         yield
         return
-    from scheduler_repo.errors import InvalidSettings
     from scheduler_repo.metrics.endpoint import LOOPBACK, metrics_endpoint
 
     with ExitStack() as stack:

@@ -6,17 +6,10 @@ from typing import Final, Optional
 import click
 import msgspec
 
-from scheduler_repo.cli.options import database_url_option, debug_option, read_database
+from scheduler_repo.cli.options import database_url_option, read_database
 from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
-from scheduler_repo.entities.audit import (
-    COUNTER_CHECKS,
-    AuditReport,
-    RepairObstacle,
-    RepairReport,
-    UnrepairableCounter,
-)
-from scheduler_repo.types import SlotName
+from scheduler_repo.entities.audit import COUNTER_CHECKS, AuditReport, RepairObstacle, RepairReport
 
 _OBSTACLES: Final = {
     RepairObstacle.ABOVE_CAPACITY: "its kernels hold more than its capacity",
@@ -31,7 +24,6 @@ _OBSTACLES: Final = {
 @click.option("--repair", is_flag=True, help="First set the agents' counters to what their kernels hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: findings and repairs.")
 @database_url_option
-@debug_option
 @click.pass_obj
 def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Optional[str]) -> int:
     """Check a whole database: agents' counters, owners' sessions, statuses, reservations, histories.
@@ -59,8 +51,7 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
     if as_json:
         from scheduler_repo.cli.output.console import say_json
 
-        fields = {name: getattr(report, name) for name in report.__struct_fields__}
-        say_json(msgspec.json.encode({**fields, "repair": mended}))
+        say_json(msgspec.json.encode({**msgspec.structs.asdict(report), "repair": mended}))
     else:
         for line in _lines(mended, report):
             # An id may hold anything: escape what could look like another line or move the cursor.
@@ -68,11 +59,9 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
     if not report.findings:
         return 0
     has_counters = any(finding.check in COUNTER_CHECKS for finding in report.findings)
-    advice = (
-        "mend the agents' counters with --repair, the rest by hand"
-        if mended is None and has_counters
-        else "mend them by hand; sql/audit has each check's statement and says what it means"
-    )
+    advice = "mend them by hand; sql/audit has each check's statement and says what it means"
+    if mended is None and has_counters:
+        advice = "mend the agents' counters with --repair, the rest by hand"
     click.echo(f"error: {format_count(len(report.findings), 'finding')}; {advice}", err=True)
     return 1
 
@@ -84,7 +73,13 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
             yield f"  before:   {repaired.before}"
             yield f"  after:    {repaired.after}"
         for unrepairable in mended.unrepairable:
-            yield from _unrepairable(unrepairable)
+            counter = unrepairable.counter
+            unnamed = None if counter.slot_index is None else f"slot index {counter.slot_index}"
+            yield f"agent {counter.agent_id}: {_counter_name(counter.slot_name or unnamed)} not mended"
+            yield f"  because:  {_OBSTACLES[unrepairable.obstacle]}"
+            yield f"  counter:  {_amount(counter.recorded)}"
+            yield f"  kernels:  {counter.held}"
+            yield f"  limit:    {_amount(counter.limit)}"
         yield f"mended {format_count(len(mended.repaired), 'counter')}"
     for finding in report.findings:
         yield f"{finding.entity} {finding.entity_id}: {finding.what}"
@@ -96,18 +91,7 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
         yield f"audited {format_count(report.checks_run, 'check')} at {at}: nothing differs"
 
 
-def _unrepairable(unrepairable: UnrepairableCounter) -> Iterator[str]:
-    counter = unrepairable.counter
-    unnamed = None if counter.slot_index is None else f"slot index {counter.slot_index}"
-    yield f"agent {counter.agent_id}: {_counter_name(counter.slot_name, unnamed)} not mended"
-    yield f"  because:  {_OBSTACLES[unrepairable.obstacle]}"
-    yield f"  counter:  {_amount(counter.recorded)}"
-    yield f"  kernels:  {counter.held}"
-    yield f"  limit:    {_amount(counter.limit)}"
-
-
-def _counter_name(slot_name: Optional[SlotName], unnamed: Optional[str] = None) -> str:
-    slot = slot_name or unnamed
+def _counter_name(slot: Optional[str]) -> str:
     return "container_count" if slot is None else f"occupied {slot}"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Optional
 import click
 
 from scheduler_repo.cli.commands.purge import purge
-from scheduler_repo.cli.options import database_url_option, debug_option, read_database
+from scheduler_repo.cli.options import database_url_option, read_database
 from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
 
@@ -24,7 +24,6 @@ _OWNER: Final = "scheduler_repo_owner"
 
 
 @click.group(commands=[purge])
-@debug_option
 def db() -> None:
     """Make, check and purge a database.
 
@@ -35,7 +34,6 @@ def db() -> None:
 
 @db.command()
 @database_url_option
-@debug_option
 @click.pass_obj
 def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
     """Bring the schema to the revision that this package needs.
@@ -49,11 +47,8 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
         from scheduler_repo.database.schema.upgrade import upgrade_schema
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
-        advice = {
-            "owner": "run sql/roles.sql in this database first, ",
-            "others": f"upgrade as the role {_OWNER}",
-        }
-        async with connect(database) as connection, _add_advice(connection, **advice):
+        first, role = "run sql/roles.sql in this database first, ", f"upgrade as the role {_OWNER}"
+        async with connect(database) as connection, _add_advice(connection, owner=first, others=role):
             return await upgrade_schema(connection)
 
     done = invocation.run(work)
@@ -65,23 +60,21 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
 
 @db.command()
 @database_url_option
-@debug_option
 @click.pass_obj
 def current(invocation: Invocation, database_url: Optional[str]) -> None:
     """Show the revision of the schema, and the one needed.
 
     The exit code is 0 if they are the same, else 1.
     """
+    from scheduler_repo.database.schema.version import current_revision, head_revision
+
     database = read_database(database_url)
 
     async def work() -> "tuple[Optional[str], Optional[SchemaMismatch]]":
         from scheduler_repo.database.connecting import connect
-        from scheduler_repo.database.schema.version import current_revision
 
         async with connect(database) as connection:
             return await current_revision(connection), await _find_mismatch(connection)
-
-    from scheduler_repo.database.schema.version import head_revision
 
     found, mismatch = invocation.run(work)
     click.echo(f"current: {found or _NOTHING}\nhead:    {head_revision()}")
@@ -91,7 +84,6 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
 
 @db.command()
 @database_url_option
-@debug_option
 @click.pass_obj
 def check(invocation: Invocation, database_url: Optional[str]) -> int:
     """Compare the tables with what this package expects.
@@ -117,9 +109,8 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
         click.echo("the schema is as this package expects it")
         return 0
     for difference in differences:
-        click.echo(f"{difference.kind} {difference.name}")
-        click.echo(f"  expected: {_indent(difference.expected)}")
-        click.echo(f"  found:    {_indent(difference.found)}")
+        expected, found = _indent(difference.expected), _indent(difference.found)
+        click.echo(f"{difference.kind} {difference.name}\n  expected: {expected}\n  found:    {found}")
     advice = "undo what was changed by hand" if mismatch is None else str(mismatch)
     click.echo(f"error: {format_count(len(differences), 'difference')}; {advice}", err=True)
     return 1

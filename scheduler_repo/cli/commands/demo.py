@@ -11,12 +11,12 @@ from scheduler_repo.cli.options import (
     DATABASE_URL_OPTION,
     WholeNumber,
     database_url_option,
-    debug_option,
     metrics_options,
     parse_group_name,
     read_settings,
     redis_url_option,
     serve_metrics,
+    whole_number_option,
 )
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
@@ -26,33 +26,19 @@ from scheduler_repo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS, syntheti
 if TYPE_CHECKING:
     from scheduler_repo.entities.cluster import ClusterSpec
 
-_DEFAULT_AGENTS: Final = 200
-_DEFAULT_SESSIONS: Final = 2_000
-_DEFAULT_SEED: Final = 1
+# The synthetic cluster where nothing else is asked for.
+_AGENTS: Final = 200
+_SESSIONS: Final = 2_000
+_SEED: Final = 1
 
 
 @click.command(
     short_help="Place a queue on a cluster, on servers that start by themselves.",
     epilog="Ctrl-C, or any error, stops and removes the embedded servers and all their data.",
 )
-@click.option(
-    "--agents",
-    type=WholeNumber(0, MAX_AGENTS),
-    metavar="N",
-    help=f"Agents of the synthetic cluster. [default: {_DEFAULT_AGENTS}]",
-)
-@click.option(
-    "--sessions",
-    type=WholeNumber(0, MAX_SESSIONS),
-    metavar="N",
-    help=f"Sessions in its queue. [default: {_DEFAULT_SESSIONS}]",
-)
-@click.option(
-    "--seed",
-    type=WholeNumber(),
-    metavar="N",
-    help=f"The same seed makes the same cluster. [default: {_DEFAULT_SEED}]",
-)
+@whole_number_option("--agents", WholeNumber(0, MAX_AGENTS), "Agents of the synthetic cluster.", _AGENTS)
+@whole_number_option("--sessions", WholeNumber(0, MAX_SESSIONS), "Sessions in its queue.", _SESSIONS)
+@whole_number_option("--seed", WholeNumber(), "The same seed makes the same cluster.", _SEED)
 @click.option(
     "--trace-nodes",
     type=click.Path(path_type=Path),
@@ -72,16 +58,10 @@ _DEFAULT_SEED: Final = 1
 )
 @database_url_option
 @redis_url_option
-@click.option(
-    "--port",
-    type=WholeNumber(1, 65535),
-    metavar="N",
-    help="The embedded PostgreSQL also listens on 127.0.0.1:N.",
-)
+@whole_number_option("--port", WholeNumber(1, 65535), "The embedded PostgreSQL also listens on 127.0.0.1:N.")
 @click.option("--keep", is_flag=True, help="Leave the embedded servers running after a good run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; all else goes to stderr.")
 @metrics_options
-@debug_option
 @click.pass_obj
 def demo(
     invocation: Invocation,
@@ -108,18 +88,17 @@ def demo(
     read_cluster: Callable[[], ClusterSpec]
     if trace_nodes is not None and trace_pods is not None:
         if (agents, sessions, seed) != (None, None, None):
-            raise click.UsageError(
-                "--agents, --sessions and --seed make a synthetic cluster; a trace has its own."
-            )
+            problem = "--agents, --sessions and --seed make a synthetic cluster; a trace has its own."
+            raise click.UsageError(problem)
         from scheduler_repo.workload.trace import read_trace
 
         read_cluster = partial(read_trace, trace_nodes, trace_pods, group)
     elif trace_nodes is None and trace_pods is None:
         read_cluster = partial(
             synthetic_cluster,
-            _DEFAULT_AGENTS if agents is None else agents,
-            _DEFAULT_SESSIONS if sessions is None else sessions,
-            _DEFAULT_SEED if seed is None else seed,
+            _AGENTS if agents is None else agents,
+            _SESSIONS if sessions is None else sessions,
+            _SEED if seed is None else seed,
             group,
         )
     else:
@@ -130,10 +109,13 @@ def demo(
     if settings.database is not None and (port is not None or keep):
         advice = "leave out" if is_option else "unset"
         raise click.UsageError(f"--port and --keep are for the embedded PostgreSQL; {advice} {origin}.")
-    from scheduler_repo.cli.demo.run import DemoRequest, DemoRun
+    from scheduler_repo.cli.demo.run import DemoRun
     from scheduler_repo.cli.output.console import CommandConsole
 
-    request = DemoRequest(
+    console = CommandConsole(stderr=as_json)
+    run = DemoRun(
+        invocation=invocation,
+        console=console,
         group=group,
         settings=settings,
         database_origin=origin,
@@ -142,6 +124,5 @@ def demo(
         keep=keep,
         as_json=as_json,
     )
-    console = CommandConsole(stderr=as_json)
     with serve_metrics(metrics_port, metrics_host, console.say):
-        return DemoRun(request, console, invocation).execute(read_cluster)
+        return run.execute(read_cluster)

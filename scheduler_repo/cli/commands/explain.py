@@ -6,13 +6,11 @@ from uuid import UUID
 
 import click
 
-from scheduler_repo.cli.options import database_url_option, debug_option, read_database
+from scheduler_repo.cli.options import database_url_option, read_database
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.types import SessionId, SessionStatus
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from scheduler_repo.database.engine import ExtendedAsyncSAEngine
     from scheduler_repo.entities.scheduling_data import SchedulingData
     from scheduler_repo.entities.session import SessionState
@@ -39,7 +37,6 @@ def parse_session_id(context: click.Context, parameter: click.Parameter, text: s
 @click.argument("session_id", metavar="SESSION", callback=parse_session_id)
 @database_url_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the session and its explanation.")
-@debug_option
 @click.pass_obj
 def explain(invocation: Invocation, session_id: SessionId, database_url: Optional[str], as_json: bool) -> None:
     """Show why SESSION, given by its id, waits: what blocks it first, and every figure behind that.
@@ -52,14 +49,15 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
 
     async def work() -> None:
         from scheduler_repo.cli.output.console import CommandConsole, say_json
+        from scheduler_repo.cli.output.session import encode_session, lay_out_session
         from scheduler_repo.database.connecting import open_database
 
         async with open_database(database, to_write=False) as engine:
             found, data = await _look_up(engine, session_id)
         if as_json:
-            say_json(_encode(found, data))
+            say_json(encode_session(found, data))
         else:
-            CommandConsole().show(_lay_out(found, data))
+            CommandConsole().show(lay_out_session(found, data))
 
     invocation.run(work)
 
@@ -90,57 +88,3 @@ async def _look_up(
     except SessionNotFound as error:
         advice = "list those that wait with: scheduler-repo snapshot GROUP --json"
         raise SessionNotFound(f"{error}; {advice}") from None
-
-
-def _status_text(found: "SessionState") -> str:
-    from scheduler_repo.scheduling.explain.session_text import age_text, time_text
-
-    result = "" if found.result is None else f" with {found.result.value}"
-    age = age_text(found.observed_at - found.status_changed_at)
-    return f"{found.status.value}{result} since {time_text(found.status_changed_at)}, {age}"
-
-
-def _encode(found: "SessionState", data: "Optional[SchedulingData]") -> bytes:
-    """Encode the session; ``explanation`` is null for one that does not wait."""
-    import msgspec
-
-    from scheduler_repo.scheduling.explain.reasons_text import describe
-    from scheduler_repo.scheduling.explain.session import explain_session
-
-    if data is None:
-        return msgspec.json.encode({"session": found, "text": _status_text(found), "explanation": None})
-    explanation = explain_session(data, found.session_id)
-    text = describe(explanation.waiting, data)
-    return msgspec.json.encode({"session": found, "text": text, "explanation": explanation})
-
-
-def _lay_out(found: "SessionState", data: "Optional[SchedulingData]") -> "RenderableType":
-    from rich.console import Group
-
-    from scheduler_repo.cli.output.amounts import format_amount
-    from scheduler_repo.cli.output.console import plain_table
-    from scheduler_repo.scheduling.explain import session_text
-    from scheduler_repo.scheduling.explain.session import explain_session
-
-    observed_at = found.observed_at if data is None else data.observed_at
-    facts = [
-        ("session", str(found.session_id)),
-        ("name", found.name),
-        ("group", found.scaling_group),
-        ("status", _status_text(found)),
-        ("observed at", session_text.time_text(observed_at)),
-    ]
-    if data is None:
-        if found.status is SessionStatus.PENDING:
-            facts.append(("", "it left the queue and came back during the look-up; ask again"))
-        facts.extend(("agent", agent_id) for agent_id in found.agent_ids)
-        return Group(plain_table(facts), "")
-    explanation = explain_session(data, found.session_id)
-    parts: list[RenderableType] = [plain_table([*facts, *session_text.reason_facts(explanation, data)])]
-    for table in session_text.explanation_tables(explanation, format_amount):
-        parts += ["", table.title]
-        if table.rows:
-            first, *others = table.columns
-            rows = [(f"  {name}", *cells) for name, *cells in table.rows]
-            parts.append(plain_table(rows, (f"  {first}", *others), table.numbers))
-    return Group(*parts, "", plain_table(session_text.queue_facts(explanation, data)), "")

@@ -2,17 +2,13 @@
 
 import click
 
-from scheduler_repo.cli.options import debug_option
-
 
 @click.group()
-@debug_option
 def metrics() -> None:
     """Print a dashboard of the metrics."""
 
 
 @metrics.command()
-@debug_option
 def dashboard() -> None:
     """Print a Grafana dashboard of all metrics, as JSON to import."""
     from scheduler_repo.cli.output.console import say_json

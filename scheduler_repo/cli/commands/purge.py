@@ -15,7 +15,6 @@ import msgspec
 from scheduler_repo.cli.options import (
     WholeNumber,
     database_url_option,
-    debug_option,
     metrics_options,
     read_database,
     serve_metrics,
@@ -28,7 +27,6 @@ from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
 if TYPE_CHECKING:
     from scheduler_repo.repositories.retention.repository import OnBatch
 
-_DEFAULT_BATCH_SIZE: Final = 500
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -57,9 +55,10 @@ def parse_duration(context: click.Context, parameter: click.Parameter, text: str
 @click.option(
     "--batch-size",
     type=WholeNumber(1, MAX_BATCH_SIZE),
-    default=_DEFAULT_BATCH_SIZE,
+    default=500,
+    show_default=True,
     metavar="N",
-    help=f"Sessions, or rows, in one transaction. [default: {_DEFAULT_BATCH_SIZE}]",
+    help="Sessions, or rows, in one transaction.",
 )
 @click.option("--dry-run", is_flag=True, help="Count what would be deleted, and delete nothing.")
 @click.option(
@@ -71,7 +70,6 @@ def parse_duration(context: click.Context, parameter: click.Parameter, text: str
 )
 @database_url_option
 @metrics_options
-@debug_option
 @click.pass_obj
 def purge(
     invocation: Invocation,
@@ -93,9 +91,8 @@ def purge(
     in it twice, but is never missing: the later line counts.
     """
     if dry_run and archive_path is not None:
-        raise click.UsageError(
-            "--dry-run deletes nothing, so there is nothing to archive; leave out --archive."
-        )
+        problem = "--dry-run deletes nothing, so there is nothing to archive; leave out --archive."
+        raise click.UsageError(problem)
     database = read_database(database_url)
     check_retention(older_than, database.resolve_timeout)
 
@@ -114,10 +111,11 @@ def purge(
     with serve_metrics(metrics_port, metrics_host, lambda line: click.echo(line, err=True)):
         done = invocation.run(work)
     if dry_run:
+        kept = "would be kept"
         click.echo(f"would purge {_gone(done)}; nothing was changed")
     else:
+        kept = "kept"
         click.echo(f"purged {_gone(done)}, in {format_count(done.batches, 'batch', 'batches')}")
-    kept = "would be kept" if dry_run else "kept"
     if done.kept_sessions:
         click.echo(f"{kept}: {format_count(done.kept_sessions, 'session')} that unfinished sessions depend on")
     if done.skipped_sessions:
@@ -135,9 +133,8 @@ def _reporting_progress(invocation: Invocation) -> "Iterator[OnBatch]":
     status = console.status("purging") if console.can_animate else None
 
     def on_batch(done: PurgeResult) -> None:
-        invocation.aftermath = (
-            f"purged before: {_gone(done)}; the batch in progress was purged wholly or not at all, run it again"
-        )
+        unsure = "the batch in progress was purged wholly or not at all, run it again"
+        invocation.aftermath = f"purged before: {_gone(done)}; {unsure}"
         if status is not None:
             status.update(f"purged {_gone(done)}")
 
@@ -157,10 +154,8 @@ def _reporting_progress(invocation: Invocation) -> "Iterator[OnBatch]":
 
 def _gone(done: PurgeResult) -> str:
     sessions, kernels = format_count(done.sessions, "session"), format_count(done.kernels, "kernel")
-    history = format_count(done.agent_history, "row")
-    return (
-        f"{sessions} with {kernels}, {history} of agent history, {format_count(done.operations, 'operation')}"
-    )
+    history, operations = format_count(done.agent_history, "row"), format_count(done.operations, "operation")
+    return f"{sessions} with {kernels}, {history} of agent history, {operations}"
 
 
 @contextmanager
@@ -172,15 +167,25 @@ def _open_archive(
         yield None
         return
     if path.exists() and not path.is_file():
-        raise click.ClickException(
-            f"{path} is not a regular file, and an archive must be on a disk; give another"
-        )
+        problem = "is not a regular file, and an archive must be on a disk; give another"
+        raise click.ClickException(f"{path} {problem}")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         _claim(descriptor, path)
 
         async def append(sessions: Sequence[ArchivedSession]) -> None:
-            _append_lines(descriptor, path, sessions)
+            """Write each session as one line of JSON and sync; all lines are on disk then, or none."""
+            size = os.fstat(descriptor).st_size
+            rest = memoryview(msgspec.json.Encoder().encode_lines(sessions))
+            try:
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+                os.fsync(descriptor)
+            except OSError as error:
+                # Half a line would spoil the next one.
+                os.ftruncate(descriptor, size)
+                error.filename = str(path)
+                raise
 
         yield append
     finally:
@@ -192,9 +197,8 @@ def _claim(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise click.ClickException(
-            f"another purge archives to {path}; wait for it, or give another file"
-        ) from None
+        problem = f"another purge archives to {path}; wait for it, or give another file"
+        raise click.ClickException(problem) from None
     size = os.fstat(descriptor).st_size
     if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
         raise click.ClickException(
@@ -206,18 +210,3 @@ def _claim(descriptor: int, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _append_lines(descriptor: int, path: Path, sessions: Sequence[ArchivedSession]) -> None:
-    """Write each session as one line of JSON and sync; all lines are on disk then, or none. Raises OSError."""
-    size = os.fstat(descriptor).st_size
-    rest = memoryview(msgspec.json.Encoder().encode_lines(sessions))
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    except OSError as error:
-        # Half a line would spoil the next one.
-        os.ftruncate(descriptor, size)
-        error.filename = str(path)
-        raise

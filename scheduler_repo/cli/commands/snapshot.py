@@ -6,7 +6,6 @@ import click
 
 from scheduler_repo.cli.options import (
     database_url_option,
-    debug_option,
     parse_group_name,
     parse_seconds,
     read_settings,
@@ -34,7 +33,6 @@ from scheduler_repo.types import ScalingGroupName
     is_flag=True,
     help="Print one JSON object: all that a tick reads, and why sessions wait.",
 )
-@debug_option
 @click.pass_obj
 def snapshot(
     invocation: Invocation,

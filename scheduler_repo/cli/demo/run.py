@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Optional
 
 import msgspec
 
-from scheduler_repo.cli.demo.display import create_display
-from scheduler_repo.cli.demo.kept_servers import describe_kept_servers
-from scheduler_repo.cli.demo.summary import DemoResult, SlotUse, lay_out_summary
+from scheduler_repo.cli.demo.display import AnimatedDisplay, Display
+from scheduler_repo.cli.demo.summary import DemoResult, SlotUse, describe_kept_servers, lay_out_summary
 from scheduler_repo.cli.options import require_database
 from scheduler_repo.cli.output.amounts import format_count, sum_slot
 from scheduler_repo.cli.output.console import CommandConsole, say_json
@@ -31,13 +31,19 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.settings import CacheSettings, DatabaseSettings, Settings, load_settings
+from scheduler_repo.settings import CacheSettings, Settings, load_settings
 from scheduler_repo.types import ScalingGroupName
 
 
-class DemoRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The demo's options. Servers that ``settings`` do not name are embedded ones."""
+@dataclass(kw_only=True, eq=False)
+class DemoRun:
+    """One run, with the demo's options. Servers that ``settings`` do not name are embedded ones.
 
+    At the end they are stopped and removed, unless the run succeeded and is to keep them.
+    """
+
+    invocation: Invocation
+    console: CommandConsole
     group: ScalingGroupName
     settings: Settings
     # The option or the variable that the database's URL came from.
@@ -47,60 +53,49 @@ class DemoRequest(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool
     as_json: bool
 
-
-class DemoRun:
-    """One run. At the end its servers are stopped and removed, unless it succeeded and is to keep them."""
-
-    def __init__(self, request: DemoRequest, console: CommandConsole, invocation: Invocation) -> None:
-        """Start nothing yet."""
-        database = request.settings.database
-        self._postgres = EmbeddedPostgres(port=request.port) if database is None else None
-        needs_valkey = database is None and request.settings.cache is None
+    def __post_init__(self) -> None:
+        database = self.settings.database
+        self._postgres = EmbeddedPostgres(port=self.port) if database is None else None
+        needs_valkey = database is None and self.settings.cache is None
         self._valkey = EmbeddedValkey() if needs_valkey else None
-        self._request = request
-        self._console = console
-        self._display = create_display(console)
-        self._invocation = invocation
-        self._phases: dict[str, float] = {"start": perf_counter() - invocation.started}
+        self._display = AnimatedDisplay(self.console) if self.console.can_animate else Display(self.console)
+        self._phases = {"start": perf_counter() - self.invocation.started}
 
     def execute(self, read_cluster: Callable[[], ClusterSpec]) -> int:
         """Run all phases and print the result; return the exit code, 1 if an agent is overcommitted."""
-        database = self._request.settings.database
+        database = self.settings.database
         if database is not None:
-            origin = self._request.database_origin
-            self._display.say(f"servers: using {place_of(database)} from {origin}; what is loaded stays there")
+            place, origin = place_of(database), self.database_origin
+            self._display.say(f"servers: using {place} from {origin}; what is loaded stays there")
         # Before the servers start and outside the event loop: bad input costs nothing then, and Ctrl-C ends
         # even a read that waits for a pipe.
         with self._phase("input", "reading the cluster"):
             cluster = read_cluster()
-        return self._invocation.run(lambda: self._run(cluster, database))
+        return self.invocation.run(lambda: self._run(cluster))
 
-    async def _run(self, cluster: ClusterSpec, database: Optional[DatabaseSettings]) -> int:
+    async def _run(self, cluster: ClusterSpec) -> int:
         servers = [server for server in (self._postgres, self._valkey) if server is not None]
-        request = self._request
         async with starting(servers) as started:
-            self._invocation.aftermath = "nothing was loaded"
+            self.invocation.aftermath = "nothing was loaded"
             if self._postgres is not None:
-                self._invocation.aftermath = "the embedded servers were stopped and removed"
+                self.invocation.aftermath = "the embedded servers were stopped and removed"
                 names = "PostgreSQL" if self._valkey is None else "PostgreSQL and Valkey"
                 with self._phase("servers", f"starting {names}"):
                     await started
             async with self._open_engine() as (engine, cache):
                 ticks, data, overcommitted = await self._load_and_schedule(engine, cache, cluster)
             result = self._result(cluster, ticks, data, overcommitted)
-            if request.as_json:
+            if self.as_json:
                 say_json(msgspec.json.encode(result))
             else:
-                self._console.show(lay_out_summary(result, data, _combine(ticks, sum)))
-            if database is not None:
-                self._console.say(
-                    f"Group {request.group} and all that was loaded with it stay in\n{place_of(database)}"
-                )
-            elif self._postgres is not None and request.keep:
-                has_tcp = request.port is not None
-                self._console.say(
-                    describe_kept_servers(self._postgres, self._valkey, request.group, has_tcp=has_tcp)
-                )
+                self.console.show(lay_out_summary(result, data, _combine(ticks, sum)))
+            if self._postgres is None:
+                place = place_of(require_database(self.settings))
+                self.console.say(f"Group {self.group} and all that was loaded with it stay in\n{place}")
+            elif self.keep:
+                has_tcp = self.port is not None
+                how = describe_kept_servers(self._postgres, self._valkey, self.group, has_tcp=has_tcp)
+                self.console.say(how)
                 for server in servers:
                     server.leave_running()
         return 1 if overcommitted else 0
@@ -116,7 +111,7 @@ class DemoRun:
     @asynccontextmanager
     async def _open_engine(self) -> AsyncIterator[tuple[ExtendedAsyncSAEngine, Optional[CacheSettings]]]:
         """Open the user's database, or create the embedded one; yield the engine and the cache's settings."""
-        settings = self._request.settings
+        settings = self.settings
         if self._postgres is None:
             doing = f"checking the revision in {place_of(require_database(settings))}"
         else:
@@ -128,10 +123,9 @@ class DemoRun:
                 else:
                     await create_database(self._postgres)
                     # The other settings, such as timeouts, still come from the environment.
-                    redis_url = self._request.redis_url if self._valkey is None else self._valkey.url
-                    settings = load_settings(
-                        database_url=self._postgres.url(DATABASE, SCHEDULER), redis_url=redis_url
-                    )
+                    url = self._postgres.url(DATABASE, SCHEDULER)
+                    redis_url = self.redis_url if self._valkey is None else self._valkey.url
+                    settings = load_settings(database_url=url, redis_url=redis_url)
                 opened = open_database(require_database(settings), to_write=True)
                 engine = await stack.enter_async_context(opened)
             yield engine, settings.cache
@@ -139,11 +133,7 @@ class DemoRun:
     async def _load_and_schedule(
         self, engine: ExtendedAsyncSAEngine, cache: Optional[CacheSettings], cluster: ClusterSpec
     ) -> tuple[list[Tick], SchedulingData, int]:
-        """Load the cluster and run the loop until nothing more fits.
-
-        Returns the ticks, the last one's data, and the number of overcommitted agents.
-        """
-        group = self._request.group
+        """Load the cluster and run the loop; return its ticks, the last data and the overcommitted agents."""
         db_source = SchedulerDBSource(engine)
         async with open_cache_source(cache, db_source, must_answer=True) as cache_source:
             repository = SchedulerRepository(db_source, cache_source)
@@ -152,19 +142,21 @@ class DemoRun:
             with self._phase("load", doing), self._display.loading(agents, sessions) as on_progress:
                 await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster, on_progress)
             if self._postgres is None:
-                self._invocation.aftermath = f"group {group} and what was loaded stay in the database"
-            with self._phase("loop", f"placing the sessions of group {group}"):
+                self.invocation.aftermath = f"group {self.group} and what was loaded stay in the database"
+            with self._phase("loop", f"placing the sessions of group {self.group}"):
                 ticks, data = await self._schedule(repository)
-            return ticks, data, await repository.count_overcommitted_agents(group)
+            return ticks, data, await repository.count_overcommitted_agents(self.group)
 
     async def _schedule(self, repository: SchedulerRepository) -> tuple[list[Tick], SchedulingData]:
+        """Run ticks until nothing more fits; return them, and the last one's data."""
         ticks: list[Tick] = []
-        with self._display.scheduling() as watcher:
-            loop = SchedulerLoop(repository, BestFitPlanner(), self._request.group, on_batch=watcher.on_batch)
+        display = self._display
+        with display.scheduling():
+            loop = SchedulerLoop(repository, BestFitPlanner(), self.group, on_batch=display.on_batch)
             while True:
-                watcher.on_begin(len(ticks) + 1)
+                display.on_begin(len(ticks) + 1)
                 tick = await loop.tick()
-                watcher.on_tick(tick)
+                display.on_tick(tick)
                 # A tick's data is large, and only the last one's is needed.
                 emptied = msgspec.structs.replace(tick.data, pending_sessions=(), agents=())
                 ticks.append(msgspec.structs.replace(tick, data=emptied))
@@ -176,12 +168,13 @@ class DemoRun:
     ) -> DemoResult:
         reasons = Counter(waiting.reason.value for waiting in waiting_reasons(data))
         rejected = Counter(rejection.code.value for tick in ticks for rejection in tick.rejected)
-        placed = sum(len(tick.allocated) for tick in ticks)
-        waiting = len(data.pending_sessions)
-        loaded_slots = {slot_type.name for slot_type in cluster.slot_types}
+        placed, waiting = sum(len(tick.allocated) for tick in ticks), len(data.pending_sessions)
         medians = msgspec.structs.asdict(_combine(ticks, median))
+        loaded_slots = {slot_type.name for slot_type in cluster.slot_types}
+        capacities = [agent.capacity for agent in data.agents]
+        occupied = [agent.occupied for agent in data.agents]
         return DemoResult(
-            group=self._request.group,
+            group=self.group,
             sessions=len(cluster.sessions),
             placed=placed,
             waiting=waiting,
@@ -193,15 +186,14 @@ class DemoRun:
             agents=len(cluster.agents),
             overcommitted_agents=overcommitted,
             slots={
-                slot_type.name: SlotUse(
-                    capacity=sum_slot([agent.capacity for agent in data.agents], slot_type.slot_index),
-                    occupied=sum_slot([agent.occupied for agent in data.agents], slot_type.slot_index),
+                each.name: SlotUse(
+                    capacity=sum_slot(capacities, each.slot_index), occupied=sum_slot(occupied, each.slot_index)
                 )
-                for slot_type in data.slot_types
-                if slot_type.name in loaded_slots
+                for each in data.slot_types
+                if each.name in loaded_slots
             },
             phases_s={name: round(seconds, 3) for name, seconds in self._phases.items()},
-            total_s=round(perf_counter() - self._invocation.started, 3),
+            total_s=round(perf_counter() - self.invocation.started, 3),
         )
 
 
@@ -219,10 +211,5 @@ def _add_advice() -> Iterator[None]:
 
 
 def _combine(ticks: Iterable[Tick], combine: Callable[[Iterable[float]], float]) -> TickTimes:
-    times = [tick.times for tick in ticks]
-    return TickTimes(
-        read=combine(each.read for each in times),
-        transform=combine(each.transform for each in times),
-        plan=combine(each.plan for each in times),
-        write=combine(each.write for each in times),
-    )
+    parts = zip(*(msgspec.structs.astuple(tick.times) for tick in ticks), strict=True)
+    return TickTimes(*map(combine, parts))

@@ -6,14 +6,13 @@ from typing import Final, Optional
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.slots import format_quantity
 
-_BYTES: Final = "B"
-_BINARY_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+_BINARY_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 
 
 def format_amount(amount: int, slot_type: SlotType) -> str:
     """Write smallest units as whole units, such as ``6,212 GPU``; bytes to a tenth of a larger unit."""
-    if slot_type.display_unit == _BYTES and slot_type.units_per_whole == 1:
-        return _bytes_text(amount)
+    if slot_type.display_unit == "B" and slot_type.units_per_whole == 1:
+        return _format_bytes(amount)
     whole, point, rest = format_quantity(amount, slot_type.units_per_whole).partition(".")
     unit = slot_type.display_unit and f" {slot_type.display_unit}"
     return f"{int(whole):,}{point}{rest}{unit}"
@@ -37,11 +36,10 @@ def sum_slot(amounts: Sequence[Sequence[int]], slot_index: int) -> int:
     return sum(vector[slot_index] for vector in amounts if slot_index < len(vector))
 
 
-def _bytes_text(amount: int) -> str:
-    exponent = 0
-    while exponent + 1 < len(_BINARY_UNITS) and amount >= 1024 ** (exponent + 1):
-        exponent += 1
-    if exponent == 0:
-        return f"{amount} {_BYTES}"
-    whole, tenth = divmod(amount * 10 // 1024**exponent, 10)
-    return f"{whole:,}.{tenth} {_BINARY_UNITS[exponent]}"
+def _format_bytes(amount: int) -> str:
+    text = f"{amount} B"
+    for exponent, unit in enumerate(_BINARY_UNITS, 1):
+        if amount >= 1024**exponent:
+            whole, tenth = divmod(amount * 10 // 1024**exponent, 10)
+            text = f"{whole:,}.{tenth} {unit}"
+    return text

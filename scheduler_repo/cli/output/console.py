@@ -16,7 +16,6 @@ class CommandConsole(Console):
     """Writes text as it is given: no markup, no emoji, no highlighting."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        """Write to stdout unless ``stderr`` is true."""
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     @property
@@ -25,7 +24,7 @@ class CommandConsole(Console):
         return self.file.isatty() and self.is_interactive and not self.is_dumb_terminal
 
     def on_broken_pipe(self) -> None:
-        """Raise BrokenPipeError, so that the command cleans up; rich would end the process."""
+        # The command cleans up at this error; rich would end the process.
         raise BrokenPipeError
 
     def say(self, text: str) -> None:

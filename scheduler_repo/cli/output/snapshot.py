@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -15,60 +15,38 @@ from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
 from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reasons
 from scheduler_repo.scheduling.explain.reasons_text import describe
-from scheduler_repo.types import OwnerScope, SessionId
+from scheduler_repo.types import OwnerScope
 
 _SHOWN_OWNERS: Final = 5
 _SHOWN_PRIORITIES: Final = 10
 _MILLION: Final = 1_000_000
 
 
-class _Nearness(NamedTuple):
-    """How near an owner is to one of its limits; sorts the nearest first."""
-
-    negative_share: int
-    owner: str
-    limit: str
-    percent: str
-    use: str
-
-
-class WaitingLine(msgspec.Struct, frozen=True):
-    """Why one session waits; ``text`` is the reason in words, with its amounts."""
-
-    session_id: SessionId
-    reason: WaitingReason
-    text: str
-
-
 def encode_snapshot(data: SchedulingData) -> bytes:
-    """Encode the fields of ``data`` and, as ``waiting``, a WaitingLine for each session, in queue order."""
+    """Encode the fields of ``data`` and, as ``waiting``, why each session waits, in queue order."""
     waiting = [
-        WaitingLine(each.session_id, each.reason, describe(each, data)) for each in waiting_reasons(data)
+        {"session_id": each.session_id, "reason": each.reason, "text": describe(each, data)}
+        for each in waiting_reasons(data)
     ]
-    fields: dict[str, object] = {name: getattr(data, name) for name in data.__struct_fields__}
-    return msgspec.json.encode({**fields, "waiting": waiting})
+    return msgspec.json.encode({**msgspec.structs.asdict(data), "waiting": waiting})
 
 
 def lay_out_snapshot(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> RenderableType:
     """Lay out what one tick would see, ids whole at 80 columns; ``outcomes`` are those of the cache."""
     data = timed.data
+    slots = ("slot", "capacity", "occupied", "per cent", "pending ask for")
     parts: list[RenderableType] = [
         plain_table(_head(timed, outcomes)),
-        "",
         plain_table(_queue(data)),
-        "",
-        plain_table(
-            _slots(data), ("slot", "capacity", "occupied", "per cent", "pending ask for"), (1, 2, 3, 4)
-        ),
-        "",
+        plain_table(_slots(data), slots, (1, 2, 3, 4)),
         _reasons(data),
-        "",
     ]
-    nearest = sorted(each for each in _owners(data) if each.negative_share)[:_SHOWN_OWNERS]
+    # The shares are negative, so that the nearest come first.
+    nearest = sorted(limit for limit in _limits(data) if limit[0])[:_SHOWN_OWNERS]
     if nearest:
-        rows = [(each.percent, f"{each.owner}\n  {each.limit}: {each.use}") for each in nearest]
-        parts += [plain_table(rows, ("per cent", "owners nearest their limits"), (0,)), ""]
-    return Group(*parts)
+        rows = [(percent, f"{owner}\n  {limit}: {use}") for _, owner, limit, percent, use in nearest]
+        parts.append(plain_table(rows, ("per cent", "owners nearest their limits"), (0,)))
+    return Group(*(line for part in parts for line in (part, "")))
 
 
 def _head(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> Iterator[tuple[str, str]]:
@@ -105,11 +83,9 @@ def _slots(data: SchedulingData) -> Iterator[tuple[str, ...]]:
     occupied = [agent.occupied for agent in data.agents]
     requests = [kernel.requested_slots for session in data.pending_sessions for kernel in session.kernels]
     for slot_type in data.slot_types:
-        have, used, asked = (
-            sum_slot(amounts, slot_type.slot_index) for amounts in (capacities, occupied, requests)
-        )
-        have_text, used_text, asked_text = (format_amount(amount, slot_type) for amount in (have, used, asked))
-        yield slot_type.name, have_text, used_text, format_percent(used, have), asked_text
+        sums = [sum_slot(amounts, slot_type.slot_index) for amounts in (capacities, occupied, requests)]
+        have, used, asked = (format_amount(amount, slot_type) for amount in sums)
+        yield slot_type.name, have, used, format_percent(sums[1], sums[0]), asked
 
 
 def _reasons(data: SchedulingData) -> RenderableType:
@@ -121,37 +97,34 @@ def _reasons(data: SchedulingData) -> RenderableType:
     for waiting in waiting_reasons(data):
         counts[waiting.reason] += 1
         examples.setdefault(waiting.reason, waiting)
-    rows = [
-        (
-            reason.value,
-            f"{count:,}",
-            f"{names[examples[reason].session_id]}: {describe(examples[reason], data)}",
-        )
-        for reason, count in counts.most_common()
-    ]
+    rows = []
+    for reason, count in counts.most_common():
+        example = examples[reason]
+        text = f"{names[example.session_id]}: {describe(example, data)}"
+        rows.append((reason.value, f"{count:,}", text))
     return plain_table(rows, ("why they wait", "sessions", "for example"), (1,))
 
 
-def _owners(data: SchedulingData) -> Iterator[_Nearness]:
+def _limits(data: SchedulingData) -> Iterator[tuple[int, str, str, str, str]]:
+    """Yield, for each limit: minus the share that is used, the owner, its name, the per cent, and the use."""
     slot_types = {slot_type.slot_index: slot_type for slot_type in data.slot_types}
     for scope in OwnerScope:
         for usage in data.owners_of(scope):
             owner = f"{scope.value.lower().replace('_', ' ')} {usage.owner_id}"
             if usage.max_concurrent_sessions is not None:
-                yield _nearness(
-                    owner, "sessions", usage.session_count, usage.max_concurrent_sessions, "{:,}".format
-                )
+                used, allowed = usage.session_count, usage.max_concurrent_sessions
+                yield _limit(owner, "sessions", used, allowed, "{:,}".format)
             for index, limit in enumerate(usage.slot_limits):
-                if limit is None or index not in slot_types:
-                    continue
-                slot_type = slot_types[index]
-                used = usage.occupied[index] if index < len(usage.occupied) else 0
-                text = partial(format_amount, slot_type=slot_type)
-                yield _nearness(owner, slot_type.name, used, limit, text)
+                if limit is not None and index in slot_types:
+                    used = usage.occupied[index] if index < len(usage.occupied) else 0
+                    text = partial(format_amount, slot_type=slot_types[index])
+                    yield _limit(owner, slot_types[index].name, used, limit, text)
 
 
-def _nearness(owner: str, limit: str, used: int, allowed: int, text: Callable[[int], str]) -> _Nearness:
+def _limit(
+    owner: str, name: str, used: int, allowed: int, text: Callable[[int], str]
+) -> tuple[int, str, str, str, str]:
     # A limit of 0 is reached from the start.
     share = used * _MILLION // allowed if allowed else _MILLION
     percent = format_percent(used, allowed) if allowed else "100.0 %"
-    return _Nearness(-share, owner, limit, percent, f"{text(used)} of {text(allowed)}")
+    return -share, owner, name, percent, f"{text(used)} of {text(allowed)}"

@@ -21,14 +21,14 @@ _SECRET_OPTION: Final = re.compile(r"([?&]\w*password=)[^\s&'\")]*", re.IGNORECA
 def run_reporting_failures(command: click.Command, invocation: Invocation) -> int:
     """Run the command that the arguments name, report failures on stderr, and return the exit code."""
 
-    def report_unforeseen(
-        kind: type[BaseException], error: BaseException, trace: Optional[TracebackType]
-    ) -> None:
+    def report_unforeseen(kind: type[BaseException], error: BaseException, _: Optional[TracebackType]) -> None:
         hint = "" if invocation.debug else "; run it again with --debug for the traceback, and report it"
         _say(f"unexpected {kind.__name__}: {error}{hint}", error, invocation, 1)
 
     sys.excepthook = report_unforeseen
-    _log_in_lines()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Escape a name that the terminal's encoding lacks instead of failing.
@@ -85,12 +85,6 @@ def _output_failed(error: BaseException, invocation: Invocation) -> int:
         # The reader has left, as in "| head"; that is no failure to report.
         return 1
     return _say(f"the output cannot be written: {getattr(cause, 'strerror', cause)}", error, invocation, 1)
-
-
-def _log_in_lines() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 class _OneLine(logging.Formatter):

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -15,14 +16,12 @@ from typing import Final, Optional, TypeVar
 T = TypeVar("T")
 
 _PATIENCE_SECONDS: Final = 2.0
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
     """A signal ended the command. Not an Exception, so that no handler of errors catches it."""
 
     def __init__(self, number: signal.Signals, aftermath: str = "") -> None:
-        """``aftermath`` says what was undone, or what is left."""
         cause = "Ctrl-C" if number == signal.SIGINT else number.name
         super().__init__(f"stopped by {cause}{aftermath and '; '}{aftermath}")
         self.exit_code = 128 + number
@@ -51,7 +50,7 @@ class Invocation:
 
     def watch_signals(self) -> None:
         """Handle SIGINT, SIGTERM and SIGHUP from here on, unless the parent had them ignored."""
-        for number in _SIGNALS:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
@@ -69,11 +68,9 @@ class Invocation:
     async def _cancellable(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
         import asyncio
 
-        event_loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         if task is not None:
-            cancel = task.cancel
-            self._cancel = lambda: event_loop.call_soon_threadsafe(cancel)
+            self._cancel = partial(task.get_loop().call_soon_threadsafe, task.cancel)
         try:
             return await work()
         finally:

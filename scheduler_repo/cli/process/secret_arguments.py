@@ -35,11 +35,8 @@ def hide_secret_urls() -> None:
     if hidden is None or not sys.executable or [*interpreter, *arguments] != sys.orig_argv:
         return
     moved = " ".join(option for option, variable in URL_OPTIONS.items() if variable in hidden.variables)
-    os.execve(  # noqa: S606
-        sys.executable,
-        [*interpreter, *hidden.arguments],
-        {**os.environ, **hidden.variables, _MOVED_VARIABLE: moved},
-    )
+    environment = {**os.environ, **hidden.variables, _MOVED_VARIABLE: moved}
+    os.execve(sys.executable, [*interpreter, *hidden.arguments], environment)  # noqa: S606
 
 
 def came_as_option(option: str) -> bool:

@@ -9,13 +9,10 @@ from typing import Optional
 import redis.exceptions
 
 from scheduler_repo.cache import read_through
+from scheduler_repo.cache.client import create_redis
 from scheduler_repo.database.connecting import refuse_unescaped
 from scheduler_repo.errors import CacheUnavailable
-from scheduler_repo.repositories.scheduler.cache_source import (
-    SchedulerCacheSource,
-    create_cache_source,
-    create_redis,
-)
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_cache_source
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import CacheSettings
 
@@ -50,15 +47,15 @@ async def _check_redis(settings: CacheSettings, *, must_answer: bool) -> None:
     except redis.exceptions.ResponseError as error:
         raise CacheUnavailable(f"{settings.url}: Redis refused: {error}; correct the URL") from error
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-        raise CacheUnavailable(
-            f"{settings.url}: Redis cannot be reached ({reason}); correct the URL or leave it out"
-        ) from error
+        problem = f"Redis cannot be reached ({_reason(error)}); correct the URL or leave it out"
+        raise CacheUnavailable(f"{settings.url}: {problem}") from error
     finally:
         await client.aclose()
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     cause: Optional[BaseException] = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -74,11 +71,9 @@ def _warn_once(settings: CacheSettings) -> Iterator[None]:
 
     def is_first(record: logging.LogRecord) -> bool:
         nonlocal has_warned
-        if has_warned:
-            return False
-        has_warned = True
+        had_warned, has_warned = has_warned, True
         record.msg, record.args = "%s: %s", (str(settings.url), record.getMessage())
-        return True
+        return not had_warned
 
     logger = logging.getLogger(read_through.__name__)
     logger.addFilter(is_first)
