@@ -27,7 +27,7 @@ _LOOP: Final = pytest.StashKey[asyncio.AbstractEventLoop]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Tests share one event loop; what one of them started ends with it, so no wider fixture may keep a task."""
+    """Tests share one event loop; what one starts ends with it, so no wider fixture may keep a task."""
     yield
     loop = item.session.stash.get(_LOOP, None)
     if loop is not None and not loop.is_closed():
