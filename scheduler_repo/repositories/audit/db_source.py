@@ -11,7 +11,7 @@ from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows
 from scheduler_repo.entities.audit import AuditCheck, AuditFinding, AuditReport, DriftedCounter, RepairedCounter
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.types import AgentId
 
 
@@ -46,10 +46,7 @@ class AuditDBSource(DBSource):
         """Compare the counters of agents, or of all, with their kernels; costs one statement."""
         rows = await fetch_rows(db_sess, LEDGER_DRIFT, agent_ids)
         # The sum over kernels comes as a numeric.
-        return [
-            DriftedCounter(agent_id, slot_index, slot_name, recorded, int(held), limit)
-            for agent_id, slot_index, slot_name, recorded, held, limit in rows
-        ]
+        return [build_struct(DriftedCounter, row, held=int(row["held"])) for row in rows]
 
     async def lock_agents(self, db_sess: SASession, agent_ids: Sequence[AgentId]) -> None:
         """Lock agents and their slots as every writer does: only under these locks do their kernels change.

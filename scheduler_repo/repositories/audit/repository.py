@@ -2,22 +2,18 @@
 
 from scheduler_repo.entities.audit import AuditReport, RepairedCounter, RepairReport, UnrepairableCounter
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.repairs import repair_counter
-from scheduler_repo.wiring import check_wiring
 
 _resilience = layer_resilience(LayerType.AUDIT_REPOSITORY)
 
 
-class AuditRepository:
+class AuditRepository(Repository[AuditDBSource]):
     """Audits a database and mends the agents' counters."""
 
-    def __init__(self, db_source: AuditDBSource) -> None:
-        """Raise InvalidWiring for what is no AuditDBSource."""
-        check_wiring(db_source, AuditDBSource, "db_source", "AuditDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = AuditDBSource
 
     @_resilience.apply(OperationKind.READ)
     async def audit(self) -> AuditReport:
@@ -27,8 +23,7 @@ class AuditRepository:
         that locks nothing; time grows with the cluster's pending and occupying sessions and kernels, its agents
         and the stored operations, not with what has finished.
         """
-        async with self._db.begin_readonly_session() as db_sess:
-            return await self._db_source.run_checks(db_sess)
+        return await self._read(self._db_source.run_checks)
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def repair_counters(self) -> RepairReport:

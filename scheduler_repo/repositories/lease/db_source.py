@@ -1,17 +1,14 @@
 """The statements of leases; the database's clock alone decides."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Optional
 
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.idempotent_write import FIND_LEASE
+from scheduler_repo.database.idempotent_write import FIND_LEASE, stale_lease
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.lease import Lease
+from scheduler_repo.errors import LeaseHeld
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 ACQUIRE_LEASE = load_statement("lease/acquire_lease")
 RENEW_LEASE = load_statement("lease/renew_lease")
@@ -19,25 +16,29 @@ RELEASE_LEASE = load_statement("lease/release_lease")
 
 
 class LeaseDBSource(DBSource):
-    """Acquires, renews, releases and finds leases; each method costs one statement."""
+    """Acquires, renews, releases and finds leases; each method costs one statement, one more if it raises."""
 
     async def acquire_lease(
         self, db_sess: SASession, scaling_group: ScalingGroupName, holder: LeaseHolder, ttl: timedelta
-    ) -> Optional[Lease]:
-        """Acquire the lease of a group with the next epoch; None if another holds it."""
+    ) -> Lease:
+        """Acquire the lease of a group with the next epoch; raises LeaseHeld if another holds it."""
         rows = await fetch_rows(db_sess, ACQUIRE_LEASE, scaling_group, holder, ttl)
-        return Lease(*rows[0]) if rows else None
+        if rows:
+            return Lease(*rows[0])
+        (found,) = await fetch_rows(db_sess, FIND_LEASE, scaling_group)
+        raise LeaseHeld(
+            f"the lease of scaling group {scaling_group} is held by {found['holder']} (epoch {found['epoch']}) "
+            f"until {found['expires_at'].isoformat()}; try again then"
+        )
 
-    async def renew_lease(self, db_sess: SASession, lease: Lease, ttl: timedelta) -> Optional[Lease]:
-        """Extend a lease; None if it does not hold any more."""
+    async def renew_lease(self, db_sess: SASession, lease: Lease, ttl: timedelta) -> Lease:
+        """Extend a lease; raises StaleLeaseError if it does not hold any more."""
         rows = await fetch_rows(db_sess, RENEW_LEASE, lease.scaling_group, lease.holder, lease.epoch, ttl)
-        return Lease(*rows[0]) if rows else None
+        if not rows:
+            raise await stale_lease(db_sess, lease)
+        return Lease(*rows[0])
 
-    async def release_lease(self, db_sess: SASession, lease: Lease) -> bool:
-        """End a lease; False if it did not hold any more."""
-        return bool(await fetch_rows(db_sess, RELEASE_LEASE, lease.scaling_group, lease.holder, lease.epoch))
-
-    async def find_lease(self, db_sess: SASession, scaling_group: ScalingGroupName) -> "Record":
-        """Find the lease of a group that has one."""
-        (row,) = await fetch_rows(db_sess, FIND_LEASE, scaling_group)
-        return row
+    async def release_lease(self, db_sess: SASession, lease: Lease) -> None:
+        """End a lease; raises StaleLeaseError if it did not hold any more."""
+        if not await fetch_rows(db_sess, RELEASE_LEASE, lease.scaling_group, lease.holder, lease.epoch):
+            raise await stale_lease(db_sess, lease)

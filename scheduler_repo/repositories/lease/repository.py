@@ -1,37 +1,32 @@
 """Leases: which of several schedulers may write a group's decisions."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.idempotent_write import stale_lease
 from scheduler_repo.entities.lease import Lease, check_lease
-from scheduler_repo.errors import LeaseHeld, OutcomeUnknown
+from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 from scheduler_repo.validation import check_duration, check_kind, check_name
-from scheduler_repo.wiring import check_wiring
 
-_LONGEST = timedelta(days=1)
+T = TypeVar("T")
 
 _resilience = layer_resilience(LayerType.LEASE_REPOSITORY)
 
 
-class LeaseRepository:
+class LeaseRepository(Repository[LeaseDBSource]):
     """Acquires, renews and releases leases.
 
     None needs an operation id: asking again does no harm. All raise OutcomeUnknown, which says what to do then,
     and the errors of the database layer.
     """
 
-    def __init__(self, db_source: LeaseDBSource) -> None:
-        """Raise InvalidWiring for what is no LeaseDBSource."""
-        check_wiring(db_source, LeaseDBSource, "db_source", "LeaseDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = LeaseDBSource
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def acquire_lease(
@@ -47,15 +42,10 @@ class LeaseRepository:
         """
         self._check_ttl(ttl)
         check_name(holder, "holder")
-        async with self._begin("acquire it again, which the same holder may at once") as db_sess:
-            lease = await self._db_source.acquire_lease(db_sess, scaling_group, holder, ttl)
-            if lease is None:
-                found = await self._db_source.find_lease(db_sess, scaling_group)
-                raise LeaseHeld(
-                    f"the lease of scaling group {scaling_group} is held by {found['holder']} (epoch "
-                    f"{found['epoch']}) until {found['expires_at'].isoformat()}; try again then"
-                )
-        return lease
+        return await self._write(
+            lambda db_sess: self._db_source.acquire_lease(db_sess, scaling_group, holder, ttl),
+            advice="acquire it again, which the same holder may at once",
+        )
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def renew_lease(self, lease: Lease, ttl: timedelta) -> Lease:
@@ -67,11 +57,9 @@ class LeaseRepository:
         check_kind(lease, Lease, "lease")
         check_lease(lease)
         self._check_ttl(ttl)
-        async with self._begin("renew it again") as db_sess:
-            renewed = await self._db_source.renew_lease(db_sess, lease, ttl)
-            if renewed is None:
-                raise await stale_lease(db_sess, lease)
-        return renewed
+        return await self._write(
+            lambda db_sess: self._db_source.renew_lease(db_sess, lease, ttl), advice="renew it again"
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def release_lease(self, lease: Lease) -> None:
@@ -81,15 +69,15 @@ class LeaseRepository:
         """
         check_kind(lease, Lease, "lease")
         check_lease(lease)
-        async with self._begin("release it again, and take StaleLeaseError for done") as db_sess:
-            if not await self._db_source.release_lease(db_sess, lease):
-                raise await stale_lease(db_sess, lease)
+        await self._write(
+            lambda db_sess: self._db_source.release_lease(db_sess, lease),
+            advice="release it again, and take StaleLeaseError for done",
+        )
 
-    @asynccontextmanager
-    async def _begin(self, advice: str) -> AsyncIterator[SASession]:
+    async def _write(self, change: Callable[[SASession], Awaitable[T]], *, advice: str) -> T:
         try:
             async with self._db.begin_session() as db_sess:
-                yield db_sess
+                return await change(db_sess)
         except OutcomeUnknown as lost:
             raise OutcomeUnknown(
                 f"the connection was lost at the COMMIT of a lease: it was written, or not; {advice}"
@@ -101,4 +89,4 @@ class LeaseRepository:
             f"a timedelta above {least} (the engine's idle_in_transaction_timeout: a stopped holder can delay "
             "the take-over for so long) and up to a day"
         )
-        check_duration(ttl, "ttl", expected, least=least + timedelta.resolution, most=_LONGEST)
+        check_duration(ttl, "ttl", expected, least=least + timedelta.resolution, most=timedelta(days=1))

@@ -1,7 +1,9 @@
 """The statements of sessions' lives: those that wait too long, are not dispatched yet, or lost an agent."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
+
+from asyncpg import Record
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_SESSIONS
@@ -19,9 +21,6 @@ from scheduler_repo.types import (
     SessionId,
     SessionStatus,
 )
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 EXPIRED_PENDING_SESSIONS = load_statement("lifecycle/expired_pending_sessions")
 SESSIONS_ON_LOST_AGENTS = load_statement("lifecycle/sessions_on_lost_agents")
@@ -72,7 +71,7 @@ class LifecycleDBSource(DBSource):
 
     async def list_undispatched_kernels(
         self, db_sess: SASession, scaling_group: ScalingGroupName, limit: Optional[int]
-    ) -> "list[Record]":
+    ) -> list[Record]:
         """List the kernels of undispatched sessions, the longest allocated first; costs one statement."""
         rows = await fetch_rows(db_sess, UNDISPATCHED_KERNELS, scaling_group, limit)
         if not rows:
@@ -85,10 +84,7 @@ class LifecycleDBSource(DBSource):
         dispatches: Sequence[SessionAttempt],
         scaling_group: Optional[ScalingGroupName],
     ) -> set[SessionId]:
-        """Lock sessions and mark the attempts that are not marked yet, of one group if it is given.
-
-        Costs two statements.
-        """
+        """Lock sessions and mark the attempts not marked yet, of one group if it is given; two statements."""
         session_ids = sorted({dispatch.session_id for dispatch in dispatches})
         locked = {
             row["session_id"]
@@ -103,16 +99,11 @@ class LifecycleDBSource(DBSource):
             and type(dispatch.retry_count) is int
             and 0 <= dispatch.retry_count < 2**31
         ]
-        rows = await fetch_rows(
-            db_sess,
-            DISPATCH_SESSIONS,
-            [attempt.session_id for attempt in attempts],
-            [attempt.retry_count for attempt in attempts],
-        )
-        return {row[0] for row in rows}
+        ids, counts = [each.session_id for each in attempts], [each.retry_count for each in attempts]
+        return {row[0] for row in await fetch_rows(db_sess, DISPATCH_SESSIONS, ids, counts)}
 
 
-def undispatched_from_rows(rows: "Sequence[Record]") -> tuple[UndispatchedSession, ...]:
+def undispatched_from_rows(rows: Sequence[Record]) -> tuple[UndispatchedSession, ...]:
     """Build sessions from rows of undispatched_kernels.sql, in their order."""
     kernels: dict[tuple[SessionId, int], list[UndispatchedKernel]] = {}
     for session_id, retry_count, *kernel in rows:

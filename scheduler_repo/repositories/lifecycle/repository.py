@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Optional, Union
 
+import msgspec
+
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.status_changes import change_statuses
 from scheduler_repo.entities.lease import Lease, check_lease
@@ -10,7 +12,6 @@ from scheduler_repo.entities.lifecycle import (
     DispatchResult,
     LostSessionAction,
     RecoveryResult,
-    RejectedTransition,
     SessionAttempt,
     SessionEnd,
     SessionRetry,
@@ -21,6 +22,7 @@ from scheduler_repo.entities.lifecycle import (
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, undispatched_from_rows
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange
@@ -35,7 +37,6 @@ from scheduler_repo.validation import (
     checked_batch,
     checked_sequence,
 )
-from scheduler_repo.wiring import check_wiring
 
 DEFAULT_SWEEP_LIMIT = 1_000
 DEFAULT_RECOVERY_LIMIT = 1_000
@@ -51,7 +52,7 @@ _LOST = "an agent that it ran on is lost"
 _resilience = layer_resilience(LayerType.LIFECYCLE_REPOSITORY)
 
 
-class LifecycleRepository:
+class LifecycleRepository(Repository[LifecycleDBSource]):
     """Changes the status of sessions, with their kernels.
 
     Every method takes a batch and answers session by session: a change that the table of transitions does not
@@ -63,11 +64,7 @@ class LifecycleRepository:
     statements in one transaction, whatever the size of the batch.
     """
 
-    def __init__(self, db_source: LifecycleDBSource) -> None:
-        """Raise InvalidWiring for what is no LifecycleDBSource."""
-        check_wiring(db_source, LifecycleDBSource, "db_source", "LifecycleDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = LifecycleDBSource
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_preparing(
@@ -79,7 +76,7 @@ class LifecycleRepository:
     ) -> TransitionResult:
         """Mark sessions, or an attempt of each, whose agents pull images and make containers."""
         checked_sequence(sessions, "sessions")
-        changes = [*map(_change_of_attempt, sessions)]
+        changes = [*map(_build_change, sessions)]
         return await self._mark(SessionStatus.PREPARING, changes, None, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -94,11 +91,7 @@ class LifecycleRepository:
 
         A session that occupies more than it requested is rejected.
         """
-        checked_batch(starts, SessionStart, "starts")
-        changes = [
-            SessionChange(start.session_id, occupied_slots=start.occupied_slots, retry_count=start.retry_count)
-            for start in starts
-        ]
+        changes = _build_changes(checked_batch(starts, SessionStart, "starts"))
         return await self._mark(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -125,11 +118,7 @@ class LifecycleRepository:
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Mark sessions that have ended, with result and exit codes, and give back all that they occupied."""
-        checked_batch(ends, SessionEnd, "ends")
-        changes = [
-            SessionChange(end.session_id, end.result, end.exit_codes, retry_count=end.retry_count)
-            for end in ends
-        ]
+        changes = _build_changes(checked_batch(ends, SessionEnd, "ends"))
         return await self._mark(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -157,7 +146,7 @@ class LifecycleRepository:
     ) -> TransitionResult:
         """Mark sessions, or an attempt of each, that the system failed, and give back what they occupied."""
         checked_sequence(sessions, "sessions")
-        changes = [*map(_change_of_attempt, sessions)]
+        changes = [*map(_build_change, sessions)]
         return await self._mark(SessionStatus.ERROR, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -173,13 +162,7 @@ class LifecycleRepository:
 
         They keep their priority and creation time, and with them their place. What they occupied is given back.
         """
-        checked_batch(retries, SessionRetry, "retries")
-        changes = [
-            SessionChange(
-                retry.session_id, failed_agent_ids=retry.failed_agent_ids, retry_count=retry.retry_count
-            )
-            for retry in retries
-        ]
+        changes = _build_changes(checked_batch(retries, SessionRetry, "retries"))
         return await self._mark(SessionStatus.PENDING, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -236,22 +219,20 @@ class LifecycleRepository:
         check_range(limit, Limit31, "limit")
 
         async def recover(write: WriteTransaction) -> RecoveryResult:
+            locked = await self._db_source.lock_sessions_on_lost_agents(write.db_sess, scaling_group, limit)
             batches: dict[SessionStatus, list[SessionChange]] = {}
-            for change, status in await self._db_source.lock_sessions_on_lost_agents(
-                write.db_sess, scaling_group, limit
-            ):
+            for change, status in locked:
                 again = action is LostSessionAction.REQUEUE and status is not SessionStatus.TERMINATING
                 batches.setdefault(SessionStatus.PENDING if again else SessionStatus.ERROR, []).append(change)
-            changed: dict[SessionStatus, tuple[SessionId, ...]] = {}
-            rejected: list[RejectedTransition] = []
-            for to_status, batch in sorted(batches.items()):
-                result = await change_statuses(write, StatusChange(to_status, _LOST), batch)
-                changed[to_status] = result.changed
-                rejected.extend(result.rejected)
+            results = [
+                await change_statuses(write, StatusChange(to_status, _LOST), batch)
+                for to_status, batch in sorted(batches.items())
+            ]
+            changed = {result.to_status: result.changed for result in results}
             return RecoveryResult(
                 changed.get(SessionStatus.PENDING, ()),
                 changed.get(SessionStatus.ERROR, ()),
-                tuple(rejected),
+                tuple(each for result in results for each in result.rejected),
                 write.transaction_id,
             )
 
@@ -271,9 +252,9 @@ class LifecycleRepository:
         """
         if limit is not None:
             check_range(limit, Limit63, "limit")
-        async with self._db.begin_readonly_session() as db_sess:
-            rows = await self._db_source.list_undispatched_kernels(db_sess, scaling_group, limit)
-        return undispatched_from_rows(rows)
+        return undispatched_from_rows(
+            await self._read(self._db_source.list_undispatched_kernels, scaling_group, limit)
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_dispatched(
@@ -334,7 +315,12 @@ class LifecycleRepository:
         )
 
 
-def _change_of_attempt(session: Union[SessionId, SessionAttempt]) -> SessionChange:
+def _build_changes(reports: Sequence[Union[SessionStart, SessionEnd, SessionRetry]]) -> list[SessionChange]:
+    """Build the changes that reports ask for: a report's fields are fields of a SessionChange too."""
+    return [SessionChange(**msgspec.structs.asdict(report)) for report in reports]
+
+
+def _build_change(session: Union[SessionId, SessionAttempt]) -> SessionChange:
     if isinstance(session, SessionAttempt):
         return SessionChange(session.session_id, retry_count=session.retry_count)
     return SessionChange(session)

@@ -1,7 +1,10 @@
 """The statements of reservations: capacity held for pending sessions while others end for them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
+from operator import itemgetter
+from typing import Optional
+
+from asyncpg import Record
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locked_state import lock_state
@@ -9,20 +12,28 @@ from scheduler_repo.database.locks import LOCK_SESSIONS
 from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import SESSION_KERNELS, write_kernels, write_sessions
 from scheduler_repo.entities.reservation import SessionReservation
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.scheduling.admission.reservations import KernelClaim, ReservationDecisions, ReservationState
 from scheduler_repo.scheduling.admission.transitions import KernelChange, LockedKernel
 from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
-from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, ScalingGroupName, SessionId, SessionStatus
-
-if TYPE_CHECKING:
-    from asyncpg import Record
+from scheduler_repo.types import (
+    OCCUPYING_STATUSES,
+    AgentId,
+    OwnerScope,
+    ScalingGroupName,
+    SessionId,
+    SessionStatus,
+)
 
 ENDING_KERNELS = load_statement("reservation/ending_kernels")
 OWNER_RESERVATIONS = load_statement("reservation/owner_reservations")
 RESERVE_SESSIONS = load_statement("reservation/reserve_sessions")
 RELEASE_RESERVATIONS = load_statement("reservation/release_reservations")
 
+# The first of a PreemptionCandidateRow, as lock_sessions.sql names them.
+_victim_columns = itemgetter(
+    "session_id", "access_key", "user_id", "project_id", "domain_name", "priority", "status_changed_at"
+)
 _PREEMPTED = "preempted: what it occupies is reserved for a session of higher priority"
 
 
@@ -94,34 +105,21 @@ class ReservationDBSource(DBSource):
 
 
 def _running_kernels(
-    sessions: "Sequence[Record]", kernels: Sequence[LockedKernel], scaling_group: ScalingGroupName
+    sessions: Sequence[Record], kernels: Sequence[LockedKernel], scaling_group: ScalingGroupName
 ) -> list[PreemptionCandidateRow]:
     """List what the victims that run in the group would give back, as rows of preemption_candidates.sql."""
-    occupying: dict[SessionId, list[LockedKernel]] = {}
+    occupying: dict[SessionId, list[tuple[Optional[AgentId], Optional[list[int]]]]] = {}
     for kernel in kernels:
         if kernel.agent_id is not None and kernel.status in OCCUPYING_STATUSES:
-            occupying.setdefault(kernel.session_id, []).append(kernel)
+            occupying.setdefault(kernel.session_id, []).append((kernel.agent_id, kernel.occupied_slots))
     return [
-        PreemptionCandidateRow(
-            row["session_id"],
-            row["access_key"],
-            row["user_id"],
-            row["project_id"],
-            row["domain_name"],
-            row["priority"],
-            row["status_changed_at"],
-            None if held is None else held.agent_id,
-            None if held is None else held.occupied_slots,
-        )
+        PreemptionCandidateRow._make((*_victim_columns(row), *held))
         for row in sessions
         if row["status"] == SessionStatus.RUNNING and row["scaling_group"] == scaling_group
-        for held in occupying.get(row["session_id"], [None])
+        for held in occupying.get(row["session_id"], [(None, None)])
     ]
 
 
 async def _claims(db_sess: SASession, statement: Statement, *parameters: object) -> list[KernelClaim]:
     rows = await fetch_rows(db_sess, statement, *parameters)
-    return [
-        KernelClaim(session_id, access_key, user_id, project_id, domain_name, agent_id, tuple(slots))
-        for session_id, access_key, user_id, project_id, domain_name, agent_id, slots in rows
-    ]
+    return [build_struct(KernelClaim, row, slots=tuple(row["slots"])) for row in rows]

@@ -7,13 +7,13 @@ from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTrans
 from scheduler_repo.entities.allocation import checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.reservations import decide_reservations
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
 from scheduler_repo.validation import check_agent_ids, check_ids
-from scheduler_repo.wiring import check_wiring
 
 _RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
@@ -21,18 +21,17 @@ _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
 _resilience = layer_resilience(LayerType.RESERVATION_REPOSITORY)
 
 
-class ReservationRepository:
+class ReservationRepository(Repository[ReservationDBSource]):
     """Makes reservations and gives them up.
 
     A reservation lasts until its session is placed, leaves the queue otherwise, or is released. Its capacity is
-    free for nobody else but earlier reservations; its session is placed by ``allocate_sessions``.
+    free for nobody else but earlier reservations; its session is placed by ``allocate_sessions``. Asking again
+    under the same ``operation_id`` answers the same and writes nothing twice. Both raise InvalidInput for a
+    malformed id, StaleLeaseError, OperationMismatch, OutcomeUnknown and the errors of the database layer; then,
+    save after OutcomeUnknown, nothing was written. Each runs in one transaction; a lease costs one statement.
     """
 
-    def __init__(self, db_source: ReservationDBSource) -> None:
-        """Raise InvalidWiring for what is no ReservationDBSource."""
-        check_wiring(db_source, ReservationDBSource, "db_source", "ReservationDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = ReservationDBSource
 
     @_resilience.apply(OperationKind.WRITE)
     async def reserve_sessions(
@@ -49,12 +48,8 @@ class ReservationRepository:
         other back. A session must be placeable but for the room; each agent must have enough for it once all
         that ends there has ended, beside what other reservations hold; its victims must run in the group, and
         it must be allowed to preempt them (``may_preempt``). The caller chooses the victims and tells their
-        agents. Asking again under the same ``operation_id`` answers the same and writes nothing twice.
-
-        Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease of another
-        group or a malformed id, and the errors of the database layer; then nothing was written, save after
-        OutcomeUnknown. Costs 21 statements in one transaction, one more with a lease; time grows with the
-        batch, the group's reservations and the cluster's occupying kernels.
+        agents. Raises ScalingGroupNotFound, and InvalidInput for a lease of another group. Costs 21 statements;
+        time grows with the batch, the group's reservations and the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
         kernels = checked_placements(reservations, SessionReservation, "reservations")
@@ -90,9 +85,8 @@ class ReservationRepository:
     ) -> ReleaseResult:
         """Give up the reservations of sessions, which go on waiting; their victims end all the same.
 
-        Sessions without a reservation are in ``rejected``, with a lease those of other groups too. Raises
-        InvalidInput for a malformed id, StaleLeaseError, OperationMismatch, OutcomeUnknown and the errors of
-        the database layer. Costs four statements in one transaction, one more with a lease.
+        Sessions without a reservation are in ``rejected``, with a lease those of other groups too. Costs four
+        statements.
         """
         check_ids(session_ids, "session")
         check_lease(lease)

@@ -1,21 +1,17 @@
 """The statements of purges: what has ended and is old, in batches that nobody waits for."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Optional
-from uuid import UUID
+from typing import Final, Optional
 
 import msgspec
+from asyncpg import Record
 
 from scheduler_repo.database.engine import SASession, driver_connection
-from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.types import SessionId
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 PURGE_CUTOFF = load_statement("retention/purge_cutoff")
 PURGE_COUNT = load_statement("retention/purge_count")
@@ -30,6 +26,12 @@ PURGE_AGENT_HISTORY_TURN = load_statement("retention/purge_agent_history_turn")
 PURGE_AGENT_HISTORY = load_statement("retention/purge_agent_history")
 PURGE_OPERATIONS = load_statement("retention/purge_operations")
 
+# What is archived of a session besides its row, by the field of ArchivedSession.
+_BELONGINGS: Final = {
+    "kernels": PURGE_ARCHIVED_KERNELS,
+    "history": PURGE_ARCHIVED_HISTORY,
+    "mounts": PURGE_ARCHIVED_MOUNTS,
+}
 # The deletes that follow from foreign keys are planned once: anew for every session takes twice as long.
 _KEEP_PLANS: Final = "SET LOCAL plan_cache_mode = auto"
 
@@ -54,7 +56,7 @@ class RetentionDBSource(DBSource):
         cutoff: datetime,
         after: tuple[Optional[datetime], Optional[SessionId]],
         limit: int,
-    ) -> "list[Record]":
+    ) -> list[Record]:
         """List finished sessions behind ``after``, and lock those that nobody else has locked."""
         return await fetch_rows(db_sess, PURGE_CANDIDATES, cutoff, *after, limit)
 
@@ -70,21 +72,11 @@ class RetentionDBSource(DBSource):
     ) -> tuple[ArchivedSession, ...]:
         """Read sessions with all that is deleted with them; costs four statements."""
         rows = await fetch_rows(db_sess, PURGE_ARCHIVED_SESSIONS, session_ids)
-        kernels = await _rows_by_session(db_sess, PURGE_ARCHIVED_KERNELS, session_ids)
-        history = await _rows_by_session(db_sess, PURGE_ARCHIVED_HISTORY, session_ids)
-        mounts = await _rows_by_session(db_sess, PURGE_ARCHIVED_MOUNTS, session_ids)
-        return tuple(
-            msgspec.convert(
-                {
-                    **row,
-                    "kernels": kernels[row["session_id"]],
-                    "history": history[row["session_id"]],
-                    "mounts": mounts[row["session_id"]],
-                },
-                ArchivedSession,
-            )
-            for row in rows
-        )
+        archived = {row["session_id"]: dict(row, kernels=[], history=[], mounts=[]) for row in rows}
+        for name, statement in _BELONGINGS.items():
+            for row in await fetch_rows(db_sess, statement, session_ids):
+                archived[row["session_id"]][name].append(dict(row))
+        return msgspec.convert(tuple(archived.values()), tuple[ArchivedSession, ...])
 
     async def delete_sessions(self, db_sess: SASession, session_ids: Sequence[SessionId]) -> tuple[int, int]:
         """Delete locked sessions with all that belongs to them; returns how many sessions and kernels went."""
@@ -94,7 +86,7 @@ class RetentionDBSource(DBSource):
 
     async def delete_agent_history(
         self, db_sess: SASession, cutoff: datetime, after: tuple[Optional[datetime], Optional[int]], limit: int
-    ) -> "Optional[Record]":
+    ) -> Optional[Record]:
         """Delete old changes of agents, behind ``after``; None if another purge does. Costs two statements."""
         ((is_ours,),) = await fetch_rows(db_sess, PURGE_AGENT_HISTORY_TURN)
         rows = await fetch_rows(db_sess, PURGE_AGENT_HISTORY, cutoff, *after, limit) if is_ours else []
@@ -102,16 +94,7 @@ class RetentionDBSource(DBSource):
 
     async def delete_operations(
         self, db_sess: SASession, cutoff: datetime, after: Optional[datetime], limit: int
-    ) -> "Record":
+    ) -> Record:
         """Delete old operations; returns how many went and the time of the newest of them."""
         (row,) = await fetch_rows(db_sess, PURGE_OPERATIONS, cutoff, after, limit)
         return row
-
-
-async def _rows_by_session(
-    db_sess: SASession, statement: Statement, session_ids: Sequence[SessionId]
-) -> dict[UUID, list[dict[str, object]]]:
-    found: dict[UUID, list[dict[str, object]]] = defaultdict(list)
-    for row in await fetch_rows(db_sess, statement, session_ids):
-        found[row["session_id"]].append(dict(row))
-    return found

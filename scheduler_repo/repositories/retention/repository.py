@@ -10,12 +10,12 @@ from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.errors import OutcomeUnknown
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.retention.db_source import RetentionDBSource
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import SessionId
 from scheduler_repo.validation import BatchSize, check_range, check_retention
-from scheduler_repo.wiring import check_wiring
 
 DEFAULT_BATCH_SIZE: Final = 500
 
@@ -29,14 +29,10 @@ _resilience = layer_resilience(LayerType.RETENTION_REPOSITORY, deadline=BULK_DEA
 _unretried = layer_resilience(LayerType.RETENTION_REPOSITORY, deadline=BULK_DEADLINE, retries=False)
 
 
-class RetentionRepository:
+class RetentionRepository(Repository[RetentionDBSource]):
     """Purges finished sessions, agents' history and operations when they are old."""
 
-    def __init__(self, db_source: RetentionDBSource) -> None:
-        """Raise InvalidWiring for what is no RetentionDBSource."""
-        check_wiring(db_source, RetentionDBSource, "db_source", "RetentionDBSource(engine)")
-        self._db_source = db_source
-        self._db = db_source.engine
+    source_type = RetentionDBSource
 
     @_unretried.apply(OperationKind.WRITE)
     async def purge(
@@ -70,8 +66,7 @@ class RetentionRepository:
         check_retention(older_than, self._db.resolve_timeout)
         check_range(batch_size, BatchSize, "batch_size")
         # Read once, so that the purge has an end.
-        async with self._db.begin_readonly_session() as db_sess:
-            cutoff = await self._db_source.get_cutoff(db_sess, older_than)
+        cutoff = await self._read(self._db_source.get_cutoff, older_than)
         done = PurgeResult()
         started = monotonic()
         for batches in (

@@ -6,27 +6,16 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.database import lookups
 from scheduler_repo.database.agent_counters import change_agent_counters
 from scheduler_repo.database.collector import collector_relaxed
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.locked_state import lock_state
 from scheduler_repo.database.locks import LOCK_SESSIONS
-from scheduler_repo.database.lookups import (
-    OWNER_LIMITS,
-    OWNER_OCCUPANCY,
-    OWNER_SESSION_COUNTS,
-    PENDING_DEPENDENCIES,
-    PENDING_KERNELS,
-    RESERVATIONS,
-    SCALING_GROUP,
-    SLOT_TYPES,
-    SNAPSHOT,
-    no_such_group,
-    require_group,
-)
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import write_sessions
+from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
 from scheduler_repo.metrics.reads import bytes_received, observe_read
 from scheduler_repo.repositories.db_source import DBSource
@@ -35,7 +24,7 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import Decisions, LockedState
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices, pending_owners
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
-from scheduler_repo.types import AgentId, ScalingGroupName, SessionId, SessionStatus
+from scheduler_repo.types import ScalingGroupName, SessionStatus
 from scheduler_repo.validation import Limit31, check_range
 
 PENDING_SESSIONS = load_statement("scheduler/pending_sessions")
@@ -47,20 +36,20 @@ SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
 OVERCOMMITTED_AGENTS = Statement("overcommitted_agents", read_sql_file("audit/overcommitted_agents.sql"))
 
 TICK_STATEMENTS: tuple[Statement, ...] = (
-    SNAPSHOT,
-    SCALING_GROUP,
-    SLOT_TYPES,
+    lookups.SNAPSHOT,
+    lookups.SCALING_GROUP,
+    lookups.SLOT_TYPES,
     PENDING_SESSIONS,
-    PENDING_KERNELS,
-    PENDING_DEPENDENCIES,
+    lookups.PENDING_KERNELS,
+    lookups.PENDING_DEPENDENCIES,
     SCHEDULABLE_AGENTS,
     SCHEDULABLE_AGENT_SLOTS,
     AGENT_OCCUPANCY,
-    RESERVATIONS,
+    lookups.RESERVATIONS,
     PREEMPTION_CANDIDATES,
-    OWNER_OCCUPANCY,
-    OWNER_SESSION_COUNTS,
-    OWNER_LIMITS,
+    lookups.OWNER_OCCUPANCY,
+    lookups.OWNER_SESSION_COUNTS,
+    lookups.OWNER_LIMITS,
 )
 
 _resilience = layer_resilience(LayerType.SCHEDULER_DB_SOURCE)
@@ -110,7 +99,9 @@ class SchedulerDBSource(DBSource):
                 after = bytes_received(driver)
             fetched = perf_counter()
             received = None if before is None or after is None else after - before
-            observe_read(scaling_group, count_rows(raw), received)
+            # The snapshot and the group are one row each.
+            rows = 2 + sum(len(answer) for answer in msgspec.structs.astuple(raw) if isinstance(answer, list))
+            observe_read(scaling_group, rows, received)
             steps = build_scheduling_data(raw)
             # The rows are gone with the last step, before the collector would look at all of them.
             del raw
@@ -126,7 +117,7 @@ class SchedulerDBSource(DBSource):
         """
         if self._identity is None:
             async with self.engine.begin_readonly_session() as db_sess:
-                (row,) = await fetch_rows(db_sess, SNAPSHOT)
+                (row,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
             self._identity = DatabaseIdentity(*row[2:])
         return self._identity
 
@@ -135,10 +126,10 @@ class SchedulerDBSource(DBSource):
     ) -> RawSchedulingData:
         """Run the 14 statements of one tick; raises ScalingGroupNotFound."""
         # The first statement takes the snapshot.
-        (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
-        groups = await fetch_rows(db_sess, SCALING_GROUP, scaling_group)
+        (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
+        groups = await fetch_rows(db_sess, lookups.SCALING_GROUP, scaling_group)
         if not groups:
-            raise no_such_group(scaling_group)
+            raise lookups.no_such_group(scaling_group)
         sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in sessions]
         owners = await finish_in_slices(pending_owners(sessions))
@@ -147,32 +138,30 @@ class SchedulerDBSource(DBSource):
             pending_limit=pending_limit,
             snapshot=snapshot,
             scaling_group=groups[0],
-            slot_types=await fetch_rows(db_sess, SLOT_TYPES),
+            slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
             pending_sessions=sessions,
-            pending_kernels=await fetch_rows(db_sess, PENDING_KERNELS, scaling_group, window),
-            pending_dependencies=await fetch_rows(db_sess, PENDING_DEPENDENCIES, scaling_group, window),
+            pending_kernels=await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, window),
+            pending_dependencies=await fetch_rows(db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, window),
             agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
             agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
             agent_occupancy=await fetch_rows(db_sess, AGENT_OCCUPANCY, scaling_group),
-            reservations=await fetch_rows(db_sess, RESERVATIONS, scaling_group),
+            reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
             preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
             owners=owners,
-            owner_occupancy=await fetch_rows(db_sess, OWNER_OCCUPANCY, *owner_ids),
-            owner_session_counts=await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids),
-            owner_limits=await fetch_rows(db_sess, OWNER_LIMITS, *owner_ids),
+            owner_occupancy=await fetch_rows(db_sess, lookups.OWNER_OCCUPANCY, *owner_ids),
+            owner_session_counts=await fetch_rows(db_sess, lookups.OWNER_SESSION_COUNTS, *owner_ids),
+            owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
         )
 
     async def lock_batch(
-        self,
-        db_sess: SASession,
-        scaling_group: ScalingGroupName,
-        session_ids: Sequence[SessionId],
-        agent_ids: Sequence[AgentId],
+        self, db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
     ) -> LockedState:
-        """Lock sessions, owners and agents by sorted ids, and read the state that placements are judged by.
+        """Lock a batch's sessions, owners and agents by id, and read the state that it is judged by.
 
         Raises ScalingGroupNotFound. Costs 13 statements.
         """
+        session_ids = sorted({allocation.session_id for allocation in allocations})
+        agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
         sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
         return await lock_state(db_sess, scaling_group, sessions, agent_ids)
 
@@ -185,17 +174,7 @@ class SchedulerDBSource(DBSource):
         await change_agent_counters(db_sess, decisions.added_slots, decisions.added_containers, sign=1)
 
     async def count_overcommitted(self, db_sess: SASession, scaling_group: ScalingGroupName) -> int:
-        """Count agents whose kernels occupy more than they have; costs two statements.
-
-        Raises ScalingGroupNotFound.
-        """
-        await require_group(db_sess, scaling_group)
+        """Count overcommitted agents; raises ScalingGroupNotFound. Costs two statements."""
+        await lookups.require_group(db_sess, scaling_group)
         ((count,),) = await fetch_rows(db_sess, OVERCOMMITTED_AGENTS, scaling_group)
         return int(count)
-
-
-def count_rows(raw: RawSchedulingData) -> int:
-    """Count the rows that the statements of one tick returned."""
-    answers = (getattr(raw, name) for name in raw.__struct_fields__)
-    # The snapshot and the group are one row each.
-    return 2 + sum(len(answer) for answer in answers if isinstance(answer, list))

@@ -7,6 +7,7 @@ from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTrans
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation, checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -23,25 +24,24 @@ _resilience = layer_resilience(LayerType.SCHEDULER_REPOSITORY)
 _choosing = layer_resilience(LayerType.SCHEDULER_REPOSITORY, retries=False)
 
 
-class SchedulerRepository:
+class SchedulerRepository(Repository[SchedulerDBSource]):
     """Reads the state that a tick decides on, and writes its decisions.
 
     With a cache source, readers may ask for an older answer than the database's.
     """
 
+    source_type = SchedulerDBSource
+
     def __init__(
         self, db_source: SchedulerDBSource, cache_source: Optional[SchedulerCacheSource] = None
     ) -> None:
         """Raise InvalidWiring for sources of other classes; whoever made the cache source closes it."""
-        check_wiring(db_source, SchedulerDBSource, "db_source", "SchedulerDBSource(engine)")
+        super().__init__(db_source)
         if cache_source is not None:
-            check_wiring(
-                cache_source, SchedulerCacheSource, "cache_source", "SchedulerCacheSource(redis, db_source)"
-            )
+            advice = "SchedulerCacheSource(redis, db_source)"
+            check_wiring(cache_source, SchedulerCacheSource, "cache_source", advice)
             check_same_engine(db_source.engine, cache_source.db_source.engine)
-        self._db_source = db_source
         self._cache_source = cache_source
-        self._db = db_source.engine
 
     @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(
@@ -59,7 +59,7 @@ class SchedulerRepository:
         Raises ScalingGroupNotFound, InvalidInput and the errors of the database layer. Costs 14 statements, or
         one round trip to Redis.
         """
-        return (await self._read(scaling_group, max_staleness, pending_limit, after)).data
+        return (await self._ask_source(scaling_group, max_staleness, pending_limit, after)).data
 
     @_choosing.apply(OperationKind.READ)
     async def get_timed_scheduling_data(
@@ -69,8 +69,8 @@ class SchedulerRepository:
         pending_limit: Optional[int] = None,
         after: Optional[TransactionId] = None,
     ) -> TimedSchedulingData:
-        """Do as ``get_scheduling_data`` does, and return how long it took too (seconds)."""
-        return await self._read(scaling_group, max_staleness, pending_limit, after)
+        """Return what ``get_scheduling_data`` returns, and how long it took (seconds)."""
+        return await self._ask_source(scaling_group, max_staleness, pending_limit, after)
 
     @_resilience.apply(OperationKind.WRITE)
     async def allocate_sessions(
@@ -95,11 +95,9 @@ class SchedulerRepository:
             check_text(kernel.agent_id, "agent id")
         if not allocations:
             return AllocationResult((), ())
-        session_ids = sorted({allocation.session_id for allocation in allocations})
-        agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
 
         async def allocate(write: WriteTransaction) -> AllocationResult:
-            state = await self._db_source.lock_batch(write.db_sess, scaling_group, session_ids, agent_ids)
+            state = await self._db_source.lock_batch(write.db_sess, scaling_group, allocations)
             decisions = decide(allocations, state)
             allocated = tuple(allocation.session_id for allocation in decisions.accepted)
             if allocated:
@@ -118,10 +116,9 @@ class SchedulerRepository:
         Counted from the kernels, not from the agents' counters. Raises ScalingGroupNotFound and the errors of
         the database layer. Costs two statements; time grows with the group's occupying kernels.
         """
-        async with self._db.begin_readonly_session() as db_sess:
-            return await self._db_source.count_overcommitted(db_sess, scaling_group)
+        return await self._read(self._db_source.count_overcommitted, scaling_group)
 
-    async def _read(
+    async def _ask_source(
         self,
         scaling_group: ScalingGroupName,
         max_staleness: float,
