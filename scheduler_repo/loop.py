@@ -15,10 +15,12 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, InvalidWiring
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
+from scheduler_repo.validation import Limit31, check_range
 from scheduler_repo.wiring import check_wiring
 
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.
@@ -84,10 +86,11 @@ class SchedulerLoop:
             check_wiring(lease_keeper, LeaseKeeper, "lease_keeper", "LeaseKeeper(repository, group, holder)")
         if audit is not None:
             check_wiring(audit, AuditRepository, "audit", "AuditRepository(db_source)")
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size {batch_size} places nothing; give 1 or more")
-        if audit_every < 1:
-            raise InvalidInput(f"audit_every {audit_every} is no number of ticks; give 1 or more")
+        check_range(batch_size, Limit31, "batch_size")
+        check_range(audit_every, Limit31, "audit_every")
+        observer: object = on_batch
+        if observer is not None and (not callable(observer) or inspect.iscoroutinefunction(observer)):
+            raise InvalidWiring(f"on_batch is {quoted(observer)}; give a plain function of one BatchProgress")
         self._repository = repository
         self._planner = planner
         self._scaling_group = scaling_group
@@ -139,12 +142,13 @@ class SchedulerLoop:
     async def run_until_settled(self) -> tuple[Tick, ...]:
         """Tick until a tick places nothing; the last tick's data shows which sessions still wait.
 
+        The data of the ticks before comes without its sessions and agents, which would take much memory.
+
         Ends on a busy group too: sessions rejected because another writer was first are not retried for ever. A
         plan whose sessions are all rejected ends the run, so a planner should not offer one session alone.
         """
         ticks = [await self.tick()]
         while ticks[-1].allocated:
-            # Callers need the last tick's data only, and it is large.
             ticks[-1] = msgspec.structs.replace(ticks[-1], data=_without_rows(ticks[-1].data))
             ticks.append(await self.tick())
         return tuple(ticks)
@@ -187,6 +191,10 @@ def _check_planner(planner: object) -> None:
             f"{type(planner).__name__}.plan() is a coroutine function; it must be a plain function that "
             "returns a sequence of SessionAllocation, as it runs in a thread"
         )
+    try:
+        inspect.signature(plan).bind(None)
+    except TypeError as error:
+        raise InvalidWiring(f"{type(planner).__name__}.plan() must take the data alone: {error}") from None
 
 
 def _without_rows(data: SchedulingData) -> SchedulingData:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
+from scheduler_repo.scheduling.explain.session import explain_session
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import DomainName, ScalingGroupName, SessionId, SlotName, UserId
 from scheduler_repo.workload.synthetic import synthetic_queue
@@ -145,3 +147,41 @@ class TestLikelyMistakes:
         fields: dict[str, object] = {"url": SecretUrl("postgresql://h/d"), field: value}
         with pytest.raises(InvalidSettings, match=f"DatabaseSettings.{field}"):
             msgspec.structs.replace(DatabaseSettings(url=SecretUrl("postgresql://h/d")), **fields)
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("batch_size", "10"),
+            ("batch_size", 1.5),
+            ("audit_every", None),
+            ("on_batch", 5),
+            ("on_batch", _coroutine),
+        ],
+    )
+    def test_an_option_of_the_loop(self, engine: ExtendedAsyncSAEngine, option: str, value: object) -> None:
+        repository = SchedulerRepository(SchedulerDBSource(engine))
+        make = partial(SchedulerLoop, repository, OddPlanner(lambda: ()), GROUP)
+        with pytest.raises(InvalidInput, match=option):
+            make(**{option: value})  # type: ignore[arg-type] # it is what is tested
+
+    def test_a_planner_that_takes_no_data(self, engine: ExtendedAsyncSAEngine) -> None:
+        class Forgetful:
+            def plan(self) -> Sequence[SessionAllocation]:
+                return ()
+
+        with pytest.raises(InvalidInput, match=r"Forgetful.plan\(\) must take the data alone"):
+            SchedulerLoop(
+                SchedulerRepository(SchedulerDBSource(engine)), cast("OddPlanner", Forgetful()), GROUP
+            )
+
+    @pytest.mark.parametrize("item", [uuid4(), ("a", "b"), None])
+    async def test_a_plan_of_other_things(self, engine: ExtendedAsyncSAEngine, item: object) -> None:
+        loop = SchedulerLoop(SchedulerRepository(SchedulerDBSource(engine)), OddPlanner(lambda: [item]), GROUP)
+        with pytest.raises(InvalidInput, match="give a SessionAllocation for each"):
+            await loop.tick()
+
+    async def test_a_text_for_the_session_to_explain(self, engine: ExtendedAsyncSAEngine) -> None:
+        data = await SchedulerRepository(SchedulerDBSource(engine)).get_scheduling_data(GROUP)
+        (session,) = data.pending_sessions
+        with pytest.raises(InvalidInput, match="is a str, it must be a UUID"):
+            explain_session(data, cast("SessionId", str(session.session_id)))

@@ -142,5 +142,5 @@ class TestAuditingLoop:
         assert ticks[1].audit is not None
         assert len(ticks[1].audit.findings) == 1
         # and an audit every 0 ticks is refused
-        with pytest.raises(InvalidInput, match="audit_every 0"):
+        with pytest.raises(InvalidInput, match="audit_every is 0, it must be a whole number from 1"):
             SchedulerLoop(repository, BestFitPlanner(), GROUP, audit=audit, audit_every=0)

@@ -63,12 +63,13 @@ async def require_schema(connection: AsyncConnection) -> None:
         return
     if found is None:
         raise SchemaMismatch(
-            f"the database has no schema of this package, revision {expected} is needed; run: {UPGRADE_COMMAND}"
+            f"the database has no schema of this package, revision {expected} is needed; as the role "
+            f"scheduler_repo_owner, run: {UPGRADE_COMMAND}"
         )
     refuse_unknown_revision(found)
     raise SchemaMismatch(
         f"the database's schema is at revision {found}, older than {expected}, which this package needs; "
-        f"run: {UPGRADE_COMMAND}"
+        f"as the role scheduler_repo_owner, run: {UPGRADE_COMMAND}"
     )
 
 

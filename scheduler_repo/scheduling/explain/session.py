@@ -46,6 +46,7 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SessionId,
 )
+from scheduler_repo.validation import check_id
 
 
 class ResourceFit(msgspec.Struct, frozen=True, gc=False):
@@ -161,9 +162,9 @@ _Candidate = tuple[AgentId, Optional[int], bool]
 def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExplanation:
     """Explain one pending session of a snapshot by the checks of the planner and the write gate.
 
-    Raises SessionNotFound if it is not among the pending sessions of ``data``, InvalidInput if one of its
-    owners is missing there. Cost: an index of the agents, and a pass over them for each different request of
-    the session; where it would fit if it were first, a plan of the queue up to it too.
+    Raises SessionNotFound if it is not among the pending sessions of ``data``, InvalidInput for a malformed id
+    and for an owner that is missing there. Cost: an index of the agents, and a pass over them for each
+    different request of the session; where it would fit if it were first, a plan of the queue up to it too.
     """
     rank, session = _find(data, session_id)
     waiting = waiting_reason(data, session)
@@ -202,6 +203,7 @@ def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExpla
 
 
 def _find(data: SchedulingData, session_id: SessionId) -> tuple[int, PendingSession]:
+    check_id(session_id, "session")
     for rank, session in enumerate(data.pending_sessions, start=1):
         if session.session_id == session_id:
             return rank, session
