@@ -4,7 +4,8 @@ import difflib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Optional, TypedDict, TypeVar, Union, Unpack
+from types import TracebackType
+from typing import Final, NoReturn, Optional, TypedDict, TypeVar, Union, Unpack
 
 import msgspec
 
@@ -131,12 +132,48 @@ def open_repositories(
     if redis_url is None:
         if for_cache:
             raise InvalidSettings(f"{min(for_cache)} is given without redis_url; give both, or leave it out")
-        return _open(database, None)
+        return _Opening(_open(database, None))
     for_cache = {name.removeprefix(_CACHE_PREFIX): value for name, value in for_cache.items()}
     cache = _read_settings(CacheSettings, "redis_url", redis_url, for_cache)
     refuse_unescaped(cache.url)
     create_redis(cache)  # raises if the URL cannot be read
-    return _open(database, cache)
+    return _Opening(_open(database, cache))
+
+
+class _Opening(AbstractAsyncContextManager[Repositories]):
+    """Repositories that are not open yet; whatever else than ``async with`` is asked of them says so."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[Repositories]) -> None:
+        self._opening = opening
+
+    async def __aenter__(self) -> Repositories:
+        return await self._opening.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> Optional[bool]:
+        return await self._opening.__aexit__(kind, error, trace)
+
+    def __enter__(self) -> NoReturn:
+        raise _not_open()
+
+    def __exit__(self, *_: object) -> NoReturn:
+        raise _not_open()
+
+    def __await__(self) -> NoReturn:
+        raise _not_open()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in Repositories.__annotations__:
+            raise _not_open()
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _not_open() -> InvalidWiring:
+    return InvalidWiring("the repositories are not open; write: async with open_repositories(...) as repos:")
 
 
 @asynccontextmanager

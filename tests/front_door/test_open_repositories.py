@@ -192,6 +192,18 @@ class TestRefusals:
             opening(*arguments, **keywords)
         assert "secret" not in str(raised.value)
 
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda opening: opening.sessions,
+            lambda opening: opening.__await__(),
+            lambda opening: opening.__enter__(),
+        ],
+    )
+    def test_what_is_not_entered(self, url: str, use: Callable[[Opening], object]) -> None:
+        with pytest.raises(InvalidWiring, match=r"write: async with open_repositories\(...\) as repos:"):
+            use(open_repositories(url))
+
     async def test_a_database_without_a_schema(self, empty_database: Database) -> None:
         with pytest.raises(SchemaMismatch, match=r"no schema of this package.*run: scheduler-repo db upgrade"):
             await open_and_close(open_repositories(empty_database.url_as(SCHEDULER)))
