@@ -1,5 +1,6 @@
 """The demo, as a person or a script runs it."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -45,6 +46,11 @@ def outcome_of(ended: Ended) -> Outcome:
     return msgspec.json.decode(line, type=Outcome)
 
 
+async def count_sessions(database: Database) -> int:
+    async with database.driver_as(ADMIN) as driver:
+        return int(await driver.fetchval("SELECT count(*) FROM sessions"))
+
+
 def width_of(output: str) -> int:
     return max(len(line) for line in output.splitlines())
 
@@ -71,13 +77,21 @@ class TestJson:
         assert "tick 1" in ended.errors
         assert command.left_behind() == []
 
-    def test_the_same_seed_places_the_same(self, command: Command) -> None:
-        first = outcome_of(command.run("demo", *SMALL, "--json"))
-        second = outcome_of(command.run("demo", *SMALL, "--json"))
+    def test_the_same_seed_places_the_same(
+        self, command_here: CommandHere, migrated_database: Database, fresh_database: Database
+    ) -> None:
+        first, second = (
+            outcome_of(command_here.run("demo", *SMALL, "--json", "--database-url", each.url_as(SCHEDULER)))
+            for each in (migrated_database, fresh_database)
+        )
         assert (first.placed, first.slots) == (second.placed, second.slots)
 
-    def test_an_empty_cluster_lets_all_wait(self, command: Command) -> None:
-        outcome = outcome_of(command.run("demo", "--agents", "0", "--sessions", "9", "--json"))
+    def test_an_empty_cluster_lets_all_wait(
+        self, command_here: CommandHere, migrated_database: Database
+    ) -> None:
+        url = migrated_database.url_as(SCHEDULER)
+        ended = command_here.run("demo", "--agents", "0", "--sessions", "9", "--json", "--database-url", url)
+        outcome = outcome_of(ended)
         assert (outcome.placed, outcome.waiting, outcome.ticks) == (0, 9, 1)
         assert outcome.slots["cpu"] == Slot(0, 0)
 
@@ -106,9 +120,9 @@ class TestSummary:
         for expected in ("placed", "waiting", "NOT_ENOUGH_FREE", "rejected by the gate", "cuda.shares", "loop"):
             assert expected in summary
 
-    def test_times_are_those_of_all_ticks(self, command: Command) -> None:
+    def test_times_are_those_of_all_ticks(self, command_here: CommandHere, migrated_database: Database) -> None:
         # Given
-        output = command.run("demo", *SMALL).output
+        output = command_here.run("demo", *SMALL, "--database-url", migrated_database.url_as(SCHEDULER)).output
         ticks = re.findall(
             r"read ([\d,]+), transform ([\d,]+), plan ([\d,]+), write ([\d,]+) ms$", output, re.M
         )
@@ -126,8 +140,10 @@ class TestSummary:
             parts = sum(int(tick[position].replace(",", "")) for tick in ticks)
             assert abs(float(amount) - parts) <= 0.5 * len(ticks) + 0.1
 
-    def test_a_terminal_gets_a_live_table_without_colours_if_unwanted(self, command: Command) -> None:
-        ended = command.run_on_terminal("demo", *SMALL)
+    def test_a_terminal_gets_a_live_table_without_colours_if_unwanted(
+        self, command: Command, migrated_database: Database
+    ) -> None:
+        ended = command.run_on_terminal("demo", *SMALL, "--database-url", migrated_database.url_as(SCHEDULER))
         shown = ended.output
         assert ended.code == 0
         assert "\x1b[?25l" in shown  # the cursor is hidden while the table changes,
@@ -230,23 +246,22 @@ class TestOwnDatabase:
         assert first.startswith("servers: using postgresql")
         assert first.endswith("from SCHEDULER_REPO_DATABASE_URL; what is loaded stays there")
 
-    async def test_a_group_that_exists_is_left_alone(
-        self, command: Command, migrated_database: Database
+    def test_a_group_that_exists_is_left_alone(
+        self, command_here: CommandHere, migrated_database: Database
     ) -> None:
         # Given
         url = ("--database-url", migrated_database.url_as(SCHEDULER))
-        assert command.run("demo", *SMALL, *url).code == 0
+        assert command_here.run("demo", *SMALL, *url).code == 0
 
         # When
-        ended = command.run("demo", "--seed", "2", *url)
+        ended = command_here.run("demo", "--seed", "2", *url)
 
         # Then
         assert ended.code == 1
         assert "a scaling group of this name exists already" in ended.error_line
         assert ended.error_line.endswith("; give another name with --group")
-        async with migrated_database.driver_as(ADMIN) as driver:
-            assert await driver.fetchval("SELECT count(*) FROM sessions") == 300
-        assert command.run("demo", *SMALL, *url, "--group", "other").code == 0
+        assert asyncio.run(count_sessions(migrated_database)) == 300
+        assert command_here.run("demo", *SMALL, *url, "--group", "other").code == 0
 
     def test_a_role_that_may_not_write_is_told_which_may(
         self, command_here: CommandHere, migrated_database: Database

@@ -7,16 +7,25 @@ import pytest
 from tests.support.command import Command
 from tests.support.databases import ADMIN, SCHEDULER, Database
 
+# The size matters where the demo is to be met while it makes, loads or places it.
+SMALL = ("demo", "--agents", "20", "--sessions", "300")
 LARGE = ("demo", "--agents", "1000", "--sessions", "8000")
 
 
 class TestInterruption:
     @pytest.mark.parametrize(
-        "mark",
-        ["input:", "servers:", "schema:", "load: 1,000 of", "tick 1: 1,"],
+        ("mark", "size"),
+        [
+            ("input:", LARGE),
+            ("servers:", SMALL),
+            ("schema:", SMALL),
+            ("load: 1,000 of", LARGE),
+            ("tick 1: 1,", LARGE),
+        ],
+        ids=["input", "servers", "schema", "load", "tick"],
     )
-    def test_ctrl_c_leaves_nothing(self, command: Command, mark: str) -> None:
-        ended = command.run_until(mark, signal.SIGINT, *LARGE, "--keep")
+    def test_ctrl_c_leaves_nothing(self, command: Command, mark: str, size: tuple[str, ...]) -> None:
+        ended = command.run_until(mark, signal.SIGINT, *size, "--keep")
         assert ended.code == 130
         assert "stopped by Ctrl-C" in ended.error_line
         assert command.left_behind() == []
