@@ -52,6 +52,11 @@ class Base(DeclarativeBase):
     }
 
 
+def _owned_by(column: str) -> sa.ForeignKey:
+    """Refer to the row with which this one is deleted."""
+    return sa.ForeignKey(column, ondelete="CASCADE")
+
+
 class ScalingGroupRow(Base):
     """A pool of agents with one queue."""
 
@@ -166,9 +171,7 @@ class SessionVFolderMountRow(Base):
     """One folder in one session."""
 
     __tablename__ = "session_vfolder_mounts"
-    session_id: Mapped[SessionId] = mapped_column(
-        sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
-    )
+    session_id: Mapped[SessionId] = mapped_column(_owned_by("sessions.id"), primary_key=True)
     vfolder_id: Mapped[VFolderId] = mapped_column(sa.ForeignKey("vfolders.id"), index=True)
     mount_path: Mapped[str] = mapped_column(primary_key=True)
     permission: Mapped[str] = mapped_column(ORDERED_TEXT)
@@ -195,7 +198,7 @@ class AgentSlotRow(Base):
     """The ledger: how much of one slot an agent gives away, and has given."""
 
     __tablename__ = "agent_slots"
-    agent_id: Mapped[AgentId] = mapped_column(sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True)
+    agent_id: Mapped[AgentId] = mapped_column(_owned_by("agents.id"), primary_key=True)
     slot_name: Mapped[SlotName] = mapped_column(sa.ForeignKey("slot_types.name"), primary_key=True, index=True)
     capacity: Mapped[int]
     occupied: Mapped[int] = mapped_column(server_default=sa.text("0"))
@@ -206,7 +209,7 @@ class AgentHeartbeatRow(Base):
     """When an agent was last heard of."""
 
     __tablename__ = "agent_heartbeats"
-    agent_id: Mapped[AgentId] = mapped_column(sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True)
+    agent_id: Mapped[AgentId] = mapped_column(_owned_by("agents.id"), primary_key=True)
     heartbeat_at: Mapped[datetime]
 
 
@@ -240,9 +243,7 @@ class SessionDependencyRow(Base):
     """One session that waits for another; the other may have been purged."""
 
     __tablename__ = "session_dependencies"
-    session_id: Mapped[SessionId] = mapped_column(
-        sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
-    )
+    session_id: Mapped[SessionId] = mapped_column(_owned_by("sessions.id"), primary_key=True)
     depends_on: Mapped[SessionId] = mapped_column(primary_key=True, index=True)
 
 
@@ -251,7 +252,7 @@ class KernelRow(Base):
 
     __tablename__ = "kernels"
     id: Mapped[KernelId] = mapped_column(primary_key=True)
-    session_id: Mapped[SessionId] = mapped_column(sa.ForeignKey("sessions.id", ondelete="CASCADE"))
+    session_id: Mapped[SessionId] = mapped_column(_owned_by("sessions.id"))
     kernel_index: Mapped[int] = mapped_column(sa.Integer)
     scaling_group: Mapped[ScalingGroupName]
     access_key: Mapped[AccessKey]
@@ -273,7 +274,7 @@ class AgentHistoryRow(Base):
 
     __tablename__ = "agent_history"
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
-    agent_id: Mapped[AgentId] = mapped_column(sa.ForeignKey("agents.id", ondelete="CASCADE"))
+    agent_id: Mapped[AgentId] = mapped_column(_owned_by("agents.id"))
     from_status: Mapped[Optional[str]] = mapped_column(ORDERED_TEXT)
     to_status: Mapped[str] = mapped_column(ORDERED_TEXT)
     reason: Mapped[Optional[str]]
@@ -297,9 +298,7 @@ class ReservationRow(Base):
     """A pending session whose victims are ending; the lower position is served first."""
 
     __tablename__ = "reservations"
-    session_id: Mapped[SessionId] = mapped_column(
-        sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
-    )
+    session_id: Mapped[SessionId] = mapped_column(_owned_by("sessions.id"), primary_key=True)
     position: Mapped[int] = mapped_column(sa.Identity(always=True))
     scaling_group: Mapped[ScalingGroupName] = mapped_column(sa.ForeignKey("scaling_groups.name"))
     reserved_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
@@ -309,13 +308,9 @@ class KernelReservationRow(Base):
     """The agent on which one kernel is held; what it holds is what the kernel requests."""
 
     __tablename__ = "kernel_reservations"
-    kernel_id: Mapped[KernelId] = mapped_column(
-        sa.ForeignKey("kernels.id", ondelete="CASCADE"), primary_key=True
-    )
-    session_id: Mapped[SessionId] = mapped_column(
-        sa.ForeignKey("reservations.session_id", ondelete="CASCADE"), index=True
-    )
-    agent_id: Mapped[AgentId] = mapped_column(sa.ForeignKey("agents.id", ondelete="CASCADE"), index=True)
+    kernel_id: Mapped[KernelId] = mapped_column(_owned_by("kernels.id"), primary_key=True)
+    session_id: Mapped[SessionId] = mapped_column(_owned_by("reservations.session_id"), index=True)
+    agent_id: Mapped[AgentId] = mapped_column(_owned_by("agents.id"), index=True)
 
 
 class SchedulerLeaseRow(Base):

@@ -38,8 +38,7 @@ from scheduler_repo.validation import (
     checked_sequence,
 )
 
-DEFAULT_SWEEP_LIMIT = 1_000
-DEFAULT_RECOVERY_LIMIT = 1_000
+DEFAULT_LIMIT = 1_000
 
 _MARK_SESSIONS = IdempotentWrite("mark_sessions", TransitionResult)
 _SWEEP_PENDING_SESSIONS = IdempotentWrite("sweep_pending_sessions", TransitionResult)
@@ -169,7 +168,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
     async def sweep_pending_sessions(
         self,
         scaling_group: ScalingGroupName,
-        limit: int = DEFAULT_SWEEP_LIMIT,
+        limit: int = DEFAULT_LIMIT,
         *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
@@ -196,7 +195,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         self,
         scaling_group: ScalingGroupName,
         action: LostSessionAction,
-        limit: int = DEFAULT_RECOVERY_LIMIT,
+        limit: int = DEFAULT_LIMIT,
         *,
         lease: Optional[Lease] = None,
         operation_id: Optional[OperationId] = None,
@@ -205,14 +204,12 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
 
         A session goes whole, with its kernels on other agents, which are to be told to end them. In the queue
         it keeps its place, its retry is counted and the lost agents are remembered as failed. One that was
-        told to end becomes ERROR whatever the action: its user may have ended it, so it must not run again,
-        and nobody saw its containers end.
+        told to end becomes ERROR whatever the action: its user may have ended it, so it must not run again.
 
-        The agents' status alone decides, whenever and by whomever they were marked: call it until nothing is
-        requeued or failed, then none is left on a lost agent but what was rejected. Where as many are rejected
-        as ``limit``, those behind them are not reached: mend the counters first. An agent that has returned
-        meanwhile keeps its sessions. Raises ScalingGroupNotFound, and InvalidInput for a ``limit`` below 1.
-        Costs at most 24 statements, 25 with a lease; time grows with the batch and the lost agents.
+        Call it until nothing is requeued or failed: only what was rejected is left on lost agents then. Where
+        as many are rejected as ``limit``, those behind them are not reached: mend the counters first. An agent
+        that has returned keeps its sessions. Raises ScalingGroupNotFound, and InvalidInput for a ``limit``
+        below 1. Costs at most 24 statements, 25 with a lease; time grows with the batch and the lost agents.
         """
         check_lease(lease, scaling_group)
         check_kind(action, LostSessionAction, "action")

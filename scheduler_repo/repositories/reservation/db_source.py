@@ -16,21 +16,14 @@ from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.scheduling.admission.reservations import KernelClaim, ReservationDecisions, ReservationState
 from scheduler_repo.scheduling.admission.transitions import KernelChange, LockedKernel
 from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
-from scheduler_repo.types import (
-    OCCUPYING_STATUSES,
-    AgentId,
-    OwnerScope,
-    ScalingGroupName,
-    SessionId,
-    SessionStatus,
-)
+from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, ScalingGroupName, SessionId, SessionStatus
 
 ENDING_KERNELS = load_statement("reservation/ending_kernels")
 OWNER_RESERVATIONS = load_statement("reservation/owner_reservations")
 RESERVE_SESSIONS = load_statement("reservation/reserve_sessions")
 RELEASE_RESERVATIONS = load_statement("reservation/release_reservations")
 
-# The first of a PreemptionCandidateRow, as lock_sessions.sql names them.
+# The first columns of a PreemptionCandidateRow, by their names in lock_sessions.sql.
 _victim_columns = itemgetter(
     "session_id", "access_key", "user_id", "project_id", "domain_name", "priority", "status_changed_at"
 )
@@ -108,7 +101,7 @@ def _running_kernels(
     sessions: Sequence[Record], kernels: Sequence[LockedKernel], scaling_group: ScalingGroupName
 ) -> list[PreemptionCandidateRow]:
     """List what the victims that run in the group would give back, as rows of preemption_candidates.sql."""
-    occupying: dict[SessionId, list[tuple[Optional[AgentId], Optional[list[int]]]]] = {}
+    occupying: dict[SessionId, list[tuple[object, object]]] = {}
     for kernel in kernels:
         if kernel.agent_id is not None and kernel.status in OCCUPYING_STATUSES:
             occupying.setdefault(kernel.session_id, []).append((kernel.agent_id, kernel.occupied_slots))

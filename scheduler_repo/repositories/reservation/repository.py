@@ -85,8 +85,7 @@ class ReservationRepository(Repository[ReservationDBSource]):
     ) -> ReleaseResult:
         """Give up the reservations of sessions, which go on waiting; their victims end all the same.
 
-        Sessions without a reservation are in ``rejected``, with a lease those of other groups too. Costs four
-        statements.
+        ``rejected`` has sessions without one, with a lease those of other groups too. Costs four statements.
         """
         check_ids(session_ids, "session")
         check_lease(lease)
