@@ -170,7 +170,7 @@ from .scheduling.explain.reasons import (
     WaitingReason as WaitingReason, WaitingSession as WaitingSession, waiting_reason as waiting_reason,
     waiting_reasons as waiting_reasons,
 )
-from .scheduling.explain.reasons_text import describe as describe
+from .scheduling.explain.text import describe as describe
 from .scheduling.explain.session import (
     SessionExplanation as SessionExplanation, explain_session as explain_session,
 )

@@ -129,15 +129,15 @@ class SchedulerLoop:
             )
         planned = perf_counter()
         allocated, rejected = await self._write(timed.data, plan, lease)
-        times = TickTimes(
-            read=timed.read_seconds,
-            transform=timed.transform_seconds,
-            plan=planned - started,
-            write=perf_counter() - planned,
-        )
+        written = perf_counter()
+        times = TickTimes(timed.read_seconds, timed.transform_seconds, planned - started, written - planned)
         for phase in times.__struct_fields__:
             observe_phase(self._scaling_group, phase, getattr(times, phase))
-        return Tick(self._ticks, timed.data, allocated, rejected, times, await self._audit_if_due())
+        report = None
+        if self._audit is not None and self._ticks % self._audit_every == 0:
+            report = await self._audit.audit()
+            show_audit(report)
+        return Tick(self._ticks, timed.data, allocated, rejected, times, report)
 
     async def run_until_settled(self) -> tuple[Tick, ...]:
         """Tick until a tick places nothing; the last tick's data shows which sessions still wait.
@@ -149,16 +149,10 @@ class SchedulerLoop:
         """
         ticks = [await self.tick()]
         while ticks[-1].allocated:
-            ticks[-1] = msgspec.structs.replace(ticks[-1], data=_without_rows(ticks[-1].data))
+            data = msgspec.structs.replace(ticks[-1].data, pending_sessions=(), agents=())
+            ticks[-1] = msgspec.structs.replace(ticks[-1], data=data)
             ticks.append(await self.tick())
         return tuple(ticks)
-
-    async def _audit_if_due(self) -> Optional[AuditReport]:
-        if self._audit is None or self._ticks % self._audit_every:
-            return None
-        report = await self._audit.audit()
-        show_audit(report)
-        return report
 
     async def _write(
         self, data: SchedulingData, plan: Sequence[SessionAllocation], lease: Optional[Lease]
@@ -195,7 +189,3 @@ def _check_planner(planner: object) -> None:
         inspect.signature(plan).bind(None)
     except TypeError as error:
         raise InvalidWiring(f"{type(planner).__name__}.plan() must take the data alone: {error}") from None
-
-
-def _without_rows(data: SchedulingData) -> SchedulingData:
-    return msgspec.structs.replace(data, pending_sessions=(), agents=())

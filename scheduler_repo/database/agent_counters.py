@@ -6,7 +6,8 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
 from scheduler_repo.database.statements import change_rows, fetch_rows, load_statement
 from scheduler_repo.scheduling.admission.transitions import AgentCounters
-from scheduler_repo.types import AgentId, SlotVector
+from scheduler_repo.scheduling.rules.feasibility import Load
+from scheduler_repo.types import AgentId
 
 CHANGE_AGENT_OCCUPANCY = load_statement("agent/change_agent_occupancy")
 CHANGE_AGENT_CONTAINERS = load_statement("agent/change_agent_containers")
@@ -22,16 +23,14 @@ async def lock_agent_counters(db_sess: SASession, agent_ids: Iterable[AgentId]) 
     return AgentCounters(slots, {row["agent_id"]: row["container_count"] for row in agents})
 
 
-async def change_agent_counters(
-    db_sess: SASession, slots: Mapping[AgentId, SlotVector], containers: Mapping[AgentId, int], *, sign: int
-) -> None:
+async def change_agent_counters(db_sess: SASession, loads: Mapping[AgentId, Load], *, sign: int) -> None:
     """Add to (``sign`` 1) or take from (-1) the counters of locked agents; costs two statements."""
     changes = [
         (agent_id, index, sign * amount)
-        for agent_id, amounts in slots.items()
-        for index, amount in enumerate(amounts)
+        for agent_id, load in loads.items()
+        for index, amount in enumerate(load.slots)
         if amount
     ]
     await change_rows(db_sess, CHANGE_AGENT_OCCUPANCY, 3, changes)
-    counts = [(agent_id, sign * count) for agent_id, count in containers.items() if count]
+    counts = [(agent_id, sign * load.count) for agent_id, load in loads.items() if load.count]
     await change_rows(db_sess, CHANGE_AGENT_CONTAINERS, 2, counts)

@@ -67,7 +67,7 @@ async def change_statuses(
         ]
         of_sessions = [session_id for session_id, _ in failed]
         await fetch_rows(db_sess, RECORD_FAILED_AGENTS, of_sessions, [agent_id for _, agent_id in failed])
-    await change_agent_counters(db_sess, counters.given_slots, counters.given_containers, sign=-1)
+    await change_agent_counters(db_sess, counters.given_back, sign=-1)
     write.changed_sessions.update(accepted)
     return TransitionResult(target.to_status, tuple(accepted), tuple(decisions.rejected), write.transaction_id)
 

@@ -95,14 +95,13 @@ def synthetic_cluster(
     """
     _check_count("agents", agents, 0, MAX_AGENTS)
     _check_count("sessions", sessions, 0, MAX_SESSIONS)
-    _check_seed(seed)
-    rng = Random(seed)  # noqa: S311 - a workload, not a secret
-    naming = Naming(scaling_group, seed)
-    owners = set_varied_limits(rng, naming, make_owners(rng, naming))
+    maker = _Maker(seed, scaling_group)
+    rng = maker.rng
+    owners = set_varied_limits(rng, maker.naming, make_owners(rng, maker.naming))
     choices = combine_owners(rng, owners)
     models = rng.choices(_AGENT_MODELS, weights=[model.weight for model in _AGENT_MODELS], k=agents)
     agent_specs = tuple(
-        _make_agent(naming, number, model, rng.choices((None, 32), weights=(9, 1))[0], scaling_group)
+        maker.make_agent(number, model, rng.choices((None, 32), weights=(9, 1))[0])
         for number, model in enumerate(models)
     )
     agent_ids = [agent.agent_id for agent in agent_specs]
@@ -110,9 +109,7 @@ def synthetic_cluster(
     session_specs = []
     for number in range(sessions):
         created_at += timedelta(seconds=rng.randrange(30))
-        session_specs.append(
-            _make_session(rng, naming, number, rng.choice(choices), created_at, agent_ids, scaling_group)
-        )
+        session_specs.append(maker.make_varied_session(number, rng.choice(choices), created_at, agent_ids))
     return ClusterSpec(
         slot_types=(CPU_TYPE, MEM_TYPE, CUDA_DEVICE_TYPE, CUDA_SHARES_TYPE),
         scaling_groups=(ScalingGroupSpec(name=scaling_group),),
@@ -141,10 +138,9 @@ def synthetic_queue(
     _check_count("agents", agents, 0, MAX_AGENTS)
     _check_count("sessions", sessions, 0, MAX_SESSIONS)
     _check_count("kernels", kernels, sessions, MAX_KERNELS if sessions else 0)
-    _check_seed(seed)
-    rng = Random(seed)  # noqa: S311 - a workload, not a secret
-    naming = Naming(scaling_group, seed)
-    owners = set_ample_limits(naming, make_owners(rng, naming))
+    maker = _Maker(seed, scaling_group)
+    rng = maker.rng
+    owners = set_ample_limits(maker.naming, make_owners(rng, maker.naming))
     choices = combine_owners(rng, owners)
     kernel_counts = [1] * sessions
     for _ in range(kernels - sessions):
@@ -156,26 +152,19 @@ def synthetic_queue(
             MEM: rng.choice((4, 8, 16, 32)) * GIBIBYTE,
             CUDA_SHARES: rng.randrange(50, 801, 50),
         }
-        owner = rng.choice(choices)
+        session = maker.make_session(number, rng.choice(choices), QUEUE_START + timedelta(seconds=number))
         session_specs.append(
-            SessionCreationSpec(
-                name=naming.name("session", number),
-                scaling_group=scaling_group,
-                access_key=owner.access_key,
-                user_id=owner.user_id,
-                project_id=owner.project_id,
-                domain_name=owner.domain_name,
-                kernels=_make_kernels(naming, number, kernel_count, requested_slots, None),
-                cluster_mode=_cluster_mode(rng, kernel_count),
+            msgspec.structs.replace(
+                session,
+                kernels=maker.make_kernels(number, kernel_count, requested_slots, None),
+                cluster_mode=maker.draw_cluster_mode(kernel_count),
                 priority=rng.choice((10, 10, 10, 20)),
-                created_at=QUEUE_START + timedelta(seconds=number),
-                session_id=SessionId(naming.uuid("session", number)),
             )
         )
     return ClusterSpec(
         slot_types=(CPU_TYPE, MEM_TYPE, CUDA_SHARES_TYPE),
         scaling_groups=(ScalingGroupSpec(name=scaling_group),),
-        agents=tuple(_make_agent(naming, n, _QUEUE_AGENT, None, scaling_group) for n in range(agents)),
+        agents=tuple(maker.make_agent(number, _QUEUE_AGENT, None) for number in range(agents)),
         owners=owners,
         sessions=tuple(session_specs),
     )
@@ -186,111 +175,105 @@ def _check_count(subject: str, value: object, least: int, most: int) -> None:
         raise InvalidInput(f"{subject} must be a whole number from {least} to {most}, found {value!r}")
 
 
-def _check_seed(seed: object) -> None:
-    if type(seed) is not int:
-        raise InvalidInput(f"seed must be a whole number, as it is what repeats a run, found {seed!r}")
+class _Maker:
+    """Makes the agents and sessions of one group; every draw is from ``rng``, in the order of the calls."""
 
+    def __init__(self, seed: int, scaling_group: ScalingGroupName) -> None:
+        given: object = seed
+        if type(given) is not int:
+            raise InvalidInput(f"seed must be a whole number, as it is what repeats a run, found {given!r}")
+        self.rng = Random(seed)  # noqa: S311 - a workload, not a secret
+        self.naming = Naming(scaling_group, seed)
+        self._scaling_group = scaling_group
 
-def _make_agent(
-    naming: Naming,
-    number: int,
-    model: _AgentModel,
-    max_containers: Optional[int],
-    scaling_group: ScalingGroupName,
-) -> AgentSpec:
-    agent_id = AgentId(naming.name("agent", number))
-    return AgentSpec(
-        agent_id=agent_id,
-        scaling_group=scaling_group,
-        address=f"{agent_id}:6001",
-        architecture=model.architecture,
-        capacity=model.capacity,
-        max_containers=max_containers,
-    )
-
-
-def _make_session(
-    rng: Random,
-    naming: Naming,
-    number: int,
-    owner: Owner,
-    created_at: datetime,
-    agent_ids: Sequence[AgentId],
-    scaling_group: ScalingGroupName,
-) -> SessionCreationSpec:
-    kernel_count = rng.choices((1, 2, 4, 8), weights=(80, 8, 8, 4))[0]
-    session_type = rng.choices(tuple(SessionType), weights=(25, 60, 13, 2))[0]
-    requested_slots, architecture = _make_request(rng)
-    return SessionCreationSpec(
-        name=naming.name("session", number),
-        scaling_group=scaling_group,
-        access_key=owner.access_key,
-        user_id=owner.user_id,
-        project_id=owner.project_id,
-        domain_name=owner.domain_name,
-        kernels=_make_kernels(naming, number, kernel_count, requested_slots, architecture),
-        session_type=session_type,
-        cluster_mode=_cluster_mode(rng, kernel_count),
-        priority=rng.choices((0, 10, 20, 100), weights=(10, 70, 15, 5))[0],
-        created_at=created_at,
-        requested_start_at=_make_start(rng, created_at),
-        designated_agent_ids=_make_designated(rng, agent_ids),
-        depends_on=_make_dependencies(rng, naming, number),
-        session_id=SessionId(naming.uuid("session", number)),
-    )
-
-
-def _make_kernels(
-    naming: Naming,
-    session_number: int,
-    count: int,
-    requested_slots: Mapping[SlotName, int],
-    architecture: Optional[Architecture],
-) -> tuple[KernelSpec, ...]:
-    return tuple(
-        KernelSpec(
-            requested_slots=requested_slots,
-            image="registry.example/python:3.11",
-            architecture=architecture,
-            kernel_id=KernelId(naming.uuid("kernel", session_number, index)),
+    def make_agent(self, number: int, model: _AgentModel, max_containers: Optional[int]) -> AgentSpec:
+        agent_id = AgentId(self.naming.name("agent", number))
+        return AgentSpec(
+            agent_id=agent_id,
+            scaling_group=self._scaling_group,
+            address=f"{agent_id}:6001",
+            architecture=model.architecture,
+            capacity=model.capacity,
+            max_containers=max_containers,
         )
-        for index in range(count)
-    )
 
+    def make_session(self, number: int, owner: Owner, created_at: datetime) -> SessionCreationSpec:
+        """Make a session without kernels."""
+        return SessionCreationSpec(
+            name=self.naming.name("session", number),
+            scaling_group=self._scaling_group,
+            kernels=(),
+            created_at=created_at,
+            session_id=self._session_id(number),
+            **msgspec.structs.asdict(owner),
+        )
 
-def _make_request(rng: Random) -> tuple[dict[SlotName, int], Optional[Architecture]]:
-    cores = rng.choice((1, 2, 4, 8, 16))
-    requested_slots = {CPU: cores * MILLI, MEM: cores * rng.choice((2, 4, 8)) * GIBIBYTE}
-    gpu = rng.choices((None, CUDA_DEVICE, CUDA_SHARES), weights=(40, 30, 30))[0]
-    if gpu is None:
-        return requested_slots, rng.choice((None, _X86_64, _AARCH64))
-    if gpu == CUDA_DEVICE:
-        requested_slots[CUDA_DEVICE] = rng.choice((1, 1, 1, 2, 4, 8))
-    else:
-        requested_slots[CUDA_SHARES] = rng.choice((100, 250, 460, 500, 810, MILLI, 2 * MILLI))
-    return requested_slots, rng.choice((None, _X86_64))
+    def make_varied_session(
+        self, number: int, owner: Owner, created_at: datetime, agent_ids: Sequence[AgentId]
+    ) -> SessionCreationSpec:
+        kernel_count = self.rng.choices((1, 2, 4, 8), weights=(80, 8, 8, 4))[0]
+        session_type = self.rng.choices(tuple(SessionType), weights=(25, 60, 13, 2))[0]
+        requested_slots, architecture = self._draw_request()
+        return msgspec.structs.replace(
+            self.make_session(number, owner, created_at),
+            kernels=self.make_kernels(number, kernel_count, requested_slots, architecture),
+            session_type=session_type,
+            cluster_mode=self.draw_cluster_mode(kernel_count),
+            priority=self.rng.choices((0, 10, 20, 100), weights=(10, 70, 15, 5))[0],
+            requested_start_at=self._draw_start(created_at),
+            designated_agent_ids=self._draw_designated(agent_ids),
+            depends_on=self._draw_dependencies(number),
+        )
 
+    def make_kernels(
+        self,
+        session_number: int,
+        count: int,
+        slots: Mapping[SlotName, int],
+        architecture: Optional[Architecture],
+    ) -> tuple[KernelSpec, ...]:
+        return tuple(
+            KernelSpec(
+                requested_slots=slots,
+                image="registry.example/python:3.11",
+                architecture=architecture,
+                kernel_id=KernelId(self.naming.uuid("kernel", session_number, index)),
+            )
+            for index in range(count)
+        )
 
-def _cluster_mode(rng: Random, kernel_count: int) -> ClusterMode:
-    return ClusterMode.SINGLE_NODE if kernel_count == 1 else rng.choice(tuple(ClusterMode))
+    def draw_cluster_mode(self, kernel_count: int) -> ClusterMode:
+        return ClusterMode.SINGLE_NODE if kernel_count == 1 else self.rng.choice(tuple(ClusterMode))
 
+    def _session_id(self, number: int) -> SessionId:
+        return SessionId(self.naming.uuid("session", number))
 
-def _make_start(rng: Random, created_at: datetime) -> Optional[datetime]:
-    draw = rng.randrange(100)
-    if draw < 3:
-        return FUTURE_START + timedelta(hours=draw)
-    return created_at + timedelta(hours=1) if draw < 6 else None
+    def _draw_request(self) -> tuple[dict[SlotName, int], Optional[Architecture]]:
+        cores = self.rng.choice((1, 2, 4, 8, 16))
+        requested_slots = {CPU: cores * MILLI, MEM: cores * self.rng.choice((2, 4, 8)) * GIBIBYTE}
+        gpu = self.rng.choices((None, CUDA_DEVICE, CUDA_SHARES), weights=(40, 30, 30))[0]
+        if gpu is None:
+            return requested_slots, self.rng.choice((None, _X86_64, _AARCH64))
+        if gpu == CUDA_DEVICE:
+            requested_slots[CUDA_DEVICE] = self.rng.choice((1, 1, 1, 2, 4, 8))
+        else:
+            requested_slots[CUDA_SHARES] = self.rng.choice((100, 250, 460, 500, 810, MILLI, 2 * MILLI))
+        return requested_slots, self.rng.choice((None, _X86_64))
 
+    def _draw_start(self, created_at: datetime) -> Optional[datetime]:
+        draw = self.rng.randrange(100)
+        if draw < 3:
+            return FUTURE_START + timedelta(hours=draw)
+        return created_at + timedelta(hours=1) if draw < 6 else None
 
-def _make_designated(rng: Random, agent_ids: Sequence[AgentId]) -> tuple[AgentId, ...]:
-    if not agent_ids or rng.randrange(100) >= 4:
-        return ()
-    return tuple(sorted(rng.sample(agent_ids, rng.randint(1, min(5, len(agent_ids))))))
+    def _draw_designated(self, agent_ids: Sequence[AgentId]) -> tuple[AgentId, ...]:
+        if not agent_ids or self.rng.randrange(100) >= 4:
+            return ()
+        return tuple(sorted(self.rng.sample(agent_ids, self.rng.randint(1, min(5, len(agent_ids))))))
 
-
-def _make_dependencies(rng: Random, naming: Naming, number: int) -> tuple[SessionId, ...]:
-    # On earlier sessions only, so that there are no cycles.
-    if not number or rng.randrange(100) >= 6:
-        return ()
-    earlier = rng.sample(range(number), rng.randint(1, min(3, number)))
-    return tuple(SessionId(naming.uuid("session", other)) for other in earlier)
+    def _draw_dependencies(self, number: int) -> tuple[SessionId, ...]:
+        # On earlier sessions only, so that there are no cycles.
+        if not number or self.rng.randrange(100) >= 6:
+            return ()
+        earlier = self.rng.sample(range(number), self.rng.randint(1, min(3, number)))
+        return tuple(map(self._session_id, earlier))

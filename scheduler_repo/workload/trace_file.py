@@ -26,6 +26,34 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False):
         """Make the error that says what is wrong here."""
         return InvalidTrace(f"{self.path}, line {self.line}: {problem}")
 
+    def parse_whole_number(self, column: str, text: str, factor: int = 1) -> int:
+        """Read a field as a whole number and multiply it by ``factor``, smallest units in the field's unit.
+
+        Raises InvalidTrace for anything but decimal digits, and for a product above 63 bits.
+        """
+        if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+            raise self.error(f"{column} must be a whole number from 0 to 2^63 - 1, found {shorten(text)!r}")
+        return self.check_amount(column, text, int(text) * factor)
+
+    def check_amount(self, column: str, text: str, amount: int) -> int:
+        """Return ``amount``, what ``text`` means in smallest units; raises InvalidTrace above 63 bits."""
+        if amount > MAX_QUANTITY:
+            most = "2^63 - 1 smallest units, the most that can be stored"
+            raise self.error(f"{column} {shorten(text)!r} is above {most}")
+        return amount
+
+    def check_name(self, column: str, text: str) -> str:
+        """Return ``text`` if it can name something; raises InvalidTrace if empty, too long or not printable."""
+        if not text.strip():
+            raise self.error(f"{column} is empty; a name is needed")
+        for character in text:
+            if not character.isprintable():
+                found = f"the control or invisible character U+{ord(character):04X}"
+                raise self.error(f"{column} has {found}; remove it")
+        if len(text) > MAX_NAME_LENGTH:
+            raise self.error(f"{column} has {len(text)} characters; a name may have {MAX_NAME_LENGTH}")
+        return text
+
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[TracePlace, list[str]]]:
     """Yield the place of every row of a CSV file and its fields of ``columns``, in that order.
@@ -51,7 +79,14 @@ def _parse_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[
     header_place, header = next(rows, (TracePlace(path, 1), []))
     if not header:
         raise header_place.error(f"is empty; the first line must name the columns {', '.join(columns)}")
-    positions = _column_positions(header_place, header, columns)
+    missing = [column for column in columns if column not in header]
+    if missing:
+        lacking = f"the header lacks {', '.join(missing)}"
+        raise header_place.error(f"{lacking}; it has {shorten(', '.join(header))}")
+    repeated = [column for column in columns if header.count(column) > 1]
+    if repeated:
+        raise header_place.error(f"the header names {', '.join(repeated)} more than once")
+    positions = [header.index(column) for column in columns]
     blank = None
     for place, fields in rows:
         if not fields or (len(fields) == 1 and not fields[0].strip()):
@@ -87,47 +122,6 @@ def _decode_lines(path: Path, file: BinaryIO) -> Iterator[str]:
             raise TracePlace(path, line_number).error(
                 f"is not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
             ) from error
-
-
-def _column_positions(place: TracePlace, header: list[str], columns: Sequence[str]) -> list[int]:
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise place.error(f"the header lacks {', '.join(missing)}; it has {shorten(', '.join(header))}")
-    repeated = [column for column in columns if header.count(column) > 1]
-    if repeated:
-        raise place.error(f"the header names {', '.join(repeated)} more than once")
-    return [header.index(column) for column in columns]
-
-
-def parse_whole_number(place: TracePlace, column: str, text: str, factor: int = 1) -> int:
-    """Read a field as a whole number and multiply it by ``factor``, smallest units in the field's unit.
-
-    Raises InvalidTrace for anything but decimal digits, and for a product above 63 bits.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
-        raise place.error(f"{column} must be a whole number from 0 to 2^63 - 1, found {shorten(text)!r}")
-    return check_amount(place, column, text, int(text) * factor)
-
-
-def check_amount(place: TracePlace, column: str, text: str, amount: int) -> int:
-    """Return ``amount``, what ``text`` means in smallest units; raises InvalidTrace above 63 bits."""
-    if amount > MAX_QUANTITY:
-        raise place.error(
-            f"{column} {shorten(text)!r} is above 2^63 - 1 smallest units, the most that can be stored"
-        )
-    return amount
-
-
-def check_name(place: TracePlace, column: str, text: str) -> str:
-    """Return ``text`` if it can name something; raises InvalidTrace if empty, too long or not printable."""
-    if not text.strip():
-        raise place.error(f"{column} is empty; a name is needed")
-    if not text.isprintable():
-        culprit = next(character for character in text if not character.isprintable())
-        raise place.error(f"{column} has the control or invisible character U+{ord(culprit):04X}; remove it")
-    if len(text) > MAX_NAME_LENGTH:
-        raise place.error(f"{column} has {len(text)} characters; a name may have {MAX_NAME_LENGTH}")
-    return text
 
 
 def shorten(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
-from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.types import SessionId
 from tests.support.command import Command, CommandHere
 from tests.support.databases import SCHEDULER, Database

@@ -11,7 +11,7 @@ from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocati
 from scheduler_repo.entities.scheduling_data import PendingSession, Reservation, SchedulingData
 from scheduler_repo.scheduling.admission.allocations import LockedSession, LockedState, decide
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
-from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot.build import finish
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data

@@ -11,7 +11,7 @@ from scheduler_repo.entities.scaling_group import ScalingGroupSpec
 from scheduler_repo.entities.scheduling_data import AgentGain
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
-from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.scheduling.rules.preemption import preemptible
 from scheduler_repo.types import PreemptionScope, ScalingGroupName, SessionStatus
 from tests.reservation.contest import A1, A2, LOW, Contest, hold, important

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scheduler_repo.entities.allocation import KernelAllocation, RejectionCode, SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.admission.allocations import LockedSession, LockedState, decide
+from scheduler_repo.scheduling.rules.feasibility import Load
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -180,10 +181,10 @@ class TestAgainstPlainRules:
             event(rejection.code)
         for agent in data.agents:
             held = naive.cluster.occupied[agent.agent_id]
-            added = decisions.added_slots.get(agent.agent_id, ())
+            added = decisions.added.get(agent.agent_id, Load((), 0)).slots
             for index, amount in enumerate(added):
                 before = agent.occupied[index] if index < len(agent.occupied) else 0
                 assert before + amount == held.get(index, 0)
-            containers = decisions.added_containers.get(agent.agent_id, 0)
+            containers = decisions.added.get(agent.agent_id, Load((), 0)).count
             assert agent.container_count + containers == naive.cluster.running[agent.agent_id]
         event(f"accepted: {min(len(accepted), 3)}")

@@ -14,7 +14,7 @@ from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingDa
 from scheduler_repo.errors import InvalidInput, SessionNotFound
 from scheduler_repo.scheduling.explain.reasons import NodeShortage, WaitingReason, waiting_reasons
 from scheduler_repo.scheduling.explain.session import LimitCheck, NodeFit, SessionExplanation, explain_session
-from scheduler_repo.scheduling.explain.session_text import explanation_tables, queue_facts, reason_facts
+from scheduler_repo.scheduling.explain.text import explanation_tables, queue_facts, reason_facts
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import ClusterMode, SessionId, SessionResult, SessionStatus
 from tests.scheduling.waiting_oracle import Oracle

@@ -9,7 +9,7 @@ from scheduler_repo.cli.output.amounts import format_amount
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData, SessionDependency
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.explain.session import SessionExplanation, explain_session
-from scheduler_repo.scheduling.explain.session_text import (
+from scheduler_repo.scheduling.explain.text import (
     Fact,
     TextTable,
     explanation_tables,

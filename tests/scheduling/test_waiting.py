@@ -23,7 +23,7 @@ from scheduler_repo.scheduling.explain.reasons import (
     WaitingSession,
     waiting_reasons,
 )
-from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import (
     AgentId,

@@ -9,9 +9,15 @@ from scheduler_repo.cli.output.amounts import format_amount
 from scheduler_repo.cli.output.console import plain_table
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.session import SessionState
-from scheduler_repo.scheduling.explain import session_text
-from scheduler_repo.scheduling.explain.reasons_text import describe
 from scheduler_repo.scheduling.explain.session import explain_session
+from scheduler_repo.scheduling.explain.text import (
+    age_text,
+    describe,
+    explanation_tables,
+    queue_facts,
+    reason_facts,
+    time_text,
+)
 from scheduler_repo.types import SessionStatus
 
 
@@ -26,7 +32,7 @@ def encode_session(found: SessionState, data: Optional[SchedulingData]) -> bytes
 
 def lay_out_session(found: SessionState, data: Optional[SchedulingData]) -> RenderableType:
     """Lay the session out and, if it waits, every figure of its explanation."""
-    observed_at = session_text.time_text((found if data is None else data).observed_at)
+    observed_at = time_text((found if data is None else data).observed_at)
     facts = [("session", str(found.session_id)), ("name", found.name), ("group", found.scaling_group)]
     facts += [("status", _status_text(found)), ("observed at", observed_at)]
     if data is None:
@@ -35,17 +41,17 @@ def lay_out_session(found: SessionState, data: Optional[SchedulingData]) -> Rend
         facts.extend(("agent", agent_id) for agent_id in found.agent_ids)
         return Group(plain_table(facts), "")
     explanation = explain_session(data, found.session_id)
-    parts: list[RenderableType] = [plain_table([*facts, *session_text.reason_facts(explanation, data)])]
-    for table in session_text.explanation_tables(explanation, format_amount):
+    parts: list[RenderableType] = [plain_table([*facts, *reason_facts(explanation, data)])]
+    for table in explanation_tables(explanation, format_amount):
         parts += ["", table.title]
         if table.rows:
             first, *others = table.columns
             rows = [(f"  {name}", *cells) for name, *cells in table.rows]
             parts.append(plain_table(rows, (f"  {first}", *others), table.numbers))
-    return Group(*parts, "", plain_table(session_text.queue_facts(explanation, data)), "")
+    return Group(*parts, "", plain_table(queue_facts(explanation, data)), "")
 
 
 def _status_text(found: SessionState) -> str:
     result = "" if found.result is None else f" with {found.result.value}"
-    age = session_text.age_text(found.observed_at - found.status_changed_at)
-    return f"{found.status.value}{result} since {session_text.time_text(found.status_changed_at)}, {age}"
+    age = age_text(found.observed_at - found.status_changed_at)
+    return f"{found.status.value}{result} since {time_text(found.status_changed_at)}, {age}"

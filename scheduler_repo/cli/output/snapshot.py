@@ -14,7 +14,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
 from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reasons
-from scheduler_repo.scheduling.explain.reasons_text import describe
+from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.types import OwnerScope
 
 _SHOWN_OWNERS: Final = 5

@@ -12,12 +12,13 @@ from scheduler_repo.database.statements import change_rows, expect_rows, fetch_r
 from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentSlot, AgentSpec
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.repositories.db_source import DBSource, build_struct
-from scheduler_repo.scheduling.admission.agent_reports import AgentFacts, ReportDecisions
 from scheduler_repo.scheduling.admission.agents import (
+    AgentFacts,
     AgentStatusChange,
     CapacityChange,
     LockedAgent,
     LockedSlot,
+    ReportDecisions,
 )
 from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotName

@@ -26,11 +26,11 @@ from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.admission.agent_reports import decide_reports
 from scheduler_repo.scheduling.admission.agents import (
     GONE_STATUSES,
     LockedAgents,
     StatusDecisions,
+    decide_reports,
     decide_status_changes,
     decide_switches,
 )

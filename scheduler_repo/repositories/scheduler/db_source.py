@@ -171,7 +171,7 @@ class SchedulerDBSource(DBSource):
         await change_rows(db_sess, SCHEDULE_KERNELS, 2, placed)
         pending = {allocation.session_id: SessionStatus.PENDING for allocation in decisions.accepted}
         await write_sessions(db_sess, pending, SessionStatus.SCHEDULED)
-        await change_agent_counters(db_sess, decisions.added_slots, decisions.added_containers, sign=1)
+        await change_agent_counters(db_sess, decisions.added, sign=1)
 
     async def count_overcommitted(self, db_sess: SASession, scaling_group: ScalingGroupName) -> int:
         """Count overcommitted agents; raises ScalingGroupNotFound. Costs two statements."""

@@ -1,20 +1,30 @@
-"""The gate of agents: which of a batch change their status, or are opened or closed, on locked rows."""
+"""The gate of agents: which of a batch change their status, are opened or closed, or follow their reports."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Optional, Union
 
 import msgspec
 
 from scheduler_repo.entities.agent import (
     AgentRejectionCode,
+    AgentReport,
+    AgentReportResult,
     AgentSwitchResult,
     AgentTransitionResult,
     RejectedAgentTransition,
+    ShrunkAgent,
+    ShrunkContainers,
     ShrunkSlot,
 )
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
+from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
+from scheduler_repo.quoting import quoted
+from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName, TransactionId
+from scheduler_repo.validation import Count, check_name, check_range, is_text
+
+_SLOTS_IN_REASON: Final = 3
 
 # An agent in one of these comes back by a report only.
 GONE_STATUSES: Final = (AgentStatus.LOST, AgentStatus.TERMINATED)
@@ -84,6 +94,15 @@ class CapacityChange(NamedTuple):
     slot_name: SlotName
     capacity: int
     reported: int
+
+
+class AgentFacts(NamedTuple):
+    """One row of change_agent_facts.sql."""
+
+    agent_id: AgentId
+    address: str
+    architecture: Architecture
+    max_containers: Optional[int]
 
 
 class LockedAgents(msgspec.Struct, frozen=True):
@@ -169,7 +188,7 @@ def decide_switches(
     return AgentSwitchResult(is_schedulable, tuple(changed), tuple(unchanged), tuple(rejected), transaction_id)
 
 
-def find_shrunk_slots(slots: Mapping[SlotName, LockedSlot]) -> tuple[ShrunkSlot, ...]:
+def _find_shrunk_slots(slots: Mapping[SlotName, LockedSlot]) -> tuple[ShrunkSlot, ...]:
     """Find the slots of which kernels occupy more than the agent last reported, by name."""
     return tuple(
         ShrunkSlot(name, slot.occupied, slot.reported)
@@ -192,7 +211,7 @@ def _decide_change(
             return agent.reject(AgentRejectionCode.OCCUPIED, detail)
         return agent.change(to_status, agent.returns_as, reason)
     if can_change and agent.status not in GONE_STATUSES:
-        shrunk = find_shrunk_slots(locked.slots.get(agent.agent_id, {}))
+        shrunk = _find_shrunk_slots(locked.slots.get(agent.agent_id, {}))
         if to_status is AgentStatus.DRAINING or not shrunk:
             return agent.change(to_status, to_status, reason)
         if agent.returns_as is to_status:
@@ -204,3 +223,136 @@ def _decide_change(
     elif agent.returns_as is to_status:
         return agent.reject_transition(to_status)
     return agent.change(agent.status, to_status, reason)
+
+
+class ReportDecisions(msgspec.Struct):
+    """The rows that a batch of reports writes, in its order; ``changes`` has all agents but the rejected."""
+
+    changes: list[AgentStatusChange] = []
+    facts: list[AgentFacts] = []
+    capacity_changes: list[CapacityChange] = []
+    shrunk: list[ShrunkAgent] = []
+    rejected: list[RejectedAgentTransition] = []
+
+    def result(self, transaction_id: TransactionId) -> AgentReportResult:
+        """Return what callers are told of it."""
+        return AgentReportResult(
+            tuple(change.agent_id for change in self.changes if change.to_status is AgentStatus.ALIVE),
+            tuple(change.agent_id for change in self.changes if change.to_status is AgentStatus.DRAINING),
+            tuple(change.agent_id for change in self.changes if change.from_status in GONE_STATUSES),
+            tuple(self.shrunk),
+            tuple(self.rejected),
+            transaction_id,
+        )
+
+
+def decide_reports(
+    reports: Sequence[AgentReport], locked: LockedAgents, slot_names: Sequence[SlotName]
+) -> ReportDecisions:
+    """Let the ledger of each agent follow its report, or drain an agent that has less than what it runs."""
+    decisions = ReportDecisions()
+    identified = locked.identify(report.agent_id for report in reports)
+    for report, found in zip(reports, identified, strict=True):
+        if isinstance(found, LockedAgent):
+            rejection = _find_fault(report, found, slot_names) or _settle(report, found, locked, decisions)
+        else:
+            rejection = found
+        if rejection is not None:
+            decisions.rejected.append(rejection)
+    return decisions
+
+
+def _find_fault(
+    report: AgentReport, agent: LockedAgent, slot_names: Sequence[SlotName]
+) -> Optional[RejectedAgentTransition]:
+    try:
+        _check_report(report, slot_names)
+    except UnknownSlotType as error:
+        return agent.reject(AgentRejectionCode.UNKNOWN_SLOT, str(error))
+    except InvalidQuantity as error:
+        return agent.reject(AgentRejectionCode.INVALID_AMOUNT, str(error))
+    except InvalidInput as error:
+        return agent.reject(AgentRejectionCode.INVALID_REPORT, str(error))
+    if agent.container_count and report.architecture not in (None, agent.architecture):
+        kernels = f"kernels for {agent.architecture} occupy it: {agent.container_count}"
+        detail = f"it cannot become {report.architecture} while {kernels}"
+        return agent.reject(AgentRejectionCode.OCCUPIED, detail)
+    return None
+
+
+def _check_report(report: AgentReport, slot_names: Sequence[SlotName]) -> None:
+    subject = f"agent {report.agent_id}"
+    capacity: object = report.capacity
+    if not isinstance(capacity, Mapping) or not all(map(is_text, capacity)):
+        raise InvalidInput(f"{subject}: the capacity is {quoted(capacity)}, it must be amounts by slot name")
+    slot_vector(report.capacity, slot_names, subject)
+    if report.address is not None:
+        check_name(report.address, f"{subject}, address")
+    if report.architecture is not None:
+        check_name(report.architecture, f"{subject}, architecture")
+    if report.max_containers is not None:
+        check_range(report.max_containers, Count, f"{subject}, max_containers")
+
+
+def _settle(
+    report: AgentReport, agent: LockedAgent, locked: LockedAgents, decisions: ReportDecisions
+) -> Optional[RejectedAgentTransition]:
+    """Add what becomes of one agent to the decisions, or return why nothing may."""
+    slots = locked.slots.get(agent.agent_id, {})
+    # A slot that the agent has and does not report counts as reported 0.
+    amounts = {name: report.capacity.get(name, 0) for name in sorted({*slots, *report.capacity})}
+    known = {name: slots.get(name, LockedSlot(0, 0, None)) for name in amounts}
+    reported = {name: known[name]._replace(reported=amount) for name, amount in amounts.items()}
+    shrunk = _find_shrunk(report, agent, reported)
+    to_status = agent.returns_as if shrunk is None else AgentStatus.DRAINING
+    if to_status is not agent.status and not is_allowed(AGENT_TRANSITIONS, agent.status, to_status):
+        return agent.reject(AgentRejectionCode.NOT_ALLOWED, f"from {agent.status} to {to_status}")
+    reason = None if to_status is agent.status else _reason(agent, shrunk)
+    decisions.changes.append(agent.change(to_status, agent.returns_as, reason))
+    facts = _merge_facts(report, agent)
+    if facts != (agent.agent_id, agent.address, agent.architecture, agent.max_containers):
+        decisions.facts.append(facts)
+    for name, amount in amounts.items():
+        capacity = amount if shrunk is None else known[name].capacity
+        if (capacity, amount) != (known[name].capacity, known[name].reported):
+            decisions.capacity_changes.append(CapacityChange(agent.agent_id, name, capacity, amount))
+    if shrunk is not None:
+        decisions.shrunk.append(shrunk)
+    return None
+
+
+def _merge_facts(report: AgentReport, agent: LockedAgent) -> AgentFacts:
+    max_containers = agent.max_containers if report.max_containers is None else report.max_containers
+    if max_containers is not None:
+        # No table holds the reported limit: the stored one comes down as far as what runs lets it.
+        max_containers = max(max_containers, agent.container_count)
+    return AgentFacts(
+        agent.agent_id,
+        agent.address if report.address is None else report.address,
+        agent.architecture if report.architecture is None else report.architecture,
+        max_containers,
+    )
+
+
+def _find_shrunk(
+    report: AgentReport, agent: LockedAgent, reported: Mapping[SlotName, LockedSlot]
+) -> Optional[ShrunkAgent]:
+    slots = _find_shrunk_slots(reported)
+    containers: Optional[ShrunkContainers] = None
+    if report.max_containers is not None and report.max_containers < agent.container_count:
+        containers = ShrunkContainers(agent.container_count, report.max_containers)
+    if not slots and containers is None:
+        return None
+    return ShrunkAgent(agent.agent_id, slots, containers)
+
+
+def _reason(agent: LockedAgent, shrunk: Optional[ShrunkAgent]) -> str:
+    if shrunk is None:
+        return "heard again" if agent.status in GONE_STATUSES else "what it runs fits again"
+    short = [
+        f"{slot.slot_name}: occupied {slot.occupied}, reported {slot.reported}"
+        for slot in shrunk.slots[:_SLOTS_IN_REASON]
+    ]
+    if shrunk.containers is not None:
+        short.append(f"containers: {shrunk.containers.occupied}, reported {shrunk.containers.reported}")
+    return f"it has less than what it runs; {'; '.join(short)}"

@@ -19,7 +19,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import StandingReservations
-from scheduler_repo.types import AgentId, ClusterMode, ScalingGroupName, SessionId, SessionStatus, SlotVector
+from scheduler_repo.types import AgentId, ClusterMode, ScalingGroupName, SessionId, SessionStatus
 
 
 class LockedSession(msgspec.Struct, frozen=True):
@@ -43,12 +43,11 @@ class LockedState(msgspec.Struct, frozen=True):
 
 
 class Decisions(msgspec.Struct):
-    """The allocations that the gate accepts and rejects, and the amounts that each agent takes on."""
+    """The allocations that the gate accepts and rejects, and the load that each agent takes on."""
 
     accepted: list[SessionAllocation] = []
     rejected: list[RejectedAllocation] = []
-    added_slots: dict[AgentId, SlotVector] = {}
-    added_containers: dict[AgentId, int] = {}
+    added: dict[AgentId, Load] = {}
 
 
 def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Decisions:
@@ -57,15 +56,14 @@ def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Deci
     A session that goes where its reservation is has before it what was reserved earlier; anywhere else it is
     judged as any other, beside all that is reserved for others. Placing it ends its reservation.
     """
-    gate, decisions = _Gate(state), Decisions()
+    gate = _Gate(state)
+    decisions = Decisions(added=gate.added)
     for allocation in allocations:
         rejection = gate.take(allocation)
         if rejection is None:
             decisions.accepted.append(allocation)
         else:
             decisions.rejected.append(rejection)
-    decisions.added_slots = {agent_id: load.slots for agent_id, load in gate.added.items()}
-    decisions.added_containers = {agent_id: load.count for agent_id, load in gate.added.items()}
     return decisions
 
 

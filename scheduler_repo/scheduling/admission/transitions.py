@@ -1,6 +1,6 @@
 """The gate of status changes: which sessions of a batch may change, and what they give back, on locked rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
@@ -11,7 +11,7 @@ from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.scheduling.admission.allocations import LockedSession
-from scheduler_repo.scheduling.rules.feasibility import free_slots, slot_shortage, total_slots
+from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load, free_slots, slot_shortage
 from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import (
     OCCUPYING_STATUSES,
@@ -66,22 +66,14 @@ class LockedKernel(NamedTuple):
     occupied_slots: list[int]
 
 
-class GivenBack(msgspec.Struct, frozen=True):
-    """The amounts that one kernel gives back to its agent."""
-
-    agent_id: AgentId
-    slots: SlotVector
-    containers: int
-
-
 class KernelChange(NamedTuple):
-    """A kernel as change_kernels.sql takes it, and the amounts that it gives back."""
+    """A kernel as change_kernels.sql takes it, and what it gives back to its agent."""
 
     kernel_id: KernelId
     from_status: str
     exit_code: Optional[int] = None
     occupied_slots: Optional[SlotVector] = None
-    given_back: Optional[GivenBack] = None
+    given_back: Optional[tuple[AgentId, Load]] = None
 
 
 class AgentCounters:
@@ -91,26 +83,20 @@ class AgentCounters:
         """``slots`` are occupied amounts by slot index, ``containers`` the number of running ones."""
         self._slots = slots
         self._containers = containers
-        self.given_slots: dict[AgentId, SlotVector] = {}
-        self.given_containers: dict[AgentId, int] = {}
+        self.given_back: dict[AgentId, Load] = {}
 
-    def give_back(self, pieces: Sequence[GivenBack]) -> Optional[AgentId]:
+    def give_back(self, pieces: Iterable[tuple[AgentId, Load]]) -> Optional[AgentId]:
         """Count all that one session gives back, or return the first agent whose counters are below it."""
-        slots: dict[AgentId, SlotVector] = {}
-        containers: dict[AgentId, int] = {}
-        for piece in pieces:
-            agent_id = piece.agent_id
-            given = slots.get(agent_id) or self.given_slots.get(agent_id, ())
-            slots[agent_id] = total_slots((given, piece.slots))
-            count = containers.get(agent_id) or self.given_containers.get(agent_id, 0)
-            containers[agent_id] = count + piece.containers
+        given: dict[AgentId, Load] = {}
+        for agent_id, load in pieces:
+            total = (given.get(agent_id) or self.given_back.get(agent_id, NO_LOAD)).plus(load)
+            given[agent_id] = total
             occupied = self._slots.get(agent_id, {})
-            if containers[agent_id] > self._containers[agent_id] or any(
-                amount > occupied.get(index, 0) for index, amount in enumerate(slots[agent_id])
+            if total.count > self._containers[agent_id] or any(
+                amount > occupied.get(index, 0) for index, amount in enumerate(total.slots)
             ):
                 return agent_id
-        self.given_slots.update(slots)
-        self.given_containers.update(containers)
+        self.given_back.update(given)
         return None
 
 
@@ -185,9 +171,8 @@ def _judge(
         detail = f"attempt {quoted(attempt)} was named, this is {now}"
         return rejected(code=TransitionRejectionCode.OTHER_ATTEMPT, detail=detail)
     kernels = state.kernels.get(change.session_id, ())
-    unknown = (change.exit_codes.keys() | change.occupied_slots.keys()).difference(
-        kernel.kernel_id for kernel in kernels
-    )
+    named = change.exit_codes.keys() | change.occupied_slots.keys()
+    unknown = named.difference(kernel.kernel_id for kernel in kernels)
     if unknown:
         return rejected(code=TransitionRejectionCode.KERNEL_UNKNOWN, kernel_id=min(unknown, key=str))
     changed: list[KernelChange] = []
@@ -197,7 +182,7 @@ def _judge(
             code, detail = kernel_change
             return rejected(code=code, kernel_id=kernel.kernel_id, agent_id=kernel.agent_id, detail=detail)
         changed.append(kernel_change)
-    drifted = state.counters.give_back([each.given_back for each in changed if each.given_back is not None])
+    drifted = state.counters.give_back(each.given_back for each in changed if each.given_back is not None)
     if drifted is not None:
         detail = "the counters are below what its kernels occupy; run: scheduler-repo audit"
         return rejected(code=TransitionRejectionCode.LEDGER_DRIFT, agent_id=drifted, detail=detail)
@@ -224,16 +209,11 @@ def _change_kernel(
             slot_name = slot_names[excess.slot_index]
             detail = f"slot {slot_name}: occupies {excess.requested}, requested {excess.available}"
             return TransitionRejectionCode.ABOVE_REQUEST, detail
-    given_back = _give_back(target, kernel, occupied)
+    given_back: Optional[tuple[AgentId, Load]] = None
+    if kernel.agent_id is not None and kernel.status in OCCUPYING_STATUSES:
+        before = tuple(kernel.occupied_slots)
+        if target.to_status not in OCCUPYING_STATUSES:
+            given_back = kernel.agent_id, Load(before, 1)
+        elif occupied is not None:
+            given_back = kernel.agent_id, Load(free_slots(before, occupied), 0)
     return KernelChange(kernel.kernel_id, kernel.status, exit_code, occupied, given_back)
-
-
-def _give_back(
-    target: StatusChange, kernel: LockedKernel, occupied: Optional[SlotVector]
-) -> Optional[GivenBack]:
-    if kernel.agent_id is None or kernel.status not in OCCUPYING_STATUSES:
-        return None
-    before = tuple(kernel.occupied_slots)
-    if target.to_status not in OCCUPYING_STATUSES:
-        return GivenBack(kernel.agent_id, before, 1)
-    return None if occupied is None else GivenBack(kernel.agent_id, free_slots(before, occupied), 0)

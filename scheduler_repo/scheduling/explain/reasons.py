@@ -16,8 +16,8 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulableAgent,
     SchedulingData,
 )
+from scheduler_repo.scheduling.planner.best_fit import Question, SessionPlacer
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.placement import Question, SessionPlacer
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     claimed_containers,

@@ -4,12 +4,14 @@ Every verdict comes from the checks of the planner and the write gate; this modu
 by slot and owner by owner. Amounts are whole numbers in each slot's smallest unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Optional
 
 import msgspec
 
+from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.obstacles import ArchitectureMismatch, NotDesignated, QuotaKind
 from scheduler_repo.entities.scheduling_data import (
     AnyOwnerUsage,
@@ -21,9 +23,10 @@ from scheduler_repo.entities.scheduling_data import (
 )
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.errors import SessionNotFound
-from scheduler_repo.scheduling.explain.queue_turn import QueueTurn, queue_turn
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
 from scheduler_repo.scheduling.rules.feasibility import (
+    NO_LOAD,
     Load,
     NodeRequest,
     agent_obstacle,
@@ -31,6 +34,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
     claimed_containers,
     container_shortage,
     limit_breach,
+    loads_by,
     node_requests,
     open_slots,
     start_not_reached,
@@ -38,7 +42,9 @@ from scheduler_repo.scheduling.rules.feasibility import (
     wanted_slots,
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
+from scheduler_repo.scheduling.rules.reservations import reserved_places
 from scheduler_repo.types import (
+    OWNER_FIELDS,
     AgentId,
     ClusterMode,
     OwnerScope,
@@ -131,6 +137,19 @@ class QueuePlace(msgspec.Struct, frozen=True, gc=False):
     is_start_reached: bool
 
 
+class QueueTurn(msgspec.Struct, frozen=True, gc=False):
+    """The place of one session in BestFitPlanner's plan of the whole queue.
+
+    ``placed_before`` counts the sessions placed before it: those ahead of it in the queue and all with a
+    reservation. Then either it is placed (``allocation``), or they have taken what it needs and ``lacks`` says
+    what is missing then: PLACEABLE only if its kernels differ, as a plan does not retry a request it missed.
+    """
+
+    placed_before: int
+    allocation: Optional[SessionAllocation]
+    lacks: Optional[WaitingSession]
+
+
 class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
     """Why one session waits, with every figure that matters, all of one instant.
 
@@ -198,7 +217,7 @@ def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExpla
             requested_start_at=session.requested_start_at,
             is_start_reached=start_not_reached(session.requested_start_at, data.observed_at) is None,
         ),
-        turn=queue_turn(data, session) if waiting.reason is WaitingReason.PLACEABLE else None,
+        turn=_queue_turn(data, session) if waiting.reason is WaitingReason.PLACEABLE else None,
     )
 
 
@@ -292,4 +311,70 @@ def _limits(usage: AnyOwnerUsage, session: PendingSession) -> tuple[LimitCheck, 
         LimitCheck(kind, index, used, asked, limit, limit_breach(kind, index, used, asked, limit) is None)
         for kind, index, used, asked, limit in figures
         if limit is not None
+    )
+
+
+def _queue_turn(data: SchedulingData, session: PendingSession) -> QueueTurn:
+    """Plan the queue of a snapshot as a tick would, up to one pending session."""
+    order = [each.session_id for each in in_turn(data, reserved_places(data))]
+    turn = order.index(session.session_id)
+    plan = BestFitPlanner(max_allocations=turn + 1).plan(data)
+    before_ids = set(order[:turn])
+    before = [allocation for allocation in plan if allocation.session_id in before_ids]
+    for allocation in plan:
+        if allocation.session_id == session.session_id:
+            return QueueTurn(len(before), allocation, None)
+    return QueueTurn(len(before), None, waiting_reason(_with_placed(data, before), session))
+
+
+def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation]) -> SchedulingData:
+    """Return the snapshot as it is once these sessions are placed."""
+    agent_of = {kernel.kernel_id: kernel.agent_id for each in allocations for kernel in each.kernels}
+    placed_ids = {allocation.session_id for allocation in allocations}
+    placed = [session for session in data.pending_sessions if session.session_id in placed_ids]
+    reserved = reserved_places(data)
+    # Reserved room was not free for other sessions: as much is left as before.
+    on_agents = loads_by(
+        (agent_of[kernel.kernel_id], kernel.requested_slots)
+        for session in placed
+        if session.session_id not in reserved
+        for kernel in session.kernels
+    )
+    agents = [
+        msgspec.structs.replace(
+            agent,
+            occupied=total_slots((agent.occupied, load.slots)),
+            container_count=agent.container_count + load.count,
+        )
+        for agent in data.agents
+        for load in (on_agents.get(agent.agent_id, NO_LOAD),)
+    ]
+    return msgspec.structs.replace(
+        data,
+        pending_sessions=tuple(each for each in data.pending_sessions if each.session_id not in placed_ids),
+        agents=tuple(agents),
+        **{
+            fields.several: _with_sessions(data.owners_of(scope), placed, attrgetter(fields.one))
+            for scope, fields in OWNER_FIELDS.items()
+        },
+    )
+
+
+def _with_sessions(
+    usages: tuple[AnyOwnerUsage, ...],
+    placed: Iterable[PendingSession],
+    owner_of: Callable[[PendingSession], object],
+) -> tuple[AnyOwnerUsage, ...]:
+    loads = loads_by(
+        (owner_of(session), total_slots(kernel.requested_slots for kernel in session.kernels))
+        for session in placed
+    )
+    return tuple(
+        msgspec.structs.replace(
+            usage,
+            session_count=usage.session_count + load.count,
+            occupied=total_slots((usage.occupied, load.slots)),
+        )
+        for usage in usages
+        for load in (loads.get(usage.owner_id, NO_LOAD),)
     )

@@ -1,12 +1,10 @@
 """An index of a scaling group's free capacity: finds an agent for a request without looking at every agent.
 
-Agents form classes by architecture and by the slots they have. A request tries the classes with the fewest
-slots it does not ask for first, which keeps CPU-only work off GPU agents. Within a class, states (free amounts)
-are ordered by the scarcest slot, then the next scarcest: the first state that fits is the best fit.
-
-Best fit by one slot strands it: GPUs stay free on agents whose cores are used up. So the first few fitting
-states are compared, and the placement that strands the least is taken. Stranded capacity is the free amount of
-the scarcest slot that the agent's other slots cannot serve, at the mean mix of all running and pending kernels.
+Agents form classes by architecture and by the slots they have; a request tries those with the fewest slots it
+does not ask for first, which keeps CPU-only work off GPU agents. Within a class, states (free amounts) are
+ordered by the scarcest slot, then the next scarcest: the first that fits is the best fit by that slot. Of the
+first few, the one is taken that strands the least: free amounts of the scarcest slot that the agent's other
+slots cannot serve, at the mean mix of all running and pending kernels.
 """
 
 from bisect import bisect_left, insort

@@ -33,7 +33,6 @@ from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
 from scheduler_repo.scheduling.snapshot.rows import (
-    GroupOptionsRow,
     IndexedSlotTypeRow,
     OwnerLimitsRow,
     PendingDependencyRow,
@@ -112,12 +111,13 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     agents = yield from _agents(raw, reservations, width)
     candidates = yield from _candidates(raw.preemption_candidates, width)
     usages = yield from _usages(raw, width)
+    scope, min_runtime = raw.scaling_group[3:]
     return SchedulingData(
         database=DatabaseIdentity(*raw.snapshot[2:]),
         snapshot=SnapshotToken(raw.snapshot[1]),
         observed_at=raw.snapshot[0],
         pending_limit=raw.pending_limit,
-        scaling_group=_group(raw.scaling_group),
+        scaling_group=ScalingGroupInfo(*raw.scaling_group[:3], _PREEMPTION_SCOPES[scope], min_runtime),
         slot_types=slot_types,
         pending_sessions=pending_sessions,
         agents=agents,
@@ -233,11 +233,6 @@ def _pending_sessions(
     return tuple(sessions)
 
 
-def _group(row: GroupOptionsRow) -> ScalingGroupInfo:
-    name, is_active, pending_timeout, scope, min_runtime = row
-    return ScalingGroupInfo(name, is_active, pending_timeout, _PREEMPTION_SCOPES[scope], min_runtime)
-
-
 def _reservations(rows: Sequence[ReservedKernelRow]) -> tuple[Reservation, ...]:
     """One for the rows of each session, which stand together."""
     return tuple(
@@ -275,7 +270,8 @@ def _agents(
         for agent_id, slot_index, amount in occupancy_chunk:
             amounts = by_kernels[agent_id]
             if slot_index >= len(amounts):
-                _widen(amounts, slot_index + 1)
+                # Kernels can hold amounts of slots beyond the known ones, and none may vanish.
+                amounts.extend([0] * (slot_index + 1 - len(amounts)))
             amounts[slot_index] = amount
         yield
     nothing = (0,) * width
@@ -296,11 +292,6 @@ def _agents(
         )
         yield
     return tuple(agents)
-
-
-def _widen(amounts: list[int], width: int) -> None:
-    """Make room: kernels can hold amounts of slots beyond the known ones, and none may vanish."""
-    amounts.extend([0] * (width - len(amounts)))
 
 
 class _Usages(msgspec.Struct):
@@ -335,7 +326,7 @@ def _usages(raw: RawSchedulingData, width: int) -> Steps[_Usages]:
     for chunk in _chunks(raw.owner_occupancy):
         for row in chunk:
             amounts = occupied.setdefault(_owner_key(row), [])
-            _widen(amounts, row[4])
+            amounts.extend([0] * (row[4] - len(amounts)))
             amounts[row[4] : row[4] + len(row[5])] = row[5]
         yield
     session_counts = {_owner_key(counted): counted[4] for counted in raw.owner_session_counts}

@@ -1,7 +1,7 @@
 """RawSchedulingData: the rows of one snapshot, as the driver gave them, before any transform.
 
 The row types say which columns each statement has, in their order; nothing constructs them. A test ties them
-to the statements, as what is built by position is not validated.
+to the statements, as what is built by position is not validated. Of four owner columns, one is set.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,7 @@ from scheduler_repo.types import (
 )
 
 
-class SnapshotRow(NamedTuple):
-    """snapshot.sql"""
-
+class SnapshotRow(NamedTuple):  # snapshot.sql
     observed_at: datetime
     snapshot: str
     system_identifier: int
@@ -35,9 +33,7 @@ class SnapshotRow(NamedTuple):
     started_at: datetime
 
 
-class GroupOptionsRow(NamedTuple):
-    """scaling_group.sql"""
-
+class GroupOptionsRow(NamedTuple):  # scaling_group.sql
     name: ScalingGroupName
     is_active: bool
     pending_timeout: Optional[timedelta]
@@ -45,18 +41,14 @@ class GroupOptionsRow(NamedTuple):
     preemption_min_runtime: timedelta
 
 
-class IndexedSlotTypeRow(NamedTuple):
-    """slot_types.sql"""
-
+class IndexedSlotTypeRow(NamedTuple):  # slot_types.sql
     name: SlotName
     slot_index: int
     units_per_whole: int
     display_unit: str
 
 
-class PendingSessionRow(NamedTuple):
-    """pending_sessions.sql"""
-
+class PendingSessionRow(NamedTuple):  # pending_sessions.sql
     session_id: SessionId
     name: str
     access_key: AccessKey
@@ -73,9 +65,7 @@ class PendingSessionRow(NamedTuple):
     failed_agent_ids: list[str]
 
 
-class PendingKernelRow(NamedTuple):
-    """pending_kernels.sql"""
-
+class PendingKernelRow(NamedTuple):  # pending_kernels.sql
     session_id: SessionId
     kernel_id: KernelId
     kernel_index: int
@@ -83,18 +73,14 @@ class PendingKernelRow(NamedTuple):
     requested_slots: list[int]
 
 
-class PendingDependencyRow(NamedTuple):
-    """pending_dependencies.sql"""
-
+class PendingDependencyRow(NamedTuple):  # pending_dependencies.sql
     session_id: SessionId
     depends_on: SessionId
     status: Optional[str]
     result: Optional[str]
 
 
-class SchedulableAgentRow(NamedTuple):
-    """schedulable_agents.sql"""
-
+class SchedulableAgentRow(NamedTuple):  # schedulable_agents.sql
     agent_id: AgentId
     address: str
     architecture: Architecture
@@ -102,26 +88,20 @@ class SchedulableAgentRow(NamedTuple):
     max_containers: Optional[int]
 
 
-class SchedulableAgentSlotRow(NamedTuple):
-    """schedulable_agent_slots.sql"""
-
+class SchedulableAgentSlotRow(NamedTuple):  # schedulable_agent_slots.sql
     agent_id: AgentId
     slot_index: int
     capacity: int
     occupied: int
 
 
-class AgentOccupancyRow(NamedTuple):
-    """agent_occupancy.sql"""
-
+class AgentOccupancyRow(NamedTuple):  # agent_occupancy.sql
     agent_id: AgentId
     slot_index: int
     occupied: int
 
 
-class ReservedKernelRow(NamedTuple):
-    """reservations.sql: one row per kernel"""
-
+class ReservedKernelRow(NamedTuple):  # reservations.sql: one row per kernel
     session_id: SessionId
     position: int
     kernel_id: KernelId
@@ -129,9 +109,9 @@ class ReservedKernelRow(NamedTuple):
     requested_slots: list[int]
 
 
-class PreemptionCandidateRow(NamedTuple):
-    """preemption_candidates.sql: one row per occupying kernel; without any, the last two columns are NULL."""
-
+class PreemptionCandidateRow(
+    NamedTuple
+):  # preemption_candidates.sql: one row per occupying kernel; without any, the last two columns are NULL
     session_id: SessionId
     access_key: AccessKey
     user_id: UserId
@@ -143,9 +123,7 @@ class PreemptionCandidateRow(NamedTuple):
     occupied_slots: Optional[list[int]]
 
 
-class OwnerOccupancyRow(NamedTuple):
-    """owner_occupancy.sql: one of the four owner columns is set; amounts from ``first_slot_index`` on."""
-
+class OwnerOccupancyRow(NamedTuple):  # owner_occupancy.sql: amounts from ``first_slot_index`` on
     access_key: Optional[AccessKey]
     user_id: Optional[UserId]
     project_id: Optional[ProjectId]
@@ -154,9 +132,7 @@ class OwnerOccupancyRow(NamedTuple):
     occupied: list[int]
 
 
-class OwnerSessionCountRow(NamedTuple):
-    """owner_session_counts.sql: one of the four owner columns is set."""
-
+class OwnerSessionCountRow(NamedTuple):  # owner_session_counts.sql
     access_key: Optional[AccessKey]
     user_id: Optional[UserId]
     project_id: Optional[ProjectId]
@@ -164,9 +140,7 @@ class OwnerSessionCountRow(NamedTuple):
     session_count: int
 
 
-class OwnerLimitsRow(NamedTuple):
-    """owner_limits.sql: one of the four owner columns is set."""
-
+class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
     access_key: Optional[AccessKey]
     user_id: Optional[UserId]
     project_id: Optional[ProjectId]
