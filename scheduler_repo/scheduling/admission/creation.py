@@ -28,6 +28,10 @@ from scheduler_repo.validation import (
 # A path is part of a key, and an index holds no longer one.
 _LONGEST_PATH: Final = 1_024
 _MICROSECOND: Final = timedelta(microseconds=1)
+_REPEATED: Final = (
+    CreationRejectionCode.DUPLICATE,
+    "its id, or one of its kernels', is there before in the batch; name each once",
+)
 
 
 class NewSession(msgspec.Struct, frozen=True, gc=False):
@@ -114,14 +118,11 @@ class CreationBatch:
         for position, new in self._sound.items():
             spec = new.spec
             own = {kernel.kernel_id for kernel in spec.kernels}
-            rejection = _judge_references(spec, existing)
-            if rejection is None and (
-                spec.session_id in session_ids or own & kernel_ids or len(own) < len(spec.kernels)
-            ):
-                detail = "its id, or one of its kernels', is there before in the batch; name each once"
-                rejection = _reject(spec, CreationRejectionCode.DUPLICATE, f"{_name(spec)}: {detail}")
-            if rejection is not None:
-                self._rejected[position] = rejection
+            is_repeated = spec.session_id in session_ids or own & kernel_ids or len(own) < len(spec.kernels)
+            obstacle = next(_find_missing(spec, existing), _REPEATED if is_repeated else None)
+            if obstacle is not None:
+                code, detail = obstacle
+                self._rejected[position] = _reject(spec, code, f"{_name(spec)}: {detail}")
                 continue
             session_ids.add(spec.session_id)
             kernel_ids |= own
@@ -158,12 +159,6 @@ def _judge_amounts(
         return _reject(spec, CreationRejectionCode.SLOT_TYPE_UNKNOWN, error)
     except InvalidQuantity as error:
         return _reject(spec, CreationRejectionCode.INVALID_QUANTITY, error)
-
-
-def _judge_references(spec: SessionCreationSpec, existing: ExistingReferences) -> Optional[RejectedSession]:
-    for code, detail in _find_missing(spec, existing):
-        return _reject(spec, code, f"{_name(spec)}: {detail}")
-    return None
 
 
 def _find_missing(

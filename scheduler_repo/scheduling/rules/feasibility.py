@@ -210,12 +210,9 @@ def slot_limit_breach(
     requested: SlotVector, occupied: SlotVector, slot_limits: SlotLimits
 ) -> Optional[QuotaBreach]:
     """Check a session's slots beside what its owner occupies; 0 is a limit, None and missing are none."""
-    for index, limit in enumerate(slot_limits):
-        if limit is not None:
-            used, amount = amount_at(occupied, index), amount_at(requested, index)
-            breach = limit_breach(QuotaKind.SLOT, index, used, amount, limit)
-            if breach is not None:
-                return breach
+    for index, (amount, limit) in enumerate(zip(requested, slot_limits, strict=False)):
+        if amount and limit is not None and amount_at(occupied, index) + amount > limit:
+            return QuotaBreach(QuotaKind.SLOT, index, amount_at(occupied, index), amount, limit)
     return None
 
 

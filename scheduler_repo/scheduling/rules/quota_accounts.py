@@ -1,6 +1,5 @@
 """What the owners of the pending sessions occupy, counted on as sessions are placed within one plan."""
 
-from collections.abc import Iterator
 from itertools import chain
 from typing import Optional
 
@@ -9,6 +8,9 @@ from scheduler_repo.entities.scheduling_data import AnyOwnerUsage, PendingSessio
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.rules.feasibility import limit_breach, slot_limit_breach, total_slots
 from scheduler_repo.types import OwnerIds, OwnerScope, SlotVector, owner_ids
+
+# Every placement passes here, and looking a member up takes as long as the check itself.
+_KERNELS, _SESSIONS = QuotaKind.KERNELS_PER_SESSION, QuotaKind.CONCURRENT_SESSIONS
 
 
 class OwnerAccount:
@@ -23,14 +25,15 @@ class OwnerAccount:
         limits = (usage.max_concurrent_sessions, usage.max_kernels_per_session, *usage.slot_limits)
         self.is_limited = any(limit is not None for limit in limits)
 
-    def breaches(self, requested: SlotVector, kernel_count: int) -> Iterator[Optional[QuotaBreach]]:
+    def breaches(self, requested: SlotVector, kernel_count: int) -> tuple[Optional[QuotaBreach], ...]:
         """Check kernels per session, then sessions, then slots; in the same order for every owner."""
         usage = self.usage
-        yield limit_breach(QuotaKind.KERNELS_PER_SESSION, None, 0, kernel_count, usage.max_kernels_per_session)
-        yield limit_breach(
-            QuotaKind.CONCURRENT_SESSIONS, None, self.session_count, 1, usage.max_concurrent_sessions
+        sessions, most = self.session_count, usage.max_concurrent_sessions
+        return (
+            limit_breach(_KERNELS, None, 0, kernel_count, usage.max_kernels_per_session),
+            limit_breach(_SESSIONS, None, sessions, 1, most),
+            slot_limit_breach(requested, self.occupied, usage.slot_limits),
         )
-        yield slot_limit_breach(requested, self.occupied, usage.slot_limits)
 
 
 class OwnerLedger:
