@@ -1,14 +1,13 @@
 """The base of every database source, and how its rows become structs."""
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.errors import UnknownWord
 from scheduler_repo.wiring import check_wiring
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -25,7 +24,13 @@ class DBSource:
         self.engine = engine
 
 
-def build_struct(kind: type[StructT], row: "Record", **fields: object) -> StructT:
-    """Build a struct of ``fields``, and for the others of the row's columns of the same names."""
-    columns = {name: row[name] for name in kind.__struct_fields__ if name not in fields}
-    return kind(**columns, **fields)
+def build_struct(kind: type[StructT], row: Mapping[str, object], **fields: object) -> StructT:
+    """Build a struct of ``fields`` and the row's columns of the same names; raises UnknownWord."""
+    try:
+        return msgspec.convert({**row, **fields}, kind)
+    except msgspec.ValidationError as error:
+        # The columns have the types of the fields, so only a word can be none.
+        raise UnknownWord(
+            f"a stored {kind.__name__} cannot be read: {error}; a newer version may have stored it, upgrade "
+            "this one"
+        ) from error

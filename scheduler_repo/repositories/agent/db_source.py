@@ -54,7 +54,7 @@ class AgentDBSource(DBSource):
         rows = await fetch_rows(db_sess, FIND_AGENT, agent_id)
         slots = await _fetch_slots(db_sess, [agent_id])
         for row in rows:
-            return _build_agent(Agent, row, slots, returns_as=AgentStatus(row["returns_as"]))
+            return _build_agent(Agent, row, slots)
         return None
 
     async def search_agents(
@@ -181,7 +181,7 @@ def _build_agent(
     kind: type[AgentT], row: "Record", slots: Mapping[AgentId, Sequence[AgentSlot]], **fields: object
 ) -> AgentT:
     own = tuple(slots[row["agent_id"]])
-    return build_struct(kind, row, status=AgentStatus(row["status"]), slots=own, **fields)
+    return build_struct(kind, row, slots=own, **fields)
 
 
 def _storable(agent_ids: Iterable[AgentId]) -> list[AgentId]:

@@ -3,12 +3,10 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Optional
 
-import msgspec
-
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.types import AgentId, SessionId
 
 if TYPE_CHECKING:
@@ -44,9 +42,9 @@ class HistoryDBSource(DBSource):
 
 def session_entry_from_row(row: "Record") -> SessionHistoryEntry:
     """Build an entry from a row of session_history.sql."""
-    return msgspec.convert({**row, "entry_id": row["id"]}, SessionHistoryEntry)
+    return build_struct(SessionHistoryEntry, row, entry_id=row["id"])
 
 
 def agent_entry_from_row(row: "Record") -> AgentHistoryEntry:
     """Build an entry from a row of agent_history.sql or agent_history_by_time.sql."""
-    return msgspec.convert({**row, "entry_id": row["id"]}, AgentHistoryEntry)
+    return build_struct(AgentHistoryEntry, row, entry_id=row["id"])

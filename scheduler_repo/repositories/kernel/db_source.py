@@ -6,7 +6,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.kernel import Kernel
 from scheduler_repo.repositories.db_source import DBSource, build_struct
-from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
+from scheduler_repo.types import AgentId, KernelId, SessionId
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -38,4 +38,4 @@ class KernelDBSource(DBSource):
 def kernel_from_row(row: "Record") -> Kernel:
     """Build a kernel from a row of any of the statements above."""
     slots = {name: tuple(row[name]) for name in ("requested_slots", "occupied_slots")}
-    return build_struct(Kernel, row, kernel_id=row["id"], status=SessionStatus(row["status"]), **slots)
+    return build_struct(Kernel, row, kernel_id=row["id"], **slots)

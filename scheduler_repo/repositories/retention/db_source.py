@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Optional
 
-import msgspec
 from asyncpg import Record
 
 from scheduler_repo.database.engine import SASession, driver_connection
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.types import SessionId
 
 PURGE_CUTOFF = load_statement("retention/purge_cutoff")
@@ -76,7 +75,7 @@ class RetentionDBSource(DBSource):
         for name, statement in _BELONGINGS.items():
             for row in await fetch_rows(db_sess, statement, session_ids):
                 archived[row["session_id"]][name].append(dict(row))
-        return msgspec.convert(tuple(archived.values()), tuple[ArchivedSession, ...])
+        return tuple(build_struct(ArchivedSession, row) for row in archived.values())
 
     async def delete_sessions(self, db_sess: SASession, session_ids: Sequence[SessionId]) -> tuple[int, int]:
         """Delete locked sessions with all that belongs to them; returns how many sessions and kernels went."""

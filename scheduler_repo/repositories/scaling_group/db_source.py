@@ -23,7 +23,7 @@ from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.types import AccessKey, OwnerScope, PreemptionScope, ProjectId, ScalingGroupName
+from scheduler_repo.types import AccessKey, OwnerScope, ProjectId, ScalingGroupName
 from scheduler_repo.validation import check_name
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ class ScalingGroupDBSource(DBSource):
 
 def group_from_row(row: "Record") -> ScalingGroup:
     """Build a group from a row that has its columns."""
-    scope = row["preemption_scope"]
-    return build_struct(ScalingGroup, row, preemption_scope=None if scope is None else PreemptionScope(scope))
+    return build_struct(ScalingGroup, row)
 
 
 def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:

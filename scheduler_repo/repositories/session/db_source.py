@@ -5,8 +5,6 @@ from datetime import datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Optional
 
-import msgspec
-
 from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
@@ -22,7 +20,7 @@ from scheduler_repo.entities.session import (
     SessionWithDependencies,
 )
 from scheduler_repo.errors import SessionNotFound
-from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.db_source import DBSource, build_struct
 
 # A session is answered with its kernels and mounts, whose rows their own sources describe.
 from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION, kernel_from_row
@@ -275,14 +273,14 @@ def session_from_row(row: "Record") -> Session:
     """Build a session from a row of session_by_id.sql."""
     designated, failed = sorted(row["designated_agent_ids"]), sorted(row["failed_agent_ids"])
     named = {"session_id": row["id"], "designated_agent_ids": designated, "failed_agent_ids": failed}
-    return msgspec.convert({**row, **named}, Session)
+    return build_struct(Session, row, **named)
 
 
 def session_info_from_row(row: "Record") -> SessionInfo:
     """Build a session as lists show it from a row of session_info.sql or of a search."""
     # The driver reads a sum as a Decimal.
     slots = [int(amount) for amount in row["requested_slots"]]
-    return msgspec.convert({**row, "session_id": row["id"], "requested_slots": slots}, SessionInfo)
+    return build_struct(SessionInfo, row, session_id=row["id"], requested_slots=slots)
 
 
 def build_created_info(created: CreatedSessions) -> SessionInfo:
@@ -306,7 +304,7 @@ def build_created_info(created: CreatedSessions) -> SessionInfo:
 
 def session_state_from_row(row: "Record") -> SessionState:
     """Build a session's state from a row of session_state.sql."""
-    return msgspec.convert(dict(row), SessionState)
+    return build_struct(SessionState, row)
 
 
 def session_with_dependencies_from_rows(raw: RawSession) -> SessionWithDependencies:
@@ -315,6 +313,6 @@ def session_with_dependencies_from_rows(raw: RawSession) -> SessionWithDependenc
         session=session_from_row(raw.session),
         kernels=tuple(map(kernel_from_row, raw.kernels)),
         mounts=tuple(map(mount_from_row, raw.mounts)),
-        dependencies=tuple(msgspec.convert(dict(row), SessionDependency) for row in raw.dependencies),
+        dependencies=tuple(build_struct(SessionDependency, row) for row in raw.dependencies),
         dependants=tuple(row["session_id"] for row in raw.dependants),
     )
