@@ -117,7 +117,6 @@ class TestEightSchedulers:
             changes[each] for each in ("running", "terminated", "requeued", "lost", "returned", "recovered")
         )
 
-    @pytest.mark.xdist_group("processes")
     async def test_nothing_is_given_away_twice_in_some_seconds(
         self, migrated_database: Database, engine: ExtendedAsyncSAEngine, observer: DriverConnection
     ) -> None:

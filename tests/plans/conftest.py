@@ -9,12 +9,10 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.workload.synthetic import synthetic_cluster
+from tests.plans.sizes import FINISHED, PENDING, RUNNING
 from tests.support.past_and_present import finish_sessions, run_sessions
 from tests.support.shared_databases import SharedDatabase, SharedDatabases
 
-FINISHED: Final = 20_000
-PENDING: Final = 300
-RUNNING: Final = 300
 # A third of what runs may be preempted; a few of those that wait hold their place.
 _LESS_IMPORTANT: Final = """
 UPDATE scaling_groups SET preemption_scope = 'GROUP';

@@ -120,8 +120,6 @@ def blocks(plan: Mapping[str, Any]) -> int:
     return hit + read
 
 
-# One database of that size is enough.
-@pytest.mark.xdist_group("plans at size")
 class TestPlansAtSize:
     @pytest.fixture(scope="class")
     @classmethod

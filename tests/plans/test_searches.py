@@ -40,8 +40,6 @@ ANALYZE;
 """
 
 
-# One database of that size is enough.
-@pytest.mark.xdist_group("large fleet")
 class TestPlans:
     @pytest.fixture(scope="class")
     @classmethod

@@ -1,0 +1,7 @@
+"""How much of a long history is over, and how much is not."""
+
+from typing import Final
+
+FINISHED: Final = 20_000
+PENDING: Final = 300
+RUNNING: Final = 300
