@@ -1,6 +1,6 @@
 """What cannot be is refused before any query: the server asked here does not exist."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.owner import KeypairSpec, OwnersSpec, ProjectSpec, UserSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
@@ -19,8 +19,8 @@ from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import OwnerScope
+from tests.support.refusals import Ask, refused
 
 USER = UUID(int=1)
 QUOTA = QuotaSpec(scope=OwnerScope.USER, owner_id=str(USER))
@@ -53,43 +53,24 @@ NO_OWNERS = (
     ),
 )
 
-# Arguments are of the wrong types on purpose.
-Ask = Callable[[Any], Coroutine[None, None, object]]
-
 
 class Unreachable:
-    @pytest.fixture
-    async def nowhere(self) -> AsyncIterator[ExtendedAsyncSAEngine]:
-        """An engine whose server is not there: who asks it fails with another error."""
-        url = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
-        engine = create_engine(DatabaseSettings(url=SecretUrl(url)))
-        yield engine
-        await engine.dispose()
-
-    async def refused(
-        self, ask: Ask, values: tuple[object, ...], error: type[InvalidInput] = InvalidInput
-    ) -> None:
-        for value in values:
-            with pytest.raises(error) as refusal:
-                await ask(value)
-            assert 0 < len(str(refusal.value).encode()) < 1_000
-
-    async def test_the_server_is_not_there(self, nowhere: ExtendedAsyncSAEngine) -> None:
+    async def test_the_server_is_not_there(self, unreachable: ExtendedAsyncSAEngine) -> None:
         with pytest.raises(DatabaseError):
-            async with nowhere.begin_readonly_session():
+            async with unreachable.begin_readonly_session():
                 pass
 
 
 class TestQuotaRepository(Unreachable):
     @pytest.fixture
-    def repository(self, nowhere: ExtendedAsyncSAEngine) -> QuotaRepository:
-        return QuotaRepository(QuotaDBSource(nowhere))
+    def repository(self, unreachable: ExtendedAsyncSAEngine) -> QuotaRepository:
+        return QuotaRepository(QuotaDBSource(unreachable))
 
     async def test_owners(self, repository: QuotaRepository) -> None:
-        await self.refused(lambda owner: repository.get_quota(*owner), NO_OWNERS)
-        await self.refused(lambda owner: repository.find_quota(*owner), NO_OWNERS)
-        await self.refused(lambda owner: repository.get_effective_limits(*owner), NO_OWNERS)
-        await self.refused(lambda owner: repository.get_usage(*owner), NO_OWNERS)
+        await refused(lambda owner: repository.get_quota(*owner), NO_OWNERS)
+        await refused(lambda owner: repository.find_quota(*owner), NO_OWNERS)
+        await refused(lambda owner: repository.get_effective_limits(*owner), NO_OWNERS)
+        await refused(lambda owner: repository.get_usage(*owner), NO_OWNERS)
 
     async def test_owners_of_quotas_to_set(self, repository: QuotaRepository) -> None:
         specs = tuple(
@@ -97,7 +78,7 @@ class TestQuotaRepository(Unreachable):
             for scope, owner_id in NO_OWNERS
             if isinstance(scope, OwnerScope)
         )
-        await self.refused(repository.set_quotas, specs)
+        await refused(repository.set_quotas, specs)
         with pytest.raises(InvalidInput, match=r"QuotaSpec.scope is 'USER'"):
             QuotaSpec(scope="USER", owner_id=str(USER))  # type: ignore[arg-type]
 
@@ -109,42 +90,42 @@ class TestQuotaRepository(Unreachable):
             [POLICY],
             [QUOTA, QUOTA],
         )
-        await self.refused(repository.set_quotas, (*NO_LISTS, *odd))
+        await refused(repository.set_quotas, (*NO_LISTS, *odd))
 
     async def test_limits(self, repository: QuotaRepository) -> None:
         def changed(name: str, values: tuple[object, ...]) -> tuple[object, ...]:
             return tuple([msgspec.structs.replace(QUOTA, **{name: value})] for value in values)
 
         amounts = tuple({"cpu": None, "mem": amount} for amount in NO_AMOUNTS)
-        await self.refused(repository.set_quotas, changed("slot_limits", amounts), InvalidQuantity)
-        await self.refused(repository.set_quotas, changed("slot_limits", NO_MAPPINGS), InvalidQuantity)
-        await self.refused(repository.set_quotas, changed("max_concurrent_sessions", NO_COUNTS))
-        await self.refused(
+        await refused(repository.set_quotas, changed("slot_limits", amounts), InvalidQuantity)
+        await refused(repository.set_quotas, changed("slot_limits", NO_MAPPINGS), InvalidQuantity)
+        await refused(repository.set_quotas, changed("max_concurrent_sessions", NO_COUNTS))
+        await refused(
             repository.set_quotas,
             changed("resource_policy", tuple(name for name in NO_TEXTS if name is not None)),
         )
 
     async def test_pages(self, repository: QuotaRepository) -> None:
         scopes = ("USER", "TENANT", 1, [OwnerScope.USER])
-        await self.refused(repository.search_quotas, scopes, InvalidFilter)
-        await self.refused(lambda limit: repository.search_quotas(limit=limit), NO_LIMITS, InvalidLimit)
-        await self.refused(lambda cursor: repository.search_quotas(cursor=cursor), ("", "x", b"x", 5))
+        await refused(repository.search_quotas, scopes, InvalidFilter)
+        await refused(lambda limit: repository.search_quotas(limit=limit), NO_LIMITS, InvalidLimit)
+        await refused(lambda cursor: repository.search_quotas(cursor=cursor), ("", "x", b"x", 5))
 
 
 class TestResourcePolicyRepository(Unreachable):
     @pytest.fixture
-    def repository(self, nowhere: ExtendedAsyncSAEngine) -> ResourcePolicyRepository:
-        return ResourcePolicyRepository(ResourcePolicyDBSource(nowhere))
+    def repository(self, unreachable: ExtendedAsyncSAEngine) -> ResourcePolicyRepository:
+        return ResourcePolicyRepository(ResourcePolicyDBSource(unreachable))
 
     async def test_names(self, repository: ResourcePolicyRepository) -> None:
-        await self.refused(repository.get_resource_policy, NO_TEXTS)
-        await self.refused(repository.find_resource_policy, NO_TEXTS)
+        await refused(repository.get_resource_policy, NO_TEXTS)
+        await refused(repository.find_resource_policy, NO_TEXTS)
         named = tuple([msgspec.structs.replace(POLICY, name=name)] for name in NO_TEXTS)
-        await self.refused(repository.set_resource_policies, named)
+        await refused(repository.set_resource_policies, named)
 
     async def test_batches(self, repository: ResourcePolicyRepository) -> None:
         odd: tuple[object, ...] = (POLICY, [POLICY, None], [("small", {})], [QUOTA], [POLICY, POLICY])
-        await self.refused(repository.set_resource_policies, (*NO_LISTS, *odd))
+        await refused(repository.set_resource_policies, (*NO_LISTS, *odd))
 
     async def test_limits(self, repository: ResourcePolicyRepository) -> None:
         def changed(name: str, values: tuple[object, ...]) -> tuple[object, ...]:
@@ -152,22 +133,20 @@ class TestResourcePolicyRepository(Unreachable):
 
         ask = repository.set_resource_policies
         amounts = tuple({"cpu": amount} for amount in NO_AMOUNTS)
-        await self.refused(ask, changed("slot_limits", amounts), InvalidQuantity)
-        await self.refused(ask, changed("slot_limits", NO_MAPPINGS), InvalidQuantity)
-        await self.refused(ask, changed("max_concurrent_sessions", NO_COUNTS))
-        await self.refused(ask, changed("max_kernels_per_session", NO_COUNTS))
+        await refused(ask, changed("slot_limits", amounts), InvalidQuantity)
+        await refused(ask, changed("slot_limits", NO_MAPPINGS), InvalidQuantity)
+        await refused(ask, changed("max_concurrent_sessions", NO_COUNTS))
+        await refused(ask, changed("max_kernels_per_session", NO_COUNTS))
 
     async def test_pages(self, repository: ResourcePolicyRepository) -> None:
-        await self.refused(repository.search_resource_policies, NO_LIMITS, InvalidLimit)
-        await self.refused(
-            lambda cursor: repository.search_resource_policies(cursor=cursor), ("", "x", b"x", 5)
-        )
+        await refused(repository.search_resource_policies, NO_LIMITS, InvalidLimit)
+        await refused(lambda cursor: repository.search_resource_policies(cursor=cursor), ("", "x", b"x", 5))
 
 
 class TestOwnerRepository(Unreachable):
     @pytest.fixture
-    def repository(self, nowhere: ExtendedAsyncSAEngine) -> OwnerRepository:
-        return OwnerRepository(OwnerDBSource(nowhere))
+    def repository(self, unreachable: ExtendedAsyncSAEngine) -> OwnerRepository:
+        return OwnerRepository(OwnerDBSource(unreachable))
 
     async def test_ids_and_names(self, repository: OwnerRepository) -> None:
         by_id: tuple[Ask, ...] = (
@@ -180,19 +159,19 @@ class TestOwnerRepository(Unreachable):
             *(repository.search_users, repository.search_projects),
         )
         for ask in by_id:
-            await self.refused(ask, NO_UUIDS)
+            await refused(ask, NO_UUIDS)
         for ask in by_name:
-            await self.refused(ask, NO_TEXTS)
+            await refused(ask, NO_TEXTS)
 
     async def test_pages(self, repository: OwnerRepository) -> None:
-        await self.refused(repository.search_domains, NO_LIMITS, InvalidLimit)
+        await refused(repository.search_domains, NO_LIMITS, InvalidLimit)
         pages: tuple[Callable[..., Coroutine[None, None, object]], ...] = (
             repository.search_users,
             repository.search_projects,
         )
         for ask in pages:
-            await self.refused(partial(ask, "lab"), NO_LIMITS, InvalidLimit)
-            await self.refused(partial(ask, "lab", 1), ("", "x", b"x", 5))
+            await refused(partial(ask, "lab"), NO_LIMITS, InvalidLimit)
+            await refused(partial(ask, "lab", 1), ("", "x", b"x", 5))
 
     async def test_marks(self, repository: OwnerRepository) -> None:
         marks: tuple[tuple[Callable[..., Coroutine[None, None, None]], tuple[object, ...], object], ...] = (
@@ -202,8 +181,8 @@ class TestOwnerRepository(Unreachable):
             (repository.set_keypairs_active, NO_TEXTS, "key"),
         )
         for mark, odd, good in marks:
-            await self.refused(partial(mark, is_active=True), (*NO_LISTS, *([good, one] for one in odd)))
-            await self.refused(partial(mark, [good]), (None, 0, 1, "true"))
+            await refused(partial(mark, is_active=True), (*NO_LISTS, *([good, one] for one in odd)))
+            await refused(partial(mark, [good]), (None, 0, 1, "true"))
 
     async def test_owners_to_register(self, repository: OwnerRepository) -> None:
         project: Any = ProjectSpec(project_id=USER, name="vision", domain_name="lab")  # type: ignore[arg-type]
@@ -227,4 +206,4 @@ class TestOwnerRepository(Unreachable):
         odd += [{"quotas": (replace(QUOTA, slot_limits={"cpu": -1}),)}]
         odd += [{"resource_policies": (replace(POLICY, slot_limits={"cpu": 0.5}),)}]
         specs = tuple(OwnersSpec(**fields) for fields in odd)  # type: ignore[arg-type]
-        await self.refused(repository.register_owners, (None, (), "lab", [user], *specs))
+        await refused(repository.register_owners, (None, (), "lab", [user], *specs))

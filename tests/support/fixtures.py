@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
@@ -14,6 +14,7 @@ from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from tests.support.databases import Database, DriverConnection
 from tests.support.shared_databases import SharedDatabase, SharedDatabases, cancel_tasks
@@ -89,3 +90,11 @@ def lifecycle(engine: ExtendedAsyncSAEngine) -> LifecycleRepository:
 def load(engine: ExtendedAsyncSAEngine) -> Load:
     """Loads a cluster."""
     return ClusterRepository(ClusterDBSource(engine)).load_cluster
+
+
+@pytest.fixture
+async def unreachable() -> AsyncIterator[ExtendedAsyncSAEngine]:
+    """An engine whose server is not there: any statement fails."""
+    engine = create_engine(DatabaseSettings(url=SecretUrl("postgresql:///nothing?host=/nonexistent")))
+    yield engine
+    await engine.dispose()
