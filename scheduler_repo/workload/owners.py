@@ -18,7 +18,7 @@ from scheduler_repo.types import (
     SlotName,
     UserId,
 )
-from scheduler_repo.workload.slot_types import CPU, CUDA_SHARES, GIBIBYTE, MEM, MILLI
+from scheduler_repo.workload.slot_types import CPU, MEM, slot_amounts
 
 DOMAIN_COUNT = 4
 PROJECTS_PER_DOMAIN = 5
@@ -100,13 +100,13 @@ def set_varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> Owners
     ample = _ample_policy(naming)
     standard = ResourcePolicySpec(
         name=ResourcePolicyName(f"{naming.prefix}-standard"),
-        slot_limits={CPU: 512 * MILLI, MEM: 4096 * GIBIBYTE, CUDA_SHARES: 32 * MILLI},
+        slot_limits=slot_amounts(512, 4096, gpu_milli=32_000),
         max_concurrent_sessions=50,
         max_kernels_per_session=8,
     )
     tight = ResourcePolicySpec(
         name=ResourcePolicyName(f"{naming.prefix}-tight"),
-        slot_limits={CPU: 8 * MILLI},
+        slot_limits=slot_amounts(cores=8),
         max_concurrent_sessions=2,
         max_kernels_per_session=1,
     )
@@ -137,7 +137,7 @@ def set_varied_limits(rng: Random, naming: Naming, owners: OwnersSpec) -> Owners
             scope=OwnerScope.PROJECT,
             owner_id=project_id,
             resource_policy=rng.choice((None, ample.name)),
-            slot_limits={CUDA_SHARES: rng.choice((2, 100, 1000)) * MILLI},
+            slot_limits=slot_amounts(gpu_milli=rng.choice((2_000, 100_000, 1_000_000))),
         )
         for project_id in _some(rng, [str(project.project_id) for project in owners.projects], per_mille=500)
     ]
@@ -165,7 +165,7 @@ def _ample_policy(naming: Naming) -> ResourcePolicySpec:
 
 
 def _cpu_and_mem(cores: int) -> dict[SlotName, int]:
-    return {CPU: cores * MILLI, MEM: cores * 8 * GIBIBYTE}
+    return slot_amounts(cores, 8 * cores)
 
 
 def _some(rng: Random, owner_ids: Sequence[str], per_mille: int) -> list[str]:

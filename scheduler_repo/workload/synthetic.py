@@ -32,16 +32,13 @@ from scheduler_repo.workload.owners import (
     set_varied_limits,
 )
 from scheduler_repo.workload.slot_types import (
-    CPU,
     CPU_TYPE,
     CUDA_DEVICE,
     CUDA_DEVICE_TYPE,
     CUDA_SHARES,
     CUDA_SHARES_TYPE,
-    GIBIBYTE,
-    MEM,
     MEM_TYPE,
-    MILLI,
+    slot_amounts,
 )
 
 MAX_AGENTS = 100_000
@@ -62,21 +59,15 @@ class _AgentModel(msgspec.Struct, frozen=True):
     capacity: Mapping[SlotName, int]
 
 
-def _model(
-    weight: int, cores: int, gibibytes: int, gpus: Mapping[SlotName, int], architecture: Architecture = _X86_64
-) -> _AgentModel:
-    return _AgentModel(weight, architecture, {CPU: cores * MILLI, MEM: gibibytes * GIBIBYTE, **gpus})
-
-
-_QUEUE_AGENT = _model(1, 96, 768, {CUDA_SHARES: 8 * MILLI})
+_QUEUE_AGENT = _AgentModel(1, _X86_64, slot_amounts(96, 768, gpu_milli=8_000))
 _AGENT_MODELS = (
-    _model(25, 64, 256, {}),
-    _model(15, 32, 128, {}),
-    _model(12, 128, 512, {}, _AARCH64),
-    _model(12, 48, 384, {CUDA_DEVICE: 4}),
-    _model(14, 96, 768, {CUDA_DEVICE: 8}),
-    _model(10, 48, 384, {CUDA_SHARES: 4 * MILLI}),
-    _model(12, 96, 768, {CUDA_SHARES: 8 * MILLI}),
+    _AgentModel(25, _X86_64, slot_amounts(64, 256)),
+    _AgentModel(15, _X86_64, slot_amounts(32, 128)),
+    _AgentModel(12, _AARCH64, slot_amounts(128, 512)),
+    _AgentModel(12, _X86_64, slot_amounts(48, 384, gpus=4)),
+    _AgentModel(14, _X86_64, slot_amounts(96, 768, gpus=8)),
+    _AgentModel(10, _X86_64, slot_amounts(48, 384, gpu_milli=4_000)),
+    _AgentModel(12, _X86_64, slot_amounts(96, 768, gpu_milli=8_000)),
 )
 
 
@@ -147,11 +138,8 @@ def synthetic_queue(
         kernel_counts[rng.randrange(sessions)] += 1
     session_specs = []
     for number, kernel_count in enumerate(kernel_counts):
-        requested_slots = {
-            CPU: rng.choice((1, 2, 4, 8)) * MILLI,
-            MEM: rng.choice((4, 8, 16, 32)) * GIBIBYTE,
-            CUDA_SHARES: rng.randrange(50, 801, 50),
-        }
+        cores, gibibytes = rng.choice((1, 2, 4, 8)), rng.choice((4, 8, 16, 32))
+        requested_slots = slot_amounts(cores, gibibytes, gpu_milli=rng.randrange(50, 801, 50))
         session = maker.make_session(number, rng.choice(choices), QUEUE_START + timedelta(seconds=number))
         session_specs.append(
             msgspec.structs.replace(
@@ -250,14 +238,15 @@ class _Maker:
 
     def _draw_request(self) -> tuple[dict[SlotName, int], Optional[Architecture]]:
         cores = self.rng.choice((1, 2, 4, 8, 16))
-        requested_slots = {CPU: cores * MILLI, MEM: cores * self.rng.choice((2, 4, 8)) * GIBIBYTE}
+        gibibytes = cores * self.rng.choice((2, 4, 8))
         gpu = self.rng.choices((None, CUDA_DEVICE, CUDA_SHARES), weights=(40, 30, 30))[0]
         if gpu is None:
-            return requested_slots, self.rng.choice((None, _X86_64, _AARCH64))
+            return slot_amounts(cores, gibibytes), self.rng.choice((None, _X86_64, _AARCH64))
         if gpu == CUDA_DEVICE:
-            requested_slots[CUDA_DEVICE] = self.rng.choice((1, 1, 1, 2, 4, 8))
+            requested_slots = slot_amounts(cores, gibibytes, gpus=self.rng.choice((1, 1, 1, 2, 4, 8)))
         else:
-            requested_slots[CUDA_SHARES] = self.rng.choice((100, 250, 460, 500, 810, MILLI, 2 * MILLI))
+            gpu_milli = self.rng.choice((100, 250, 460, 500, 810, 1_000, 2_000))
+            requested_slots = slot_amounts(cores, gibibytes, gpu_milli=gpu_milli)
         return requested_slots, self.rng.choice((None, _X86_64))
 
     def _draw_start(self, created_at: datetime) -> Optional[datetime]:

@@ -5,8 +5,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.free_capacity_set import FreeCapacitySet
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex, FreeCapacitySet
 from scheduler_repo.scheduling.rules.feasibility import Load, NodeRequest, agent_obstacle, wanted_slots
 from scheduler_repo.types import AgentId
 from tests.support.strategies import ARM, X86, make_agent, make_data

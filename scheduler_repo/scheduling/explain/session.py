@@ -32,7 +32,6 @@ from scheduler_repo.scheduling.rules.feasibility import (
     agent_obstacle,
     amount_at,
     claimed_containers,
-    container_shortage,
     limit_breach,
     loads_by,
     node_requests,
@@ -174,10 +173,6 @@ class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
     turn: Optional[QueueTurn]
 
 
-# An agent's id, what it has of one resource (None: any number), and whether that is enough.
-_Candidate = tuple[AgentId, Optional[int], bool]
-
-
 def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExplanation:
     """Explain one pending session of a snapshot by the checks of the planner and the write gate.
 
@@ -257,30 +252,25 @@ def _node_fit(
             fitting_agents += obstacle is None
     free = [(agent.agent_id, open_slots(agent)) for agent in candidates]
     slots = [
-        _resource_fit(
-            index,
-            amount,
-            [(each, amount_at(has, index), amount <= amount_at(has, index)) for each, has in free],
-        )
+        _resource_fit(index, amount, [(agent_id, amount_at(vector, index)) for agent_id, vector in free])
         for index, amount in wanted_slots(request.requested_slots)
     ]
-    containers = _resource_fit(
-        None, request.container_count, [_container_room(agent, request.container_count) for agent in candidates]
-    )
-    return NodeFit(kernel_indexes, request, len(candidates), fitting_agents, (*slots, containers))
+    rooms = [
+        (each.agent_id, None if each.max_containers is None else each.max_containers - claimed_containers(each))
+        for each in candidates
+    ]
+    resources = (*slots, _resource_fit(None, request.container_count, rooms))
+    return NodeFit(kernel_indexes, request, len(candidates), fitting_agents, resources)
 
 
-def _container_room(agent: SchedulableAgent, requested: int) -> _Candidate:
-    running, most = claimed_containers(agent), agent.max_containers
-    room = None if most is None else most - running
-    return agent.agent_id, room, container_shortage(requested, running, most) is None
-
-
-def _resource_fit(slot_index: Optional[int], requested: int, candidates: Sequence[_Candidate]) -> ResourceFit:
-    if not candidates:
+def _resource_fit(
+    slot_index: Optional[int], requested: int, rooms: Sequence[tuple[AgentId, Optional[int]]]
+) -> ResourceFit:
+    """Find the agent with the most room, None being no limit."""
+    if not rooms:
         return ResourceFit(slot_index, requested, 0, None, None, missing=requested)
-    fitting_agents = sum(fits for _, _, fits in candidates)
-    agent_id, most, _ = max(candidates, key=lambda each: (each[1] is None, each[1] or 0))
+    fitting_agents = sum(room is None or requested <= room for _, room in rooms)
+    agent_id, most = max(rooms, key=lambda each: (each[1] is None, each[1] or 0))
     missing = 0 if fitting_agents or most is None else requested - most
     return ResourceFit(slot_index, requested, fitting_agents, most, agent_id, missing)
 

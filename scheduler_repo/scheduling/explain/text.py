@@ -228,13 +228,9 @@ def queue_facts(explanation: SessionExplanation, data: SchedulingData) -> tuple[
     place = explanation.place
     read = "" if place.pending_limit is None else f" read (at most {place.pending_limit:,})"
     ahead = f"{_counted(place.rank - 1, 'session')} ahead"
-    facts = [
-        Fact(
-            "in the queue",
-            f"{place.rank:,} of {place.pending_count:,}{read}, {ahead}; priority {place.priority}",
-        ),
-        Fact("created at", f"{time_text(place.created_at)}, {age_text(place.age)}"),
-    ]
+    position = f"{place.rank:,} of {place.pending_count:,}{read}, {ahead}; priority {place.priority}"
+    created = f"{time_text(place.created_at)}, {age_text(place.age)}"
+    facts = [Fact("in the queue", position), Fact("created at", created)]
     if place.requested_start_at is not None:
         reached = "reached" if place.is_start_reached else "not reached"
         facts.append(Fact("not before", f"{time_text(place.requested_start_at)}: {reached}"))

@@ -8,8 +8,7 @@ import msgspec
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.free_capacity_set import State
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex, State
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     node_requests,

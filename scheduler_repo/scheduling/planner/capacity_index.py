@@ -9,13 +9,12 @@ slots cannot serve, at the mean mix of all running and pending kernels.
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple, Optional
 
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.scheduling.planner.free_capacity_set import FreeCapacitySet, State
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     Wanted,
@@ -26,7 +25,11 @@ from scheduler_repo.scheduling.rules.feasibility import (
     free_slots,
     wanted_slots,
 )
-from scheduler_repo.types import AgentId, Architecture, SlotVector
+from scheduler_repo.types import AgentId, Architecture
+
+# What an agent has free, one amount per dimension; agents in the same state are interchangeable.
+State = tuple[int, ...]
+_BLOCK_SIZE = 64
 
 # How many fitting states to compare for stranding: more cost time and pack less tightly.
 _COMPARED_STATES = 16
@@ -40,6 +43,69 @@ class Spot(NamedTuple):
 
     position: int
     wanted: Wanted
+
+
+class FreeCapacitySet:
+    """A sorted set of states of one length, in blocks that know their maximum per dimension.
+
+    A search skips a block whose maximum is too small. Adding and removing cost one bisection and one block; a
+    search that finds nothing looks at the maximum of every block.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[list[State]] = []
+        self._lasts: list[State] = []
+        self._ceilings: list[Optional[State]] = []  # None: to be computed when next looked at
+
+    def add(self, state: State) -> None:
+        """Add a state that is not in the set."""
+        if not self._blocks:
+            self._insert_block(0, [state])
+            return
+        at = min(bisect_left(self._lasts, state), len(self._blocks) - 1)
+        block = self._blocks[at]
+        insort(block, state)
+        if len(block) > _BLOCK_SIZE:
+            half = len(block) // 2
+            self._insert_block(at + 1, block[half:])
+            del block[half:]
+        self._touch(at)
+
+    def remove(self, state: State) -> None:
+        """Remove a state that is in the set."""
+        at = bisect_left(self._lasts, state)
+        block = self._blocks[at]
+        del block[bisect_left(block, state)]
+        if block:
+            self._touch(at)
+        else:
+            del self._blocks[at], self._lasts[at], self._ceilings[at]
+
+    def fitting(self, wanted: Wanted) -> Iterator[State]:
+        """Yield the states that hold all of ``wanted``, whose dimensions ascend, in ascending order.
+
+        The set must not change meanwhile.
+        """
+        start = 0
+        if wanted and wanted[0][0] == 0:
+            start = bisect_left(self._lasts, wanted[0][1:])
+        for at in range(start, len(self._blocks)):
+            ceiling = self._ceilings[at]
+            if ceiling is None:
+                ceiling = self._ceilings[at] = tuple(map(max, zip(*self._blocks[at], strict=True)))
+            if first_short(wanted, ceiling) is None:
+                for state in self._blocks[at]:
+                    if first_short(wanted, state) is None:
+                        yield state
+
+    def _insert_block(self, at: int, block: list[State]) -> None:
+        self._blocks.insert(at, block)
+        self._lasts.insert(at, block[-1])
+        self._ceilings.insert(at, None)
+
+    def _touch(self, at: int) -> None:
+        self._lasts[at] = self._blocks[at][-1]
+        self._ceilings[at] = None
 
 
 class SlotMix:
@@ -85,10 +151,6 @@ class _AgentClass:
         self.agent_count = 0
         self.states = FreeCapacitySet()
         self.members: dict[State, list[int]] = {}
-
-    def state(self, free: SlotVector, running: int, max_containers: Optional[int]) -> State:
-        amounts = tuple(free[slot] for slot in self.slots)
-        return amounts if max_containers is None else (*amounts, max_containers - running)
 
     def join(self, state: State, position: int) -> None:
         members = self.members.get(state)
@@ -171,7 +233,9 @@ class CapacityIndex:
             if agent_class is None:
                 agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
             free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
-            state = agent_class.state(free, 0 if empty else claimed_containers(agent), agent.max_containers)
+            state = tuple(free[slot] for slot in slots)
+            if agent.max_containers is not None:
+                state += (agent.max_containers - (0 if empty else claimed_containers(agent)),)
             agent_class.agent_count += 1
             agent_class.join(state, position)
             self._class_of.append(agent_class)
