@@ -23,7 +23,7 @@ from scheduler_repo.types import AgentId, SessionId
 Question = tuple[tuple[NodeRequest, ...], tuple[AgentId, ...]]
 
 
-class Placement(msgspec.Struct, frozen=True):
+class PlacementAttempt(msgspec.Struct, frozen=True):
     """The result of placing one session: an agent's position per request, or None if one found no agent.
 
     ``states`` are the agents that were found, and their states before, in the order in which they were taken.
@@ -43,9 +43,9 @@ class SessionPlacer:
 
     def __init__(self, index: CapacityIndex) -> None:
         self._index = index
-        self._failed: dict[Question, Placement] = {}
+        self._failed: dict[Question, PlacementAttempt] = {}
 
-    def place(self, requests: tuple[NodeRequest, ...], designated: tuple[AgentId, ...]) -> Placement:
+    def place(self, requests: tuple[NodeRequest, ...], designated: tuple[AgentId, ...]) -> PlacementAttempt:
         """Place every request, or none: if one finds no agent, the index is as before."""
         question = requests, designated
         failed = self._failed.get(question)
@@ -58,11 +58,11 @@ class SessionPlacer:
             spot = self._index.find(requests[each], designated)
             if spot is None:
                 self.take_back(states)
-                failed = self._failed[question] = Placement(None, states)
+                failed = self._failed[question] = PlacementAttempt(None, states)
                 return failed
             positions[each] = spot.position
             states.append((spot.position, self._index.take(spot)))
-        return Placement(positions, states)
+        return PlacementAttempt(positions, states)
 
     def take_back(self, states: list[tuple[int, State]]) -> None:
         """Undo the last placement, by its ``states``."""
