@@ -56,7 +56,7 @@ class ReservationDBSource(DBSource):
         state = ReservationState(
             locked,
             ending=await _claims(db_sess, ENDING_KERNELS, agent_ids, *owner_ids),
-            held=await _claims(db_sess, OWNER_RESERVATIONS, *owner_ids),
+            reserved=await _claims(db_sess, OWNER_RESERVATIONS, *owner_ids),
         )
         return state, victim_kernels
 

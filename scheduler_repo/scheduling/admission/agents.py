@@ -286,10 +286,9 @@ def _check_report(report: AgentReport, slot_names: Sequence[SlotName]) -> None:
     if not isinstance(capacity, Mapping) or not all(map(is_text, capacity)):
         raise InvalidInput(f"{subject}: the capacity is {quoted(capacity)}, it must be amounts by slot name")
     slot_vector(report.capacity, slot_names, subject)
-    if report.address is not None:
-        check_name(report.address, f"{subject}, address")
-    if report.architecture is not None:
-        check_name(report.architecture, f"{subject}, architecture")
+    for text, field in ((report.address, "address"), (report.architecture, "architecture")):
+        if text is not None:
+            check_name(text, f"{subject}, {field}")
     if report.max_containers is not None:
         check_range(report.max_containers, Count, f"{subject}, max_containers")
 

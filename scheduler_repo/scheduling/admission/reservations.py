@@ -1,4 +1,4 @@
-"""The gate of reservations: which of a batch may hold capacity and have their victims ended, on locked rows.
+"""The gate of reservations: which of a batch may reserve capacity and end their victims, on locked rows.
 
 Room is judged as it will be: what is ending on an agent, the victims with it, counts as given back, and what
 is reserved for others as taken. An agent's kernels that do not end, and all that is reserved on it, therefore
@@ -56,14 +56,13 @@ class KernelClaim(msgspec.Struct, frozen=True):
 class ReservationState(msgspec.Struct, frozen=True):
     """The state that a batch of reservations is judged by, read under its locks.
 
-    ``locked.data.preemption_candidates`` are its victims that run in the group. ``ending`` is what gives
-    something back to the batch's agents or owners before long, ``held`` what is held for its owners, in any
-    group.
+    ``locked.data.preemption_candidates`` are its victims that run in the group. ``ending`` gives something
+    back to the batch's agents or owners before long, ``reserved`` is reserved for its owners, in any group.
     """
 
     locked: LockedState
     ending: Sequence[KernelClaim]
-    held: Sequence[KernelClaim]
+    reserved: Sequence[KernelClaim]
 
 
 class ReservationDecisions(msgspec.Struct):
@@ -103,7 +102,7 @@ class _ReservationGate:
         # The owners' usage once all that ends has ended and all that is reserved is placed.
         self._ledger = OwnerLedger(self._data)
         counted: set[SessionId] = set()
-        for claims, sign in ((state.ending, -1), (state.held, 1)):
+        for claims, sign in ((state.ending, -1), (state.reserved, 1)):
             for claim in claims:
                 sessions = 0 if claim.session_id in counted else sign
                 counted.add(claim.session_id)
