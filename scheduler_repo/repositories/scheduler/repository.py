@@ -69,7 +69,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         pending_limit: Optional[int] = None,
         after: Optional[TransactionId] = None,
     ) -> TimedSchedulingData:
-        """Return what ``get_scheduling_data`` does and the seconds that it took; raises and costs the same statements."""
+        """Return what ``get_scheduling_data`` does and the seconds it took; raises and costs what that does."""
         return await self._ask_source(scaling_group, max_staleness, pending_limit, after)
 
     @_resilience.apply(OperationKind.WRITE)
