@@ -79,7 +79,7 @@ class CacheOptions(TypedDict, total=False):
 
 
 class ConnectionOptions(DatabaseOptions, CacheOptions):
-    """What ``open_repositories`` takes by keyword beside the URLs; times in seconds."""
+    """The keywords of ``open_repositories`` beside the URLs; times in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -17,7 +17,7 @@ class SchedulerRepoError(Exception):
 
 
 class BusinessError(SchedulerRepoError):
-    """What was asked for cannot be done as things are; the same call fails again until they change."""
+    """The request cannot be carried out as things are; the same call fails again until they change."""
 
 
 # -- what the caller gave ----------------------------------------------------------------------

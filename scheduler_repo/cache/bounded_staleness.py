@@ -25,7 +25,7 @@ class Aged(msgspec.Struct, Generic[ValueT], frozen=True):
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """What a caller allows: an age in seconds, 0 for none, of a value that has seen a write, if one is given.
+    """The age in seconds that a caller accepts, 0 for none, and the write that a value must have seen, if any.
 
     Callers with equal demands share answers.
     """

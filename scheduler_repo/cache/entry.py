@@ -24,7 +24,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionE
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
-    """What an entry's value is of; a reader believes an entry only if all of this is as it asked for."""
+    """The identity of an entry's value; a reader believes an entry only if all of it matches its own."""
 
     cache: str
     key: str
@@ -33,7 +33,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
-    """What an entry says of its value; ``taken_at_ms`` is of the server's clock, at or before the read."""
+    """The header of an entry; ``taken_at_ms`` is the server's clock at or before the read."""
 
     identity: Identity
     taken_at_ms: int

@@ -1,4 +1,4 @@
-"""What all caches share: the key of a value, the entry around it, the one check of an entry, and counts."""
+"""The base of all caches: the key of a value, the entry around it, the one check of an entry, and counts."""
 
 import asyncio
 import hashlib

@@ -50,7 +50,7 @@ class WriteTransaction(msgspec.Struct, frozen=True):
 
 
 class _Done(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of a write: its result, and the sessions that caches are told of each time."""
+    """The stored outcome of a write: its result, and the sessions that caches must forget each time."""
 
     result: msgspec.Raw
     changed_sessions: tuple[SessionId, ...]

@@ -1,4 +1,4 @@
-"""What both embedded servers share: a private directory and one child process, and their end."""
+"""The base of both embedded servers: a private directory, one child process, and their clean-up."""
 
 import abc
 import atexit

@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogs say of our tables, as texts that can be compared between two schemas."""
+"""Reads the definitions of the package's tables from PostgreSQL's catalogs, and compares two schemas."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from scheduler_repo.database.sql_files import read_sql_file
 
 
 class SchemaObjectKind(enum.StrEnum):
-    """What of a schema can differ."""
+    """The kind of an object in a schema."""
 
     TABLE = "table"
     COLUMN = "column"

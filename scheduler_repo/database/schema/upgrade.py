@@ -54,7 +54,7 @@ SELECT current_schema()::text, current_user::text, current_database()::text,
 
 
 class SchemaUpgrade(msgspec.Struct, frozen=True):
-    """What an upgrade did: ``from_revision`` is None where there was no schema; equal ones: nothing to do."""
+    """The result of an upgrade: ``from_revision`` is None if there was no schema; equal if none was needed."""
 
     from_revision: Optional[str]
     to_revision: str

@@ -196,7 +196,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     async def revoke_scaling_groups(
         self, grants: Sequence[ScalingGroupGrant], *, operation_id: Optional[OperationId] = None
     ) -> tuple[ScalingGroupGrant, ...]:
-        """Take grants back, all or none; returns those that existed, in the order given.
+        """Revoke grants, all or none; returns those that existed, in the order given.
 
         A grant or an owner that does not exist is no error. Sessions of the owner that exist go on. Raises
         ScalingGroupNotFound. Costs four statements.

@@ -75,7 +75,7 @@ _Times = dict[SessionId, tuple[datetime, datetime]]
 
 
 class CreatedSessions(NamedTuple):
-    """What became of a batch: those that the gate admitted, the times of those created, and the rejected."""
+    """The outcome of a batch: the sessions admitted, the times of those created, and the rejected."""
 
     admitted: list[NewSession]
     times: _Times

@@ -1,4 +1,4 @@
-"""What the owners of the pending sessions occupy, counted on as sessions are placed within one plan."""
+"""The usage of the pending sessions' owners, charged as sessions are placed within one plan."""
 
 from itertools import chain
 from typing import Optional

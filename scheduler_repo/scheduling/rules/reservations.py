@@ -1,4 +1,4 @@
-"""What reservations claim on agents: a session without one has none of it, one that has one only what is later.
+"""The room that reservations claim: all of it from sessions without one, earlier ones from those with one.
 
 A reservation that does not name exactly its session's kernels is no placement: it still claims its room, and
 its session is placed as any other, which ends it.

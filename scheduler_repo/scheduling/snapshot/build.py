@@ -295,7 +295,7 @@ def _agents(
 
 
 class _Usages(msgspec.Struct):
-    """What is known of owners, by scope and id."""
+    """Occupancy, session counts and limits of the owners, by scope and id."""
 
     width: int
     occupied: dict[_OwnerKey, list[int]]

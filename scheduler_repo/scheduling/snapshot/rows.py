@@ -154,7 +154,7 @@ class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
 
 
 class PendingOwners(msgspec.Struct, frozen=True):
-    """Who owns the pending sessions: what the owner statements are asked for."""
+    """The owners of the pending sessions, as parameters of the owner statements."""
 
     access_keys: list[AccessKey]
     users: list[UserId]
