@@ -200,6 +200,7 @@ class TestPlansAtSize:
         assert 0 < rows_read(plan) <= 2 * PAGE
         assert not sequential_scans(plan) & LARGE_TABLES
 
+    @pytest.mark.slow
     async def test_page_1000_takes_the_time_of_page_1(self, engine: ExtendedAsyncSAEngine) -> None:
         # given
         key = await self.deep_key(engine, SessionOrder.NEWEST_FIRST)

@@ -11,7 +11,7 @@ _VARIABLE = "SCHEDULER_REPO_TEST_TRACE_DIR"
 def trace_directory() -> Path:
     """Return the directory of nodes.csv and pods.csv: the one that the environment names, or the usual one."""
     named = os.environ.get(_VARIABLE)
-    return Path(named) if named else Path(__file__).parents[2] / "shared/data/openb"
+    return Path(named) if named else Path(__file__).parents[3] / "shared/data/openb"
 
 
 def _is_absent() -> bool:
