@@ -136,6 +136,7 @@ class TestFailures:
         await asyncio.gather(*(cached.read(question) for question in questions))
         assert cached.source.outcomes == {CacheOutcome.HIT: 50}
 
+    @pytest.mark.slow  # sixteen connections at once within 0.15 s: it wants the machine to itself
     async def test_no_reply_of_before_is_taken_for_a_later_one(
         self, cached: CachedReads, valkey: EmbeddedValkey
     ) -> None:
