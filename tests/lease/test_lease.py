@@ -285,6 +285,7 @@ class TestLostCommit:
             assert renewed.expires_at > lease.expires_at
             await engine.dispose()
 
+    @pytest.mark.usefixtures("no_retry_waits")
     @pytest.mark.parametrize("side", Side)
     async def test_server_that_cannot_be_asked(
         self, database: Database, leases: LeaseRepository, owner_connection: DriverConnection, side: Side

@@ -179,6 +179,7 @@ class TestMalformed:
         )
         await refused(clusters.load_cluster, odd)
 
+    @pytest.mark.usefixtures("no_retry_waits")
     async def test_what_is_well_formed_is_asked(
         self, sessions: SessionRepository, vfolders: VFolderRepository
     ) -> None:
