@@ -314,6 +314,13 @@ class TestText:
             "no agent has free at once cpu 3 core (most on one agent: 2.5 core)",
         )
 
+    def test_overcommitted_agents_have_less_than_nothing(self) -> None:
+        data = make_data((make_agent("a", (4000, 1), (0, 3)),), (make_session(1, (1000, 1)),))
+        assert self.text(data) == (
+            WaitingReason.NOT_ENOUGH_FREE,
+            "no agent has free at once mem 1 (most on one agent: -2)",
+        )
+
     def test_containers(self) -> None:
         agent = make_agent("a", (9, 9, 9), running=1, max_containers=2)
         data = make_data((agent,), (make_session(1, (0, 0), (0, 0)),))

@@ -313,11 +313,12 @@ def _find_most(
     designated: _Designated,
     empty: bool,
 ) -> tuple[SlotVector, Optional[int]]:
-    """Return the largest amount of each slot, and of container room, on any one candidate."""
+    """Return the most of each slot, and of container room, on any one candidate: below 0 if all overcommit."""
     agents = candidates(architectures, designated)
-    # A vector can be longer than the known slots: kernels may name others, with an amount of 0.
+    # The row of zeros is no candidate: it gives every known slot a figure. A vector can be longer than the
+    # known slots: kernels may name others, with an amount of 0.
     vectors = [agent.capacity if empty else open_slots(agent) for agent in agents]
-    slots = tuple(map(max, zip_longest((0,) * width, *vectors, fillvalue=0)))
+    slots = tuple(max(free) for _, *free in zip_longest((0,) * width, *vectors, fillvalue=0))
     rooms = [
         agent.max_containers - (0 if empty else claimed_containers(agent))
         for agent in agents
