@@ -70,7 +70,7 @@ SELECT 'function', format('%s(%s)', p.proname, pg_get_function_identity_argument
     CASE WHEN p.proisstrict THEN 'STRICT' END,
     CASE WHEN p.proleakproof THEN 'LEAKPROOF' END,
     CASE WHEN p.prosecdef THEN 'SECURITY DEFINER' END,
-    (SELECT string_agg('SET ' || regexp_replace(o, '\m' || n.nspname || '\M', '<schema>', 'g'), ' ' ORDER BY o)
+    (SELECT string_agg('SET ' || replace(o, format('search_path=%I, ', n.nspname), 'search_path=<schema>, '), ' ' ORDER BY o)
      FROM unnest(p.proconfig) o),
     'AS', replace(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), quote_ident(n.nspname) || '.', ''))
 FROM pg_catalog.pg_proc p

@@ -329,6 +329,7 @@ CREATE INDEX session_dependencies_depends_on_idx ON session_dependencies (depend
 -- So that the few pending sessions with dependencies are found without a look at those of all the others.
 CREATE FUNCTION session_dependencies_mark_sessions() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path FROM CURRENT    -- the schema, then pg_temp: pg_dump restores with an empty one
     AS $$
 BEGIN
     UPDATE sessions SET has_dependencies = true

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from scheduler_repo import errors
-from scheduler_repo.database.schema.catalog import Catalog, read_catalog
+from scheduler_repo.database.schema.catalog import Catalog, read_catalog, set_search_path
 from scheduler_repo.database.schema.upgrade import (
     SchemaUpgrade,
     check_schema,
@@ -81,13 +81,12 @@ class OlderRevision:
     """What holds at each revision before the newest."""
 
     revision: ClassVar[str]
-    # A table of the next revision.
-    table_in_the_way: ClassVar[str]
 
     @pytest.fixture
     async def older_database(self, empty_database: Database) -> Database:
         """A database as the revision made it, with a row in each table and a session that has ended."""
         async with empty_database.connect_as(OWNER) as connection, connection.begin():
+            await set_search_path(connection, "public")
             await connection.run_sync(migrate, self.revision)
         async with empty_database.driver_as(OWNER) as driver:
             for table, row in ROWS.items():
@@ -136,19 +135,6 @@ class OlderRevision:
             for table in _tables_added_since(self.revision):
                 await insert(driver, table, ROWS[table])
 
-    async def test_a_table_of_others_in_the_way_undoes_the_upgrade(self, older_database: Database) -> None:
-        await older_database.run_as(OWNER, f"CREATE TABLE {self.table_in_the_way} (login text)")
-        expected = await _catalog(older_database)
-        before = await _rows(older_database, self.revision)
-
-        async with older_database.connect_as(OWNER) as connection:
-            with pytest.raises(errors.SchedulerRepoError, match=f'"{self.table_in_the_way}" already exists'):
-                await upgrade_schema(connection)
-
-            assert await current_revision(connection) == self.revision
-        assert await _catalog(older_database) == expected
-        assert await _rows(older_database, self.revision) == before
-
     async def test_is_what_a_downgrade_leaves(
         self, older_database: Database, migrated_database: Database
     ) -> None:
@@ -180,14 +166,37 @@ class OlderRevision:
         assert await _rows(migrated_database, self.revision) == before
 
 
-class TestRevision0001(OlderRevision):
+class RevisionBeforeTables(OlderRevision):
+    """What holds besides where the next revision makes tables."""
+
+    table_in_the_way: ClassVar[str]
+
+    async def test_a_table_of_others_in_the_way_undoes_the_upgrade(self, older_database: Database) -> None:
+        await older_database.run_as(OWNER, f"CREATE TABLE {self.table_in_the_way} (login text)")
+        expected = await _catalog(older_database)
+        before = await _rows(older_database, self.revision)
+
+        async with older_database.connect_as(OWNER) as connection:
+            with pytest.raises(errors.SchedulerRepoError, match=f'"{self.table_in_the_way}" already exists'):
+                await upgrade_schema(connection)
+
+            assert await current_revision(connection) == self.revision
+        assert await _catalog(older_database) == expected
+        assert await _rows(older_database, self.revision) == before
+
+
+class TestRevision0001(RevisionBeforeTables):
     revision = "0001"
     table_in_the_way = "scheduler_leases"
 
 
-class TestRevision0002(OlderRevision):
+class TestRevision0002(RevisionBeforeTables):
     revision = "0002"
     table_in_the_way = "scaling_group_grants"
+
+
+class TestRevision0003(OlderRevision):
+    revision = "0003"
 
 
 class TestEveryRevision:
@@ -195,6 +204,7 @@ class TestEveryRevision:
     async def test_is_upgraded_to_the_newest(self, empty_database: Database, revision: str) -> None:
         async with empty_database.connect_as(OWNER) as connection:
             async with connection.begin():
+                await set_search_path(connection, "public")
                 await connection.run_sync(migrate, revision)
 
             assert await upgrade_schema(connection) == SchemaUpgrade(revision, head_revision())

@@ -59,7 +59,7 @@ class TestAgreement:
     async def database_of_schema_file(self, postgres_server: DatabaseServer) -> AsyncIterator[Database]:
         database = await postgres_server.create_database()
         await database.run_as("", read_sql_file("roles.sql"))
-        await database.run_as(OWNER, read_sql_file("schema.sql"))
+        await database.run_as(OWNER, "SET search_path = public, pg_temp;" + read_sql_file("schema.sql"))
         yield database
         await postgres_server.drop_database(database)
 

@@ -77,7 +77,8 @@ _DRIFTS: tuple[tuple[str, str, str, Optional[str]], ...] = (
     (f"ALTER TABLE session_dependencies ENABLE ALWAYS TRIGGER {_MARK}", "trigger", _MARK_TRIGGER, "ALWAYS"),
     (_OTHER_BODY, "function", _MARK_FUNCTION, "BEGIN RETURN NULL; END"),
     (f"ALTER FUNCTION {_MARK}() SECURITY DEFINER", "function", _MARK_FUNCTION, "SECURITY DEFINER"),
-    (f"ALTER FUNCTION {_MARK}() SET search_path = public", "function", _MARK_FUNCTION, "path=<schema>"),
+    (f"ALTER FUNCTION {_MARK}() SET search_path = public", "function", _MARK_FUNCTION, "path=public AS"),
+    (f"ALTER FUNCTION {_MARK}() RESET search_path", "function", _MARK_FUNCTION, "VOLATILE AS"),
 )  # fmt: skip
 _DRIFTS_BY_SUPERUSER: tuple[tuple[str, str, str, Optional[str]], ...] = (
     (

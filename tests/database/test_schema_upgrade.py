@@ -90,16 +90,17 @@ class TestUpgrade:
             await downgrade_schema(connection, None)
         await _require(migrated_database)
 
-    async def test_lies_first_in_the_search_path(self, empty_database: Database) -> None:
-        await empty_database.run_as(OWNER, "CREATE SCHEMA cluster")
-        async with empty_database.connect_as(OWNER, search_path="cluster") as connection:
+    @pytest.mark.parametrize("name", ["cluster", '"search_path, Temp"'])
+    async def test_lies_first_in_the_search_path(self, empty_database: Database, name: str) -> None:
+        await empty_database.run_as(OWNER, f"CREATE SCHEMA {name}")
+        async with empty_database.connect_as(OWNER, search_path=name) as connection:
             await upgrade_schema(connection)
 
             assert await check_schema(connection) == ()
 
-        async with empty_database.connect_as(READER, search_path="cluster") as connection:
+        async with empty_database.connect_as(READER, search_path=name) as connection:
             await require_schema(connection)
-            await connection.execute(sa.text("SELECT count(*) FROM cluster.sessions"))
+            await connection.execute(sa.text(f"SELECT count(*) FROM {name}.sessions"))
         with pytest.raises(errors.SchemaMismatch):
             await _require(empty_database)
 

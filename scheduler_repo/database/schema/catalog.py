@@ -60,9 +60,13 @@ async def read_catalog(connection: AsyncConnection, schema: str, tables: Sequenc
 
 
 async def set_search_path(connection: AsyncConnection, schema: str) -> None:
-    """Look up and create names in ``schema`` alone until the transaction ends."""
+    """Look up and create names in ``schema`` alone until the transaction ends.
+
+    Temporary tables come last, so that none hides a table from a function that keeps this search_path.
+    """
     await connection.execute(
-        sa.text("SELECT set_config('search_path', quote_ident(:schema), true)"), {"schema": schema}
+        sa.text("SELECT set_config('search_path', quote_ident(:schema) || ', pg_temp', true)"),
+        {"schema": schema},
     )
 
 

@@ -1,0 +1,63 @@
+"""A dump of the rows is restored into a database that the migrations made."""
+
+import subprocess
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from scheduler_repo.database.schema.version import VERSION_TABLE
+from scheduler_repo.embedded.installation import postgres_of_wheel
+from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer
+from tests.support.rows import insert_all
+
+_TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
+_FUNCTIONS = """
+SELECT oid::regprocedure::text AS name, array_to_string(proconfig, ' ') AS settings
+FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+"""
+
+
+def _run(program: str, database: Database, role: str, *arguments: str, script: str = "") -> str:
+    url = sa.make_url(database.url_as(role)).set(drivername="postgresql")
+    command = [str(Path(postgres_of_wheel(), program)), "-d", url.render_as_string(hide_password=False)]
+    done = subprocess.run([*command, *arguments], input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def _rows(database: Database) -> dict[str, list[str]]:
+    async with database.driver_as(OWNER) as driver:
+        tables = [row[0] for row in await driver.fetch(_TABLES, VERSION_TABLE)]
+        return {
+            table: [row[0] for row in await driver.fetch(f"SELECT t::text FROM {table} AS t ORDER BY 1")]
+            for table in tables
+        }
+
+
+async def test_every_row_is_restored(
+    postgres_server: DatabaseServer, migrated_template: Database, fresh_database: Database
+) -> None:
+    # given a row in each table; one of them fires a trigger
+    await insert_all(fresh_database)
+    before = await _rows(fresh_database)
+    assert all(before.values())
+    target = await postgres_server.create_database(migrated_template)
+    try:
+        # when: the dump sets an empty search_path
+        options = "--data-only", "--schema=public", f"--exclude-table=public.{VERSION_TABLE}"
+        dump = _run("pg_dump", fresh_database, ADMIN, *options)
+        _run("psql", target, OWNER, "-v", "ON_ERROR_STOP=1", "-q", "-1", script=dump)
+
+        # then
+        assert await _rows(target) == before
+    finally:
+        await postgres_server.drop_database(target)
+
+
+async def test_every_function_looks_in_its_own_schema(fresh_database: Database) -> None:
+    async with fresh_database.driver_as(OWNER) as driver:
+        functions = await driver.fetch(_FUNCTIONS)
+    assert functions
+    assert {row["name"]: row["settings"] for row in functions} == {
+        row["name"]: "search_path=public, pg_temp" for row in functions
+    }
