@@ -6,6 +6,7 @@ password) has them run on another Redis or Valkey, where each worker empties a d
 stop a server start one themselves.
 """
 
+import signal
 from collections.abc import AsyncIterator
 
 import hypothesis
@@ -21,6 +22,13 @@ pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures")
 hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_examples=40)
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings(), max_examples=300)
 hypothesis.settings.load_profile("brief")
+
+
+def pytest_configure() -> None:
+    """Heed the signals that a background job ignores, here and in every program that the tests start."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ class Command:
         return {**inherited, "TMPDIR": str(self.folder), "COLUMNS": "80", **variables}
 
     def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-        """Start with pipes for both streams; SIGINT is heeded even where pytest runs in the background."""
+        """Start with pipes for both streams."""
         return subprocess.Popen(
             [sys.executable, "-m", "scheduler_repo.cli", *arguments],
             stdin=subprocess.DEVNULL,
@@ -58,7 +58,6 @@ class Command:
             text=True,
             cwd=PROJECT_ROOT,
             env=self.environment(variables),
-            preexec_fn=_heed_interrupts,
         )
 
     def run(self, *arguments: str, **variables: str) -> Ended:
@@ -146,7 +145,3 @@ def _read_all(terminal: int) -> str:
             os.close(terminal)
             return b"".join(chunks).decode().replace("\r\n", "\n")
         chunks.append(chunk)
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
