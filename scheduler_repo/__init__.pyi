@@ -18,17 +18,17 @@ from .entities.agent import (
     AgentReportResult as AgentReportResult, AgentSlot as AgentSlot, AgentSpec as AgentSpec,
     AgentSwitchResult as AgentSwitchResult, AgentTransitionResult as AgentTransitionResult,
     HeartbeatResult as HeartbeatResult, RejectedAgentTransition as RejectedAgentTransition,
-    ShrunkAgent as ShrunkAgent,
+    ShrunkAgent as ShrunkAgent, ShrunkContainers as ShrunkContainers, ShrunkSlot as ShrunkSlot,
 )
 from .entities.allocation import (
-    AllocationResult as AllocationResult, KernelAllocation as KernelAllocation,
+    AllocationResult as AllocationResult, KernelAllocation as KernelAllocation, Placement as Placement,
     RejectedAllocation as RejectedAllocation, RejectionCode as RejectionCode,
     SessionAllocation as SessionAllocation,
 )
 from .entities.audit import (
     AuditCheck as AuditCheck, AuditFinding as AuditFinding, AuditReport as AuditReport,
-    RepairReport as RepairReport, RepairedCounter as RepairedCounter,
-    UnrepairableCounter as UnrepairableCounter,
+    DriftedCounter as DriftedCounter, RepairObstacle as RepairObstacle, RepairReport as RepairReport,
+    RepairedCounter as RepairedCounter, UnrepairableCounter as UnrepairableCounter,
 )
 from .entities.cluster import ClusterSpec as ClusterSpec
 from .entities.history import AgentHistoryEntry as AgentHistoryEntry, SessionHistoryEntry as SessionHistoryEntry
@@ -45,6 +45,12 @@ from .entities.owner import (
     DomainInfo as DomainInfo, KeypairInfo as KeypairInfo, KeypairSpec as KeypairSpec, OwnersSpec as OwnersSpec,
     ProjectInfo as ProjectInfo, ProjectSpec as ProjectSpec, UserInfo as UserInfo, UserSpec as UserSpec,
 )
+from .entities.obstacles import (
+    ArchitectureMismatch as ArchitectureMismatch, ContainerShortage as ContainerShortage,
+    HoldNotFree as HoldNotFree, NotDesignated as NotDesignated, OwnerBreach as OwnerBreach,
+    Protection as Protection, QuotaBreach as QuotaBreach, QuotaKind as QuotaKind, SlotShortage as SlotShortage,
+    StartNotReached as StartNotReached,
+)
 from .entities.paging import Cursor as Cursor, Page as Page
 from .entities.quota import (
     EffectiveLimits as EffectiveLimits, Quota as Quota, QuotaSpec as QuotaSpec, QuotaUsage as QuotaUsage,
@@ -55,15 +61,20 @@ from .entities.reservation import (
     ReservationResult as ReservationResult, SessionReservation as SessionReservation,
 )
 from .entities.resource_policy import ResourcePolicy as ResourcePolicy, ResourcePolicySpec as ResourcePolicySpec
-from .entities.retention import ArchivedSession as ArchivedSession, PurgeResult as PurgeResult
+from .entities.retention import (
+    ArchivedChange as ArchivedChange, ArchivedKernel as ArchivedKernel, ArchivedMount as ArchivedMount,
+    ArchivedSession as ArchivedSession, PurgeResult as PurgeResult,
+)
 from .entities.scaling_group import (
     ResourceTotals as ResourceTotals, ScalingGroup as ScalingGroup, ScalingGroupChanges as ScalingGroupChanges,
     ScalingGroupFilter as ScalingGroupFilter, ScalingGroupGrant as ScalingGroupGrant,
     ScalingGroupSpec as ScalingGroupSpec,
 )
 from .entities.scheduling_data import (
-    AgentGain as AgentGain, PendingSession as PendingSession, PreemptionCandidate as PreemptionCandidate,
-    Reservation as Reservation, ReservedKernel as ReservedKernel, SchedulableAgent as SchedulableAgent,
+    AgentGain as AgentGain, DatabaseIdentity as DatabaseIdentity, DependencyState as DependencyState,
+    OwnerUsage as OwnerUsage, PendingKernel as PendingKernel, PendingSession as PendingSession,
+    PreemptionCandidate as PreemptionCandidate, Reservation as Reservation, ReservedKernel as ReservedKernel,
+    ScalingGroupInfo as ScalingGroupInfo, SchedulableAgent as SchedulableAgent,
     SchedulingData as SchedulingData, SessionDependency as SessionDependency,
 )
 from .entities.session import (
@@ -72,7 +83,7 @@ from .entities.session import (
     SessionFilter as SessionFilter, SessionInfo as SessionInfo, SessionOrder as SessionOrder,
     SessionState as SessionState, SessionWithDependencies as SessionWithDependencies,
 )
-from .entities.slot_type import SlotTypeSpec as SlotTypeSpec
+from .entities.slot_type import SlotType as SlotType, SlotTypeSpec as SlotTypeSpec
 from .entities.vfolder import (
     MountSpec as MountSpec, MountedVFolder as MountedVFolder, VFolder as VFolder, VFolderSpec as VFolderSpec,
 )

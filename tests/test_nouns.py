@@ -33,6 +33,19 @@ class TestClasses:
         assert len(places) > 300
         assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
+    def test_every_noun_word_and_error_is_imported_from_the_root(self) -> None:
+        bases = {"CursorCodec", "OptionalWordTable", "OwnerFields", "SearchFilter", "Spec", "Word", "WordTable"}
+        rooms = "scheduler_repo.entities.", "scheduler_repo.types", "scheduler_repo.errors"
+        public = {
+            name
+            for module in modules()
+            if module.__name__.startswith(rooms)
+            for name, found in inspect.getmembers(module, inspect.isclass)
+            if found.__module__ == module.__name__ and not name.startswith("_")
+        }
+        assert len(public) > 150
+        assert public - set(scheduler_repo.__all__) == bases
+
 
 class TestWords:
     def test_all_are_looked_at(self) -> None:
