@@ -16,7 +16,7 @@ FROM PUBLIC;
 REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq FROM PUBLIC;
 
 -- A trigger's function runs for whoever fires it, without this privilege.
-REVOKE ALL ON FUNCTION session_dependencies_mark_sessions() FROM PUBLIC;
+REVOKE ALL ON FUNCTION session_dependencies_mark_sessions(), agents_end_reservations() FROM PUBLIC;
 
 DO $reader$
 BEGIN

@@ -404,6 +404,24 @@ CREATE TABLE kernel_reservations (
 CREATE INDEX kernel_reservations_session_id_idx ON kernel_reservations (session_id);
 CREATE INDEX kernel_reservations_agent_id_idx ON kernel_reservations (agent_id);
 
+-- An agent that takes kernels of the group no more serves no reservation, whoever changed it and how: the session is
+-- placed as any other. All of its reservation ends, as what it holds on other agents is of no use without this one.
+CREATE FUNCTION agents_end_reservations() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT
+    AS $$
+BEGIN
+    DELETE FROM reservations
+    WHERE session_id IN (SELECT session_id FROM kernel_reservations WHERE agent_id = NEW.id);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER agents_end_reservations
+    AFTER UPDATE OF scaling_group, status, is_schedulable ON agents
+    FOR EACH ROW
+    WHEN (NEW.status <> 'ALIVE' OR NOT NEW.is_schedulable OR NEW.scaling_group <> OLD.scaling_group)
+    EXECUTE FUNCTION agents_end_reservations();
+
 -- One row per write: its result, so that asking again under the same id answers the same.
 CREATE TABLE operations (
     id             uuid NOT NULL,

@@ -88,7 +88,7 @@ class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The first agent of a reservation whose room is not free yet; no ``obstacle``: it takes no kernels now."""
+    """The first agent of a reservation whose room is not free yet."""
 
     agent_id: AgentId
-    obstacle: Optional[AgentObstacle]
+    obstacle: AgentObstacle

@@ -36,9 +36,11 @@ class HeldCluster:
         self.standing = {each.session_id: each for each in data.reservations}
 
     def hold_of(self, session: PendingSession) -> Optional[Reservation]:
-        """Its reservation, if that names all of its kernels."""
+        """Its reservation, if that names all of its kernels, on agents that take any."""
         reservation = self.standing.get(session.session_id)
         if reservation is None or len(reservation.kernels) != len(session.kernels):
+            return None
+        if not {kernel.agent_id for kernel in reservation.kernels} <= self.cluster.occupied.keys():
             return None
         return reservation
 

@@ -135,12 +135,6 @@ class TestPreemption:
         # then
         shortage = SlotShortage(0, requested=4, available=0)
         assert waiting.detail == HoldNotFree(A2, shortage)  # type: ignore[arg-type]
-        # when: the agent is closed
-        await contest.connection.execute("UPDATE agents SET is_schedulable = false WHERE id = $1", A2)
-        # then
-        assert await reasons(contest) == {
-            2: (WaitingReason.RESERVED, "its reservation on agent a2 waits: the agent takes no kernels now")
-        }
 
 
 class TestOptions:

@@ -70,6 +70,7 @@ def placed_before(data: SchedulingData, session: PendingSession) -> list[Pending
         pending[reservation.session_id]
         for reservation in data.reservations
         if {kernel.kernel_id for kernel in reservation.kernels} == kernels.get(reservation.session_id)
+        and {kernel.agent_id for kernel in reservation.kernels} <= {agent.agent_id for agent in data.agents}
     ]
     in_turn = [*holders, *(each for each in data.pending_sessions if each not in holders)]
     return [each for each in in_turn[: in_turn.index(session)] if each.session_id in placed]

@@ -165,8 +165,6 @@ def _word_breach(detail: OwnerBreach, slots: _SlotWords) -> str:
 def _word_reservation(detail: HoldNotFree, slots: _SlotWords) -> str:
     subject = f"its reservation on agent {detail.agent_id} waits"
     match detail.obstacle:
-        case None:
-            return f"{subject}: the agent takes no kernels now"
         case SlotShortage(slot_index=index, requested=requested, available=available):
             needed = f"{slots.name(index)} {slots.exact(index, requested)}"
             return f"{subject} for {needed} (free for it now: {slots.exact(index, available)})"

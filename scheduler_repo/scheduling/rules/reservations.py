@@ -1,7 +1,7 @@
 """The room that reservations claim: all of it from sessions without one, earlier ones from those with one.
 
-A reservation that does not name exactly its session's kernels is no placement: it still claims its room, and
-its session is placed as any other, which ends it.
+A reservation that does not name exactly its session's kernels, or names an agent that takes none, is no
+placement: it still claims its room, and its session is placed as any other, which ends it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -101,7 +101,8 @@ def reserved_places(data: SchedulingData) -> Mapping[SessionId, ReservedPlace]:
     for reservation in data.reservations:
         session = pending.get(reservation.session_id)
         kernels = tuple(KernelAllocation(kernel.kernel_id, kernel.agent_id) for kernel in reservation.kernels)
-        if session is not None and _names_all(kernels, session):
+        is_placement = all(kernel.agent_id in agents for kernel in kernels)
+        if session is not None and is_placement and _names_all(kernels, session):
             obstacle = _first_obstacle(session, kernels, agents, earlier)
             places[session.session_id] = ReservedPlace(session, kernels, obstacle)
         for agent_id, reserved in reserved_by_agent((reservation,)).items():
@@ -121,11 +122,8 @@ def _first_obstacle(
     earlier: Mapping[AgentId, Load],
 ) -> Optional[HoldNotFree]:
     for agent_id, request in requests_by_agent(session, kernels).items():
-        agent = agents.get(agent_id)
-        if agent is None:
-            return HoldNotFree(agent_id, None)
         beside = earlier.get(agent_id, NO_LOAD)
-        obstacle = agent_obstacle(request, session.designated_agent_ids, agent, beside)
+        obstacle = agent_obstacle(request, session.designated_agent_ids, agents[agent_id], beside)
         if obstacle is not None:
             return HoldNotFree(agent_id, obstacle)
     return None

@@ -1,8 +1,8 @@
 -- Change the status of locked agents, or only what they return as, with their history.
 -- Parameters: $1 agents, $2 the status that each has, $3 what it becomes (the same: it stays), $4 what it returns as,
 --             $5 the reason of each (NULL: none).
--- Index: agents_pkey, kernel_reservations_agent_id_idx, reservations_pkey.
--- What is held on an agent that is lost or gone may never come free: its sessions are placed as any other.
+-- Index: agents_pkey.
+-- A trigger ends the reservations on agents that take kernels no more.
 -- The time is the statement's: the transaction may have begun before the agent's last change.
 WITH changed AS (
     UPDATE agents AS a
@@ -18,12 +18,5 @@ WITH changed AS (
     SELECT id, from_status, to_status, reason, statement_timestamp()
     FROM changed
     WHERE to_status <> from_status
-), unreserved AS (
-    DELETE FROM reservations
-    WHERE session_id IN (
-        SELECT held.session_id
-        FROM kernel_reservations AS held
-        JOIN changed ON changed.id = held.agent_id
-        WHERE changed.to_status IN ('LOST', 'TERMINATED'))
 )
 SELECT id FROM changed
