@@ -23,6 +23,7 @@ from scheduler_repo.database.schema.catalog import (
     read_catalog,
     set_search_path,
 )
+from scheduler_repo.database.schema.ownership import act_as_owner
 from scheduler_repo.database.schema.version import (
     VERSION_TABLE,
     current_revision,
@@ -63,13 +64,14 @@ class SchemaUpgrade(msgspec.Struct, frozen=True):
 async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
     """Bring the database to the revision that this package needs, and set each role's privileges.
 
-    Run it as the owner role, after sql/roles.sql. All in one transaction, which waits for another
-    upgrade that is under way; safe to repeat. Raises SchemaMismatch if the database is newer than the package,
-    or holds tables of the same names that are not its own, PermissionDenied if the role may not create
-    tables.
+    Run it after sql/roles.sql, as the owner role or a superuser: what is made, and was made before, belongs to
+    the owner role then. All in one transaction, which waits for another upgrade that is under way; safe to
+    repeat. Raises SchemaMismatch if the database is newer than the package, or holds tables of the same names
+    that are not its own, PermissionDenied if the role may not create tables.
     """
     async with _transaction(connection, keep=True):
         await _lock_schema(connection)
+        await act_as_owner(connection)
         found, head = await current_revision(connection), head_revision()
         if found is None:
             await _refuse_tables_of_others(connection)
@@ -88,6 +90,7 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
     """
     async with _transaction(connection, keep=True):
         await _lock_schema(connection)
+        await act_as_owner(connection)
         found = await current_revision(connection)
         for revision in (found, to_revision):
             if revision is not None:
