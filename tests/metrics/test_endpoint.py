@@ -1,13 +1,21 @@
 """Where metrics are scraped, and what cannot be listened on."""
 
+import gzip
 import socket
 import urllib.request
-from typing import cast
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from time import monotonic
+from typing import Final, cast
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
+from prometheus_client import CollectorRegistry, Gauge
 
 from scheduler_repo.errors import InvalidSettings
+from scheduler_repo.metrics import endpoint
 from scheduler_repo.metrics.endpoint import metrics_endpoint
 from scheduler_repo.metrics.ticks import show_pending
 from scheduler_repo.types import ScalingGroupName
@@ -70,3 +78,124 @@ class TestEndpoint:
     def test_no_port(self, port: object) -> None:
         with pytest.raises(InvalidSettings, match="is no port; give 0 to 65535"):
             metrics_endpoint(cast(int, port)).__enter__()
+
+
+MANY: Final = 300
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Return when something is so."""
+    deadline = monotonic() + 20
+    while not is_so():
+        assert monotonic() < deadline
+
+
+def open_on_the_server(url: str) -> int:
+    """How many connections the server of a URL holds."""
+    port = urlsplit(url).port
+    return sum(
+        each.status == psutil.CONN_ESTABLISHED and each.laddr.port == port
+        for each in psutil.Process().net_connections("tcp")
+    )
+
+
+class TestGreedyClients:
+    """Clients of no use get neither the process's descriptors nor the scraper's turn."""
+
+    @pytest.fixture
+    def clients(self) -> Iterator[Callable[[str], socket.socket]]:
+        """Connects clients that do nothing by themselves."""
+        with ExitStack() as stack:
+
+            def connect(url: str) -> socket.socket:
+                place = urlsplit(url)
+                assert place.hostname
+                assert place.port
+                return stack.enter_context(socket.create_connection((place.hostname, place.port), timeout=10))
+
+            yield connect
+
+    @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nX: "], ids=["idle", "half a request"])
+    def test_many_clients_that_do_not_ask(self, clients: Callable[[str], socket.socket], sent: bytes) -> None:
+        with metrics_endpoint(0) as url:
+            # given
+            for _ in range(MANY):
+                clients(url).sendall(sent)
+            # when
+            text = scraped(url)
+            # then
+            assert "python_info" in text
+            assert open_on_the_server(url) <= endpoint.MAX_CONNECTIONS
+
+    def test_clients_that_send_a_byte_now_and_then(
+        self, clients: Callable[[str], socket.socket], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given
+        monkeypatch.setattr(endpoint, "REQUEST_SECONDS", 0.3)
+        with metrics_endpoint(0) as url:
+            client = clients(url)
+            client.settimeout(0.05)
+            # when
+            with pytest.raises(OSError), suppress(TimeoutError):  # noqa: PT011, PT012 - reset or broken pipe
+                for _ in range(200):
+                    client.sendall(b"x")
+                    with suppress(TimeoutError):
+                        if client.recv(1) == b"":
+                            raise ConnectionResetError
+            # then
+            assert open_on_the_server(url) == 0
+
+    def test_clients_that_do_not_read_the_answer(
+        self, clients: Callable[[str], socket.socket], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given an answer that no socket holds
+        monkeypatch.setattr(endpoint, "REQUEST_SECONDS", 0.3)
+        large = CollectorRegistry()
+        Gauge("large", "x" * 30_000_000, registry=large).set(1)
+        monkeypatch.setattr(endpoint, "REGISTRY", large)
+        with metrics_endpoint(0) as url:
+            # when
+            client = clients(url)
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            client.recv(1)
+            # then
+            until(lambda: open_on_the_server(url) == 0)
+
+    @pytest.mark.parametrize(
+        ("sent", "status"),
+        [
+            (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"431"),
+            (b"\r\n\r\n", b"400"),
+            (b"\x16\x03\x01\r\n\r\n", b"400"),
+            (b"GET\r\n\r\n", b"400"),
+            (b"POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"405"),
+        ],
+        ids=["too long", "empty", "other bytes", "no path", "other method"],
+    )
+    def test_what_is_no_request(
+        self, clients: Callable[[str], socket.socket], sent: bytes, status: bytes
+    ) -> None:
+        with metrics_endpoint(0) as url:
+            client = clients(url)
+            client.sendall(sent)
+            with client.makefile("rb") as answer:
+                assert answer.readline().split()[1] == status
+            assert "python_info" in scraped(url)
+
+    def test_a_block_that_ends_waits_for_no_client(self, clients: Callable[[str], socket.socket]) -> None:
+        with metrics_endpoint(0) as url:
+            client = clients(url)
+            until(lambda: open_on_the_server(url) == 1)
+        # its end is at once: the request's time is not over
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+
+    def test_forms_that_a_scraper_may_ask_for(self) -> None:
+        asked = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
+        with metrics_endpoint(0) as url:
+            request = urllib.request.Request(f"{url}?name[]=python_info", headers=asked)  # noqa: S310
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+                assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+                text = gzip.decompress(answer.read()).decode()
+        assert text.startswith("# HELP python_info")
+        assert "process_" not in text
