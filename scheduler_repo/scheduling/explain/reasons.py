@@ -16,15 +16,13 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulableAgent,
     SchedulingData,
 )
-from scheduler_repo.scheduling.planner.best_fit import Question, SessionPlacer
+from scheduler_repo.scheduling.planner.best_fit import SessionPlacer, SessionRequest
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     claimed_containers,
-    node_requests,
     open_slots,
     start_not_reached,
-    total_slots,
     unknown_slot,
     unmet_dependency,
     wanted_slots,
@@ -195,7 +193,7 @@ class _Judge:
         self._placer = SessionPlacer(self._free)
         self._shortages = _Shortages(data)
         # Where a request fits, or why it does not.
-        self._answers: dict[Question, Union[list[int], _Verdict]] = {}
+        self._answers: dict[SessionRequest, Union[list[int], _Verdict]] = {}
 
     def explain(self, session: PendingSession) -> WaitingSession:
         reason, position, detail = (
@@ -224,8 +222,7 @@ class _Judge:
             can_be_met = unmet.can_be_met
             reason = WaitingReason.DEPENDENCY_NOT_MET if can_be_met else WaitingReason.DEPENDENCY_CANNOT_BE_MET
             return reason, None, UnmetDependency(unmet.depends_on, unmet.status, unmet.result)
-        requested = total_slots(kernel.requested_slots for kernel in session.kernels)
-        breach = self._ledger.breach(session, requested)
+        breach = self._ledger.breach(session, self._placer.request(session).slots)
         if breach is not None:
             return _QUOTA_REASONS[breach.breach.kind], None, breach
         return None
@@ -239,24 +236,23 @@ class _Judge:
         return WaitingReason.PLACEABLE, None, PossiblePlacement(place.kernels)
 
     def _by_capacity(self, session: PendingSession) -> _Verdict:
-        question = node_requests(session.cluster_mode, session.kernels), session.designated_agent_ids
-        answer = self._answers.get(question)
+        wanted = self._placer.request(session)
+        answer = self._answers.get(wanted)
         if answer is None:
-            placement = self._placer.place(*question)
+            placement = self._placer.place(wanted)
             answer = placement.positions
             if answer is None:
-                answer = self._unplaced(*question, len(placement.states))
+                answer = self._unplaced(wanted, len(placement.states))
             else:
                 self._placer.take_back(placement.states)
-            self._answers[question] = answer
+            self._answers[wanted] = answer
         if isinstance(answer, tuple):
             return answer
         possible = PossiblePlacement(self._placer.allocations(session, answer))
         return WaitingReason.PLACEABLE, None, possible
 
-    def _unplaced(
-        self, requests: tuple[NodeRequest, ...], designated: _Designated, placed_count: int
-    ) -> _Verdict:
+    def _unplaced(self, wanted: SessionRequest, placed_count: int) -> _Verdict:
+        requests, designated = wanted.requests, wanted.designated_agent_ids
         alone: dict[NodeRequest, _Verdict] = {}
         for position, request in enumerate(requests):
             if request not in alone and (len(requests) == 1 or self._free.find(request, designated) is None):

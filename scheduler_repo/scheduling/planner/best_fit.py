@@ -18,9 +18,10 @@ from scheduler_repo.scheduling.rules.feasibility import (
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import ReservedPlace, reserved_places
-from scheduler_repo.types import AgentId, SessionId
+from scheduler_repo.types import AgentId, SessionId, SlotVector
 
-Question = tuple[tuple[NodeRequest, ...], tuple[AgentId, ...]]
+# What makes two sessions ask alike: one kernel's slots and architecture, or the mode and those of every kernel.
+_Key = tuple[object, ...]
 
 
 class PlacementAttempt(msgspec.Struct, frozen=True):
@@ -33,6 +34,18 @@ class PlacementAttempt(msgspec.Struct, frozen=True):
     states: list[tuple[int, State]]
 
 
+class SessionRequest(msgspec.Struct, gc=False, eq=False):
+    """What sessions that ask alike ask for: a request to each agent, their slots in all, and designated agents.
+
+    ``failed`` is the attempt to place it that failed in this plan, if one did.
+    """
+
+    requests: tuple[NodeRequest, ...]
+    slots: SlotVector
+    designated_agent_ids: tuple[AgentId, ...]
+    failed: Optional[PlacementAttempt] = None
+
+
 class SessionPlacer:
     """Places sessions one after the other and takes their capacity.
 
@@ -43,23 +56,44 @@ class SessionPlacer:
 
     def __init__(self, index: CapacityIndex) -> None:
         self._index = index
-        self._failed: dict[Question, PlacementAttempt] = {}
+        self._known: dict[_Key, SessionRequest] = {}
 
-    def place(self, requests: tuple[NodeRequest, ...], designated: tuple[AgentId, ...]) -> PlacementAttempt:
+    def request(
+        self, session: PendingSession, designated_agent_ids: Optional[tuple[AgentId, ...]] = None
+    ) -> SessionRequest:
+        """Return what a session asks for, the same object as for every session that asks alike.
+
+        ``designated_agent_ids`` stand in for the session's own.
+        """
+        kernels = session.kernels
+        designated = session.designated_agent_ids if designated_agent_ids is None else designated_agent_ids
+        key: _Key
+        if len(kernels) == 1:
+            key = kernels[0].requested_slots, kernels[0].architecture, designated
+        else:
+            asked = tuple([(kernel.requested_slots, kernel.architecture) for kernel in kernels])
+            key = session.cluster_mode, asked, designated, None
+        known = self._known.get(key)
+        if known is None:
+            requests = node_requests(session.cluster_mode, kernels)
+            slots = total_slots(kernel.requested_slots for kernel in kernels)
+            known = self._known[key] = SessionRequest(requests, slots, designated)
+        return known
+
+    def place(self, wanted: SessionRequest) -> PlacementAttempt:
         """Place every request, or none: if one finds no agent, the index is as before."""
-        question = requests, designated
-        failed = self._failed.get(question)
-        if failed is not None:
-            return failed
+        if wanted.failed is not None:
+            return wanted.failed
+        requests = wanted.requests
         sizes = [self._index.scarcest_amounts(request) for request in requests]
         positions = [0] * len(requests)
         states: list[tuple[int, State]] = []
         for each in sorted(range(len(requests)), key=sizes.__getitem__, reverse=True):
-            spot = self._index.find(requests[each], designated)
+            spot = self._index.find(requests[each], wanted.designated_agent_ids)
             if spot is None:
                 self.take_back(states)
-                failed = self._failed[question] = PlacementAttempt(None, states)
-                return failed
+                wanted.failed = PlacementAttempt(None, states)
+                return wanted.failed
             positions[each] = spot.position
             states.append((spot.position, self._index.take(spot)))
         return PlacementAttempt(positions, states)
@@ -109,7 +143,7 @@ class BestFitPlanner:
     def plan(self, data: SchedulingData) -> tuple[SessionAllocation, ...]:
         """Place every session that fits, all of its kernels or none.
 
-        Cost: tens of microseconds per placed session, a few per session whose request has failed before.
+        Cost: tens of microseconds per placed session, one per session whose request has failed before.
         """
         if not data.scaling_group.is_active or self._max_allocations == 0:
             return ()
@@ -118,24 +152,26 @@ class BestFitPlanner:
         placer = SessionPlacer(CapacityIndex(data))
         allocations: list[SessionAllocation] = []
         for session in in_turn(data, places):
+            place = places.get(session.session_id) if places else None
+            wanted = placer.request(session)
+            # Most of a long queue asks for what failed before, so that comes first. Nothing has failed yet when
+            # it is a reserved session's turn.
             if (
-                not session.kernels
+                wanted.failed is not None
+                or not session.kernels
                 or start_not_reached(session.requested_start_at, data.observed_at)
                 or unmet_dependency(session.dependencies)
+                or ledger.breach(session, wanted.slots) is not None
             ):
                 continue
-            requested = total_slots(kernel.requested_slots for kernel in session.kernels)
-            if ledger.breach(session, requested) is not None:
-                continue
-            place = places.get(session.session_id) if places else None
             if place is None:
-                kernels = _place(session, data, placer)
+                kernels = _place(session, wanted, data, placer)
             else:
                 # The index never counted reserved room as free, so there is nothing to take from it.
                 kernels = place.kernels if place.obstacle is None else None
             if kernels is None:
                 continue
-            ledger.charge(session, requested)
+            ledger.charge(session, wanted.slots)
             allocations.append(SessionAllocation(session.session_id, kernels))
             if len(allocations) == self._max_allocations:
                 break
@@ -152,10 +188,9 @@ def in_turn(data: SchedulingData, places: Mapping[SessionId, ReservedPlace]) -> 
 
 
 def _place(
-    session: PendingSession, data: SchedulingData, placer: SessionPlacer
+    session: PendingSession, wanted: SessionRequest, data: SchedulingData, placer: SessionPlacer
 ) -> Optional[tuple[KernelAllocation, ...]]:
-    requests = node_requests(session.cluster_mode, session.kernels)
-    placement = placer.place(requests, session.designated_agent_ids)
+    placement = placer.place(wanted)
     if placement.positions is None:
         return None
     kernels = placer.allocations(session, placement.positions)
@@ -166,8 +201,8 @@ def _place(
     placer.take_back(placement.states)
     agent_ids = session.designated_agent_ids or tuple(agent.agent_id for agent in data.agents)
     others = tuple(agent_id for agent_id in agent_ids if agent_id not in failed)
-    elsewhere = placer.place(requests, others) if others else None
+    elsewhere = placer.place(placer.request(session, others)) if others else None
     if elsewhere is not None and elsewhere.positions is not None:
         return placer.allocations(session, elsewhere.positions)
-    placer.place(requests, session.designated_agent_ids)
+    placer.place(wanted)
     return kernels
