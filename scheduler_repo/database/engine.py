@@ -34,8 +34,14 @@ _DRIVER_KEY = "driver_connection"
 _ROLLBACK_SECONDS = 2.0
 _CLIENT_CHECK_SECONDS = 1.0
 # The hot rows are in memory: read them in index order, do not sort, do not compile. A plan made without the
-# parameters searches an array of ids for every row: a batch in a long queue took three times as long.
-PLANNER_SETTINGS = {"random_page_cost": "1.1", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+# parameters searches an array of ids for every row: a batch in a long queue took three times as long. A
+# parallel worker takes 5 ms to start, for reads that take 10; where 50,000 kernels run, it wins nothing either.
+PLANNER_SETTINGS = {
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "max_parallel_workers_per_gather": "0",
+}
 # A named statement may be another client's on the server connection that the next transaction gets. An unnamed
 # one is parsed and run within one transaction, so no version and no setting of the pooler matters.
 _UNNAMED_STATEMENTS = {
