@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from datetime import timedelta
+from time import monotonic
 from typing import Optional, Self
 
 from scheduler_repo.entities.lease import Lease
@@ -47,6 +48,9 @@ class LeaseKeeper:
         self._ttl = ttl
         self._lease: Optional[Lease] = None
         self._renewal: Optional[asyncio.Task[None]] = None
+        # The epoch that this process still leads under, as far as it knows, and until when without a renewal.
+        self._epoch: Optional[int] = None
+        self._leads_until = 0.0
 
     @property
     def lease(self) -> Lease:
@@ -54,6 +58,19 @@ class LeaseKeeper:
         if self._lease is None:
             raise InvalidInput("the lease is not held; use it inside: async with LeaseKeeper(...)")
         return self._lease
+
+    def leads_under(self, lease: Lease) -> bool:
+        """Whether this process leads under a lease of its own, as far as it knows without asking.
+
+        Not after ``lost`` or the end of the block, under a later epoch, or when ``ttl`` has passed without a
+        renewal: another may lead by then. What a process shows of itself goes by this; a write never does.
+        """
+        return lease.epoch == self._epoch and monotonic() < self._leads_until
+
+    def lost(self, lease: Lease) -> None:
+        """Note that a write under a lease was refused with StaleLeaseError; ``reacquire`` begins anew."""
+        if lease.epoch == self._epoch:
+            self._epoch = None
 
     async def reacquire(self) -> Lease:
         """Wait for the lease and acquire it with a new epoch, as after StaleLeaseError; then read anew.
@@ -65,6 +82,7 @@ class LeaseKeeper:
         has_led = self._lease is not None
         pause = self._ttl.total_seconds() / _RENEWALS_PER_TTL
         while True:
+            asked = monotonic()
             try:
                 self._lease = await self._repository.acquire_lease(self._scaling_group, self._holder, self._ttl)
             except (LeaseHeld, DatabaseTimeout) as error:
@@ -75,6 +93,7 @@ class LeaseKeeper:
                     raise
                 _logger.warning("waiting for the lease of %s: %s", self._scaling_group, error)
             else:
+                self._note_leading(self._lease, asked)
                 return self._lease
             await asyncio.sleep(pause)
 
@@ -84,6 +103,7 @@ class LeaseKeeper:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._epoch = None
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
@@ -94,12 +114,23 @@ class LeaseKeeper:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._ttl.total_seconds() / _RENEWALS_PER_TTL)
-            lease = self.lease
-            try:
-                renewed = await self._repository.renew_lease(lease, self._ttl)
-            except (StaleLeaseError, DatabaseError) as error:
-                # The next write raises the same; its caller decides what to do.
-                _logger.warning("the lease of %s was not renewed: %s", self._scaling_group, error)
-                continue
-            if self._lease is lease:
-                self._lease = renewed
+            await self._renew_once()
+
+    async def _renew_once(self) -> None:
+        lease, asked = self.lease, monotonic()
+        try:
+            renewed = await self._repository.renew_lease(lease, self._ttl)
+        except (StaleLeaseError, DatabaseError) as error:
+            # The next write raises the same; its caller decides what to do.
+            _logger.warning("the lease of %s was not renewed: %s", self._scaling_group, error)
+            if isinstance(error, StaleLeaseError):
+                self.lost(lease)
+            return
+        if self._lease is lease:
+            self._lease = renewed
+            self._note_leading(renewed, asked)
+
+    def _note_leading(self, lease: Lease, asked: float) -> None:
+        # Counted from before it was asked for: the database's clock began later.
+        self._epoch = lease.epoch
+        self._leads_until = asked + self._ttl.total_seconds()

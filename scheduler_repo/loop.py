@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Optional
 
@@ -12,7 +13,7 @@ from scheduler_repo.entities.allocation import RejectedAllocation, SessionAlloca
 from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.errors import InvalidInput, InvalidWiring
+from scheduler_repo.errors import InvalidInput, InvalidWiring, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
 from scheduler_repo.quoting import quoted
@@ -110,14 +111,23 @@ class SchedulerLoop:
         a read, a write per batch, and the audit's statements if one is due. Exports metrics scheduler_repo_*.
         """
         with count_tick(self._scaling_group):
-            return await self._tick()
+            keeper = self._lease_keeper
+            if keeper is None:
+                return await self._tick(None)
+            # Name the lease held before the read: it fences every decision made on that read.
+            lease = keeper.lease
+            try:
+                return await self._tick(lease)
+            except StaleLeaseError:
+                keeper.lost(lease)
+                raise
 
-    async def _tick(self) -> Tick:
-        # Name the lease held before the read: it fences every decision made on that read.
-        lease = None if self._lease_keeper is None else self._lease_keeper.lease
+    async def _tick(self, lease: Optional[Lease]) -> Tick:
+        keeper = self._lease_keeper
+        leads = None if keeper is None or lease is None else partial(keeper.leads_under, lease)
         timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
         self._ticks += 1
-        show_pending(self._scaling_group, len(timed.data.pending_sessions))
+        show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
         plan: object = await asyncio.to_thread(self._planner.plan, timed.data)
         if not isinstance(plan, Sequence):
@@ -136,7 +146,7 @@ class SchedulerLoop:
         report = None
         if self._audit is not None and self._ticks % self._audit_every == 0:
             report = await self._audit.audit()
-            show_audit(report)
+            show_audit(report, leads)
         return Tick(self._ticks, timed.data, allocated, rejected, times, report)
 
     async def run_until_settled(self) -> tuple[Tick, ...]:

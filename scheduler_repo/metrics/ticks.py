@@ -4,14 +4,15 @@ Labels are scaling groups, phases and codes, of which there are few; never the i
 """
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Optional
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from scheduler_repo.entities.allocation import RejectedAllocation
 from scheduler_repo.entities.audit import AuditCheck, AuditReport
+from scheduler_repo.metrics.led_gauge import LedGauge
 from scheduler_repo.types import ScalingGroupName
 
 # The client library ends a counter's name in _total when it is scraped.
@@ -24,7 +25,7 @@ PHASES: Final = Histogram(
     ["scaling_group", "phase"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
-PENDING: Final = Gauge(
+PENDING: Final = LedGauge(
     "scheduler_repo_pending_sessions", "Sessions that the last tick found waiting", ["scaling_group"]
 )
 ALLOCATED: Final = Counter(
@@ -35,7 +36,7 @@ REJECTED: Final = Counter(
     "Planned sessions that the database did not let ticks place, by the code of the reason",
     ["scaling_group", "code"],
 )
-AUDIT_FINDINGS: Final = Gauge(
+AUDIT_FINDINGS: Final = LedGauge(
     "scheduler_repo_audit_findings",
     "What the last audit found to differ, by check; 0 is as it should be",
     ["check"],
@@ -53,9 +54,11 @@ def count_tick(scaling_group: ScalingGroupName) -> Iterator[None]:
         TICKS.labels(scaling_group, success).inc()
 
 
-def show_pending(scaling_group: ScalingGroupName, sessions: int) -> None:
-    """Show how many sessions a tick found waiting."""
-    PENDING.labels(scaling_group).set(sessions)
+def show_pending(
+    scaling_group: ScalingGroupName, sessions: int, leads: Optional[Callable[[], bool]] = None
+) -> None:
+    """Show how many sessions a tick found waiting, for as long as its process ``leads``."""
+    PENDING.show((scaling_group,), sessions, leads)
 
 
 def count_batch(
@@ -72,8 +75,8 @@ def observe_phase(scaling_group: ScalingGroupName, phase: str, seconds: float) -
     PHASES.labels(scaling_group, phase).observe(seconds)
 
 
-def show_audit(report: AuditReport) -> None:
-    """Show how much each check of an audit found; 0 for those that found nothing."""
+def show_audit(report: AuditReport, leads: Optional[Callable[[], bool]] = None) -> None:
+    """Show how much each check of an audit found, 0 for nothing, for as long as its process ``leads``."""
     found = collections.Counter(finding.check for finding in report.findings)
     for check in AuditCheck:
-        AUDIT_FINDINGS.labels(check.value).set(found[check])
+        AUDIT_FINDINGS.show((check.value,), found[check], leads)

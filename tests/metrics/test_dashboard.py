@@ -1,7 +1,5 @@
 """The dashboard names what the package exports, all of it and nothing else."""
 
-import importlib
-import pkgutil
 from typing import Optional
 
 import msgspec
@@ -9,13 +7,12 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-import scheduler_repo
 from scheduler_repo.metrics.dashboard import dashboard_json
 from scheduler_repo.metrics.pools import PoolCollector
+from tests.metrics.package_metrics import OURS, import_all
 from tests.metrics.promql import Query, parsed
 from tests.support.command import CommandHere
 
-_OURS = ("backendai_", "scheduler_repo_")
 _SAMPLES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
 
@@ -62,9 +59,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 def exported() -> dict[str, Exported]:
     """Every metric that any module of the package makes, by the name of each of its samples."""
-    for module in pkgutil.walk_packages(scheduler_repo.__path__, "scheduler_repo."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    import_all()
     found: dict[str, Exported] = {}
     for collector in set(REGISTRY._collector_to_names):
         if isinstance(collector, MetricWrapperBase):
@@ -75,7 +70,7 @@ def exported() -> dict[str, Exported]:
             continue
         for family in collector.describe():
             metric = Exported(family.name, family.type, labels)
-            if metric.name.startswith(_OURS):
+            if metric.name.startswith(OURS):
                 found |= dict.fromkeys(metric.samples, metric)
     return found
 
