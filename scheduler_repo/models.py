@@ -278,7 +278,7 @@ class AgentHistoryRow(Base):
     from_status: Mapped[Optional[str]] = mapped_column(ORDERED_TEXT)
     to_status: Mapped[str] = mapped_column(ORDERED_TEXT)
     reason: Mapped[Optional[str]]
-    changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)
+    changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.statement_timestamp(), index=True)
 
 
 class SessionHistoryRow(Base):
@@ -291,7 +291,7 @@ class SessionHistoryRow(Base):
     from_status: Mapped[Optional[str]] = mapped_column(ORDERED_TEXT)
     to_status: Mapped[str] = mapped_column(ORDERED_TEXT)
     reason: Mapped[Optional[str]]
-    changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    changed_at: Mapped[datetime] = mapped_column(server_default=sa.func.statement_timestamp())
 
 
 class ReservationRow(Base):

@@ -17,6 +17,7 @@ REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservation
 
 -- A trigger's function runs for whoever fires it, without this privilege.
 REVOKE ALL ON FUNCTION session_dependencies_mark_sessions(), agents_end_reservations() FROM PUBLIC;
+REVOKE ALL ON FUNCTION purge_sessions, purge_agent_history, purge_operations, take_back_sessions FROM PUBLIC;
 
 DO $reader$
 BEGIN
@@ -95,9 +96,9 @@ BEGIN
     GRANT INSERT, UPDATE (capacity, occupied, reported_capacity) ON agent_slots TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (heartbeat_at) ON agent_heartbeats TO scheduler_repo_scheduler;
 
-    -- The work. DELETE is for purging finished sessions; has_dependencies is the trigger's, which has the rights
-    -- of whoever fires it.
-    GRANT INSERT, DELETE, UPDATE (priority, status, result, status_changed_at, has_dependencies, retry_count,
+    -- The work. Finished sessions are deleted by the functions below; has_dependencies is the trigger's, which has the
+    -- rights of whoever fires it.
+    GRANT INSERT, UPDATE (priority, status, result, status_changed_at, has_dependencies, retry_count,
             failed_agent_ids, dispatched_at)
         ON sessions TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (status, agent_id, occupied_slots, exit_code, status_changed_at)
@@ -108,13 +109,17 @@ BEGIN
     -- changed, and its position is the server's: nobody may choose to be first.
     GRANT INSERT (session_id, scaling_group, reserved_at), DELETE ON reservations TO scheduler_repo_scheduler;
     GRANT INSERT, DELETE ON kernel_reservations TO scheduler_repo_scheduler;
-    GRANT INSERT, DELETE, UPDATE (result) ON operations TO scheduler_repo_scheduler;
+    GRANT INSERT, UPDATE (result) ON operations TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (holder, epoch, acquired_at, expires_at) ON scheduler_leases TO scheduler_repo_scheduler;
 
-    -- History is written, read and purged; it is never changed, and its ids are the server's.
-    GRANT INSERT (agent_id, from_status, to_status, reason, changed_at), DELETE
-        ON agent_history TO scheduler_repo_scheduler;
-    GRANT INSERT (session_id, kernel_id, from_status, to_status, reason, changed_at), DELETE
-        ON session_history TO scheduler_repo_scheduler;
+    -- History is written and read; it is never changed, and its ids and times are the server's.
+    GRANT INSERT (agent_id, from_status, to_status, reason) ON agent_history TO scheduler_repo_scheduler;
+    GRANT INSERT (session_id, kernel_id, from_status, to_status, reason) ON session_history
+        TO scheduler_repo_scheduler;
+
+    -- What is finished and old is deleted with the rights of these functions' owner, within the bounds that they
+    -- keep. Who wants another role to purge grants it these instead.
+    GRANT EXECUTE ON FUNCTION purge_sessions, purge_agent_history, purge_operations, take_back_sessions
+        TO scheduler_repo_scheduler;
 END
 $scheduler$;

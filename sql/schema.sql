@@ -196,7 +196,7 @@ CREATE TABLE agent_history (
     from_status text COLLATE "C",
     to_status   text COLLATE "C" NOT NULL,
     reason      text,
-    changed_at  timestamptz NOT NULL DEFAULT now(),
+    changed_at  timestamptz NOT NULL DEFAULT statement_timestamp(),    -- nobody else's clock
     CONSTRAINT agent_history_pkey PRIMARY KEY (id),
     CONSTRAINT agent_history_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE,
     CONSTRAINT agent_history_from_status_check
@@ -364,7 +364,7 @@ CREATE TABLE session_history (
     from_status text COLLATE "C",                   -- NULL: it was created
     to_status   text COLLATE "C" NOT NULL,
     reason      text,
-    changed_at  timestamptz NOT NULL DEFAULT now(),
+    changed_at  timestamptz NOT NULL DEFAULT statement_timestamp(),    -- nobody else's clock
     CONSTRAINT session_history_pkey PRIMARY KEY (id),
     CONSTRAINT session_history_from_status_check CHECK (from_status IN (
         'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR')),
@@ -445,3 +445,127 @@ CREATE TABLE scheduler_leases (
     CONSTRAINT scheduler_leases_holder_check CHECK (holder <> ''),
     CONSTRAINT scheduler_leases_epoch_check CHECK (epoch > 0)
 );
+
+-- -- what the scheduler may delete -------------------------------------------------------------------
+
+-- It has no DELETE on sessions, history and operations: these functions run with their owner's rights, and delete no
+-- more than the rules of a purge allow, whoever calls them with what. A time of less than an hour ago is an hour ago.
+
+-- Sessions that finished before a time and on which no unfinished session depends, with all that belongs to them. A time
+-- in sessions can be written by the scheduler, one in session_history cannot: a session with a younger change is kept.
+-- The query is planned with its values: where very many depend on one session, the estimate for any other is so far off
+-- that whole tables are read for each. The kernels are deleted at the end of the statement, and counted as it began.
+CREATE FUNCTION purge_sessions(
+        session_ids uuid[], older_than timestamptz, OUT sessions bigint, OUT kernels bigint)
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+DECLARE
+    bound CONSTANT timestamptz := least(older_than, statement_timestamp() - interval '1 hour');
+    kept uuid[];
+BEGIN
+    -- The deletes that follow from foreign keys are planned once: anew for every session takes twice as long.
+    PERFORM set_config('plan_cache_mode', 'auto', true);
+
+    EXECUTE $query$
+        WITH unfinished AS MATERIALIZED (
+            SELECT id
+            FROM sessions
+            WHERE id = ANY (ARRAY(SELECT session_id FROM session_dependencies WHERE depends_on = ANY ($1)))
+              AND status NOT IN ('TERMINATED', 'CANCELLED', 'ERROR')
+        )
+        SELECT coalesce(array_agg(DISTINCT depends_on), '{}')
+        FROM session_dependencies
+        WHERE session_id = ANY (ARRAY(SELECT id FROM unfinished)) AND depends_on = ANY ($1)
+    $query$ INTO kept USING session_ids;
+    kept := kept || ARRAY(
+        SELECT h.session_id FROM session_history AS h
+        WHERE h.session_id = ANY (session_ids) AND h.changed_at >= bound
+    );
+
+    WITH purged AS (
+        DELETE FROM sessions AS s
+        WHERE s.id = ANY (session_ids) AND s.id <> ALL (kept)
+          AND s.status IN ('TERMINATED', 'CANCELLED', 'ERROR') AND s.status_changed_at < bound
+        RETURNING s.id
+    ), forgotten AS (
+        DELETE FROM session_history AS h
+        WHERE h.session_id = ANY (ARRAY(SELECT id FROM purged))
+    )
+    SELECT (SELECT count(*) FROM purged),
+           (SELECT count(*) FROM kernels AS k WHERE k.session_id = ANY (ARRAY(SELECT id FROM purged)))
+    INTO sessions, kernels;
+END
+$$;
+
+-- The next rows of agents' history that are older than a time, the oldest first; the newest of each agent stays.
+-- max() and not EXISTS: the index gives it at once, while one row that is newer may be looked for in the whole table.
+-- What another transaction holds is left for another time.
+CREATE FUNCTION purge_agent_history(
+        older_than timestamptz, after_changed_at timestamptz, after_id bigint, batch_size integer,
+        OUT seen bigint, OUT purged bigint, OUT last_changed_at timestamptz, OUT last_id bigint)
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+WITH seen AS MATERIALIZED (
+    SELECT id, changed_at
+    FROM agent_history
+    WHERE changed_at < least(older_than, statement_timestamp() - interval '1 hour')
+      AND (changed_at, id) > (coalesce(after_changed_at, '-infinity'), coalesce(after_id, 0))
+    ORDER BY changed_at, id
+    LIMIT batch_size
+), locked AS MATERIALIZED (
+    SELECT id
+    FROM agent_history
+    WHERE id = ANY (ARRAY(SELECT id FROM seen))
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+), purged AS (
+    DELETE FROM agent_history AS h
+    WHERE h.id = ANY (ARRAY(SELECT id FROM locked))
+      AND h.id < (SELECT max(newest.id) FROM agent_history AS newest WHERE newest.agent_id = h.agent_id)
+    RETURNING h.id
+), last AS (
+    SELECT changed_at, id FROM seen ORDER BY changed_at DESC, id DESC LIMIT 1
+)
+SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM purged),
+       (SELECT changed_at FROM last), (SELECT id FROM last)
+$$;
+
+-- The next operations that are older than a time, the oldest first; what is locked is left for another time.
+-- From after_created_at on: entries of the index before it belong to rows that are deleted, and would be read again.
+CREATE FUNCTION purge_operations(
+        older_than timestamptz, after_created_at timestamptz, batch_size integer,
+        OUT purged bigint, OUT last_created_at timestamptz)
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+WITH locked AS MATERIALIZED (
+    SELECT id
+    FROM operations
+    WHERE created_at < least(older_than, statement_timestamp() - interval '1 hour')
+      AND created_at >= coalesce(after_created_at, '-infinity')
+    ORDER BY created_at
+    LIMIT batch_size
+    FOR UPDATE SKIP LOCKED
+), purged AS (
+    DELETE FROM operations AS o
+    WHERE o.id = ANY (ARRAY(SELECT id FROM locked))
+    RETURNING o.created_at
+)
+SELECT count(*), max(created_at) FROM purged
+$$;
+
+-- Sessions that this very transaction made, with their kernels. It changed those that have a history.
+CREATE FUNCTION take_back_sessions(session_ids uuid[]) RETURNS void
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+DELETE FROM sessions AS s
+WHERE s.id = ANY (session_ids) AND s.xmin = pg_current_xact_id()::xid
+  AND NOT EXISTS (SELECT FROM session_history AS h WHERE h.session_id = s.id)
+$$;

@@ -49,7 +49,7 @@ async def lock_state(
     ]
     owners = finish(pending_owners(pending))
     owner_ids = msgspec.structs.astuple(owners)
-    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids)
+    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, scaling_group)
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
     open_agents = [

@@ -4,7 +4,8 @@
 2. the scaling group's lease, FOR SHARE (``check_lease.sql``)
 3. resource policies, by name
 4. sessions, by id
-5. quotas of owners, by scope and id, behind the advisory lock that holds allocations up while a quota is added
+5. scaling groups, by name: one while it is allocated in, all while an owner gets its first quota; then
+   quotas of owners, by scope and id
 6. agents, by id
 7. slots of agents, by agent and slot name
 

@@ -17,10 +17,13 @@ from scheduler_repo.testing.databases import ADMIN, Database, DatabaseServer, Dr
 
 Result = TypeVar("Result")
 
-# The privileges on a database itself, which a copy of it does not have.
+# The privileges on a database itself, which a copy does not have; PUBLIC's own may have been revoked.
 _GRANTS: Final = """
-SELECT format('GRANT %s ON DATABASE %I TO %I', a.privilege_type, $2::text, r.rolname)
-FROM pg_database AS d, aclexplode(d.datacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', $2::text)
+UNION ALL
+SELECT format('GRANT %s ON DATABASE %I TO %s', a.privilege_type, $2::text,
+              CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+FROM pg_database AS d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a
 WHERE d.datname = $1 AND a.grantee <> d.datdba
 """
 

@@ -46,7 +46,7 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return AuditRepository(AuditDBSource(world.engine)).repair_counters()
 
 
-@costs("ClusterRepository.load_cluster", 15)
+@costs("ClusterRepository.load_cluster", 13)
 async def _(world: World, size: int) -> Awaitable[object]:
     spec = ClusterSpec(
         slot_types=(),
@@ -85,7 +85,7 @@ async def _(world: World, size: int) -> Awaitable[object]:
     )
 
 
-@costs("ScalingGroupRepository.register_slot_types", 8)
+@costs("ScalingGroupRepository.register_slot_types", 7)
 async def _(world: World, size: int) -> Awaitable[object]:
     # There are 64 at most.
     slot_types = [SlotTypeSpec(name=SlotName(f"slot-{number}")) for number in world.numbers(min(size, 50))]

@@ -270,8 +270,10 @@ class TestReservations:
         assert caught.value.constraint_name == "kernel_reservations_pkey"
 
     @pytest.mark.parametrize("owner", ["reservations", "sessions"])
-    async def test_what_it_holds_goes_with_it(self, scheduler: DriverConnection, owner: str) -> None:
-        await scheduler.execute(f"DELETE FROM {owner}")
+    async def test_what_it_holds_goes_with_it(
+        self, small_cluster: Database, scheduler: DriverConnection, owner: str
+    ) -> None:
+        await small_cluster.run_as(OWNER, f"DELETE FROM {owner}")
 
         for table in ("reservations", "kernel_reservations"):
             assert await scheduler.fetchval(f"SELECT count(*) FROM {table}") == 0

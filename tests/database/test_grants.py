@@ -34,19 +34,19 @@ _WRITES: Mapping[str, tuple[str, str, str]] = {
     ),
     "agent_slots": ("INSERT", "", "capacity occupied reported_capacity"),
     "agent_heartbeats": ("INSERT", "", "heartbeat_at"),
-    "agent_history": ("DELETE", "agent_id from_status to_status reason changed_at", ""),
+    "agent_history": ("", "agent_id from_status to_status reason", ""),
     "sessions": (
-        "INSERT DELETE",
+        "INSERT",
         "",
         f"{_STATUS} priority result has_dependencies retry_count failed_agent_ids dispatched_at",
     ),
     "kernels": ("INSERT", "", f"{_STATUS} agent_id occupied_slots exit_code"),
     "session_dependencies": ("INSERT", "", ""),
     "session_vfolder_mounts": ("INSERT", "", ""),
-    "session_history": ("DELETE", "session_id kernel_id from_status to_status reason changed_at", ""),
+    "session_history": ("", "session_id kernel_id from_status to_status reason", ""),
     "reservations": ("DELETE", "session_id scaling_group reserved_at", ""),
     "kernel_reservations": ("INSERT DELETE", "", ""),
-    "operations": ("INSERT DELETE", "", "result"),
+    "operations": ("INSERT", "", "result"),
     "scheduler_leases": ("INSERT", "", "holder epoch acquired_at expires_at"),
 }
 

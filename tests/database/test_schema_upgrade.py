@@ -1,9 +1,12 @@
 """Upgrading, downgrading, and refusing a database that is not at the right revision."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo import errors
 from scheduler_repo.database.schema import upgrade as schema
@@ -20,9 +23,8 @@ from tests.database.snapshots import all_of_catalog
 from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 
 _WAITING_UPGRADES = """
-SELECT count(*) FROM pg_locks
-WHERE locktype = 'advisory' AND NOT granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
 """
 
 
@@ -34,6 +36,12 @@ async def _upgrade(database: Database) -> SchemaUpgrade:
 async def _require(database: Database, role: str = SCHEDULER) -> None:
     async with database.connect_as(role) as connection:
         await require_schema(connection)
+
+
+@asynccontextmanager
+async def _never_ended(connection: AsyncConnection, *, keep: bool) -> AsyncIterator[None]:
+    await connection.begin()
+    yield
 
 
 class TestUpgrade:
@@ -56,12 +64,15 @@ class TestUpgrade:
         async with empty_database.connect_as(OWNER) as connection:
             assert await check_schema(connection) == ()
 
-    async def test_waits_for_one_that_is_under_way(self, empty_database: Database) -> None:
-        async with empty_database.driver_as(OWNER) as other:
-            # given another upgrade that has the lock and has not ended
-            transaction = other.transaction()
-            await transaction.start()
-            await other.execute("SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.schema', 0))")
+    @pytest.mark.parametrize("is_first", [True, False])
+    async def test_waits_for_one_that_is_under_way(self, empty_database: Database, is_first: bool) -> None:
+        if not is_first:
+            await _upgrade(empty_database)
+        async with empty_database.connect_as(OWNER) as other:
+            # given another upgrade that has done everything and has not ended
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(schema, "_transaction", _never_ended)
+                done = await upgrade_schema(other)
             upgrade = asyncio.create_task(_upgrade(empty_database))
 
             # when ours has come to the lock
@@ -70,9 +81,9 @@ class TestUpgrade:
                     assert not upgrade.done()
 
             # then it goes on only after the other has ended
-            assert await other.fetchval("SELECT to_regclass('sessions')") is None
-            await transaction.rollback()
-            assert await upgrade == SchemaUpgrade(None, head_revision())
+            await other.commit()
+            assert await upgrade == SchemaUpgrade(head_revision(), head_revision())
+            assert done.from_revision == (None if is_first else head_revision())
 
     async def test_another_installation_further_down_the_search_path_is_left_alone(
         self, migrated_database: Database

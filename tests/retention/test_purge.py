@@ -225,8 +225,8 @@ class TestBatches:
         )
         assert (done.agent_history, done.operations, done.batches) == (14, 15, 7)
         assert sum(query.startswith("BEGIN ISOLATION LEVEL READ COMMITTED;") for query in queries) == 7
-        # then: four statements per batch of sessions, two of history, one of operations; the cutoff before
-        assert len(queries) - queries.count("COMMIT") - 8 == 1 + 4 * 3 + 2 * 2 + 2
+        # then: two statements per batch of sessions, one of history or operations; the cutoff before
+        assert len(queries) - queries.count("COMMIT") - 8 == 1 + 2 * 3 + 2 + 2
 
     async def test_counting_says_what_a_purge_does_and_deletes_nothing(
         self, retention: RetentionRepository, owner_connection: DriverConnection

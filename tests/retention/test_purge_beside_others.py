@@ -92,7 +92,7 @@ class TestLocks:
         assert done.operations == 15
         assert (await retention.purge(MONTH)).operations == 5
 
-    async def test_agent_history_is_left_to_a_purge_that_is_at_it(
+    async def test_agent_history_that_another_deletes_is_skipped(
         self,
         retention: RetentionRepository,
         migrated_database: Database,
@@ -100,10 +100,9 @@ class TestLocks:
     ) -> None:
         # given
         await add_agent_history(owner_connection, "a1", 21)
-        turn = "SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.purge_agent_history', 0))"
         rows = "DELETE FROM agent_history WHERE agent_id = 'a1'"
         # when
-        async with held(migrated_database, turn, rows), asyncio.timeout(PROMPT_SECONDS):
+        async with held(migrated_database, rows), asyncio.timeout(PROMPT_SECONDS):
             done = await retention.purge(MONTH)
         # then
         assert done.agent_history == 0

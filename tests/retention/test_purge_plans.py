@@ -31,7 +31,7 @@ SESSION_IDS = [str(session_id(number)) for number in FINISHED[:500]]
 PARAMETERS: Mapping[Statement, tuple[object, ...]] = {
     db_source.PURGE_CANDIDATES: (CUTOFF, None, None, 500),
     db_source.PURGE_NEEDED_SESSIONS: (SESSION_IDS,),
-    db_source.PURGE_SESSIONS: (SESSION_IDS,),
+    db_source.PURGE_SESSIONS: (SESSION_IDS, CUTOFF),
     db_source.PURGE_ARCHIVED_SESSIONS: (SESSION_IDS,),
     db_source.PURGE_ARCHIVED_KERNELS: (SESSION_IDS,),
     db_source.PURGE_ARCHIVED_HISTORY: (SESSION_IDS,),

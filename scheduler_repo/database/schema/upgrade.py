@@ -27,6 +27,7 @@ from scheduler_repo.database.schema.ownership import act_as_owner
 from scheduler_repo.database.schema.version import (
     VERSION_TABLE,
     current_revision,
+    has_version_table,
     head_revision,
     refuse_unknown_revision,
 )
@@ -36,7 +37,15 @@ from scheduler_repo.models import Base
 
 _logger = logging.getLogger(__name__)
 _TABLES: Final = [table.name for table in Base.metadata.sorted_tables]
-_LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.schema', 0))")
+# As Alembic would make it.
+_VERSIONS: Final = sa.Table(
+    VERSION_TABLE,
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
+# No reader is in its way: a role without privileges holds ROW EXCLUSIVE at most, by preparing a statement.
+_LOCK: Final = sa.text(f"LOCK TABLE {VERSION_TABLE} IN SHARE UPDATE EXCLUSIVE MODE")
 _FIND_TABLES: Final = sa.text(
     """
 SELECT c.relname::text
@@ -70,8 +79,11 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
     that are not its own, PermissionDenied if the role may not create tables.
     """
     async with _transaction(connection, keep=True):
-        await _lock_schema(connection)
+        is_locked = await _lock_schema(connection)
         await act_as_owner(connection)
+        if not is_locked:
+            await _create_version_table(connection)
+            await connection.execute(_LOCK)
         found, head = await current_revision(connection), head_revision()
         if found is None:
             await _refuse_tables_of_others(connection)
@@ -89,16 +101,17 @@ async def downgrade_schema(connection: AsyncConnection, to_revision: Optional[st
     the package does not know one of the two revisions.
     """
     async with _transaction(connection, keep=True):
-        await _lock_schema(connection)
+        if to_revision is not None:
+            refuse_unknown_revision(to_revision)
+        if not await _lock_schema(connection):
+            return
         await act_as_owner(connection)
         found = await current_revision(connection)
-        for revision in (found, to_revision):
-            if revision is not None:
-                refuse_unknown_revision(revision)
         if found is not None:
+            refuse_unknown_revision(found)
             await connection.run_sync(migrate, to_revision or "base", undo=True)
         if to_revision is None:
-            await connection.execute(sa.text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
+            await connection.execute(sa.text(f"DROP TABLE {VERSION_TABLE}"))
 
 
 async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, ...]:
@@ -158,12 +171,29 @@ async def _transaction(connection: AsyncConnection, *, keep: bool) -> AsyncItera
                 await transaction.rollback()
 
 
-async def _lock_schema(connection: AsyncConnection) -> None:
-    await connection.execute(_LOCK)
+async def _lock_schema(connection: AsyncConnection) -> bool:
+    """Wait for another upgrade or downgrade, by a lock on the version table that ends with the transaction.
+
+    Return false if there is no version table to lock.
+    """
     # Tables of the same names may be visible further down the search_path; they are not meant.
     schema = (await connection.execute(sa.text("SELECT current_schema()::text"))).scalar_one()
     if schema is not None:
         await set_search_path(connection, schema)
+    exists = await has_version_table(connection)
+    if exists:
+        await connection.execute(_LOCK)
+    return exists
+
+
+async def _create_version_table(connection: AsyncConnection) -> None:
+    try:
+        async with connection.begin_nested():
+            await connection.execute(sa.schema.CreateTable(_VERSIONS))
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+        # Perhaps another upgrade has made it, which was waited for.
+        if not await has_version_table(connection):
+            raise
 
 
 async def _refuse_tables_of_others(connection: AsyncConnection) -> None:

@@ -82,8 +82,14 @@ def refuse_unknown_revision(found: str) -> None:
         )
 
 
+async def has_version_table(connection: AsyncConnection) -> bool:
+    """Whether the schema that is first in the search_path has a version table; one statement."""
+    found: bool = (await connection.execute(_FIND_VERSION_TABLE)).scalar_one()
+    return found
+
+
 async def _read_revision(connection: AsyncConnection) -> Optional[str]:
-    if not (await connection.execute(_FIND_VERSION_TABLE)).scalar_one():
+    if not await has_version_table(connection):
         return None
     revisions: list[str] = list((await connection.execute(_READ_REVISIONS)).scalars())
     if len(revisions) > 1:

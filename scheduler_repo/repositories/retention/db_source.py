@@ -6,7 +6,7 @@ from typing import Final, Optional
 
 from asyncpg import Record
 
-from scheduler_repo.database.engine import SASession, driver_connection
+from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.repositories.db_source import DBSource, build_struct
@@ -21,7 +21,6 @@ PURGE_ARCHIVED_SESSIONS = load_statement("retention/purge_archived_sessions")
 PURGE_ARCHIVED_KERNELS = load_statement("retention/purge_archived_kernels")
 PURGE_ARCHIVED_HISTORY = load_statement("retention/purge_archived_history")
 PURGE_ARCHIVED_MOUNTS = load_statement("retention/purge_archived_mounts")
-PURGE_AGENT_HISTORY_TURN = load_statement("retention/purge_agent_history_turn")
 PURGE_AGENT_HISTORY = load_statement("retention/purge_agent_history")
 PURGE_OPERATIONS = load_statement("retention/purge_operations")
 
@@ -31,8 +30,6 @@ _BELONGINGS: Final = {
     "history": PURGE_ARCHIVED_HISTORY,
     "mounts": PURGE_ARCHIVED_MOUNTS,
 }
-# The deletes that follow from foreign keys are planned once: anew for every session takes twice as long.
-_KEEP_PLANS: Final = "SET LOCAL plan_cache_mode = auto"
 
 
 class RetentionDBSource(DBSource):
@@ -77,19 +74,22 @@ class RetentionDBSource(DBSource):
                 archived[row["session_id"]][name].append(dict(row))
         return tuple(build_struct(ArchivedSession, row) for row in archived.values())
 
-    async def delete_sessions(self, db_sess: SASession, session_ids: Sequence[SessionId]) -> tuple[int, int]:
-        """Delete locked sessions with all that belongs to them; returns how many sessions and kernels went."""
-        await driver_connection(db_sess).execute(_KEEP_PLANS)
-        ((sessions, kernels),) = await fetch_rows(db_sess, PURGE_SESSIONS, session_ids)
+    async def delete_sessions(
+        self, db_sess: SASession, session_ids: Sequence[SessionId], cutoff: datetime
+    ) -> tuple[int, int]:
+        """Delete locked sessions that no unfinished one needs, with all that belongs to them.
+
+        Return how many sessions and kernels went.
+        """
+        ((sessions, kernels),) = await fetch_rows(db_sess, PURGE_SESSIONS, session_ids, cutoff)
         return sessions, kernels
 
     async def delete_agent_history(
         self, db_sess: SASession, cutoff: datetime, after: tuple[Optional[datetime], Optional[int]], limit: int
-    ) -> Optional[Record]:
-        """Delete old changes of agents, behind ``after``; None if another purge does. Costs two statements."""
-        ((is_ours,),) = await fetch_rows(db_sess, PURGE_AGENT_HISTORY_TURN)
-        rows = await fetch_rows(db_sess, PURGE_AGENT_HISTORY, cutoff, *after, limit) if is_ours else []
-        return rows[0] if rows else None
+    ) -> Record:
+        """Delete old changes of agents, behind ``after``; return how many were seen, and the last of them."""
+        (row,) = await fetch_rows(db_sess, PURGE_AGENT_HISTORY, cutoff, *after, limit)
+        return row
 
     async def delete_operations(
         self, db_sess: SASession, cutoff: datetime, after: Optional[datetime], limit: int

@@ -60,7 +60,7 @@ class RetentionRepository(Repository[RetentionDBSource]):
         Every batch sees up to ``batch_size`` sessions or rows, in a transaction of its own; an error or a
         cancel leaves the batches before it purged. Raises InvalidInput for an ``older_than`` below an hour or
         twice the engine's resolve_timeout (a write that is asked for again must be recognised), and for a batch
-        size outside 1 to 10,000; the errors of the database layer. Costs four statements per batch, nine with
+        size outside 1 to 10,000; the errors of the database layer. Costs two statements per batch, seven with
         an archive; time grows with what is purged and kept.
         """
         check_retention(older_than, self._db.resolve_timeout)
@@ -110,7 +110,7 @@ class RetentionRepository(Repository[RetentionDBSource]):
             async with announce_changes(self._db) as changed, self._db.begin_session() as db_sess:
                 seen = await self._db_source.lock_sessions(db_sess, cutoff, after, batch_size)
                 locked = [row["session_id"] for row in seen if row["is_locked"]]
-                sessions, kernels = await self._archive_and_delete(db_sess, locked, archive)
+                sessions, kernels = await self._archive_and_delete(db_sess, locked, cutoff, archive)
                 changed.update(locked)
             yield PurgeResult(
                 sessions=sessions,
@@ -124,26 +124,27 @@ class RetentionRepository(Repository[RetentionDBSource]):
             after = (seen[-1]["status_changed_at"], seen[-1]["session_id"])
 
     async def _archive_and_delete(
-        self, db_sess: SASession, locked: Sequence[SessionId], archive: Optional[Archive]
+        self, db_sess: SASession, locked: Sequence[SessionId], cutoff: datetime, archive: Optional[Archive]
     ) -> tuple[int, int]:
-        chosen = await self._db_source.list_unneeded(db_sess, locked)
-        if chosen and archive is not None:
-            archived = await self._db_source.list_archived(db_sess, chosen)
-            try:
-                await archive(archived)
-            except OSError as error:
-                raise _ArchiveFailed(error) from error
-            # It may have taken its time, and dependants may have come meanwhile.
-            chosen = await self._db_source.list_unneeded(db_sess, chosen)
-        return await self._db_source.delete_sessions(db_sess, chosen) if chosen else (0, 0)
+        chosen = locked
+        if archive is not None:
+            chosen = await self._db_source.list_unneeded(db_sess, locked)
+            if chosen:
+                archived = await self._db_source.list_archived(db_sess, chosen)
+                try:
+                    await archive(archived)
+                except OSError as error:
+                    raise _ArchiveFailed(error) from error
+        # It looks again at who needs them: the archive may have taken its time.
+        return await self._db_source.delete_sessions(db_sess, chosen, cutoff) if chosen else (0, 0)
 
     async def _purge_agent_history(self, cutoff: datetime, batch_size: int) -> AsyncIterator[PurgeResult]:
         after: tuple[Optional[datetime], Optional[int]] = (None, None)
         while True:
             async with self._db.begin_session() as db_sess:
                 row = await self._db_source.delete_agent_history(db_sess, cutoff, after, batch_size)
-            yield PurgeResult(agent_history=0 if row is None else row["purged"], batches=1)
-            if row is None or row["seen"] < batch_size:
+            yield PurgeResult(agent_history=row["purged"], batches=1)
+            if row["seen"] < batch_size:
                 return
             after = (row["changed_at"], row["id"])
 

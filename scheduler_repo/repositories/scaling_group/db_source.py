@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Final, Optional, Union
 
 import msgspec
 
-from scheduler_repo.database.bulk import copy_rows, insert_missing
-from scheduler_repo.database.engine import SASession, driver_connection
-from scheduler_repo.database.lookups import SLOT_TYPES, fetch_slot_types, no_such_group
+from scheduler_repo.database.bulk import copy_rows
+from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.lookups import fetch_slot_types, no_such_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import (
     ResourceTotals,
@@ -40,15 +40,10 @@ SCALING_GROUP_GRANTS = load_statement("scaling_group/scaling_group_grants")
 LOCK_SCALING_GROUPS = load_statement("scaling_group/lock_scaling_groups")
 GRANT_SCALING_GROUPS = load_statement("scaling_group/grant_scaling_groups")
 REVOKE_SCALING_GROUPS = load_statement("scaling_group/revoke_scaling_groups")
+ADD_SLOT_TYPES = load_statement("scaling_group/add_slot_types")
 
 # The options, as the table and ScalingGroupSpec both name them.
 _COLUMNS: Final = ScalingGroupSpec.__struct_fields__
-_SLOT_COLUMNS: Final = (
-    ("name", "text"),
-    ("slot_index", "int2"),
-    ("units_per_whole", "int8"),
-    ("display_unit", "text"),
-)
 
 _resilience = layer_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
 
@@ -172,20 +167,16 @@ class ScalingGroupDBSource(DBSource):
     ) -> tuple[SlotType, ...]:
         """Add the slot types that are missing at the next free indexes, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units. Costs at most four statements.
+        Raises InvalidInput if one exists with other units. Costs at most three statements, and two more for
+        each time that another process adds some at this very moment.
         """
-        # Two that add slot types at once must not take the same index; the table itself cannot be locked.
-        await driver_connection(db_sess).execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('scheduler_repo.slot_types', 0))"
-        )
-        indexes = {row["name"]: row["slot_index"] for row in await fetch_rows(db_sess, SLOT_TYPES)}
-        missing = {slot_type.name: slot_type for slot_type in slot_types if slot_type.name not in indexes}
-        rows = [
-            (slot_type.name, index, slot_type.units_per_whole, slot_type.display_unit)
-            for index, slot_type in enumerate(missing.values(), start=max(indexes.values(), default=-1) + 1)
-        ]
-        await insert_missing(db_sess, "slot_types", _SLOT_COLUMNS, rows)
         found = await fetch_slot_types(db_sess)
+        while missing := _leave_out_existing(slot_types, found):
+            columns = zip(
+                *((each.name, each.units_per_whole, each.display_unit) for each in missing), strict=True
+            )
+            await fetch_rows(db_sess, ADD_SLOT_TYPES, *map(list, columns))
+            found = await fetch_slot_types(db_sess)
         units = {slot_type.name: slot_type.units_per_whole for slot_type in found}
         for slot_type in slot_types:
             if units[slot_type.name] != slot_type.units_per_whole:
@@ -194,6 +185,11 @@ class ScalingGroupDBSource(DBSource):
                     f"{slot_type.units_per_whole}; amounts cannot be mixed, use the existing units"
                 )
         return found
+
+
+def _leave_out_existing(wanted: Sequence[SlotTypeSpec], found: Sequence[SlotType]) -> tuple[SlotTypeSpec, ...]:
+    existing = {slot_type.name for slot_type in found}
+    return tuple({each.name: each for each in wanted if each.name not in existing}.values())
 
 
 def group_from_row(row: "Record") -> ScalingGroup:

@@ -221,7 +221,8 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     ) -> tuple[SlotType, ...]:
         """Make sure that these slot types exist, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units. Costs at most six statements.
+        Raises InvalidInput if one exists with other units. Costs at most five statements, and two more each
+        time that another process adds some meanwhile.
         """
         check_slot_types(slot_types)
 

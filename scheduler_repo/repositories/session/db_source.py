@@ -57,7 +57,7 @@ COUNT_ACTIVE_SESSIONS = load_statement("session/count_active_sessions")
 CREATION_REFERENCES = load_statement("session/creation_references")
 CREATE_SESSIONS = load_statement("session/create_sessions")
 CREATE_KERNELS = load_statement("session/create_kernels")
-UNCREATE_SESSIONS = load_statement("session/uncreate_sessions")
+TAKE_BACK_SESSIONS = load_statement("session/take_back_sessions")
 
 _resilience = layer_resilience(LayerType.SESSION_DB_SOURCE)
 
@@ -208,7 +208,7 @@ async def _insert_missing(db_sess: SASession, new: Sequence[NewSession]) -> tupl
         if not kernel_ids.issuperset(kernel.kernel_id for kernel in each.spec.kernels)
     }
     if incomplete:
-        await fetch_rows(db_sess, UNCREATE_SESSIONS, list(incomplete))
+        await fetch_rows(db_sess, TAKE_BACK_SESSIONS, list(incomplete))
         for session_id in incomplete:
             del times[session_id]
     await _copy_the_rest(db_sess, [each for each in inserted if each.spec.session_id in times])

@@ -1,4 +1,5 @@
-"""Functions find their tables whatever the caller's search_path; agents that close end reservations.
+"""Functions find their tables whatever the caller's search_path; agents that close end reservations; history is
+purged by functions of its owner's.
 
 Revision ID: 0004
 Revises: 0003
@@ -27,6 +28,121 @@ END
 $$
 """
 
+# The scheduler deletes by these alone; schema.sql says what each is for.
+_PURGE_SESSIONS: Final = """
+CREATE FUNCTION purge_sessions(
+        session_ids uuid[], older_than timestamptz, OUT sessions bigint, OUT kernels bigint)
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+DECLARE
+    bound CONSTANT timestamptz := least(older_than, statement_timestamp() - interval '1 hour');
+    kept uuid[];
+BEGIN
+    -- The deletes that follow from foreign keys are planned once: anew for every session takes twice as long.
+    PERFORM set_config('plan_cache_mode', 'auto', true);
+
+    EXECUTE $query$
+        WITH unfinished AS MATERIALIZED (
+            SELECT id
+            FROM sessions
+            WHERE id = ANY (ARRAY(SELECT session_id FROM session_dependencies WHERE depends_on = ANY ($1)))
+              AND status NOT IN ('TERMINATED', 'CANCELLED', 'ERROR')
+        )
+        SELECT coalesce(array_agg(DISTINCT depends_on), '{}')
+        FROM session_dependencies
+        WHERE session_id = ANY (ARRAY(SELECT id FROM unfinished)) AND depends_on = ANY ($1)
+    $query$ INTO kept USING session_ids;
+    kept := kept || ARRAY(
+        SELECT h.session_id FROM session_history AS h
+        WHERE h.session_id = ANY (session_ids) AND h.changed_at >= bound
+    );
+
+    WITH purged AS (
+        DELETE FROM sessions AS s
+        WHERE s.id = ANY (session_ids) AND s.id <> ALL (kept)
+          AND s.status IN ('TERMINATED', 'CANCELLED', 'ERROR') AND s.status_changed_at < bound
+        RETURNING s.id
+    ), forgotten AS (
+        DELETE FROM session_history AS h
+        WHERE h.session_id = ANY (ARRAY(SELECT id FROM purged))
+    )
+    SELECT (SELECT count(*) FROM purged),
+           (SELECT count(*) FROM kernels AS k WHERE k.session_id = ANY (ARRAY(SELECT id FROM purged)))
+    INTO sessions, kernels;
+END
+$$
+"""
+_PURGE_AGENT_HISTORY: Final = """
+CREATE FUNCTION purge_agent_history(
+        older_than timestamptz, after_changed_at timestamptz, after_id bigint, batch_size integer,
+        OUT seen bigint, OUT purged bigint, OUT last_changed_at timestamptz, OUT last_id bigint)
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+WITH seen AS MATERIALIZED (
+    SELECT id, changed_at
+    FROM agent_history
+    WHERE changed_at < least(older_than, statement_timestamp() - interval '1 hour')
+      AND (changed_at, id) > (coalesce(after_changed_at, '-infinity'), coalesce(after_id, 0))
+    ORDER BY changed_at, id
+    LIMIT batch_size
+), locked AS MATERIALIZED (
+    SELECT id
+    FROM agent_history
+    WHERE id = ANY (ARRAY(SELECT id FROM seen))
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+), purged AS (
+    DELETE FROM agent_history AS h
+    WHERE h.id = ANY (ARRAY(SELECT id FROM locked))
+      AND h.id < (SELECT max(newest.id) FROM agent_history AS newest WHERE newest.agent_id = h.agent_id)
+    RETURNING h.id
+), last AS (
+    SELECT changed_at, id FROM seen ORDER BY changed_at DESC, id DESC LIMIT 1
+)
+SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM purged),
+       (SELECT changed_at FROM last), (SELECT id FROM last)
+$$
+"""
+_PURGE_OPERATIONS: Final = """
+CREATE FUNCTION purge_operations(
+        older_than timestamptz, after_created_at timestamptz, batch_size integer,
+        OUT purged bigint, OUT last_created_at timestamptz)
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+WITH locked AS MATERIALIZED (
+    SELECT id
+    FROM operations
+    WHERE created_at < least(older_than, statement_timestamp() - interval '1 hour')
+      AND created_at >= coalesce(after_created_at, '-infinity')
+    ORDER BY created_at
+    LIMIT batch_size
+    FOR UPDATE SKIP LOCKED
+), purged AS (
+    DELETE FROM operations AS o
+    WHERE o.id = ANY (ARRAY(SELECT id FROM locked))
+    RETURNING o.created_at
+)
+SELECT count(*), max(created_at) FROM purged
+$$
+"""
+_TAKE_BACK_SESSIONS: Final = """
+CREATE FUNCTION take_back_sessions(session_ids uuid[]) RETURNS void
+    LANGUAGE sql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+DELETE FROM sessions AS s
+WHERE s.id = ANY (session_ids) AND s.xmin = pg_current_xact_id()::xid
+  AND NOT EXISTS (SELECT FROM session_history AS h WHERE h.session_id = s.id)
+$$
+"""
+
 # One statement each: the driver prepares what it is given.
 _UPGRADE: Final = (
     # pg_dump restores with an empty search_path. The upgrade's own names the schema and then pg_temp.
@@ -47,9 +163,22 @@ _UPGRADE: Final = (
     WHERE h.session_id = r.session_id AND a.id = h.agent_id
       AND (a.status <> 'ALIVE' OR NOT a.is_schedulable OR a.scaling_group <> r.scaling_group)
     """,
+    # Times of history are the server's, and its rows go by functions of its owner's alone.
+    "ALTER TABLE session_history ALTER COLUMN changed_at SET DEFAULT statement_timestamp()",
+    "ALTER TABLE agent_history ALTER COLUMN changed_at SET DEFAULT statement_timestamp()",
+    _PURGE_SESSIONS,
+    _PURGE_AGENT_HISTORY,
+    _PURGE_OPERATIONS,
+    _TAKE_BACK_SESSIONS,
 )
 
 _DOWNGRADE: Final = (
+    "DROP FUNCTION take_back_sessions",
+    "DROP FUNCTION purge_operations",
+    "DROP FUNCTION purge_agent_history",
+    "DROP FUNCTION purge_sessions",
+    "ALTER TABLE agent_history ALTER COLUMN changed_at SET DEFAULT now()",
+    "ALTER TABLE session_history ALTER COLUMN changed_at SET DEFAULT now()",
     "DROP TRIGGER agents_end_reservations ON agents",
     "DROP FUNCTION agents_end_reservations()",
     "ALTER FUNCTION session_dependencies_mark_sessions() RESET search_path",

@@ -14,8 +14,8 @@ WITH changed AS (
     WHERE a.id = given.agent_id AND a.status = given.from_status
     RETURNING a.id, given.from_status, given.to_status, given.reason
 ), recorded AS (
-    INSERT INTO agent_history (agent_id, from_status, to_status, reason, changed_at)
-    SELECT id, from_status, to_status, reason, statement_timestamp()
+    INSERT INTO agent_history (agent_id, from_status, to_status, reason)
+    SELECT id, from_status, to_status, reason
     FROM changed
     WHERE to_status <> from_status
 )

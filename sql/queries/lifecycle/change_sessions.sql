@@ -16,7 +16,7 @@ WITH changed AS (
     USING changed
     WHERE r.session_id = changed.id AND changed.from_status = 'PENDING'
 ), recorded AS (
-    INSERT INTO session_history (session_id, from_status, to_status, reason, changed_at)
-    SELECT id, from_status, to_status, $5::text, statement_timestamp() FROM changed
+    INSERT INTO session_history (session_id, from_status, to_status, reason)
+    SELECT id, from_status, to_status, $5::text FROM changed
 )
 SELECT id FROM changed
