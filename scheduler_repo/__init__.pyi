@@ -93,22 +93,25 @@ from .errors import (
     AllocationRefused as AllocationRefused, AlreadyExists as AlreadyExists, BreakerOpen as BreakerOpen,
     BusinessError as BusinessError, CacheBusy as CacheBusy, CacheMisused as CacheMisused,
     CacheRefused as CacheRefused, CacheUnavailable as CacheUnavailable,
+    ConfigurationLimitReached as ConfigurationLimitReached,
     ConstraintViolated as ConstraintViolated, DatabaseError as DatabaseError,
+    DatabaseExhausted as DatabaseExhausted,
     DatabaseReadOnly as DatabaseReadOnly, DatabaseTimeout as DatabaseTimeout,
-    DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded,
+    DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded, DiskFull as DiskFull,
     EngineClosed as EngineClosed, InvalidCursor as InvalidCursor, InvalidFilter as InvalidFilter,
     InvalidInput as InvalidInput, InvalidLimit as InvalidLimit, InvalidQuantity as InvalidQuantity,
     InvalidSettings as InvalidSettings, InvalidTrace as InvalidTrace, InvalidTransition as InvalidTransition,
     InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound, LeaseHeld as LeaseHeld,
     MissingDependency as MissingDependency, NotFound as NotFound, OperationMismatch as OperationMismatch,
-    OutcomeUnknown as OutcomeUnknown, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
+    OutcomeUnknown as OutcomeUnknown, OutOfMemory as OutOfMemory, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
     PermissionDenied as PermissionDenied, PoolerInTheWay as PoolerInTheWay, QuotaExceeded as QuotaExceeded,
     QuotaNotFound as QuotaNotFound, ResourcePolicyNotFound as ResourcePolicyNotFound,
     ScalingGroupAlreadyExists as ScalingGroupAlreadyExists, ScalingGroupNotFound as ScalingGroupNotFound,
-    SchedulerRepoError as SchedulerRepoError, SchemaMismatch as SchemaMismatch,
+    SchedulerRepoError as SchedulerRepoError, SchemaChanged as SchemaChanged, SchemaMismatch as SchemaMismatch,
     SessionAlreadyExists as SessionAlreadyExists, SessionNotFound as SessionNotFound,
-    StaleLeaseError as StaleLeaseError, TransactionConflict as TransactionConflict,
-    UnknownSlotType as UnknownSlotType, UnknownWord as UnknownWord,
+    StaleLeaseError as StaleLeaseError, TooManyConnections as TooManyConnections,
+    TransactionConflict as TransactionConflict, UnknownSlotType as UnknownSlotType, UnknownWord as UnknownWord,
+    UnsupportedEncoding as UnsupportedEncoding,
     VFolderAlreadyExists as VFolderAlreadyExists, VFolderNotFound as VFolderNotFound,
     WrongEventLoop as WrongEventLoop,
 )
@@ -176,6 +179,7 @@ from .resilience.policies.timeout import (
     TimeoutArgs as TimeoutArgs, TimeoutPolicy as TimeoutPolicy, call_deadline as call_deadline,
 )
 from .resilience.resilience import Policy as Policy, Resilience as Resilience
+from .resilience.clients import passes_by_itself as passes_by_itself
 from .resilience.transient import is_transient as is_transient
 from .scheduling.explain.reasons import (
     WaitingReason as WaitingReason, WaitingSession as WaitingSession, waiting_reason as waiting_reason,

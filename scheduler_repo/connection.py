@@ -67,6 +67,7 @@ class DatabaseOptions(TypedDict, total=False):
     lock_timeout: float
     idle_in_transaction_timeout: float
     resolve_timeout: float
+    connection_lifetime: float
     application_name: str
     pooler: Optional[Pooler]
 

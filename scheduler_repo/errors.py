@@ -168,7 +168,13 @@ class MissingDependency(SchedulerRepoError, ImportError):
 
 
 class DatabaseError(SchedulerRepoError):
-    """The database refused or failed a statement in a way that the caller cannot mend by its input."""
+    """The database refused or failed a statement in a way that the caller cannot mend by its input.
+
+    ``of_old_connection`` says that it may be of that connection alone, which was made before the call: its
+    address may lead to another server by now, and a new connection plans anew. Such a call is tried again.
+    """
+
+    of_old_connection: bool = False
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -198,12 +204,40 @@ class TransactionConflict(DatabaseError):
     """A deadlock or a serialisation failure: the transaction did nothing and may be tried again."""
 
 
+class SchemaChanged(TransactionConflict):
+    """The schema was changed under a prepared statement: nothing was done, and a new connection plans anew."""
+
+
+class DatabaseExhausted(DatabaseError):
+    """The server has run out of something, until somebody sees to it; nothing was written."""
+
+
+class DiskFull(DatabaseExhausted):
+    """The server's disk is full."""
+
+
+class OutOfMemory(DatabaseExhausted):
+    """The server is out of memory, or of shared memory for locks."""
+
+
+class TooManyConnections(DatabaseUnavailable, DatabaseExhausted):
+    """The server, the database or the role has no connection left."""
+
+
+class ConfigurationLimitReached(DatabaseExhausted):
+    """A limit of the server's configuration is reached, such as that on temporary files."""
+
+
 class PermissionDenied(DatabaseError):
     """The role lacks a privilege for the statement."""
 
 
 class SchemaMismatch(DatabaseError):
     """The database's schema is missing, older or newer than this package needs."""
+
+
+class UnsupportedEncoding(DatabaseError):
+    """The database has another encoding than UTF8, in which not every text can be stored."""
 
 
 class UnknownWord(DatabaseError):

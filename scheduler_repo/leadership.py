@@ -10,11 +10,14 @@ from typing import Optional, Self
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import (
     DatabaseError,
+    DatabaseExhausted,
+    DatabaseReadOnly,
     DatabaseTimeout,
     DatabaseUnavailable,
     InvalidInput,
     LeaseHeld,
     StaleLeaseError,
+    TransactionConflict,
 )
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
@@ -22,6 +25,8 @@ from scheduler_repo.wiring import check_wiring
 
 _logger = logging.getLogger(__name__)
 
+# What an operator, or the server itself, mends in a while.
+_PASSING = (DatabaseUnavailable, DatabaseExhausted, DatabaseReadOnly, TransactionConflict)
 # A third: two renewals may fail before the lease does.
 _RENEWALS_PER_TTL = 3
 
@@ -75,9 +80,10 @@ class LeaseKeeper:
     async def reacquire(self) -> Lease:
         """Wait for the lease and acquire it with a new epoch, as after StaleLeaseError; then read anew.
 
-        Waits for another holder to end, and, if this object has led before, for the database to come back.
-        Raises ScalingGroupNotFound, InvalidInput and lasting errors of the database layer. Costs two statements
-        per try, about three tries per ttl.
+        Waits for another holder to end, and, if this object has led before, for the database to come back: from
+        a restart, a full disk or memory, too many connections, and from only reading. Raises
+        ScalingGroupNotFound, InvalidInput and lasting errors of the database layer. Costs two statements per
+        try, about three tries per ttl.
         """
         has_led = self._lease is not None
         pause = self._ttl.total_seconds() / _RENEWALS_PER_TTL
@@ -88,7 +94,7 @@ class LeaseKeeper:
             except (LeaseHeld, DatabaseTimeout) as error:
                 # A timeout means that the holder was stopped inside a write.
                 _logger.info("waiting for the lease of %s: %s", self._scaling_group, error)
-            except DatabaseUnavailable as error:
+            except _PASSING as error:
                 if not has_led:
                     raise
                 _logger.warning("waiting for the lease of %s: %s", self._scaling_group, error)

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.errors import InvalidSettings
-from scheduler_repo.validation import PoolSize, Seconds, check_fields, described, wrong_value
+from scheduler_repo.validation import Bound, PoolSize, check_fields, described, wrong_value
 
 ENVIRONMENT_PREFIX = "SCHEDULER_REPO_"
 _TEST_PREFIX = f"{ENVIRONMENT_PREFIX}TEST_"
@@ -54,18 +54,21 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``resolve_timeout`` bounds how long a write whose COMMIT was lost is asked after; longer than
     ``idle_in_transaction_timeout``, after which the server ends what a lost client left open.
+    ``connection_lifetime`` is the longest age of a connection that is taken from the pool; after a fail-over
+    behind one address, reads from a former primary end with it.
     ``pooler`` says for how long a connection pooler before the server, such as PgBouncer, keeps a server
     connection for one client; None is a server without one, which is checked when a connection is made.
     """
 
     url: SecretUrl
     pool_size: PoolSize = 5
-    pool_timeout: Seconds = 5.0
-    connect_timeout: Seconds = 5.0
-    statement_timeout: Seconds = 60.0
-    lock_timeout: Seconds = 5.0
-    idle_in_transaction_timeout: Seconds = 10.0
-    resolve_timeout: Seconds = 30.0
+    pool_timeout: Bound = 5.0
+    connect_timeout: Bound = 5.0
+    statement_timeout: Bound = 60.0
+    lock_timeout: Bound = 5.0
+    idle_in_transaction_timeout: Bound = 10.0
+    resolve_timeout: Bound = 30.0
+    connection_lifetime: Bound = 300.0
     application_name: _Name = "scheduler-repo"
     pooler: _Pooler = None
 
@@ -104,8 +107,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach Redis or Valkey; times in seconds."""
 
     url: SecretUrl
-    timeout: Seconds = 0.15
-    lifetime: Seconds = 60.0
+    timeout: Bound = 0.15
+    lifetime: Bound = 60.0
 
     def __post_init__(self) -> None:
         _check(self)

@@ -40,7 +40,8 @@ PoolSize = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1
 RetryCount = Annotated[int, Meta(ge=0, description="a number of retries, 0 or more")]
 FailureCount = Annotated[int, Meta(ge=1, description="a number of failures, 1 or more")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="seconds above 0, at most 86400")]
-CacheSeconds = Annotated[float, Meta(ge=0.001, le=86_400, description="0.001 to 86400 seconds")]
+# Servers take whole milliseconds, and 0 for no bound at all.
+Bound = Annotated[float, Meta(ge=0.001, le=86_400, description="0.001 to 86400 seconds")]
 RetryWait = Annotated[float, Meta(ge=0, le=3600, description="0 to 3600 seconds")]
 Recovery = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0, at most 3600")]
 Staleness = Annotated[

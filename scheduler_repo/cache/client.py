@@ -17,7 +17,7 @@ from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState
 from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
 from scheduler_repo.resilience.resilience import Policy, Resilience
 from scheduler_repo.settings import CacheSettings
-from scheduler_repo.validation import CacheSeconds, check_range
+from scheduler_repo.validation import Bound, check_range
 from scheduler_repo.wiring import check_wiring
 
 DEFAULT_TIMEOUT: Final = 0.15
@@ -105,7 +105,7 @@ class ValkeyClient:
         Raises InvalidWiring for what is no client of redis.asyncio, and InvalidInput for a time out of range.
         """
         check_wiring(redis, redis_asyncio.Redis, "redis", "create_valkey_client(CacheSettings(...))")
-        check_range(timeout, CacheSeconds, "timeout")
+        check_range(timeout, Bound, "timeout")
         self._redis = redis
         self._commands = _Commands(redis, timeout)
         self._catching_up: list[Callable[[], Awaitable[None]]] = []

@@ -14,7 +14,7 @@ from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, S
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable, SchedulerRepoError
 from scheduler_repo.types import TransactionId
-from scheduler_repo.validation import CacheSeconds, check_range
+from scheduler_repo.validation import Bound, check_range
 
 _logger = logging.getLogger(__name__)
 _KEY_PREFIX: Final = "scheduler_repo"
@@ -76,7 +76,7 @@ class ReadThroughCache(Generic[ValueT]):
 
     def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
         """Keep each entry for ``lifetime`` seconds; raises InvalidInput for what is no such time."""
-        check_range(lifetime, CacheSeconds, "lifetime")
+        check_range(lifetime, Bound, "lifetime")
         self.counts = CacheCounts(kind.name)
         self._client = client
         self._kind = kind

@@ -1,15 +1,16 @@
 """Connections to the database that the settings name; errors say where it is and what to do."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Optional
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.cancellation import run_to_end
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.database.errors import find_driver_error, translate_error
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, get_driver
+from scheduler_repo.database.errors import find_driver_error, translated_errors
 from scheduler_repo.database.schema.version import require_schema
 from scheduler_repo.errors import (
     DatabaseError,
@@ -51,8 +52,11 @@ async def connect(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
     place = place_of(settings)
     engine = create_engine(settings)
     try:
-        with _naming(place):
-            async with engine.connect() as connection:
+        async with AsyncExitStack() as stack:
+            with _naming(place):
+                connection = await stack.enter_async_context(engine.connect())
+                driver = await get_driver(connection)
+            with _naming(place, driver):
                 yield connection
     finally:
         await run_to_end(engine.dispose())
@@ -82,15 +86,13 @@ def refuse_unescaped(url: SecretUrl) -> None:
 
 
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
+def _naming(place: str, driver: "Optional[asyncpg.Connection[asyncpg.Record]]" = None) -> Iterator[None]:
+    """Name the place in errors of the database; with ``driver``, others than its are the block's own."""
     try:
-        yield
-    except Exception as error:
-        known = error if isinstance(error, DatabaseError) else translate_error(error)
-        if known is None:
-            raise
-        no_answer = isinstance(known, (DatabaseUnavailable, DatabaseTimeout))
-        cause = error.__cause__ or error if known is error else error
-        came_from_server = isinstance(find_driver_error(cause), asyncpg.PostgresError)
+        with translated_errors(driver):
+            yield
+    except (DatabaseError, InvalidSettings) as error:
+        no_answer = isinstance(error, (DatabaseUnavailable, DatabaseTimeout))
+        came_from_server = isinstance(find_driver_error(error.__cause__ or error), asyncpg.PostgresError)
         advice = "; see that a PostgreSQL server listens there" if no_answer and not came_from_server else ""
-        raise type(known)(f"{place}: {known}{advice}") from error
+        raise type(error)(f"{place}: {error}{advice}") from error

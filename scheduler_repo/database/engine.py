@@ -3,22 +3,29 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import ceil
+from time import monotonic
 from typing import NoReturn, Optional
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from scheduler_repo.cancellation import run_to_end
-from scheduler_repo.database.errors import find_driver_error, outcome_is_known, translated_errors
+from scheduler_repo.database.errors import (
+    came_from_database,
+    find_driver_error,
+    outcome_is_known,
+    translate_error,
+)
+from scheduler_repo.database.ownership import OwnedPool, Ownership
+from scheduler_repo.database.pooled_connections import ConnectionAges, was_made_since, watch_connections
+from scheduler_repo.database.stale_connections import Staleness, find_staleness
+from scheduler_repo.database.turns import Turns
 from scheduler_repo.errors import (
     DatabaseError,
-    EngineClosed,
     InvalidInput,
     OutcomeUnknown,
-    PoolerInTheWay,
-    WrongEventLoop,
 )
 from scheduler_repo.metrics.pools import watch_pool
 from scheduler_repo.settings import DatabaseSettings
@@ -80,12 +87,22 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     """
 
     # How long a lost COMMIT is asked after, and how long a stopped client keeps its transaction; seconds.
-    resolve_timeout: float = 30.0
-    idle_in_transaction_timeout: float = 10.0
-    _bounds: str = ""
-    _callers_waiting: int = 0
-    _event_loop: Optional[asyncio.AbstractEventLoop] = None
-    _is_closed: bool = False
+    resolve_timeout: float
+    idle_in_transaction_timeout: float
+
+    def __init__(self, sync_engine: sa.Engine, settings: DatabaseSettings, bounds: str) -> None:
+        """``bounds`` are the statements that begin each transaction; ``create_engine`` puts it together."""
+        super().__init__(sync_engine)
+        self.resolve_timeout = settings.resolve_timeout
+        self.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
+        self._settings = settings
+        self._bounds = bounds
+        self._callers_waiting = 0
+        self._ownership = Ownership()
+        self._turns = Turns(settings.pool_size, settings.pool_timeout)
+        self._ages = ConnectionAges(settings.connection_lifetime)
+        self._own_pool()
+        watch_connections(sync_engine, settings, self._ages)
 
     @property
     def pool_size(self) -> int:
@@ -112,14 +129,10 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     def connect(self) -> AsyncConnection:
         """Return a connection outside the engine's own sessions, as for work on the schema.
 
-        Raises EngineClosed, and WrongEventLoop in another event loop than the engine was first used in.
+        It is the pool's, and does not wait in the line of ``begin_session``. Raises EngineClosed, and
+        WrongEventLoop in another event loop than the engine was first used in.
         """
-        if self._is_closed:
-            raise EngineClosed(
-                "the engine was closed, by dispose() or at the end of its open_repositories() block; use it "
-                "before that, or make another"
-            )
-        self._event_loop = self._check_event_loop()
+        self._ownership.claim()
         return super().connect()
 
     async def dispose(self, close: bool = True) -> None:
@@ -129,11 +142,12 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         new. Raises WrongEventLoop as ``connect`` does.
         """
         if close:
-            self._check_event_loop()
+            self._ownership.check_event_loop()
             # The pool that is left behind would keep what is in use now.
             sa.event.listen(self.pool, "checkin", lambda _adapted, record: record.invalidate())
-        self._is_closed = close
-        self._event_loop = None
+        else:
+            self._turns = Turns(self._settings.pool_size, self._settings.pool_timeout)
+        self._ownership.end(closed=close)
         await super().dispose(close)
 
     def begin_readonly_session(self) -> AbstractAsyncContextManager[SASession]:
@@ -155,15 +169,22 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 
     @asynccontextmanager
     async def _begin(self, begin: str) -> AsyncIterator[SASession]:
-        with translated_errors():
-            connection = await self._check_out()
+        # In whose code an error came up: the body's own errors are none of the database's.
+        driver_of_body: Optional[asyncpg.Connection[asyncpg.Record]] = None
+        began = monotonic()
+        is_new = True
+        try:
+            turns, connection = await self._check_out()
             try:
                 driver = await get_driver(connection)
+                is_new = was_made_since(connection, began)
                 # The bounds ride in BEGIN's own message, and end with the transaction.
                 await driver.execute(f"{begin};{self._bounds}")
                 db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
+                driver_of_body = driver
                 yield db_sess
                 await db_sess.flush()
+                driver_of_body = None
                 try:
                     await _commit(driver)
                 except Exception as error:
@@ -174,39 +195,50 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                         "ask again under the same operation id"
                     ) from error
             except BaseException as error:
-                await run_to_end(_give_back_failed(connection, error))
+                is_stale = find_staleness(error, writes=begin == _BEGIN) is not Staleness.NONE
+                await run_to_end(_give_back_failed(connection, error, turns, is_stale=is_stale))
                 raise
-            await run_to_end(_give_back(connection))
+            await run_to_end(_give_back(connection, turns))
+        except Exception as error:
+            if driver_of_body is not None and not came_from_database(error, driver_of_body):
+                raise
+            known = translate_error(error)
+            if known is None:
+                raise
+            staleness = find_staleness(error, writes=begin == _BEGIN)
+            if staleness is Staleness.ALL:
+                self._ages.renew_all()
+            if isinstance(known, DatabaseError):
+                known.of_old_connection = staleness is not Staleness.NONE and not is_new
+            raise known from error
 
-    async def _check_out(self) -> AsyncConnection:
-        # Cancelling a caller must not tear a connection that is just being made: it is finished, and kept.
-        checkout = asyncio.ensure_future(self._autocommit_connection())
+    async def _check_out(self) -> tuple[Turns, AsyncConnection]:
+        self._ownership.claim()
+        turns = self._turns
         self._callers_waiting += 1
         try:
-            return await asyncio.shield(checkout)
-        except asyncio.CancelledError:
-            checkout.add_done_callback(_give_back_unused)
-            raise
+            await turns.take()
+            # Cancelling a caller must not tear a connection that is just being made: it is finished, and kept.
+            checkout = asyncio.ensure_future(self._autocommit_connection())
+            try:
+                return turns, await asyncio.shield(checkout)
+            except asyncio.CancelledError:
+                checkout.add_done_callback(lambda unused: _give_back_unused(unused, turns))
+                raise
+            except BaseException:
+                turns.give_back()
+                raise
         finally:
             self._callers_waiting -= 1
-
-    def _check_event_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the running event loop; raises WrongEventLoop if it is not the engine's."""
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError as error:
-            raise WrongEventLoop("no event loop is running; use the engine in a coroutine") from error
-        if self._event_loop is not None and self._event_loop is not running:
-            raise WrongEventLoop(
-                "the engine was first used in another event loop, and its connections belong to that one; make "
-                "an engine, or open the repositories, in each event loop and thread"
-            )
-        return running
 
     async def _autocommit_connection(self) -> AsyncConnection:
         # SQLAlchemy must not begin a transaction of its own inside the driver's.
         connection = await self.connect()
         return await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def _own_pool(self) -> None:
+        if isinstance(self.pool, OwnedPool):
+            self.pool.ownership = self._ownership
 
 
 def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
@@ -231,6 +263,7 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     set_bounds = [f"SET LOCAL {name} = '{value}'" for name, value in bounds.items()]
     engine = create_async_engine(
         settings.sqlalchemy_url(),
+        poolclass=OwnedPool,
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=settings.pool_timeout,
@@ -241,17 +274,7 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
             "server_settings": {"application_name": settings.application_name},
             **(_UNNAMED_STATEMENTS if settings.pooler == "transaction" else {}),
         },
-    )
-    if settings.pooler is None:
-        # Before SQLAlchemy's own look at the server, which a pooler could already fail.
-        sa.event.listen(
-            engine.sync_engine,
-            "connect",
-            lambda adapted, _record: _refuse_pooler(adapted, settings.connect_timeout),
-            insert=True,
-        )
-    sa.event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    sa.event.listen(engine.sync_engine, "invalidate", _terminate)
+    ).sync_engine
 
     def bound_foreign_transaction(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
@@ -259,48 +282,15 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
                 connection.exec_driver_sql(set_bound)
 
     # The transactions that SQLAlchemy itself begins, as for work on the schema.
-    sa.event.listen(engine.sync_engine, "begin", bound_foreign_transaction)
-    extended = ExtendedAsyncSAEngine(engine.sync_engine)
-    extended.resolve_timeout = settings.resolve_timeout
-    extended.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
-    extended._bounds = ";".join(set_bounds)
+    sa.event.listen(engine, "begin", bound_foreign_transaction)
+    extended = ExtendedAsyncSAEngine(engine, settings, ";".join(set_bounds))
     watch_pool(extended)
     return extended
 
 
-def _refuse_pooler(adapted: AdaptedConnection, timeout: float) -> None:
-    """Raise PoolerInTheWay if the process that answers is not the one that the connection was made to.
-
-    One round trip, by a simple query: a prepared one might meet a statement of another client.
-    """
-    driver: asyncpg.Connection[asyncpg.Record] = adapted.driver_connection
-    statement = f"SELECT WHERE pg_backend_pid() = {driver.get_server_pid()}"
-    if adapted.run_async(lambda _: driver.execute(statement, timeout=timeout)) == "SELECT 1":
-        return
-    driver.terminate()
-    raise PoolerInTheWay(
-        "the server process that answers is not the one that was connected to: a connection pooler stands "
-        "between, and the settings name none; set SCHEDULER_REPO_POOLER (DatabaseSettings.pooler) to "
-        "'transaction', or to 'session' if the pooler keeps one server connection for each client"
-    )
-
-
-def _refuse_closed(adapted: AdaptedConnection, _record: object, _proxy: object) -> None:
-    """Make the pool replace a connection that was closed while it lay there, as by a restart of the server."""
-    if adapted.driver_connection.is_closed():
-        raise sa.exc.DisconnectionError
-
-
-def _terminate(adapted: AdaptedConnection, _record: object, _error: Optional[BaseException]) -> None:
-    """Close the socket of a connection that the pool gives up, at once, so that the server rolls back.
-
-    SQLAlchemy would first try to say goodbye; on a hung server that takes it two seconds.
-    """
-    adapted.driver_connection.terminate()
-
-
 def _milliseconds(seconds: float) -> str:
-    return str(round(seconds * 1000))
+    # Rounded up: 0 would be no bound.
+    return str(ceil(seconds * 1000))
 
 
 async def get_driver(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
@@ -320,29 +310,41 @@ async def _commit(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
         )
 
 
-async def _give_back(connection: AsyncConnection) -> None:
-    """Return a connection to the pool, unless it is still in a transaction."""
-    if not connection.closed and not connection.invalidated:
-        driver = await get_driver(connection)
-        if driver.is_closed() or driver.is_in_transaction():
-            await _discard(connection)
-    await connection.close()
+async def _give_back(connection: AsyncConnection, turns: Turns) -> None:
+    """Return a connection to the pool, unless it is still in a transaction, and end the caller's turn."""
+    try:
+        if not connection.closed and not connection.invalidated:
+            driver = await get_driver(connection)
+            if driver.is_closed() or driver.is_in_transaction():
+                await _discard(connection)
+        await connection.close()
+    finally:
+        turns.give_back()
 
 
-async def _give_back_failed(connection: AsyncConnection, error: BaseException) -> None:
-    """Roll back and return the connection if its state is certain, else drop it."""
-    if not connection.closed and not connection.invalidated:
-        driver = await get_driver(connection)
-        if not _leaves_protocol_in_step(error) or not await _rolled_back(driver):
-            await _discard(connection)
-    await connection.close()
+async def _give_back_failed(
+    connection: AsyncConnection, error: BaseException, turns: Turns, *, is_stale: bool
+) -> None:
+    """Roll back and return the connection if its state is certain, else drop it; end the caller's turn."""
+    try:
+        if not connection.closed and not connection.invalidated:
+            driver = await get_driver(connection)
+            in_step = not is_stale and _leaves_protocol_in_step(error, driver)
+            if not in_step or not await _rolled_back(driver):
+                await _discard(connection)
+        await connection.close()
+    finally:
+        turns.give_back()
 
 
-def _leaves_protocol_in_step(error: BaseException) -> bool:
+def _leaves_protocol_in_step(error: BaseException, driver: "asyncpg.Connection[asyncpg.Record]") -> bool:
     """Whether nothing can be under way on the connection: not after a cancel, a timeout or a lost socket."""
-    doubtful = (OutcomeUnknown, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-    error = find_driver_error(error)
-    return isinstance(error, Exception) and not isinstance(error, doubtful)
+    found = find_driver_error(error)
+    # A timeout may have cut off a statement, whoever has set it.
+    if not isinstance(found, Exception) or isinstance(found, (OutcomeUnknown, TimeoutError)):
+        return False
+    doubtful = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return not isinstance(found, doubtful) or not came_from_database(error, driver)
 
 
 async def _rolled_back(driver: "asyncpg.Connection[asyncpg.Record]") -> bool:
@@ -358,11 +360,13 @@ async def _discard(connection: AsyncConnection) -> None:
     await connection.invalidate()
 
 
-def _give_back_unused(checkout: "asyncio.Future[AsyncConnection]") -> None:
-    if not checkout.cancelled() and checkout.exception() is None:
-        task = asyncio.ensure_future(_give_back(checkout.result()))
-        _unfinished.add(task)
-        task.add_done_callback(_unfinished.discard)
+def _give_back_unused(checkout: "asyncio.Future[AsyncConnection]", turns: Turns) -> None:
+    if checkout.cancelled() or checkout.exception() is not None:
+        turns.give_back()
+        return
+    task = asyncio.ensure_future(_give_back(checkout.result(), turns))
+    _unfinished.add(task)
+    task.add_done_callback(_unfinished.discard)
 
 
 _unfinished: "set[asyncio.Future[None]]" = set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Optional
+from typing import Final, Optional
 
 import asyncpg
 import sqlalchemy as sa
@@ -16,6 +16,20 @@ _POOLED_STATEMENT = (
     "a prepared statement went to another server connection; a pooler in transaction mode stands between, set "
     "SCHEDULER_REPO_POOLER (DatabaseSettings.pooler) to 'transaction'"
 )
+# The packages whose classes of errors are the database's; OSError and TimeoutError are anybody's.
+_PACKAGES: Final = ("asyncpg", "sqlalchemy")
+# What the driver itself calls; code of any other package that it calls is the user's.
+_BELOW_THE_DRIVER: Final = ("asyncio", "ssl", "socket", "uvloop", "sqlalchemy")
+_SHORT_OF_DISK = "the server's disk is full; make room on it: nothing can be written until then, reads go on"
+_SHORT_OF_MEMORY = (
+    "the server is out of memory, or of shared memory for locks; allow fewer connections or less work_mem, or "
+    "raise max_locks_per_transaction"
+)
+_SHORT_OF_CONNECTIONS = (
+    "the server, the database or the role has no connection left; make the pools smaller, or raise "
+    "max_connections or the CONNECTION LIMIT"
+)
+_SHORT_OF_ALLOWANCE = "a limit of the server's configuration, such as temp_file_limit, is reached; raise it"
 # By SQLSTATE, the longest prefix first: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("25006", errors.DatabaseReadOnly, "the database, or this transaction, only reads; write to the primary"),
@@ -33,7 +47,11 @@ _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("28", errors.DatabaseUnavailable, "the server refused the login; check role, password and pg_hba.conf"),
     ("3D000", errors.DatabaseUnavailable, "there is no such database; create it or correct the URL"),
     ("54000", errors.InvalidInput, "a value is too long to be stored; shorten it"),
-    ("53300", errors.DatabaseUnavailable, "the server has no connection left"),
+    ("53100", errors.DiskFull, _SHORT_OF_DISK),
+    ("53200", errors.OutOfMemory, _SHORT_OF_MEMORY),
+    ("53300", errors.TooManyConnections, _SHORT_OF_CONNECTIONS),
+    ("53400", errors.ConfigurationLimitReached, _SHORT_OF_ALLOWANCE),
+    ("53", errors.DatabaseExhausted, "the server has run out of something; see its log"),
     ("26000", errors.PoolerInTheWay, _POOLED_STATEMENT),
     ("42P05", errors.PoolerInTheWay, _POOLED_STATEMENT),
     ("57P", errors.DatabaseUnavailable, "the server is starting or stopping; try again"),
@@ -74,15 +92,46 @@ def find_driver_error(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raise the package's error for one of the driver or SQLAlchemy, ``from`` it; let others through."""
+def translated_errors(driver: "Optional[asyncpg.Connection[asyncpg.Record]]" = None) -> Iterator[None]:
+    """Raise the package's error for one of the driver or SQLAlchemy, ``from`` it; let others through.
+
+    Where the block runs others' code too, give its ``driver``: what did not come by way of it is let through.
+    """
     try:
         yield
     except Exception as error:
-        known = translate_error(error)
+        known = None if driver is not None and not came_from_database(error, driver) else translate_error(error)
         if known is None:
             raise
         raise known from error
+
+
+def came_from_database(error: BaseException, driver: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Whether an error of a block in which ``driver`` is used was raised by it, or by SQLAlchemy.
+
+    Else it is of the code around it, which may open files, ask agents, and use other databases. Where the class
+    does not tell, the frames that the error has passed do.
+    """
+    found = find_driver_error(error)
+    is_of_driver, passed_a_driver = False, False
+    traceback = found.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package == "asyncpg":
+            passed_a_driver = True
+            caller: object = frame.f_locals.get("self")
+            # A statement or a cursor has its connection; frames of compiled code have no names.
+            connection = getattr(caller, "_connection", caller)
+            is_of_driver = connection is driver or (
+                is_of_driver and not isinstance(connection, asyncpg.Connection)
+            )
+        elif package not in _BELOW_THE_DRIVER:
+            is_of_driver = False
+        traceback = traceback.tb_next
+    if getattr(found, "filename", None) is not None:
+        return False  # of a file, such as one to COPY from
+    return is_of_driver or (not passed_a_driver and type(found).__module__.partition(".")[0] in _PACKAGES)
 
 
 def translate_error(error: BaseException) -> Optional[SchedulerRepoError]:
@@ -93,6 +142,10 @@ def translate_error(error: BaseException) -> Optional[SchedulerRepoError]:
     wrapped = find_driver_error(error)
     if wrapped is not error:
         return translate_error(wrapped) or errors.DatabaseError(_first_line(wrapped))
+    if isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)):
+        return errors.SchemaChanged(
+            f"{_first_line(error)}; it was prepared before the schema changed, nothing was written: try again"
+        )
     if isinstance(error, asyncpg.PostgresError):
         return _translate_server_error(error)
     if isinstance(error, sa.exc.TimeoutError):

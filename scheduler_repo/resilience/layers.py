@@ -6,6 +6,7 @@ from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, M
 from scheduler_repo.resilience.policies.retry import RetryArgs, RetryPolicy
 from scheduler_repo.resilience.policies.timeout import DEFAULT_DEADLINE, TimeoutArgs, TimeoutPolicy
 from scheduler_repo.resilience.resilience import Policy, Resilience
+from scheduler_repo.resilience.transient import is_transient
 
 # Loading or purging a whole cluster.
 BULK_DEADLINE = 3600.0
@@ -56,5 +57,5 @@ def layer_resilience(
         TimeoutPolicy(TimeoutArgs(deadline=deadline)),
     ]
     if retries:
-        policies.append(RetryPolicy(RetryArgs()))
+        policies.append(RetryPolicy(RetryArgs(is_retryable=is_transient)))
     return Resilience(policies=policies)

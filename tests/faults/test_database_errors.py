@@ -237,7 +237,7 @@ class TestReach:
         async with engine_for(notes_database.url_as(SCHEDULER)) as engine, engine.begin_session():
             error = await _failure(_run(engine, "SELECT 1"))
 
-        assert type(error) is errors.DatabaseUnavailable
+        assert type(error) is errors.TooManyConnections
         assert "53300" in str(error)
 
     async def test_role_that_may_not_connect(self, notes_database: Database) -> None:

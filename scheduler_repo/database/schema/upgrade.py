@@ -155,19 +155,23 @@ async def _transaction(connection: AsyncConnection, *, keep: bool) -> AsyncItera
         )
     with translated_errors():
         transaction = await connection.begin()
-        try:
+        driver = await get_driver(connection)
+    try:
+        with translated_errors(driver):
             # A later statement must see what another process committed while this one waited for a lock.
             await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
-            if not (await get_driver(connection)).is_in_transaction():
+            if not driver.is_in_transaction():
                 raise InvalidInput(
                     "the connection is in AUTOCOMMIT mode, and this needs a transaction; "
                     "take one without isolation_level='AUTOCOMMIT'"
                 )
             yield
-            if keep:
+        if keep:
+            with translated_errors():
                 await transaction.commit()
-        finally:
-            if transaction.is_active:
+    finally:
+        if transaction.is_active:
+            with translated_errors():
                 await transaction.rollback()
 
 

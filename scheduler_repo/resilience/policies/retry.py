@@ -10,9 +10,9 @@ from typing import Optional, TypeVar
 import msgspec
 
 from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
+from scheduler_repo.resilience.clients import passes_by_itself
 from scheduler_repo.resilience.operation import OperationKind, current_operation
 from scheduler_repo.resilience.resilience import Policy
-from scheduler_repo.resilience.transient import is_transient
 from scheduler_repo.validation import RetryCount, RetryWait, check_fields, check_kind
 from scheduler_repo.wiring import check_wiring
 
@@ -35,7 +35,8 @@ class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
 
     ``max_delay`` bounds the growing wait; ``jitter`` adds a random part of up to so many seconds to each wait,
     so that many callers that failed together do not come back together; 0 adds none. ``is_retryable`` is the
-    allowlist, by default ``is_transient``; exceptions in ``non_retryable_exceptions`` are never retried.
+    allowlist, by default ``passes_by_itself``, of databases and clients; exceptions in
+    ``non_retryable_exceptions`` are never retried.
     """
 
     max_retries: RetryCount = 10
@@ -44,7 +45,7 @@ class RetryArgs(msgspec.Struct, frozen=True, kw_only=True):
     max_delay: RetryWait = 10.0
     jitter: RetryWait = 0.05
     non_retryable_exceptions: tuple[type[BaseException], ...] = ()
-    is_retryable: Callable[[BaseException, OperationKind], bool] = is_transient
+    is_retryable: Callable[[BaseException, OperationKind], bool] = passes_by_itself
 
     def __post_init__(self) -> None:
         check_fields(self)
