@@ -128,6 +128,10 @@ class WireProxy:
         url = self._target.set(host=None, port=None, query=query)
         return url.render_as_string(hide_password=False)
 
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to another server; those that are open stay where they are."""
+        self._target = sa.make_url(url)
+
     def hold(self, point: Point, side: Side, mark: str = MARK) -> Hold:
         """Stop the next connection that comes to this point, once."""
         hold = Hold(point, side, mark)
