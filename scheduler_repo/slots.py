@@ -12,10 +12,12 @@ from scheduler_repo.validation import MAX_QUANTITY, check_amount
 
 def format_quantity(amount: int, units_per_whole: int) -> str:
     """Write smallest units as a decimal of whole units, without trailing zeros."""
-    whole, rest = divmod(amount, units_per_whole)
+    # Apart, as a decimal has 28 digits, and a sum may have more.
+    whole, rest = divmod(abs(amount), units_per_whole)
+    sign = "-" if amount < 0 else ""
     if not rest:
-        return str(whole)
-    return format((Decimal(amount) / units_per_whole).normalize(), "f")
+        return f"{sign}{whole}"
+    return f"{sign}{whole}{format((Decimal(rest) / units_per_whole).normalize(), 'f').removeprefix('0')}"
 
 
 def slot_vector(amounts: Mapping[SlotName, int], slot_names: Sequence[SlotName], subject: str) -> SlotVector:

@@ -9,9 +9,9 @@ import msgspec
 
 from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
-from scheduler_repo.cache.read_through import STORE_ERRORS, CachedKind, ReadThroughCache
+from scheduler_repo.cache.read_through import CachedKind, ReadThroughCache
 from scheduler_repo.cache.single_flight import SingleFlight
-from scheduler_repo.errors import CacheUnavailable
+from scheduler_repo.errors import CacheUnavailable, SchedulerRepoError
 from scheduler_repo.types import TransactionId
 
 ValueT = TypeVar("ValueT")
@@ -124,7 +124,7 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
                     taken_at_ms = clock_ms - math.ceil((monotonic() - aged.as_of) * 1000)
                     entry = await self._build_entry(key, aged.value, taken_at_ms)
                     await self._client.set_until(key, entry, taken_at_ms + self._lifetime_ms)
-                except STORE_ERRORS as error:
+                except SchedulerRepoError as error:
                     self._fail_store(error)
                 else:
                     self.counts.count_store(StoreOutcome.STORED)

@@ -10,9 +10,9 @@ from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.entry import LEASE
 from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
 from scheduler_repo.cache.pending_invalidations import PendingInvalidations
-from scheduler_repo.cache.read_through import STORE_ERRORS, CachedKind, ReadThroughCache
+from scheduler_repo.cache.read_through import CachedKind, ReadThroughCache
 from scheduler_repo.cache.single_flight import SingleFlight
-from scheduler_repo.errors import CacheUnavailable
+from scheduler_repo.errors import CacheUnavailable, SchedulerRepoError
 
 _TOKEN_BYTES: Final = 16
 
@@ -110,7 +110,7 @@ class LeaseCache(ReadThroughCache[ValueT]):
             # Without a value the lease is given up. Where storing fails it stays: nobody tries for a while.
             entry = b"" if value is None else await self._build_entry(key, value, lease.clock_ms)
             filled = await self._client.fill(key, lease.token, entry, lease.clock_ms + self._lifetime_ms)
-        except STORE_ERRORS as error:
+        except SchedulerRepoError as error:
             self._fail_store(error)
         else:
             if value is not None:

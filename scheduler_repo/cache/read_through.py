@@ -12,7 +12,8 @@ from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.entry import UNREADABLE, Header, Identity, build_entry, find_mismatch, open_entry
 from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
 from scheduler_repo.cache.single_flight import BackgroundTasks
-from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable, SchedulerRepoError
+from scheduler_repo.entities.encoding import build_decoder, encode
+from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
 from scheduler_repo.types import TransactionId
 from scheduler_repo.validation import Bound, check_range
 
@@ -20,8 +21,6 @@ _logger = logging.getLogger(__name__)
 _KEY_PREFIX: Final = "scheduler_repo"
 # A digest of more bytes takes longer than handing it to a thread.
 _LARGE_BYTES: Final = 500_000
-# What storing a value may end in; an amount of more than 64 bits has no encoding.
-STORE_ERRORS: Final = (SchedulerRepoError, OverflowError)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,16 +32,15 @@ class Codec(Generic[ValueT]):
 
     def __init__(self, value_type: type[ValueT]) -> None:
         self.format_version = compute_format_version(value_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
-        self._decoder = msgspec.msgpack.Decoder(value_type)
+        self._decode = build_decoder(value_type)
 
     async def encode(self, value: ValueT) -> bytes:
-        """Encode a value; raises OverflowError for an amount of more than 64 bits."""
-        return self._encoder.encode(value)
+        """Encode a value, with amounts of any size."""
+        return encode(value)
 
     async def decode(self, encoded: memoryview) -> ValueT:
         """Decode a value; raises one of ``UNREADABLE`` for bytes that are no encoding of one."""
-        return self._decoder.decode(encoded)
+        return self._decode(encoded)
 
 
 def _has_seen_none(_value: object, _transaction_id: TransactionId) -> bool:

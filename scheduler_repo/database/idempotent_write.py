@@ -5,7 +5,6 @@ was lost is never guessed at: the write is asked for again under its id.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Generic, Optional, TypeVar
 from uuid import uuid4
@@ -15,11 +14,11 @@ import msgspec
 from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.entities.lease import Lease
-from scheduler_repo.entities.spec import encode_value
+from scheduler_repo.entities.request_digest import compute_digest, compute_unordered_digest
 from scheduler_repo.errors import (
     DatabaseError,
-    InvalidInput,
     OperationMismatch,
     OutcomeUnknown,
     StaleLeaseError,
@@ -56,7 +55,7 @@ class _Done(msgspec.Struct, frozen=True, array_like=True):
     changed_sessions: tuple[SessionId, ...]
 
 
-_decode_done = msgspec.msgpack.Decoder(_Done).decode
+_decode_done = build_decoder(_Done)
 
 
 class IdempotentWrite(Generic[ResultT]):
@@ -64,8 +63,7 @@ class IdempotentWrite(Generic[ResultT]):
 
     def __init__(self, name: str, result_type: type[ResultT]) -> None:
         self.name = name
-        self._decoder = msgspec.msgpack.Decoder(result_type)
-        self._encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)
+        self._decode = build_decoder(result_type)
 
     async def run(
         self,
@@ -84,24 +82,24 @@ class IdempotentWrite(Generic[ResultT]):
         a lease.
         """
         chosen = _choose_id(operation_id)
-        digest = _compute_digest(self.name, request)
+        digest = compute_digest(self.name, request)
 
         async def attempt(settled: Callable[[], None]) -> ResultT:
             async with engine.begin_session() as db_sess:
                 claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
                 if not claimed:
-                    done = await self._find_done(db_sess, chosen, digest)
+                    done = await self._find_done(db_sess, chosen, digest, request)
                     # The process that did it may have ended before it told any cache.
                     changed_sessions.update(done.changed_sessions)
-                    return self._decoder.decode(done.result)
+                    return self._decode(done.result)
                 settled()
                 if lease is not None and not await fetch_rows(
                     db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch
                 ):
                     raise await stale_lease(db_sess, lease)
                 result = await work(WriteTransaction(db_sess, TransactionId(claimed[0][0]), changed_sessions))
-                done = _Done(msgspec.Raw(self._encoder.encode(result)), tuple(changed_sessions))
-                await fetch_rows(db_sess, FINISH_OPERATION, chosen, self._encoder.encode(done))
+                done = _Done(msgspec.Raw(encode(result)), tuple(changed_sessions))
+                await fetch_rows(db_sess, FINISH_OPERATION, chosen, encode(done))
                 return result
 
         async with announce_changes(engine) as changed_sessions:
@@ -110,7 +108,9 @@ class IdempotentWrite(Generic[ResultT]):
             except OutcomeUnknown as lost:
                 return await _ask_again(attempt, lost, chosen, engine.resolve_timeout)
 
-    async def _find_done(self, db_sess: SASession, operation_id: OperationId, digest: bytes) -> _Done:
+    async def _find_done(
+        self, db_sess: SASession, operation_id: OperationId, digest: bytes, request: object
+    ) -> _Done:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
         if not rows:
             raise DatabaseError(
@@ -118,7 +118,10 @@ class IdempotentWrite(Generic[ResultT]):
                 "was written now"
             )
         kind, stored_digest, result = rows[0]
-        if (kind, stored_digest) != (self.name, digest):
+        # Until mappings were ordered, a digest went by the order that they were given in.
+        if kind != self.name or (
+            stored_digest != digest and stored_digest != compute_unordered_digest(self.name, request)
+        ):
             raise OperationMismatch(
                 f"operation {operation_id} was {kind} with another request, and is now asked for as "
                 f"{self.name}; an id stands for one write, make a new one for another"
@@ -184,24 +187,3 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
         f"{shortened(lease.holder)}, does not hold: {found}; nothing was written, acquire the lease again "
         "before deciding anew"
     )
-
-
-def _compute_digest(name: str, request: object) -> bytes:
-    try:
-        encoded = _request_encoder.encode((name, request))
-    except (OverflowError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        # What cannot be encoded is refused later, by a check that names it.
-        encoded = _write_text((name, request)).encode()
-    return hashlib.blake2b(encoded, digest_size=16).digest()
-
-
-def _write_text(request: object) -> str:
-    try:
-        return repr(request)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(
-            f"{error}; no number so large and nothing so deep can be stored, none of the batch was written"
-        ) from error
-
-
-_request_encoder = msgspec.msgpack.Encoder(uuid_format="bytes", enc_hook=encode_value)

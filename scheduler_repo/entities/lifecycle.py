@@ -45,6 +45,7 @@ class TransitionRejectionCode(enum.StrEnum):
     KERNEL_UNKNOWN = "KERNEL_UNKNOWN"  # or of another session
     INVALID_AMOUNT = "INVALID_AMOUNT"
     ABOVE_REQUEST = "ABOVE_REQUEST"  # a kernel occupies more than it requested
+    NO_ATTEMPT_LEFT = "NO_ATTEMPT_LEFT"  # it has come back to the queue 2^31 - 1 times; end it
     LEDGER_DRIFT = "LEDGER_DRIFT"  # its agent's counters are below what its kernels occupy; run the audit
 
 
@@ -156,6 +157,10 @@ _ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], 
     TransitionRejectionCode.ABOVE_REQUEST: (
         InvalidQuantity,
         "has a kernel that occupies more than it requested; report at most its request",
+    ),
+    TransitionRejectionCode.NO_ATTEMPT_LEFT: (
+        InvalidTransition,
+        "has come back to the queue as often as can be counted; end it, and create another",
     ),
     TransitionRejectionCode.LEDGER_DRIFT: (DatabaseError, "cannot give back what it occupies"),
 }

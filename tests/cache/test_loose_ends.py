@@ -60,7 +60,7 @@ class TestBackground:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         return told
 
-    async def test_sums_that_have_no_encoding(self, process: World, unheard: list[dict[str, object]]) -> None:
+    async def test_sums_above_64_bits(self, process: World, unheard: list[dict[str, object]]) -> None:
         # Given a session that asks for more than 64 bits hold
         await process.database.run_as(OWNER, _LARGE_KERNELS)
 

@@ -115,7 +115,7 @@ def _join(rows: "Sequence[Record]", width: int) -> SlotVector:
     amounts = {
         index: amount
         for row in rows
-        for index, amount in enumerate(row["occupied"], start=row["first_slot_index"])
+        for index, amount in enumerate(map(int, row["occupied"]), start=row["first_slot_index"])
         if amount or index < width
     }
     return tuple(amounts.get(index, 0) for index in range(max(width, *(index + 1 for index in amounts), 0)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Optional, Union
+from typing import Final, NamedTuple, Optional, Union
 
 import msgspec
 
@@ -25,6 +25,9 @@ from scheduler_repo.types import (
     SlotVector,
 )
 from scheduler_repo.validation import Int32, check_range
+
+# The counter of attempts has 31 bits.
+_LAST_ATTEMPT: Final = 2**31 - 1
 
 
 class StatusChange(msgspec.Struct, frozen=True):
@@ -170,6 +173,8 @@ def _judge(
     if attempt is not None and (type(attempt) is not int or attempt != now):
         detail = f"attempt {quoted(attempt)} was named, this is {now}"
         return rejected(code=TransitionRejectionCode.OTHER_ATTEMPT, detail=detail)
+    if target.to_status is SessionStatus.PENDING and now >= _LAST_ATTEMPT:
+        return rejected(code=TransitionRejectionCode.NO_ATTEMPT_LEFT, detail=f"this is attempt {now}")
     kernels = state.kernels.get(change.session_id, ())
     named = change.exit_codes.keys() | change.occupied_slots.keys()
     unknown = named.difference(kernel.kernel_id for kernel in kernels)

@@ -21,6 +21,7 @@ from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     claimed_containers,
+    container_limit,
     open_slots,
     start_not_reached,
     unknown_slot,
@@ -316,8 +317,8 @@ def _find_most(
     vectors = [agent.capacity if empty else open_slots(agent) for agent in agents]
     slots = tuple(max(free) for _, *free in zip_longest((0,) * width, *vectors, fillvalue=0))
     rooms = [
-        agent.max_containers - (0 if empty else claimed_containers(agent))
+        most - (0 if empty else claimed_containers(agent))
         for agent in agents
-        if agent.max_containers is not None
+        if (most := container_limit(agent)) is not None
     ]
     return slots, max(rooms) if len(rooms) == len(agents) else None

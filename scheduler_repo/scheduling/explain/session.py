@@ -32,6 +32,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
     agent_obstacle,
     amount_at,
     claimed_containers,
+    container_limit,
     limit_breach,
     loads_by,
     node_requests,
@@ -256,7 +257,7 @@ def _node_fit(
         for index, amount in wanted_slots(request.requested_slots)
     ]
     rooms = [
-        (each.agent_id, None if each.max_containers is None else each.max_containers - claimed_containers(each))
+        (each.agent_id, None if (most := container_limit(each)) is None else most - claimed_containers(each))
         for each in candidates
     ]
     resources = (*slots, _resource_fit(None, request.container_count, rooms))

@@ -21,6 +21,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
     amount_at,
     claimed_containers,
     claimed_slots,
+    container_limit,
     first_short,
     free_slots,
     wanted_slots,
@@ -228,14 +229,15 @@ class CapacityIndex:
         nothing = (0,) * len(data.slot_types)
         for position, agent in enumerate(data.agents):
             slots = tuple(slot for slot in self._mix.scarcest_first if amount_at(agent.capacity, slot))
-            kind = (agent.architecture, slots, agent.max_containers is not None)
+            most_containers = container_limit(agent)
+            kind = (agent.architecture, slots, most_containers is not None)
             agent_class = by_kind.get(kind)
             if agent_class is None:
                 agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
             free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
             state = tuple(free[slot] for slot in slots)
-            if agent.max_containers is not None:
-                state += (agent.max_containers - (0 if empty else claimed_containers(agent)),)
+            if most_containers is not None:
+                state += (most_containers - (0 if empty else claimed_containers(agent)),)
             agent_class.agent_count += 1
             agent_class.join(state, position)
             self._class_of.append(agent_class)

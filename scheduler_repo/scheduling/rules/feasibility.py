@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import zip_longest
 from operator import attrgetter
-from typing import Optional, TypeVar, Union
+from typing import Final, Optional, TypeVar, Union
 
 import msgspec
 
@@ -66,6 +66,7 @@ class Load(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_LOAD = Load((), 0)
+MOST_CONTAINERS: Final = 2**31 - 1
 
 
 def wanted_slots(requested: SlotVector) -> Wanted:
@@ -139,6 +140,16 @@ def unknown_slot(requested: SlotVector, known_slots: frozenset[int]) -> Optional
     return None
 
 
+def container_limit(agent: SchedulableAgent) -> Optional[int]:
+    """Return the most containers that an agent takes; None if nothing limits them.
+
+    The counter of an agent without a limit has 31 bits, which no batch passes from below half of that.
+    """
+    if agent.max_containers is None and claimed_containers(agent) > MOST_CONTAINERS // 2:
+        return MOST_CONTAINERS
+    return agent.max_containers
+
+
 def container_shortage(
     container_count: int, running: int, max_containers: Optional[int]
 ) -> Optional[ContainerShortage]:
@@ -162,7 +173,7 @@ def agent_obstacle(
             return ArchitectureMismatch(requested=architecture, available=agent.architecture)
     running = agent.container_count + beside.count
     free = free_slots(agent.capacity, total_slots((agent.occupied, beside.slots)))
-    return container_shortage(request.container_count, running, agent.max_containers) or slot_shortage(
+    return container_shortage(request.container_count, running, container_limit(agent)) or slot_shortage(
         request.requested_slots, free
     )
 

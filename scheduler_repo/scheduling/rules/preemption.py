@@ -1,5 +1,6 @@
 """Whether a pending session may preempt a running one; which one to preempt is the planner's choice."""
 
+from datetime import timedelta
 from typing import Optional
 
 from scheduler_repo.entities.obstacles import Protection
@@ -18,7 +19,9 @@ def protection(
         return Protection.PRIORITY
     if not _is_in_scope(scope, session, candidate):
         return Protection.OTHER_OWNER
-    if data.observed_at - candidate.running_since < data.scaling_group.preemption_min_runtime:
+    # A start after the snapshot is of a clock that was ahead: it is not believed, and protects nobody.
+    ran = data.observed_at - candidate.running_since
+    if timedelta() <= ran < data.scaling_group.preemption_min_runtime:
         return Protection.MIN_RUNTIME
     return None
 

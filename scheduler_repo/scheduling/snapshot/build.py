@@ -272,7 +272,7 @@ def _agents(
             if slot_index >= len(amounts):
                 # Kernels can hold amounts of slots beyond the known ones, and none may vanish.
                 amounts.extend([0] * (slot_index + 1 - len(amounts)))
-            amounts[slot_index] = amount
+            amounts[slot_index] = int(amount)
         yield
     nothing = (0,) * width
     loads = reserved_by_agent(reservations)
@@ -327,7 +327,7 @@ def _usages(raw: RawSchedulingData, width: int) -> Steps[_Usages]:
         for row in chunk:
             amounts = occupied.setdefault(_owner_key(row), [])
             amounts.extend([0] * (row[4] - len(amounts)))
-            amounts[row[4] : row[4] + len(row[5])] = row[5]
+            amounts[row[4] : row[4] + len(row[5])] = map(int, row[5])
         yield
     session_counts = {_owner_key(counted): counted[4] for counted in raw.owner_session_counts}
     limits = {_owner_key(limited): limited for limited in raw.owner_limits}

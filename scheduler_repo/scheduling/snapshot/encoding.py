@@ -5,12 +5,12 @@ from typing import Union
 
 import msgspec
 
+from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
 from scheduler_repo.scheduling.snapshot.build import CHUNK_ROWS, Steps
 
-_encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
-_decode_sessions = msgspec.msgpack.Decoder(tuple[PendingSession, ...]).decode
-_decode_candidates = msgspec.msgpack.Decoder(tuple[PreemptionCandidate, ...]).decode
+_decode_sessions = build_decoder(tuple[PendingSession, ...])
+_decode_candidates = build_decoder(tuple[PreemptionCandidate, ...])
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -20,11 +20,11 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """
 
     without_sessions: SchedulingData
-    session_chunks: tuple[msgspec.Raw, ...]
-    candidate_chunks: tuple[msgspec.Raw, ...]
+    session_chunks: tuple[memoryview, ...]
+    candidate_chunks: tuple[memoryview, ...]
 
 
-_decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
+_decode_envelope = build_decoder(Envelope)
 
 
 def encode_scheduling_data(data: SchedulingData) -> Steps[bytes]:
@@ -32,7 +32,7 @@ def encode_scheduling_data(data: SchedulingData) -> Steps[bytes]:
     session_chunks = yield from _chunks(data.pending_sessions)
     candidate_chunks = yield from _chunks(data.preemption_candidates)
     without_sessions = msgspec.structs.replace(data, pending_sessions=(), preemption_candidates=())
-    return _encoder.encode(Envelope(without_sessions, session_chunks, candidate_chunks))
+    return encode(Envelope(without_sessions, session_chunks, candidate_chunks))
 
 
 def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[SchedulingData]:
@@ -51,9 +51,9 @@ def decode_scheduling_data(encoded: Union[bytes, memoryview]) -> Steps[Schedulin
     )
 
 
-def _chunks(sessions: Sequence[Union[PendingSession, PreemptionCandidate]]) -> Steps[tuple[msgspec.Raw, ...]]:
+def _chunks(sessions: Sequence[Union[PendingSession, PreemptionCandidate]]) -> Steps[tuple[memoryview, ...]]:
     chunks = []
     for start in range(0, len(sessions), CHUNK_ROWS):
-        chunks.append(msgspec.Raw(_encoder.encode(sessions[start : start + CHUNK_ROWS])))
+        chunks.append(memoryview(encode(sessions[start : start + CHUNK_ROWS])))
         yield
     return tuple(chunks)

@@ -95,10 +95,10 @@ class SchedulableAgentSlotRow(NamedTuple):  # schedulable_agent_slots.sql
     occupied: int
 
 
-class AgentOccupancyRow(NamedTuple):  # agent_occupancy.sql
+class AgentOccupancyRow(NamedTuple):  # agent_occupancy.sql: the sum as text
     agent_id: AgentId
     slot_index: int
-    occupied: int
+    occupied: str
 
 
 class ReservedKernelRow(NamedTuple):  # reservations.sql: one row per kernel
@@ -123,13 +123,13 @@ class PreemptionCandidateRow(
     occupied_slots: Optional[list[int]]
 
 
-class OwnerOccupancyRow(NamedTuple):  # owner_occupancy.sql: amounts from ``first_slot_index`` on
+class OwnerOccupancyRow(NamedTuple):  # owner_occupancy.sql: sums as text, from ``first_slot_index`` on
     access_key: Optional[AccessKey]
     user_id: Optional[UserId]
     project_id: Optional[ProjectId]
     domain_name: Optional[DomainName]
     first_slot_index: int
-    occupied: list[int]
+    occupied: list[str]
 
 
 class OwnerSessionCountRow(NamedTuple):  # owner_session_counts.sql

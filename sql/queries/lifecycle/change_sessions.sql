@@ -10,6 +10,7 @@ WITH changed AS (
         dispatched_at = CASE WHEN given.to_status = 'PENDING' THEN NULL ELSE s.dispatched_at END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given (session_id, from_status, to_status, result)
     WHERE s.id = given.session_id AND s.status = given.from_status
+      AND (given.to_status <> 'PENDING' OR s.retry_count < 2147483647)
     RETURNING s.id, given.from_status, given.to_status
 ), unreserved AS (
     DELETE FROM reservations AS r

@@ -1,6 +1,7 @@
--- What the kernels occupy on the agents that take kernels, summed per slot: what the ledger must equal.
+-- What the kernels occupy on the agents that take kernels, summed per slot: what the ledger must equal;
+-- as text, for drifted sums may be above 63 bits.
 -- Parameters: $1 scaling group. Index: agents_schedulable_idx, kernels_occupying_idx (no finished kernel is in it).
-SELECT k.agent_id, (o.position - 1)::int AS slot_index, sum(o.amount)::bigint AS occupied
+SELECT k.agent_id, (o.position - 1)::int AS slot_index, sum(o.amount)::text AS occupied
 FROM agents AS a
 JOIN kernels AS k ON k.agent_id = a.id AND k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
 CROSS JOIN LATERAL unnest(k.occupied_slots) WITH ORDINALITY AS o (amount, position)

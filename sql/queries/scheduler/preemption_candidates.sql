@@ -10,4 +10,4 @@ LEFT JOIN kernels AS k ON k.session_id = s.id AND k.status IN ('SCHEDULED', 'PRE
 WHERE (SELECT preemption_scope IS NOT NULL FROM scaling_groups WHERE name = $1)
   AND s.scaling_group = $1 AND s.status = 'RUNNING'
   AND s.priority < (SELECT max(priority) FROM sessions WHERE scaling_group = $1 AND status = 'PENDING')
-ORDER BY s.priority, s.status_changed_at DESC, s.id, k.agent_id
+ORDER BY s.priority, least(s.status_changed_at, statement_timestamp()) DESC, s.id, k.agent_id
