@@ -11,9 +11,10 @@ import msgspec
 
 from scheduler_repo.cache.client import create_redis, create_valkey_client
 from scheduler_repo.cancellation import run_to_end
-from scheduler_repo.database.connecting import open_database, place_of, refuse_unescaped
+from scheduler_repo.database.connecting import open_database, place_of
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.errors import InvalidSettings, InvalidWiring
+from scheduler_repo.quoting import with_article
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
 from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
@@ -49,6 +50,7 @@ from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
+from scheduler_repo.secret_urls import shown_url
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, Pooler, SecretUrl, Settings
 from scheduler_repo.wiring import describe_part
 
@@ -106,7 +108,7 @@ class Repositories:
     cluster: ClusterRepository
 
     def __repr__(self) -> str:
-        return f"<Repositories on {self.engine.url!r}>"
+        return f"<Repositories on {shown_url(self.engine.url.render_as_string())}>"
 
 
 def open_repositories(
@@ -136,7 +138,6 @@ def open_repositories(
         return _Opening(_open(database, None))
     for_cache = {name.removeprefix(_CACHE_PREFIX): value for name, value in for_cache.items()}
     cache = _read_settings(CacheSettings, "redis_url", redis_url, for_cache)
-    refuse_unescaped(cache.url)
     create_redis(cache)  # raises if the URL cannot be read
     return _Opening(_open(database, cache))
 
@@ -258,10 +259,10 @@ def _read_settings(kind: type[SectionT], name: str, given: object, fields: Mappi
     if isinstance(given, kind):
         if fields:
             advice = f"set it in that, or give {name} as text"
-            raise InvalidSettings(f"{min(fields)} is given beside a {kind.__name__}; {advice}")
+            raise InvalidSettings(f"{min(fields)} is given beside {with_article(kind)}; {advice}")
         return given
     url = SecretUrl(given) if isinstance(given, str) else given
     if not isinstance(url, SecretUrl):
-        section = "its .database or .cache" if isinstance(given, Settings) else f"a URL or a {kind.__name__}"
+        section = "its .database or .cache" if isinstance(given, Settings) else f"a URL or {with_article(kind)}"
         raise InvalidWiring(f"{name} is {describe_part(given)}; give {section}")
     return msgspec.structs.replace(kind(url=url), **fields)

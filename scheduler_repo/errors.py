@@ -3,11 +3,20 @@
 import re
 from typing import ClassVar
 
+from scheduler_repo.quoting import clean_message
+
 
 class SchedulerRepoError(Exception):
-    """The root of all errors of this package; ``error_code`` is stable across releases."""
+    """The root of all errors of this package; ``error_code`` is stable across releases.
+
+    The message is one line that any terminal shows as it is, whatever names are in it, and holds no password.
+    """
 
     error_code: ClassVar[str] = "scheduler_repo_error"
+
+    def __init__(self, *arguments: object) -> None:
+        # Whoever prints, logs or pickles the error gets what was cleaned here.
+        super().__init__(*(clean_message(each) if isinstance(each, str) else each for each in arguments))
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

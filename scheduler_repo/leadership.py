@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from datetime import timedelta
 from time import monotonic
 from typing import Optional, Self
@@ -19,11 +18,12 @@ from scheduler_repo.errors import (
     StaleLeaseError,
     TransactionConflict,
 )
+from scheduler_repo.quoting import get_logger
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 from scheduler_repo.wiring import check_wiring
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # What an operator, or the server itself, mends in a while.
 _PASSING = (DatabaseUnavailable, DatabaseExhausted, DatabaseReadOnly, TransactionConflict)

@@ -16,7 +16,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, InvalidWiring, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
-from scheduler_repo.quoting import quoted
+from scheduler_repo.quoting import quoted, with_article
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner
@@ -133,8 +133,9 @@ class SchedulerLoop:
         if not isinstance(plan, Sequence):
             if asyncio.iscoroutine(plan):
                 plan.close()
+            found = with_article(type(plan))
             raise InvalidInput(
-                f"{type(self._planner).__name__}.plan() returned a {type(plan).__name__}; it must be a plain "
+                f"{type(self._planner).__name__}.plan() returned {found}; it must be a plain "
                 "function that returns a sequence of SessionAllocation"
             )
         planned = perf_counter()
@@ -187,8 +188,8 @@ def _check_planner(planner: object) -> None:
     plan = getattr(planner, "plan", None)
     if not callable(plan):
         raise InvalidWiring(
-            f"planner is a {type(planner).__name__} without a method plan(data); give an object that has one, "
-            "such as BestFitPlanner()"
+            f"planner is {with_article(type(planner))} without a method plan(data); give an object that has "
+            "one, such as BestFitPlanner()"
         )
     if inspect.iscoroutinefunction(plan):
         raise InvalidWiring(

@@ -1,13 +1,17 @@
 """Settings, from arguments or the environment, in frozen structs that never show a password."""
 
+import contextlib
 import os
 from collections.abc import Mapping
-from typing import Annotated, Literal, Optional, TypeVar
+from typing import Annotated, Literal, NoReturn, Optional, Self, SupportsIndex, TypeVar, Union
+from urllib.parse import unquote
 
 import msgspec
 import sqlalchemy as sa
 
-from scheduler_repo.errors import InvalidSettings
+from scheduler_repo.errors import InvalidInput, InvalidSettings
+from scheduler_repo.quoting import with_article
+from scheduler_repo.secret_urls import HIDDEN, shown_url
 from scheduler_repo.validation import Bound, PoolSize, check_fields, described, wrong_value
 
 ENVIRONMENT_PREFIX = "SCHEDULER_REPO_"
@@ -17,31 +21,80 @@ _DRIVERNAME = "postgresql+asyncpg"
 _URL_OPTIONS = frozenset(
     {"host", "port", "user", "password", "ssl", "sslmode", "passfile", "target_session_attrs"}
 )
+# A host, and a port, for each of several servers.
+_PLACES = ("host", "port")
+_LOGIN_OPTIONS = ("user", "password")
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Checked here: the driver's own error would repeat the value.
+_OPTION_WORDS = {
+    "ssl": _SSL_MODES,
+    "sslmode": _SSL_MODES,
+    "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+}
+_FORM = "write postgresql://user@host:port/database"
 
 
-class SecretUrl(msgspec.Struct, frozen=True):
+class SecretUrl:
     """A URL that may hold a password; printing it shows where it leads, never the password.
 
-    Encoding it (msgspec, pickle) writes it whole.
+    What is in doubt is hidden too. It is not encoded or pickled, which would write the password: hand on what
+    ``reveal`` returns. Equal URLs are equal.
     """
 
+    __slots__ = ("_value",)
     _value: str
+
+    def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise InvalidSettings(f"a URL is a text, this is {with_article(type(value))}; give a str")
+        object.__setattr__(self, "_value", value)
 
     def reveal(self) -> str:
         """Return the whole URL, for the driver alone."""
         return self._value
 
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a SecretUrl cannot be changed; make another ({name} was to be set)")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretUrl) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise InvalidInput("a SecretUrl is not pickled, as its password would be written; pickle its reveal()")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __repr__(self) -> str:
         return f"SecretUrl({str(self)!r})"
 
     def __str__(self) -> str:
-        scheme, separator, rest = self._value.partition("://")
-        if not separator:
-            return "(not a URL)"
-        userinfo, at, place = rest.rpartition("@")
-        user = userinfo.partition(":")[0]
-        # Options behind the question mark can hold a password too; only the place is shown.
-        return f"{scheme}://{user}{at}{place.partition('?')[0]}"
+        return shown_url(self._value)
+
+
+def refuse_unescaped(url: SecretUrl) -> None:
+    """Raise InvalidSettings for a URL of which parts could be read as others, unless some marks are escaped.
+
+    Part of a password would be taken for a user, a host or a database, and be shown in the server's errors.
+    """
+    before, _, after = url.reveal().partition("://")[2].rpartition("@")
+    if any(mark in before for mark in "@/?#"):
+        raise InvalidSettings(
+            f"{url}: one of @ / ? # stands before the last @; in a user or password write %40 %2F %3F %23"
+        )
+    if any(mark in after.partition("?")[0] for mark in "&;=#"):
+        raise InvalidSettings(
+            f"{url}: one of & ; = # stands in the host or the database's name; write %26 %3B %3D %23, and ? "
+            "before the first option"
+        )
+    if ":" in unquote(before.partition(":")[0]):
+        raise InvalidSettings(f"{url}: the user holds an escaped colon; write user:password with a plain one")
 
 
 Pooler = Literal["session", "transaction"]
@@ -77,30 +130,51 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def sqlalchemy_url(self) -> sa.URL:
         """Return the URL for SQLAlchemy with the asyncpg driver; raises InvalidSettings if it is none."""
-        try:
+        refuse_unescaped(self.url)
+        url: Optional[sa.URL] = None
+        with contextlib.suppress(sa.exc.ArgumentError, ValueError):
             url = sa.make_url(self.url.reveal())
-        except (sa.exc.ArgumentError, ValueError):
-            raise InvalidSettings(
-                f"the database URL cannot be read: {self.url}; write postgresql://user@host:port/database"
-            ) from None
+        # Outside of any handler: the other error may hold a part of the password, and would be the context.
+        if url is None:
+            raise InvalidSettings(f"the database URL cannot be read: {self.url}; {_FORM}")
         if url.drivername not in ("postgresql", "postgres", _DRIVERNAME):
-            raise InvalidSettings(
-                f"the database must be PostgreSQL, the URL says {url.drivername}; "
-                "write postgresql://user@host:port/database"
-            )
-        unknown = sorted(url.query.keys() - _URL_OPTIONS)
+            scheme = f"{self.url}".partition("://")[0]
+            raise InvalidSettings(f"the database must be PostgreSQL, the URL says {scheme}; {_FORM}")
+        if url.port is not None and not 0 < url.port < 2**16:
+            raise InvalidSettings(f"the database URL has the port {url.port}; ports are 1 to 65535")
+        self._check_options(url.query)
+        query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+        # Where SQLAlchemy hides a password.
+        user, password = (query.pop(name, None) for name in _LOGIN_OPTIONS)
+        return url.set(
+            drivername=_DRIVERNAME,
+            username=user if isinstance(user, str) else url.username,
+            password=password if isinstance(password, str) else url.password,
+            query=query,
+        )
+
+    def _check_options(self, options: Mapping[str, Union[str, tuple[str, ...]]]) -> None:
+        """Raise InvalidSettings for an option that the driver does not know; its value is never shown."""
+        unknown = sorted(options.keys() - _URL_OPTIONS)
         if unknown:
+            name = unknown[0] if unknown[0].isidentifier() and HIDDEN not in f"{self.url}" else HIDDEN
             raise InvalidSettings(
-                f"the database URL has the option {unknown[0]}, which the driver does not know; "
+                f"the database URL has the option {name}, which the driver does not know; "
                 f"leave it out ({', '.join(sorted(_URL_OPTIONS))} are known)"
             )
-        if self.pooler == "transaction" and "target_session_attrs" in url.query:
+        for name, value in options.items():
+            if not isinstance(value, str) and name not in _PLACES:
+                raise InvalidSettings(f"the database URL has the option {name} twice; leave one out")
+            words = _OPTION_WORDS.get(name)
+            if words is not None and value not in words:
+                raise InvalidSettings(
+                    f"the database URL cannot be used: `{name}` parameter must be one of {', '.join(words)}"
+                )
+        if self.pooler == "transaction" and "target_session_attrs" in options:
             raise InvalidSettings(
                 "the database URL has target_session_attrs, which cannot be asked for through a pooler in "
                 "transaction mode; leave it out, and have the pooler connect to the primary"
             )
-        query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
-        return url.set(drivername=_DRIVERNAME, query=query)
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from scheduler_repo.errors import InvalidInput, InvalidLimit, InvalidQuantity
-from scheduler_repo.quoting import printable, quoted
+from scheduler_repo.quoting import printable, quoted, with_article
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def check_kind(value: object, kind: type, subject: str, refusal: Refusal = Inval
 def checked_sequence(items: object, subject: str) -> Sequence[object]:
     """Return ``items``; raises InvalidInput for what is no list, such as None or one thing for several."""
     if not isinstance(items, Sequence) or isinstance(items, (str, bytes, bytearray)):
-        found = "one text" if isinstance(items, str) else f"a {type(items).__name__}"
+        found = "one text" if isinstance(items, str) else with_article(type(items))
         raise InvalidInput(f"{subject} are {quoted(items)}, {found}; give a list or a tuple")
     return items
 
@@ -76,8 +76,8 @@ def checked_batch(items: object, kind: type[T], subject: str) -> list[T]:
     batch: list[T] = []
     for item in checked_sequence(items, subject):
         if not isinstance(item, kind):
-            found = type(item).__name__
-            raise InvalidInput(f"{subject}: {quoted(item)} is a {found}; give a {kind.__name__} for each")
+            found, wanted = with_article(type(item)), with_article(kind)
+            raise InvalidInput(f"{subject}: {quoted(item)} is {found}; give {wanted} for each")
         batch.append(item)
     return batch
 
@@ -85,8 +85,8 @@ def checked_batch(items: object, kind: type[T], subject: str) -> list[T]:
 def expected_of(kind: type) -> str:
     """Describe a value of a class; an enum's words are listed."""
     if issubclass(kind, enum.Enum):
-        return f"a {kind.__name__} ({', '.join(str(member.value) for member in kind)})"
-    return {bool: "True or False", datetime: "a datetime with a time zone"}.get(kind, f"a {kind.__name__}")
+        return f"{with_article(kind)} ({', '.join(str(member.value) for member in kind)})"
+    return {bool: "True or False", datetime: "a datetime with a time zone"}.get(kind, with_article(kind))
 
 
 def wrong_value(value: object, subject: str, expected: str, refusal: Refusal = InvalidInput) -> InvalidInput:
@@ -97,7 +97,7 @@ def wrong_value(value: object, subject: str, expected: str, refusal: Refusal = I
 def check_id(value: object, entity: str) -> None:
     """Raise InvalidInput for what is no UUID; ``entity`` says whose id it is to be."""
     if not isinstance(value, UUID):
-        raise InvalidInput(f"{entity} id {quoted(value)} is a {type(value).__name__}, it must be a UUID")
+        raise InvalidInput(f"{entity} id {quoted(value)} is {with_article(type(value))}, it must be a UUID")
 
 
 def check_ids(ids: object, entity: str) -> None:
@@ -128,8 +128,9 @@ def check_agent_ids(agent_ids: object) -> None:
     """Raise InvalidInput for what is no list of texts; an id with a NUL is one that no agent has."""
     for given in checked_sequence(agent_ids, "agent ids"):
         if not is_text(given):
-            found = "text with half of a surrogate pair" if isinstance(given, str) else type(given).__name__
-            raise InvalidInput(f"agent id {quoted(given)} is a {found}, it must be a str")
+            half = "a text with half of a surrogate pair"
+            found = half if isinstance(given, str) else with_article(type(given))
+            raise InvalidInput(f"agent id {quoted(given)} is {found}, it must be a str")
 
 
 def check_owner_id(scope: object, owner_id: object) -> None:

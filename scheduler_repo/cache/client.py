@@ -1,8 +1,10 @@
 """The commands that the caches send to Redis or Valkey, each bounded in time, behind one breaker."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn, Optional, TypeVar, Union
+from urllib.parse import urlsplit
 
 import msgspec
 import redis.asyncio as redis_asyncio
@@ -16,7 +18,7 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.breaker import BreakerArgs, BreakerState, CircuitBreakerPolicy
 from scheduler_repo.resilience.policies.metrics import DomainType, MetricArgs, MetricPolicy
 from scheduler_repo.resilience.resilience import Policy, Resilience
-from scheduler_repo.settings import CacheSettings
+from scheduler_repo.settings import CacheSettings, refuse_unescaped
 from scheduler_repo.validation import Bound, check_range
 from scheduler_repo.wiring import check_wiring
 
@@ -61,8 +63,10 @@ def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
     Raises InvalidWiring for what is no CacheSettings, and InvalidSettings for a URL that cannot be read.
     """
     check_wiring(settings, CacheSettings, "settings", "CacheSettings(url=SecretUrl(...))")
-    try:
-        pool = redis_asyncio.BlockingConnectionPool.from_url(
+    refuse_unescaped(settings.url)
+    pool: Optional[redis_asyncio.BlockingConnectionPool] = None
+    with contextlib.suppress(ValueError, TypeError):
+        made = redis_asyncio.BlockingConnectionPool.from_url(
             settings.url.reveal(),
             max_connections=_MAX_CONNECTIONS,
             timeout=settings.timeout,
@@ -72,13 +76,24 @@ def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
             decode_responses=False,
         )
         # The driver looks at the options in the URL when it makes a connection; this one never connects.
-        pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError):
+        made.make_connection()  # type: ignore[no-untyped-call]
+        if _names_a_database(settings.url.reveal()):
+            pool = made
+    # Outside of the driver's error, which may hold a part of the URL and would be the context.
+    if pool is None:
         raise InvalidSettings(
-            f"the Redis URL cannot be read: {settings.url}; write redis://host:port/0, rediss:// or unix://path"
-        ) from None
+            f"the Redis URL cannot be read: {settings.url}; write redis://host:port/0, with the number of the "
+            "database, rediss:// or unix://path"
+        )
     client: redis_asyncio.Redis = redis_asyncio.Redis.from_pool(pool)
     return client
+
+
+def _names_a_database(url: str) -> bool:
+    """Whether the path of a URL is a number, or empty; the driver takes any other for database 0."""
+    parts = urlsplit(url)
+    number = parts.path.strip("/")
+    return parts.scheme == "unix" or not number or (number.isascii() and number.isdecimal())
 
 
 def create_valkey_client(settings: CacheSettings) -> "ValkeyClient":

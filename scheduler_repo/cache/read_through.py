@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Optional, ParamSpec, TypeVar, Union
 
@@ -14,10 +13,11 @@ from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, S
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
+from scheduler_repo.quoting import get_logger
 from scheduler_repo.types import TransactionId
 from scheduler_repo.validation import Bound, check_range
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _KEY_PREFIX: Final = "scheduler_repo"
 # A digest of more bytes takes longer than handing it to a thread.
 _LARGE_BYTES: Final = 500_000

@@ -12,14 +12,15 @@ from scheduler_repo.cli.commands.explain import explain
 from scheduler_repo.cli.commands.metrics import metrics
 from scheduler_repo.cli.commands.snapshot import snapshot
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.terminal import say
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         try:
-            click.echo(f"scheduler-repo {version('scheduler-repo')}")
+            say(f"scheduler-repo {version('scheduler-repo')}")
         except PackageNotFoundError:
-            click.echo("scheduler-repo (not installed)")
+            say("scheduler-repo (not installed)")
         context.exit()
 
 

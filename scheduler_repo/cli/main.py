@@ -5,6 +5,7 @@ import sys
 
 from scheduler_repo.cli.process.invocation import Interrupted, Invocation
 from scheduler_repo.cli.process.secret_arguments import hide_secret_urls
+from scheduler_repo.cli.terminal import say_error
 
 
 def main() -> int:
@@ -20,11 +21,12 @@ def main() -> int:
         hide_secret_urls()
         # The rest loads only now that signals are handled and passwords hidden.
         from scheduler_repo.cli.command_group import command_line
-        from scheduler_repo.cli.process.failure import run_reporting_failures
+        from scheduler_repo.cli.process.failure import report_stray_errors, run_reporting_failures
 
+        report_stray_errors()
         return run_reporting_failures(command_line, invocation)
     except Interrupted as interruption:
-        print(f"error: {interruption}", file=sys.stderr)
+        say_error(str(interruption))
         return interruption.exit_code
 
 

@@ -1,13 +1,18 @@
 """Options and kinds of values that several commands share."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, Optional, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Optional, TypeVar, Union
+from urllib.parse import unquote
 
 import click
 
 from scheduler_repo.errors import InvalidSettings
+from scheduler_repo.quoting import quoted
+from scheduler_repo.secret_urls import holds_secret_option
 from scheduler_repo.types import ScalingGroupName
 
 if TYPE_CHECKING:
@@ -29,12 +34,44 @@ class WholeNumber(click.IntRange):
         try:
             number = int(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a whole number", param, ctx)
+            self.fail(f"{quoted(value)} is not a whole number", param, ctx)
         return int(super().convert(number, param, ctx))
 
     def _describe_range(self) -> str:
         # click shows this behind the option; its own words for no bounds would be "x<=None".
         return "any" if self.max is None else f"{self.min} to {self.max}"
+
+
+class FilePath(click.Path):
+    """The path of a file; a URL is refused without repeating it, before a path is made of it."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(
+        self,
+        value: "Union[str, os.PathLike[str]]",
+        param: Optional[click.Parameter],
+        ctx: Optional[click.Context],
+    ) -> "Union[str, bytes, os.PathLike[str]]":
+        """Return the path; raises BadParameter."""
+        refuse_url(os.fspath(value), "the path of a file")
+        return super().convert(value, param, ctx)
+
+
+def refuse_url(text: str, wanted: str) -> None:
+    """Raise BadParameter for a URL where something else is wanted; does not repeat what may hold a password."""
+    if "://" in unquote(text):
+        raise click.BadParameter(f"this is a URL; give {wanted}")
+    if holds_secret_option(text):
+        raise click.BadParameter(f"this may hold a password; give {wanted}")
+
+
+def parse_host(context: click.Context, parameter: click.Parameter, text: Optional[str]) -> Optional[str]:
+    """Return the name or address of a host; raises BadParameter."""
+    if text is not None:
+        refuse_url(text, "the name or address of a host")
+    return text
 
 
 def whole_number_option(
@@ -47,8 +84,7 @@ def whole_number_option(
 
 def parse_group_name(context: click.Context, parameter: click.Parameter, text: str) -> ScalingGroupName:
     """Return the name of a scaling group; refuses a URL without repeating it, as it may hold a password."""
-    if "://" in text:
-        raise click.BadParameter("this is a URL; give the name of a scaling group")
+    refuse_url(text, "the name of a scaling group")
     if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
         raise click.BadParameter(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters")
     return ScalingGroupName(text)
@@ -61,17 +97,30 @@ def parse_seconds(context: click.Context, parameter: click.Parameter, text: str)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise click.BadParameter(f"{text!r} is not a number of seconds; give 0 or more")
+        raise click.BadParameter(f"{quoted(text)} is not a number of seconds; give 0 or more")
     return seconds
 
 
 def read_settings(database_url: Optional[str], redis_url: Optional[str]) -> "Settings":
-    """Read the settings from the options and the environment; raises InvalidSettings."""
+    """Read the settings from the options and the environment.
+
+    Raises InvalidSettings, and UsageError for a URL that cannot be read.
+    """
     from scheduler_repo.settings import load_settings
 
     if "" in (database_url, redis_url):
-        raise InvalidSettings("the URL given is empty; give one, or leave the option out")
-    return load_settings(database_url=database_url, redis_url=redis_url)
+        raise click.UsageError("the URL given is empty; give one, or leave the option out")
+    settings = load_settings(database_url=database_url, redis_url=redis_url)
+    try:
+        if settings.database is not None:
+            settings.database.sqlalchemy_url()
+        if settings.cache is not None:
+            from scheduler_repo.cache.client import create_redis
+
+            create_redis(settings.cache)
+    except InvalidSettings as error:
+        raise click.UsageError(str(error)) from error
+    return settings
 
 
 def read_database(database_url: Optional[str]) -> "DatabaseSettings":
@@ -102,7 +151,7 @@ def metrics_options(command: CommandT) -> CommandT:
     """Add ``--metrics-port`` and ``--metrics-host`` to a command that runs for a while."""
     host_help = "The address for --metrics-port. [default: 127.0.0.1]"
     port_help = "Serve Prometheus metrics on this port meanwhile; 0 picks a free one."
-    command = click.option("--metrics-host", metavar="HOST", help=host_help)(command)
+    command = click.option("--metrics-host", metavar="HOST", callback=parse_host, help=host_help)(command)
     return whole_number_option("--metrics-port", WholeNumber(0, 65535), port_help)(command)
 
 

@@ -19,7 +19,7 @@ from scheduler_repo.errors import (
     DatabaseUnavailable,
     InvalidSettings,
 )
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.settings import DatabaseSettings
 
 
 @asynccontextmanager
@@ -67,22 +67,8 @@ def place_of(settings: DatabaseSettings) -> str:
 
     Raises InvalidSettings for a URL that cannot be read.
     """
-    refuse_unescaped(settings.url)
-    url = settings.sqlalchemy_url()
-    hosts = "&".join(f"{name}={url.query[name]}" for name in ("host", "port") if name in url.query)
-    return f"{settings.url}{hosts and '?'}{hosts}"
-
-
-def refuse_unescaped(url: SecretUrl) -> None:
-    """Raise InvalidSettings for a user or password with a mark that a URL must escape.
-
-    Part of such a password would be read as a host or a database, and be shown in errors.
-    """
-    userinfo = url.reveal().partition("://")[2].rpartition("@")[0]
-    if any(mark in userinfo for mark in "@/?#"):
-        raise InvalidSettings(
-            f"{url}: one of @ / ? # stands before the last @; in a user or password write %40 %2F %3F %23"
-        )
+    settings.sqlalchemy_url()
+    return str(settings.url)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from scheduler_repo.errors import (
     OutcomeUnknown,
 )
 from scheduler_repo.metrics.pools import watch_pool
+from scheduler_repo.quoting import with_article
 from scheduler_repo.settings import DatabaseSettings
 from scheduler_repo.wiring import check_wiring
 
@@ -123,7 +124,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     def _queue_pool(self) -> sa.QueuePool:
         pool = self.pool
         if not isinstance(pool, sa.QueuePool):
-            raise TypeError(f"the engine needs a pool of bounded size, this is a {type(pool).__name__}")
+            raise TypeError(f"the engine needs a pool of bounded size, this is {with_article(type(pool))}")
         return pool
 
     def connect(self) -> AsyncConnection:
@@ -261,8 +262,10 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
         **PLANNER_SETTINGS,
     }
     set_bounds = [f"SET LOCAL {name} = '{value}'" for name, value in bounds.items()]
+    url = settings.sqlalchemy_url()
     engine = create_async_engine(
-        settings.sqlalchemy_url(),
+        # A URL's options are shown wherever SQLAlchemy shows the URL; this one may say where the password is.
+        url.difference_update_query(["passfile"]),
         poolclass=OwnedPool,
         pool_size=settings.pool_size,
         max_overflow=0,
@@ -272,6 +275,7 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
             "timeout": settings.connect_timeout,
             "command_timeout": settings.statement_timeout,
             "server_settings": {"application_name": settings.application_name},
+            **({"passfile": url.query["passfile"]} if "passfile" in url.query else {}),
             **(_UNNAMED_STATEMENTS if settings.pooler == "transaction" else {}),
         },
     ).sync_engine

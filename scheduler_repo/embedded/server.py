@@ -2,7 +2,6 @@
 
 import abc
 import atexit
-import logging
 import os
 import signal
 import subprocess
@@ -14,12 +13,13 @@ from typing import ClassVar, Final, Literal, Optional, Self
 from scheduler_repo.embedded.directory import Account, PrivateDirectory
 from scheduler_repo.embedded.lifeline import Lifeline
 from scheduler_repo.errors import EmbeddedServerError
+from scheduler_repo.quoting import get_logger
 
 StopMode = Literal["fast", "immediate"]
 
 _POLL_SECONDS: Final = 0.01
 _STOP_SECONDS: Final = 30.0
-_LOGGER: Final = logging.getLogger(__name__)
+_LOGGER: Final = get_logger(__name__)
 
 
 class EmbeddedServer(abc.ABC):

@@ -6,7 +6,7 @@ from typing import Optional
 import msgspec
 
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.quoting import quoted
+from scheduler_repo.quoting import quoted, with_article
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 from scheduler_repo.validation import Epoch, check_name, check_range
 
@@ -29,8 +29,8 @@ def check_lease(lease: object, scaling_group: Optional[ScalingGroupName] = None)
     if lease is None:
         return
     if not isinstance(lease, Lease):
-        found = type(lease).__name__
-        raise InvalidInput(f"lease {quoted(lease)} is a {found}; give what acquire_lease() answers, or None")
+        found = with_article(type(lease))
+        raise InvalidInput(f"lease {quoted(lease)} is {found}; give what acquire_lease() answers, or None")
     check_name(lease.scaling_group, "the lease's scaling group")
     check_name(lease.holder, "the lease's holder")
     check_range(lease.epoch, Epoch, "the lease's epoch")

@@ -91,5 +91,5 @@ class TestBadReports:
 
     async def test_what_is_no_id_is_refused(self, agents: AgentRepository) -> None:
         # when / then
-        with pytest.raises(InvalidInput, match="agent id 7 is a int"):
+        with pytest.raises(InvalidInput, match="agent id 7 is an int"):
             await agents.return_agents([AgentReport(7, {})])  # type: ignore[arg-type]

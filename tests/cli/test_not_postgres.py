@@ -73,7 +73,7 @@ class TestNotPostgres:
     )
     def test_a_url_that_is_none_is_refused(self, command_here: CommandHere, url: str, expected: str) -> None:
         ended = command_here.run("db", "current", "--database-url", url)
-        assert ended.code == 1
+        assert ended.code == 2
         assert expected in ended.error_line
         assert "hunter2" not in ended.errors
         assert "er2@" not in ended.errors

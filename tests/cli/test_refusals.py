@@ -34,6 +34,10 @@ class TestUsage:
             (["snapshot", "demo", "--max-staleness", "-1"], "'-1' is not a number of seconds"),
             (["snapshot", "demo", "--max-staleness", "nan"], "'nan' is not a number of seconds"),
             (["snapshot", "demo", "--max-staleness", "inf"], "'inf' is not a number of seconds"),
+            (["demo", "--agents"], "'--agents' requires an argument. See 'scheduler-repo demo --help'"),
+            (["db", "current", "--database-url"], "See 'scheduler-repo db current --help'"),
+            (["db", "purge", "--bogus"], "See 'scheduler-repo db purge --help'"),
+            (["db", "current", "--database-url", ""], "the URL given is empty"),
             (["db", "check"], "give --database-url or set SCHEDULER_REPO_DATABASE_URL"),
         ],
     )
@@ -114,13 +118,16 @@ class TestServers:
         assert "redis://@127.0.0.1:1: Redis cannot be reached" in ended.error_line
         assert command.left_behind() == []
 
-    @pytest.mark.parametrize("url", ["http://h", "redis://h:port", "redis://h?bogus=1", "h:6379"])
+    @pytest.mark.parametrize(
+        "url",
+        ["http://h", "redis://h:port", "redis://h?bogus=1", "h:6379", "redis://h/notanumber", "redis://h/0/1"],
+    )
     def test_a_redis_url_that_is_none_is_refused(
         self, command_here: CommandHere, migrated_database: Database, url: str
     ) -> None:
         database_url = migrated_database.url_as(SCHEDULER)
         ended = command_here.run("snapshot", "demo", "--database-url", database_url, "--redis-url", url)
-        assert ended.code == 1
+        assert ended.code == 2
         assert "the Redis URL cannot be read" in ended.error_line
 
 

@@ -147,7 +147,7 @@ class TestRefusals:
         ("arguments", "keywords", "kind", "said"),
         [
             ((None,), {}, InvalidWiring, "database_url is a NoneType; give a URL or a DatabaseSettings"),
-            ((7,), {}, InvalidWiring, "database_url is a int; give a URL"),
+            ((7,), {}, InvalidWiring, "database_url is an int; give a URL"),
             ((DatabaseSettings,), {}, InvalidWiring, "database_url is the class DatabaseSettings"),
             ((Settings(),), {}, InvalidWiring, r"database_url is a Settings; give its \.database or \.cache"),
             ((CacheSettings(url=SecretUrl(URL)),), {}, InvalidWiring, "database_url is a CacheSettings"),

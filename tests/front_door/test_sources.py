@@ -8,6 +8,7 @@ import pytest
 from scheduler_repo.cache.client import ValkeyClient, create_valkey_client
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.errors import InvalidWiring
+from scheduler_repo.quoting import with_article
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
@@ -57,7 +58,7 @@ class TestParts:
     @pytest.mark.parametrize("source", DB_SOURCES, ids=lambda kind: kind.__name__)
     @pytest.mark.parametrize("wrong", [URL, DatabaseSettings(url=SecretUrl(URL)), None, ExtendedAsyncSAEngine])
     def test_a_source_over_no_engine(self, source: type, wrong: object) -> None:
-        with pytest.raises(InvalidWiring, match=r"engine is .*must be a ExtendedAsyncSAEng") as raised:
+        with pytest.raises(InvalidWiring, match=r"engine is .*must be an ExtendedAsyncSAEng") as raised:
             source(wrong)
         assert "secret" not in str(raised.value)
 
@@ -70,7 +71,7 @@ class TestParts:
         other = next(source for source in DB_SOURCES if source is not own)
         for wrong in (own, engine, other(engine), None):
             # then none of them is taken
-            with pytest.raises(InvalidWiring, match=rf"db_source is .*must be a {own.__name__}; give "):
+            with pytest.raises(InvalidWiring, match=rf"db_source is .*must be {with_article(own)}; give "):
                 repository(wrong)
 
     @pytest.mark.parametrize("repository", WITH_CACHE, ids=lambda kind: kind.__name__)
@@ -84,7 +85,7 @@ class TestParts:
         other_source = other(client, parts_of(other, "DBSource")(engine))
         for wrong in (own, client, other_source, URL):
             # then
-            with pytest.raises(InvalidWiring, match=rf"cache_source is .*must be a {own.__name__}; give "):
+            with pytest.raises(InvalidWiring, match=rf"cache_source is .*must be {with_article(own)}; give "):
                 repository(db_source, wrong)
 
     @pytest.mark.parametrize("repository", WITH_CACHE, ids=lambda kind: kind.__name__)
@@ -111,7 +112,7 @@ class TestParts:
                 source(wrong, db_source)
             assert "secret" not in str(raised.value)
         for wrong_source in (engine, None, type(db_source)):
-            with pytest.raises(InvalidWiring, match=rf"db_source is .*must be a {type(db_source).__name__}"):
+            with pytest.raises(InvalidWiring, match=rf"db_source is .*must be {with_article(type(db_source))}"):
                 source(client, wrong_source)
 
 

@@ -89,7 +89,7 @@ class TestLoop:
         planner = BestFitPlanner()
         with pytest.raises(InvalidWiring, match=r"lease_keeper is .*it must be a LeaseKeeper"):
             SchedulerLoop(repository, planner, GROUP, lease_keeper=cast(LeaseKeeper, repository))
-        with pytest.raises(InvalidWiring, match=r"audit is .*it must be a AuditRepository"):
+        with pytest.raises(InvalidWiring, match=r"audit is .*it must be an AuditRepository"):
             SchedulerLoop(repository, planner, GROUP, audit=cast(AuditRepository, repository))
 
     def test_a_keeper_over_another_repository(self, repository: SchedulerRepository) -> None:

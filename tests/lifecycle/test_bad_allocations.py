@@ -13,6 +13,7 @@ from scheduler_repo.entities.allocation import (
     SessionAllocation,
 )
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import with_article
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus
 from tests.support.databases import DriverConnection
 from tests.support.lives import A1, A2, Lives, history_with_reasons, leaks
@@ -95,7 +96,7 @@ class TestRefusals:
         with pytest.raises(InvalidInput) as refusal:
             await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1), bad])
         # then
-        assert f"session id {given_id!r} is a {type(given_id).__name__}" in str(refusal.value)
+        assert f"session id {given_id!r} is {with_article(type(given_id))}" in str(refusal.value)
 
     @pytest.mark.parametrize("given_id", [A1, str(kernel_id(1)), kernel_id(1).bytes, None], ids=repr)
     async def test_kernel_id_that_is_none(self, lives: Lives, given_id: KernelId) -> None:
@@ -105,7 +106,7 @@ class TestRefusals:
         with pytest.raises(InvalidInput) as refusal:
             await lives.scheduler.allocate_sessions(GROUP, [place(0, A1, A2, A1), bad])
         # then
-        assert f"kernel id {given_id!r:.60} is a {type(given_id).__name__}" in str(refusal.value)
+        assert f"kernel id {given_id!r:.60} is {with_article(type(given_id))}" in str(refusal.value)
 
     @pytest.mark.parametrize("name", [None, 7, b"a1", UUID(int=7), NUL, SURROGATE], ids=ascii)
     async def test_agent_id_that_is_none(self, lives: Lives, name: str) -> None:

@@ -17,6 +17,7 @@ from scheduler_repo.entities.lifecycle import (
     TransitionRejectionCode,
 )
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import with_article
 from scheduler_repo.types import AgentId, KernelId, OperationId, SessionResult, SessionStatus, SlotName
 from tests.lifecycle.marking import MARKED, WITHOUT_REASON, mark
 from tests.support.databases import DriverConnection
@@ -147,7 +148,7 @@ class TestKernelIds:
     ) -> None:
         # given
         await lives.given(SessionStatus.PREPARING)
-        words = re.escape(f"session {session_id(0)}: kernel id {stranger!r} is a {type(stranger).__name__}")
+        words = re.escape(f"session {session_id(0)}: kernel id {stranger!r} is {with_article(type(stranger))}")
         # when / then
         with pytest.raises(InvalidInput, match=words):
             await lives.repository.mark_running([SessionStart(session_id(0), {stranger: {CPU: 1}})])

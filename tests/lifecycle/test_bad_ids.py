@@ -13,6 +13,7 @@ from scheduler_repo.entities.lifecycle import (
     TransitionResult,
 )
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.quoting import with_article
 from scheduler_repo.types import OperationId, SessionId, SessionStatus
 from tests.lifecycle.marking import MARKED, mark
 from tests.support.databases import DriverConnection
@@ -68,7 +69,7 @@ class TestMarking:
             with pytest.raises(InvalidInput) as refusal:
                 await mark(lives.repository, to_status, [session_id(0), given_id])  # type: ignore[list-item] # tested
             # then
-            assert f"session id {given_id!r:.60} is a {type(given_id).__name__}" in str(refusal.value)
+            assert f"session id {given_id!r:.60} is {with_article(type(given_id))}" in str(refusal.value)
             assert await history_with_reasons(owner_connection, 0) == before
 
     async def test_the_same_twice_is_done_once(
@@ -136,7 +137,7 @@ class TestDispatching:
             with pytest.raises(InvalidInput) as refusal:
                 await lives.repository.mark_dispatched([SessionAttempt(session_id(0), 0), bad])
             # then
-            assert f"session id {given_id!r:.60} is a {type(given_id).__name__}" in str(refusal.value)
+            assert f"session id {given_id!r:.60} is {with_article(type(given_id))}" in str(refusal.value)
         assert len(await lives.repository.list_undispatched_sessions(GROUP)) == 1
 
     async def test_nothing_is_asked_of_an_empty_batch(

@@ -9,6 +9,7 @@ import msgspec
 from scheduler_repo.cli.options import database_url_option, read_database
 from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.terminal import say, say_error, say_json
 from scheduler_repo.entities.audit import COUNTER_CHECKS, AuditReport, RepairObstacle, RepairReport
 
 _OBSTACLES: Final = {
@@ -49,20 +50,16 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
 
     mended, report = invocation.run(work)
     if as_json:
-        from scheduler_repo.cli.output.console import say_json
-
         say_json(msgspec.json.encode({**msgspec.structs.asdict(report), "repair": mended}))
     else:
-        for line in _lines(mended, report):
-            # An id may hold anything: escape what could look like another line or move the cursor.
-            click.echo("".join(char if char.isprintable() else repr(char)[1:-1] for char in line))
+        say(*_lines(mended, report))
     if not report.findings:
         return 0
     has_counters = any(finding.check in COUNTER_CHECKS for finding in report.findings)
     advice = "mend them by hand; sql/audit has each check's statement and says what it means"
     if mended is None and has_counters:
         advice = "mend the agents' counters with --repair, the rest by hand"
-    click.echo(f"error: {format_count(len(report.findings), 'finding')}; {advice}", err=True)
+    say_error(f"{format_count(len(report.findings), 'finding')}; {advice}")
     return 1
 
 

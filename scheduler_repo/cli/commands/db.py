@@ -11,6 +11,7 @@ from scheduler_repo.cli.commands.purge import purge
 from scheduler_repo.cli.options import database_url_option, read_database
 from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.terminal import quote_lines, say, say_error
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -53,9 +54,9 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
 
     done = invocation.run(work)
     if done.from_revision == done.to_revision:
-        click.echo(f"the schema is already at revision {done.to_revision}; its privileges were granted again")
+        say(f"the schema is already at revision {done.to_revision}; its privileges were granted again")
     else:
-        click.echo(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
+        say(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
 
 
 @db.command()
@@ -77,7 +78,7 @@ def current(invocation: Invocation, database_url: Optional[str]) -> None:
             return await current_revision(connection), await _find_mismatch(connection)
 
     found, mismatch = invocation.run(work)
-    click.echo(f"current: {found or _NOTHING}\nhead:    {head_revision()}")
+    say(f"current: {found or _NOTHING}", f"head:    {head_revision()}")
     if mismatch is not None:
         raise mismatch
 
@@ -106,13 +107,13 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
     if not differences:
         if mismatch is not None:
             raise mismatch
-        click.echo("the schema is as this package expects it")
+        say("the schema is as this package expects it")
         return 0
     for difference in differences:
-        expected, found = _indent(difference.expected), _indent(difference.found)
-        click.echo(f"{difference.kind} {difference.name}\n  expected: {expected}\n  found:    {found}")
+        say(f"{difference.kind} {difference.name}")
+        say(*_lay_out("expected", difference.expected), *_lay_out("found", difference.found))
     advice = "undo what was changed by hand" if mismatch is None else str(mismatch)
-    click.echo(f"error: {format_count(len(differences), 'difference')}; {advice}", err=True)
+    say_error(f"{format_count(len(differences), 'difference')}; {advice}")
     return 1
 
 
@@ -145,5 +146,8 @@ async def _add_advice(connection: "AsyncConnection", *, owner: str, others: str)
         raise PermissionDenied(f"{error}{advice and '; '}{advice}") from error
 
 
-def _indent(definition: Optional[str]) -> str:
-    return _NOTHING if definition is None else "\n            ".join(definition.splitlines())
+def _lay_out(label: str, definition: Optional[str]) -> list[str]:
+    """Write a definition behind its label; one of several lines below it, each marked."""
+    if definition is None or "\n" not in definition:
+        return [f"  {label + ':':9} {definition or _NOTHING}"]
+    return [f"  {label}:", *(f"    {line}" for line in quote_lines(definition))]

@@ -9,6 +9,7 @@ import click
 
 from scheduler_repo.cli.options import (
     DATABASE_URL_OPTION,
+    FilePath,
     WholeNumber,
     database_url_option,
     metrics_options,
@@ -41,13 +42,11 @@ _SEED: Final = 1
 @whole_number_option("--seed", WholeNumber(), "The same seed makes the same cluster.", _SEED)
 @click.option(
     "--trace-nodes",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="FILE",
     help="CSV of nodes, instead of a synthetic cluster; with --trace-pods.",
 )
-@click.option(
-    "--trace-pods", type=click.Path(path_type=Path), metavar="FILE", help="CSV of tasks; with --trace-nodes."
-)
+@click.option("--trace-pods", type=FilePath(), metavar="FILE", help="CSV of tasks; with --trace-nodes.")
 @click.option(
     "--group",
     callback=parse_group_name,

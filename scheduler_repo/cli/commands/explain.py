@@ -6,8 +6,11 @@ from uuid import UUID
 
 import click
 
-from scheduler_repo.cli.options import database_url_option, read_database
+from scheduler_repo.cli.options import database_url_option, read_database, refuse_url
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.terminal import say_json
+from scheduler_repo.quoting import quoted
+from scheduler_repo.secret_urls import may_hold_secret
 from scheduler_repo.types import SessionId, SessionStatus
 
 if TYPE_CHECKING:
@@ -16,18 +19,19 @@ if TYPE_CHECKING:
     from scheduler_repo.entities.session import SessionState
 
 # Python's own UUID accepts braces, underscores and hyphens anywhere.
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 _SHOWN_CHARACTERS: Final = 60
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 
 
 def parse_session_id(context: click.Context, parameter: click.Parameter, text: str) -> SessionId:
     """Return the id of a session; refuses a URL without repeating it, as it may hold a password."""
-    if "://" in text:
-        raise click.BadParameter("this is a URL; give the id of a session")
+    refuse_url(text, "the id of a session")
     if _UUID.fullmatch(text) is None:
-        given = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+        given = quoted(text)
+        if len(text) > _SHOWN_CHARACTERS and not may_hold_secret(text):
+            given = repr(f"{text[:_SHOWN_CHARACTERS]}…")
         raise click.BadParameter(
-            f"{given!r} is no session id; give a UUID, such as 6f1ed002-ab59-4c3c-8d2b-0a7c3b7a4a11 "
+            f"{given} is no session id; give a UUID, such as 6f1ed002-ab59-4c3c-8d2b-0a7c3b7a4a11 "
             "(scheduler-repo snapshot GROUP --json lists those that wait)"
         )
     return SessionId(UUID(text))
@@ -48,7 +52,7 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
     database = read_database(database_url)
 
     async def work() -> None:
-        from scheduler_repo.cli.output.console import CommandConsole, say_json
+        from scheduler_repo.cli.output.console import CommandConsole
         from scheduler_repo.cli.output.session import encode_session, lay_out_session
         from scheduler_repo.database.connecting import open_database
 

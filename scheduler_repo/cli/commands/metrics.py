@@ -2,6 +2,8 @@
 
 import click
 
+from scheduler_repo.cli.terminal import say_json
+
 
 @click.group()
 def metrics() -> None:
@@ -11,7 +13,6 @@ def metrics() -> None:
 @metrics.command()
 def dashboard() -> None:
     """Print a Grafana dashboard of all metrics, as JSON to import."""
-    from scheduler_repo.cli.output.console import say_json
     from scheduler_repo.metrics.dashboard import dashboard_json
 
     say_json(dashboard_json().rstrip("\n").encode())

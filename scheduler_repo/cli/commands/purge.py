@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from scheduler_repo.cli.options import (
+    FilePath,
     WholeNumber,
     database_url_option,
     metrics_options,
@@ -21,7 +22,9 @@ from scheduler_repo.cli.options import (
 )
 from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.terminal import say
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
+from scheduler_repo.quoting import quoted, visible_json
 from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
 
 if TYPE_CHECKING:
@@ -36,12 +39,13 @@ def parse_duration(context: click.Context, parameter: click.Parameter, text: str
     match = _DURATION.fullmatch(text)
     if match is None or int(match[1]) == 0:
         raise click.BadParameter(
-            f"{text!r} is no duration; give a whole number above 0 with its unit, such as 90m, 12h, 30d or 4w"
+            f"{quoted(text)} is no duration; give a whole number above 0 with its unit, such as 90m, 12h, 30d "
+            "or 4w"
         )
     try:
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        raise click.BadParameter(f"{text!r} is too long; give less") from None
+        raise click.BadParameter(f"{quoted(text)} is too long; give less") from None
 
 
 @click.command(short_help="Delete what ended long ago.")
@@ -64,7 +68,7 @@ def parse_duration(context: click.Context, parameter: click.Parameter, text: str
 @click.option(
     "--archive",
     "archive_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="FILE",
     help="First append each session, with its kernels and history, as a line of JSON.",
 )
@@ -108,19 +112,19 @@ def purge(
             with _open_archive(archive_path) as archive, _reporting_progress(invocation) as on_batch:
                 return await repository.purge(older_than, batch_size, on_batch, archive)
 
-    with serve_metrics(metrics_port, metrics_host, lambda line: click.echo(line, err=True)):
+    with serve_metrics(metrics_port, metrics_host, lambda line: say(line, to_stderr=True)):
         done = invocation.run(work)
     if dry_run:
         kept = "would be kept"
-        click.echo(f"would purge {_gone(done)}; nothing was changed")
+        say(f"would purge {_gone(done)}; nothing was changed")
     else:
         kept = "kept"
-        click.echo(f"purged {_gone(done)}, in {format_count(done.batches, 'batch', 'batches')}")
+        say(f"purged {_gone(done)}, in {format_count(done.batches, 'batch', 'batches')}")
     if done.kept_sessions:
-        click.echo(f"{kept}: {format_count(done.kept_sessions, 'session')} that unfinished sessions depend on")
+        say(f"{kept}: {format_count(done.kept_sessions, 'session')} that unfinished sessions depend on")
     if done.skipped_sessions:
         skipped = format_count(done.skipped_sessions, "session")
-        click.echo(f"skipped: {skipped} that another transaction holds; the next purge takes what is left")
+        say(f"skipped: {skipped} that another transaction holds; the next purge takes what is left")
 
 
 @contextmanager
@@ -176,7 +180,9 @@ def _open_archive(
         async def append(sessions: Sequence[ArchivedSession]) -> None:
             """Write each session as one line of JSON and sync; all lines are on disk then, or none."""
             size = os.fstat(descriptor).st_size
-            rest = memoryview(msgspec.json.Encoder().encode_lines(sessions))
+            lines = msgspec.json.Encoder().encode_lines(sessions).decode()
+            # A person may look into the file.
+            rest = memoryview(visible_json(lines).encode())
             try:
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]

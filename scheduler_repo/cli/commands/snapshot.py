@@ -13,6 +13,7 @@ from scheduler_repo.cli.options import (
     require_database,
 )
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.terminal import say_json
 from scheduler_repo.types import ScalingGroupName
 
 
@@ -51,7 +52,7 @@ def snapshot(
     database = require_database(settings)
 
     async def work() -> None:
-        from scheduler_repo.cli.output.console import CommandConsole, say_json
+        from scheduler_repo.cli.output.console import CommandConsole
         from scheduler_repo.cli.output.snapshot import encode_snapshot, lay_out_snapshot
         from scheduler_repo.cli.process.servers import open_cache_source
         from scheduler_repo.database.connecting import open_database

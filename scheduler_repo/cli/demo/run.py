@@ -14,9 +14,10 @@ from scheduler_repo.cli.demo.display import AnimatedDisplay, Display
 from scheduler_repo.cli.demo.summary import DemoResult, SlotUse, describe_kept_servers, lay_out_summary
 from scheduler_repo.cli.options import require_database
 from scheduler_repo.cli.output.amounts import format_count, sum_slot
-from scheduler_repo.cli.output.console import CommandConsole, say_json
+from scheduler_repo.cli.output.console import CommandConsole
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.servers import open_cache_source
+from scheduler_repo.cli.terminal import say_json
 from scheduler_repo.database.connecting import open_database, place_of
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -91,11 +92,11 @@ class DemoRun:
                 self.console.show(lay_out_summary(result, data, _combine(ticks, sum)))
             if self._postgres is None:
                 place = place_of(require_database(self.settings))
-                self.console.say(f"Group {self.group} and all that was loaded with it stay in\n{place}")
+                self.console.say(f"Group {self.group} and all that was loaded with it stay in", place)
             elif self.keep:
                 has_tcp = self.port is not None
                 how = describe_kept_servers(self._postgres, self._valkey, self.group, has_tcp=has_tcp)
-                self.console.say(how)
+                self.console.say(*how.split("\n"))
                 for server in servers:
                     server.leave_running()
         return 1 if overcommitted else 0

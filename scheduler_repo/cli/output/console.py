@@ -1,13 +1,15 @@
 """Where the commands write: a terminal, a pipe, or stderr beside JSON on stdout."""
 
-import sys
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from typing import Final, Optional, Union
 
-from rich.console import Console, RenderableType
+from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod, RenderableType
+from rich.style import Style
 from rich.table import Table
+from rich.text import Text
 
-from scheduler_repo.cli.process.invocation import OutputFailed
+from scheduler_repo.cli.terminal import OutputFailed
+from scheduler_repo.quoting import visible
 
 _UNBOUNDED: Final = 100_000
 
@@ -27,10 +29,35 @@ class CommandConsole(Console):
         # The command cleans up at this error; rich would end the process.
         raise BrokenPipeError
 
-    def say(self, text: str) -> None:
-        """Write one line, not wrapped, so that it can be copied and searched; raises OutputFailed."""
+    def render_str(
+        self,
+        text: str,
+        *,
+        style: Union[str, Style] = "",
+        justify: Optional[JustifyMethod] = None,
+        overflow: Optional[OverflowMethod] = None,
+        emoji: Optional[bool] = None,
+        markup: Optional[bool] = None,
+        highlight: Optional[bool] = None,
+        highlighter: Optional[HighlighterType] = None,
+    ) -> Text:
+        """Return a text as it is shown. Every one passes here, in whatever table, before it is measured."""
+        return super().render_str(
+            visible(text),
+            style=style,
+            justify=justify,
+            overflow=overflow,
+            emoji=emoji,
+            markup=markup,
+            highlight=highlight,
+            highlighter=highlighter,
+        )
+
+    def say(self, *lines: str) -> None:
+        """Write each text as one line, not wrapped, to be copied and searched; raises OutputFailed."""
         try:
-            self.print(text, soft_wrap=True)
+            for line in lines:
+                self.print(line, soft_wrap=True)
         except OSError as error:
             raise OutputFailed from error
 
@@ -42,21 +69,16 @@ class CommandConsole(Console):
         self.width = _UNBOUNDED
         with self.capture() as capture:
             self.print(page)
-        for line in capture.get().splitlines():
-            self.say(line.rstrip())
+        self.say(*(line.rstrip() for line in capture.get().split("\n")[:-1]))
 
 
-def say_json(encoded: bytes) -> None:
-    """Write one line to stdout; raises OutputFailed."""
-    try:
-        sys.stdout.write(encoded.decode() + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise OutputFailed from error
+def stack(*lines: str) -> Text:
+    """Put texts below each other in one cell."""
+    return Text("\n".join(visible(line) for line in lines))
 
 
 def plain_table(
-    rows: Iterable[Sequence[str]], header: Sequence[str] = ("", ""), numbers: Collection[int] = ()
+    rows: Iterable[Sequence[Union[str, Text]]], header: Sequence[str] = ("", ""), numbers: Collection[int] = ()
 ) -> Table:
     """Lay out rows without lines; ``numbers`` are the columns to align right, an empty header is not shown.
 

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Group, RenderableType
 
 from scheduler_repo.cli.output.amounts import format_amount, format_count, format_percent, sum_slot
-from scheduler_repo.cli.output.console import plain_table
+from scheduler_repo.cli.output.console import plain_table, stack
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import CacheOutcome
 from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
@@ -44,7 +44,7 @@ def lay_out_snapshot(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome,
     # The shares are negative, so that the nearest come first.
     nearest = sorted(limit for limit in _limits(data) if limit[0])[:_SHOWN_OWNERS]
     if nearest:
-        rows = [(percent, f"{owner}\n  {limit}: {use}") for _, owner, limit, percent, use in nearest]
+        rows = [(percent, stack(owner, f"  {limit}: {use}")) for _, owner, limit, percent, use in nearest]
         parts.append(plain_table(rows, ("per cent", "owners nearest their limits"), (0,)))
     return Group(*(line for part in parts for line in (part, "")))
 

@@ -3,19 +3,23 @@
 import io
 import logging
 import os
-import re
 import sys
+import threading
 import traceback
+import warnings
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Optional
+from typing import Final, Optional, TextIO, Union
 
 import click
 
-from scheduler_repo.cli.process.invocation import Interrupted, Invocation, OutputFailed
+from scheduler_repo.cli.process.invocation import Interrupted, Invocation
+from scheduler_repo.cli.process.secret_arguments import hide_given_secrets
+from scheduler_repo.cli.terminal import OutputFailed, quote_lines, say, say_error
 from scheduler_repo.errors import SchedulerRepoError
+from scheduler_repo.quoting import clean_message
 
-_PASSWORD_IN_URL: Final = re.compile(r"(\w://[^\s:/?#@]*):\S*@")
-_SECRET_OPTION: Final = re.compile(r"([?&]\w*password=)[^\s&'\")]*", re.IGNORECASE)
+_PROGRAM: Final = "scheduler-repo"
 
 
 def run_reporting_failures(command: click.Command, invocation: Invocation) -> int:
@@ -34,13 +38,13 @@ def run_reporting_failures(command: click.Command, invocation: Invocation) -> in
             # Escape a name that the terminal's encoding lacks instead of failing.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = command.main(prog_name="scheduler-repo", standalone_mode=False, obj=invocation)
+        code = command.main(prog_name=_PROGRAM, standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.UsageError as error:
-        path = "scheduler-repo" if error.ctx is None else error.ctx.command_path
+        path = _find_path(command, sys.argv[1:]) if error.ctx is None else error.ctx.command_path
         message = error.format_message()
         stop = "" if message.endswith((".", "?")) else "."
         return _say(f"{message}{stop} See '{path} --help'.", error, invocation, error.exit_code)
@@ -51,7 +55,7 @@ def run_reporting_failures(command: click.Command, invocation: Invocation) -> in
     except Interrupted as interruption:
         # The terminal has printed ^C where the line would begin.
         if sys.stderr.isatty():
-            print(file=sys.stderr)
+            say("", to_stderr=True)
         return _say(str(interruption), interruption, invocation, interruption.exit_code)
     except (OutputFailed, BrokenPipeError) as error:
         return _output_failed(error, invocation)
@@ -61,17 +65,52 @@ def run_reporting_failures(command: click.Command, invocation: Invocation) -> in
 
 
 def redact(text: str) -> str:
-    """Return ``text`` without the passwords of the URLs in it; what is not printable is escaped."""
-    text = _SECRET_OPTION.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1@", text))
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    """Return ``text`` as one printable line, without what the command was given in secret, or URLs hold."""
+    return clean_message(hide_given_secrets(text))
 
 
-def _say(message: str, error: BaseException, invocation: Invocation, code: int) -> int:
+def report_stray_errors() -> None:
+    """Report in one line also what Python itself would print: warnings, errors in threads and in finalizers."""
+
+    def report_warning(
+        message: Union[Warning, str],
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Optional[TextIO] = None,
+        line: Optional[str] = None,
+    ) -> None:
+        say(f"warning: {redact(str(message))}", to_stderr=True)
+
+    def report_thread(stray: threading.ExceptHookArgs) -> None:
+        say(f"warning: {redact(f'in a thread, {stray.exc_type.__name__}: {stray.exc_value}')}", to_stderr=True)
+
+    def report_finalizer(stray: "sys.UnraisableHookArgs") -> None:
+        say(f"warning: {redact(f'at the end, {stray.exc_type.__name__}: {stray.exc_value}')}", to_stderr=True)
+
+    warnings.showwarning = report_warning
+    threading.excepthook = report_thread
+    sys.unraisablehook = report_finalizer
+
+
+def _find_path(command: click.Command, arguments: Sequence[str]) -> str:
+    """Return the words of the command that the arguments name, for an error that does not know its command."""
+    path = _PROGRAM
+    for argument in arguments:
+        if argument.startswith("-"):
+            continue
+        if not isinstance(command, click.Group) or argument not in command.commands:
+            break
+        command, path = command.commands[argument], f"{path} {argument}"
+    return path
+
+
+def _say(text: str, error: BaseException, invocation: Invocation, code: int) -> int:
     if invocation.debug:
         # Never with the values of variables: a password may be among them.
-        sys.stderr.writelines(redact(line) for line in traceback.format_exception(error))
-    first, *others = redact(message).splitlines() or [""]
-    print("\n    ".join((f"error: {first}", *others)), file=sys.stderr)
+        trace = hide_given_secrets("".join(traceback.format_exception(error)).rstrip("\n"))
+        say(*map(clean_message, quote_lines(trace)), to_stderr=True)
+    say_error(redact(text))
     return code
 
 

@@ -13,6 +13,8 @@ from time import perf_counter
 from types import FrameType
 from typing import Final, Optional, TypeVar
 
+from scheduler_repo.cli.terminal import say_error
+
 T = TypeVar("T")
 
 _PATIENCE_SECONDS: Final = 2.0
@@ -25,13 +27,6 @@ class Interrupted(BaseException):
         cause = "Ctrl-C" if number == signal.SIGINT else number.name
         super().__init__(f"stopped by {cause}{aftermath and '; '}{aftermath}")
         self.exit_code = 128 + number
-
-
-class OutputFailed(Exception):
-    """Stdout or stderr cannot be written to; the OSError with the reason is the cause.
-
-    Not an OSError itself, as the database layer would translate that into an error of its own.
-    """
 
 
 class Invocation:
@@ -92,7 +87,7 @@ class Invocation:
 
 def _end(interruption: Interrupted) -> None:
     # Everything has been cleaned up by now, so the interpreter's own end can be skipped.
-    print(f"error: {interruption}", file=sys.stderr, flush=True)
+    say_error(str(interruption))
     os._exit(interruption.exit_code)
 
 

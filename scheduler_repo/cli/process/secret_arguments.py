@@ -1,10 +1,14 @@
-"""Removes URLs with a password from the command line, which every account of the machine can read."""
+"""The secrets that a command was given: out of the process list, and out of what it prints.
+
+Every account of the machine can read the process list.
+"""
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Optional
+
+from scheduler_repo.secret_urls import HIDDEN, is_open_url, may_hold_secret, secret_parts
 
 URL_OPTIONS: Final[Mapping[str, str]] = {
     "--database-url": "SCHEDULER_REPO_DATABASE_URL",
@@ -12,15 +16,15 @@ URL_OPTIONS: Final[Mapping[str, str]] = {
 }
 # Lists the options that were moved to the environment. Begins with an underscore, as it is not a setting.
 _MOVED_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
-# Only a scheme and a place, or a user without a password: nothing secret.
-_OPEN_URL: Final = re.compile(r"[a-z0-9+.]+://([^:/?#@]*@)?[^?#@]*")
+_PREFIX: Final = "SCHEDULER_REPO_"
 
 
 class HiddenArguments(NamedTuple):
-    """The arguments that are left, and the variables that carry the URLs instead."""
+    """The arguments that are left, the variables that carry the URLs instead, and all the URLs."""
 
     arguments: list[str]
     variables: dict[str, str]
+    urls: tuple[str, ...]
 
 
 def hide_secret_urls() -> None:
@@ -46,9 +50,15 @@ def came_as_option(option: str) -> bool:
 
 def take_secret_urls(arguments: Sequence[str]) -> Optional[HiddenArguments]:
     """Remove the URL options from ``arguments`` if one may hold a password; None if nothing needs hiding."""
+    hidden = take_url_options(arguments)
+    return hidden if any(not is_open_url(url) for url in hidden.urls) else None
+
+
+def take_url_options(arguments: Sequence[str]) -> HiddenArguments:
+    """Remove the URL options from ``arguments``; the last of several counts, as it does for click."""
     left: list[str] = []
     variables: dict[str, str] = {}
-    has_secret = False
+    urls: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
@@ -63,6 +73,31 @@ def take_secret_urls(arguments: Sequence[str]) -> Optional[HiddenArguments]:
             left.append(argument)
             break
         variables[URL_OPTIONS[option]] = given
-        has_secret = has_secret or _OPEN_URL.fullmatch(given) is None
+        urls.append(given)
     left.extend(rest)
-    return HiddenArguments(left, variables) if has_secret else None
+    return HiddenArguments(left, variables, tuple(urls))
+
+
+def hide_given_secrets(text: str) -> str:
+    """Return ``text`` without the secrets among the arguments and variables, wherever they were given."""
+    secrets = _given_secrets()
+    # As Python quotes them, and as terminals are shown them.
+    spellings = secrets | {repr(secret)[1:-1] for secret in secrets}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, HIDDEN)
+    return text
+
+
+def _given_secrets() -> frozenset[str]:
+    secrets: set[str] = set()
+    hidden = take_url_options(sys.argv[1:])
+    settings = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    for url in (*hidden.urls, *(settings.pop(name, "") for name in URL_OPTIONS.values())):
+        secrets |= secret_parts(url) if url else frozenset()
+    for given in (*hidden.arguments, *settings, *settings.values()):
+        for value in {given, given.partition("=")[2]}:
+            if may_hold_secret(value):
+                secrets |= secret_parts(value)
+    if os.environ.get("PGPASSWORD"):
+        secrets.add(os.environ["PGPASSWORD"])
+    return frozenset(secrets)

@@ -10,7 +10,6 @@ import redis.exceptions
 
 from scheduler_repo.cache import read_through
 from scheduler_repo.cache.client import create_redis
-from scheduler_repo.database.connecting import refuse_unescaped
 from scheduler_repo.errors import CacheUnavailable
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_cache_source
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
@@ -38,7 +37,6 @@ async def open_cache_source(
 
 
 async def _check_redis(settings: CacheSettings, *, must_answer: bool) -> None:
-    refuse_unescaped(settings.url)
     client = create_redis(settings)
     try:
         if must_answer:

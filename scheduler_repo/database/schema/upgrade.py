@@ -4,7 +4,6 @@ Every function takes a SQLAlchemy ``AsyncConnection`` with the asyncpg driver. T
 connection's search_path points first, ``public`` unless it was changed.
 """
 
-import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,8 +33,9 @@ from scheduler_repo.database.schema.version import (
 from scheduler_repo.database.sql_files import SQL_ROOT, read_sql_file
 from scheduler_repo.errors import InvalidInput, PermissionDenied, SchemaMismatch
 from scheduler_repo.models import Base
+from scheduler_repo.quoting import get_logger
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _TABLES: Final = [table.name for table in Base.metadata.sorted_tables]
 # As Alembic would make it.
 _VERSIONS: Final = sa.Table(
