@@ -26,6 +26,12 @@ Refusal = type[InvalidInput]
 MAX_QUANTITY: Final = 2**63 - 1
 LARGEST_PAGE: Final = 1_000
 MAX_BATCH_SIZE: Final = 10_000
+# In bytes of UTF-8, as CHECKs of the tables hold it: of what names something, and of a reason.
+LONGEST_NAME: Final = 1_024
+LONGEST_REASON: Final = 131_072
+# Of a list of agents' ids that a session has: how many, and all of them in bytes.
+MOST_AGENT_IDS: Final = 4_096
+LONGEST_AGENT_IDS: Final = 131_072
 
 Amount = Annotated[int, Meta(ge=0, le=MAX_QUANTITY)]
 Epoch = Annotated[int, Meta(ge=0, le=2**63 - 1, description="as acquire_lease() answered it")]
@@ -111,10 +117,45 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and (value.isascii() or printable(value) == value)
 
 
-def check_text(value: object, subject: str, refusal: Refusal = InvalidInput) -> None:
-    """Raise ``refusal`` for what is no text, or holds a NUL or a lone surrogate."""
+def check_text(
+    value: object, subject: str, refusal: Refusal = InvalidInput, *, longest: int = LONGEST_NAME
+) -> None:
+    """Raise ``refusal`` for what is no text, has over ``longest`` bytes, or holds a NUL or a lone surrogate."""
+    check_length(value, subject, refusal, longest=longest)
     if not isinstance(value, str) or "\0" in value or not is_text(value):
         raise refusal(f"{subject} {quoted(value)} is no text that can be stored; leave out NUL and surrogates")
+
+
+def check_length(
+    value: object, subject: str, refusal: Refusal = InvalidInput, *, longest: int = LONGEST_NAME
+) -> None:
+    """Raise ``refusal`` for a text of over ``longest`` bytes of UTF-8; what is no text passes."""
+    if not isinstance(value, str) or 4 * len(value) <= longest:
+        return
+    # A character has a byte at least: what is far too long is not copied.
+    length = len(value) if len(value) > longest else len(value.encode("utf-8", "surrogatepass"))
+    if length > longest:
+        raise refusal(
+            f"{subject} {quoted(value[:LONGEST_NAME])} is above {longest} bytes, the limit; give a shorter text"
+        )
+
+
+def check_reason(value: object) -> None:
+    """Raise InvalidInput for what is neither None nor a text that can be stored as a reason."""
+    if value is not None:
+        check_text(value, "the reason", longest=LONGEST_REASON)
+
+
+def check_stored_agent_ids(agent_ids: Sequence[str], subject: str) -> None:
+    """Raise InvalidInput for more agents' ids than a session can have, and for one that cannot be an id."""
+    if len(agent_ids) > MOST_AGENT_IDS:
+        raise InvalidInput(f"{subject}s: {len(agent_ids)} are above the limit of {MOST_AGENT_IDS}; give fewer")
+    for agent_id in agent_ids:
+        check_text(agent_id, subject)
+        if not agent_id:
+            raise InvalidInput(f"{subject} '' is empty; give ids of agents")
+    if len(agent_ids) * LONGEST_NAME > LONGEST_AGENT_IDS:
+        check_length("".join(agent_ids), f"{subject}s together:", longest=LONGEST_AGENT_IDS)
 
 
 def check_name(value: object, subject: str) -> None:
@@ -127,6 +168,7 @@ def check_name(value: object, subject: str) -> None:
 def check_agent_ids(agent_ids: object) -> None:
     """Raise InvalidInput for what is no list of texts; an id with a NUL is one that no agent has."""
     for given in checked_sequence(agent_ids, "agent ids"):
+        check_length(given, "agent id")
         if not is_text(given):
             half = "a text with half of a surrogate pair"
             found = half if isinstance(given, str) else with_article(type(given))

@@ -6,6 +6,8 @@
 -- Amounts are bigint in the slot's smallest unit (bytes, milli-cores, milli-shares). An amount per slot type is
 -- a bigint[]; the slot type with slot_index i stands at element i + 1, what is missing at the end is 0. A comparison
 -- with ALL is NULL, and so passes a CHECK, where an element is NULL: IS TRUE refuses it.
+-- Every text has a longest length, in bytes of UTF-8: 1 KiB for what names something, 128 KiB for a reason. The checks of
+-- scheduler_repo/validation.py say so before the database does. Rows from before these limits may be longer.
 -- Status words are text with a CHECK: a new one is one migration, and psql shows it as it is.
 
 -- -- what resources there are, and who may use them ------------------------------------------------
@@ -18,7 +20,9 @@ CREATE TABLE slot_types (
     CONSTRAINT slot_types_pkey PRIMARY KEY (name),
     CONSTRAINT slot_types_slot_index_key UNIQUE (slot_index),
     CONSTRAINT slot_types_slot_index_check CHECK (slot_index BETWEEN 0 AND 63),
-    CONSTRAINT slot_types_units_per_whole_check CHECK (units_per_whole > 0)
+    CONSTRAINT slot_types_units_per_whole_check CHECK (units_per_whole > 0),
+    CONSTRAINT slot_types_name_length_check CHECK (octet_length(name) <= 1024),
+    CONSTRAINT slot_types_display_unit_length_check CHECK (octet_length(display_unit) <= 1024)
 );
 
 CREATE TABLE resource_policies (
@@ -31,14 +35,17 @@ CREATE TABLE resource_policies (
         CHECK (0 <= ALL (slot_limits)
             AND coalesce(array_ndims(slot_limits), 1) = 1 AND coalesce(array_lower(slot_limits, 1), 1) = 1),
     CONSTRAINT resource_policies_max_concurrent_sessions_check CHECK (max_concurrent_sessions >= 0),
-    CONSTRAINT resource_policies_max_kernels_per_session_check CHECK (max_kernels_per_session >= 0)
+    CONSTRAINT resource_policies_max_kernels_per_session_check CHECK (max_kernels_per_session >= 0),
+    CONSTRAINT resource_policies_name_length_check CHECK (octet_length(name) <= 1024),
+    CONSTRAINT resource_policies_slot_limits_length_check CHECK (cardinality(slot_limits) <= 64)
 );
 
 CREATE TABLE domains (
     name       text COLLATE "C" NOT NULL,
     is_active  boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT domains_pkey PRIMARY KEY (name)
+    CONSTRAINT domains_pkey PRIMARY KEY (name),
+    CONSTRAINT domains_name_length_check CHECK (octet_length(name) <= 1024)
 );
 
 CREATE TABLE projects (
@@ -50,7 +57,9 @@ CREATE TABLE projects (
     CONSTRAINT projects_pkey PRIMARY KEY (id),
     CONSTRAINT projects_domain_name_name_key UNIQUE (domain_name, name),
     CONSTRAINT projects_id_domain_name_key UNIQUE (id, domain_name),            -- what sessions refer to
-    CONSTRAINT projects_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name)
+    CONSTRAINT projects_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name),
+    CONSTRAINT projects_name_length_check CHECK (octet_length(name) <= 1024),
+    CONSTRAINT projects_domain_name_length_check CHECK (octet_length(domain_name) <= 1024)
 );
 
 CREATE TABLE users (
@@ -61,7 +70,9 @@ CREATE TABLE users (
     created_at  timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT users_domain_name_name_key UNIQUE (domain_name, name),
-    CONSTRAINT users_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name)
+    CONSTRAINT users_domain_name_fkey FOREIGN KEY (domain_name) REFERENCES domains (name),
+    CONSTRAINT users_name_length_check CHECK (octet_length(name) <= 1024),
+    CONSTRAINT users_domain_name_length_check CHECK (octet_length(domain_name) <= 1024)
 );
 
 CREATE TABLE keypairs (
@@ -71,7 +82,8 @@ CREATE TABLE keypairs (
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT keypairs_pkey PRIMARY KEY (access_key),
     CONSTRAINT keypairs_access_key_user_id_key UNIQUE (access_key, user_id),    -- what sessions refer to
-    CONSTRAINT keypairs_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id)
+    CONSTRAINT keypairs_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id),
+    CONSTRAINT keypairs_access_key_length_check CHECK (octet_length(access_key) <= 1024)
 );
 CREATE INDEX keypairs_user_id_idx ON keypairs (user_id);
 
@@ -92,7 +104,10 @@ CREATE TABLE quotas (
     CONSTRAINT quotas_slot_limits_check
         CHECK (0 <= ALL (slot_limits)
             AND coalesce(array_ndims(slot_limits), 1) = 1 AND coalesce(array_lower(slot_limits, 1), 1) = 1),
-    CONSTRAINT quotas_max_concurrent_sessions_check CHECK (max_concurrent_sessions >= 0)
+    CONSTRAINT quotas_max_concurrent_sessions_check CHECK (max_concurrent_sessions >= 0),
+    CONSTRAINT quotas_owner_id_length_check CHECK (octet_length(owner_id) <= 1024),
+    CONSTRAINT quotas_resource_policy_length_check CHECK (octet_length(resource_policy) <= 1024),
+    CONSTRAINT quotas_slot_limits_length_check CHECK (cardinality(slot_limits) <= 64)
 );
 CREATE INDEX quotas_resource_policy_idx ON quotas (resource_policy);
 
@@ -106,7 +121,9 @@ CREATE TABLE vfolders (
     CONSTRAINT vfolders_pkey PRIMARY KEY (id),
     CONSTRAINT vfolders_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id),
     CONSTRAINT vfolders_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id),
-    CONSTRAINT vfolders_owner_check CHECK ((user_id IS NULL) <> (project_id IS NULL))
+    CONSTRAINT vfolders_owner_check CHECK ((user_id IS NULL) <> (project_id IS NULL)),
+    CONSTRAINT vfolders_name_length_check CHECK (octet_length(name) <= 1024),
+    CONSTRAINT vfolders_host_length_check CHECK (octet_length(host) <= 1024)
 );
 CREATE INDEX vfolders_user_id_idx ON vfolders (user_id);
 CREATE INDEX vfolders_project_id_idx ON vfolders (project_id);
@@ -125,7 +142,8 @@ CREATE TABLE scaling_groups (
     CONSTRAINT scaling_groups_pending_timeout_check CHECK (pending_timeout > interval '0'),
     CONSTRAINT scaling_groups_preemption_scope_check
         CHECK (preemption_scope IN ('USER', 'PROJECT', 'DOMAIN', 'GROUP')),
-    CONSTRAINT scaling_groups_preemption_min_runtime_check CHECK (preemption_min_runtime >= interval '0')
+    CONSTRAINT scaling_groups_preemption_min_runtime_check CHECK (preemption_min_runtime >= interval '0'),
+    CONSTRAINT scaling_groups_name_length_check CHECK (octet_length(name) <= 1024)
 );
 
 -- Which owners may use a group that is not public.
@@ -139,7 +157,9 @@ CREATE TABLE scaling_group_grants (
     CONSTRAINT scaling_group_grants_scope_check CHECK (scope IN ('ACCESS_KEY', 'USER', 'PROJECT', 'DOMAIN')),
     CONSTRAINT scaling_group_grants_owner_id_check CHECK (
         scope IN ('ACCESS_KEY', 'DOMAIN')
-        OR owner_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')
+        OR owner_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'),
+    CONSTRAINT scaling_group_grants_owner_id_length_check CHECK (octet_length(owner_id) <= 1024),
+    CONSTRAINT scaling_group_grants_scaling_group_length_check CHECK (octet_length(scaling_group) <= 1024)
 );
 CREATE INDEX scaling_group_grants_scaling_group_idx ON scaling_group_grants (scaling_group);
 
@@ -160,7 +180,11 @@ CREATE TABLE agents (
     CONSTRAINT agents_status_check CHECK (status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED')),
     CONSTRAINT agents_container_count_check
         CHECK (container_count >= 0 AND (max_containers IS NULL OR container_count <= max_containers)),
-    CONSTRAINT agents_returns_as_check CHECK (returns_as IN ('ALIVE', 'DRAINING'))
+    CONSTRAINT agents_returns_as_check CHECK (returns_as IN ('ALIVE', 'DRAINING')),
+    CONSTRAINT agents_id_length_check CHECK (octet_length(id) <= 1024),
+    CONSTRAINT agents_scaling_group_length_check CHECK (octet_length(scaling_group) <= 1024),
+    CONSTRAINT agents_address_length_check CHECK (octet_length(address) <= 1024),
+    CONSTRAINT agents_architecture_length_check CHECK (octet_length(architecture) <= 1024)
 );
 CREATE INDEX agents_schedulable_idx ON agents (scaling_group, id) WHERE status = 'ALIVE' AND is_schedulable;
 CREATE INDEX agents_scaling_group_idx ON agents (scaling_group, id);
@@ -178,7 +202,9 @@ CREATE TABLE agent_slots (
     CONSTRAINT agent_slots_slot_name_fkey FOREIGN KEY (slot_name) REFERENCES slot_types (name),
     CONSTRAINT agent_slots_capacity_check CHECK (capacity >= 0),
     CONSTRAINT agent_slots_occupied_check CHECK (occupied BETWEEN 0 AND capacity),
-    CONSTRAINT agent_slots_reported_capacity_check CHECK (reported_capacity >= 0)
+    CONSTRAINT agent_slots_reported_capacity_check CHECK (reported_capacity >= 0),
+    CONSTRAINT agent_slots_agent_id_length_check CHECK (octet_length(agent_id) <= 1024),
+    CONSTRAINT agent_slots_slot_name_length_check CHECK (octet_length(slot_name) <= 1024)
 ) WITH (fillfactor = 70);
 CREATE INDEX agent_slots_slot_name_idx ON agent_slots (slot_name);
 
@@ -187,7 +213,8 @@ CREATE TABLE agent_heartbeats (
     agent_id     text COLLATE "C" NOT NULL,
     heartbeat_at timestamptz NOT NULL,
     CONSTRAINT agent_heartbeats_pkey PRIMARY KEY (agent_id),
-    CONSTRAINT agent_heartbeats_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE
+    CONSTRAINT agent_heartbeats_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE,
+    CONSTRAINT agent_heartbeats_agent_id_length_check CHECK (octet_length(agent_id) <= 1024)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE agent_history (
@@ -202,7 +229,9 @@ CREATE TABLE agent_history (
     CONSTRAINT agent_history_from_status_check
         CHECK (from_status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED')),
     CONSTRAINT agent_history_to_status_check
-        CHECK (to_status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED'))
+        CHECK (to_status IN ('ALIVE', 'DRAINING', 'LOST', 'TERMINATED')),
+    CONSTRAINT agent_history_agent_id_length_check CHECK (octet_length(agent_id) <= 1024),
+    CONSTRAINT agent_history_reason_length_check CHECK (octet_length(reason) <= 131072)
 );
 CREATE INDEX agent_history_agent_id_idx ON agent_history (agent_id, id);
 CREATE INDEX agent_history_changed_at_idx ON agent_history (changed_at);
@@ -254,7 +283,15 @@ CREATE TABLE sessions (
     CONSTRAINT sessions_retry_count_check CHECK (retry_count >= 0),
     CONSTRAINT sessions_failed_agent_ids_check CHECK (
         ('' <> ALL (failed_agent_ids)) IS TRUE AND coalesce(array_ndims(failed_agent_ids), 1) = 1),
-    CONSTRAINT sessions_dispatched_at_check CHECK (dispatched_at IS NULL OR status <> 'PENDING')
+    CONSTRAINT sessions_dispatched_at_check CHECK (dispatched_at IS NULL OR status <> 'PENDING'),
+    CONSTRAINT sessions_name_length_check CHECK (octet_length(name) <= 1024),
+    CONSTRAINT sessions_scaling_group_length_check CHECK (octet_length(scaling_group) <= 1024),
+    CONSTRAINT sessions_access_key_length_check CHECK (octet_length(access_key) <= 1024),
+    CONSTRAINT sessions_domain_name_length_check CHECK (octet_length(domain_name) <= 1024),
+    CONSTRAINT sessions_designated_agent_ids_length_check
+        CHECK (cardinality(designated_agent_ids) <= 4096 AND octet_length(array_to_string(designated_agent_ids, '')) <= 131072),
+    CONSTRAINT sessions_failed_agent_ids_length_check
+        CHECK (cardinality(failed_agent_ids) <= 4096 AND octet_length(array_to_string(failed_agent_ids, '')) <= 131072)
 );
 -- The queue of a group, in its order. Of the partial ones finished sessions are in the last alone, for their purge.
 CREATE INDEX sessions_pending_idx ON sessions (scaling_group, priority DESC, created_at, id)
@@ -309,7 +346,15 @@ CREATE TABLE kernels (
         AND coalesce(array_ndims(requested_slots), 1) = 1 AND coalesce(array_lower(requested_slots, 1), 1) = 1),
     CONSTRAINT kernels_occupied_slots_check CHECK (
         (0 <= ALL (occupied_slots)) IS TRUE
-        AND coalesce(array_ndims(occupied_slots), 1) = 1 AND coalesce(array_lower(occupied_slots, 1), 1) = 1)
+        AND coalesce(array_ndims(occupied_slots), 1) = 1 AND coalesce(array_lower(occupied_slots, 1), 1) = 1),
+    CONSTRAINT kernels_scaling_group_length_check CHECK (octet_length(scaling_group) <= 1024),
+    CONSTRAINT kernels_access_key_length_check CHECK (octet_length(access_key) <= 1024),
+    CONSTRAINT kernels_domain_name_length_check CHECK (octet_length(domain_name) <= 1024),
+    CONSTRAINT kernels_image_length_check CHECK (octet_length(image) <= 1024),
+    CONSTRAINT kernels_architecture_length_check CHECK (octet_length(architecture) <= 1024),
+    CONSTRAINT kernels_agent_id_length_check CHECK (octet_length(agent_id) <= 1024),
+    CONSTRAINT kernels_requested_slots_length_check CHECK (cardinality(requested_slots) <= 64),
+    CONSTRAINT kernels_occupied_slots_length_check CHECK (cardinality(occupied_slots) <= 64)
 );
 CREATE INDEX kernels_pending_idx ON kernels (scaling_group, session_id, kernel_index) WHERE status = 'PENDING';
 CREATE INDEX kernels_occupying_idx ON kernels (agent_id)
@@ -351,7 +396,8 @@ CREATE TABLE session_vfolder_mounts (
     CONSTRAINT session_vfolder_mounts_session_id_fkey
         FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
     CONSTRAINT session_vfolder_mounts_vfolder_id_fkey FOREIGN KEY (vfolder_id) REFERENCES vfolders (id),
-    CONSTRAINT session_vfolder_mounts_permission_check CHECK (permission IN ('READ_ONLY', 'READ_WRITE'))
+    CONSTRAINT session_vfolder_mounts_permission_check CHECK (permission IN ('READ_ONLY', 'READ_WRITE')),
+    CONSTRAINT session_vfolder_mounts_mount_path_length_check CHECK (octet_length(mount_path) <= 1024)
 );
 CREATE INDEX session_vfolder_mounts_vfolder_id_idx ON session_vfolder_mounts (vfolder_id);
 
@@ -369,7 +415,8 @@ CREATE TABLE session_history (
     CONSTRAINT session_history_from_status_check CHECK (from_status IN (
         'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR')),
     CONSTRAINT session_history_to_status_check CHECK (to_status IN (
-        'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'))
+        'PENDING', 'SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR')),
+    CONSTRAINT session_history_reason_length_check CHECK (octet_length(reason) <= 131072)
 );
 CREATE INDEX session_history_session_id_idx ON session_history (session_id, id);
 
@@ -385,7 +432,8 @@ CREATE TABLE reservations (
     CONSTRAINT reservations_position_key UNIQUE (position),
     CONSTRAINT reservations_session_id_fkey
         FOREIGN KEY (session_id) REFERENCES sessions (id) ON DELETE CASCADE,
-    CONSTRAINT reservations_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name)
+    CONSTRAINT reservations_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
+    CONSTRAINT reservations_scaling_group_length_check CHECK (octet_length(scaling_group) <= 1024)
 );
 CREATE INDEX reservations_scaling_group_idx ON reservations (scaling_group, position);
 
@@ -399,7 +447,8 @@ CREATE TABLE kernel_reservations (
         FOREIGN KEY (kernel_id) REFERENCES kernels (id) ON DELETE CASCADE,
     CONSTRAINT kernel_reservations_session_id_fkey
         FOREIGN KEY (session_id) REFERENCES reservations (session_id) ON DELETE CASCADE,
-    CONSTRAINT kernel_reservations_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE
+    CONSTRAINT kernel_reservations_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents (id) ON DELETE CASCADE,
+    CONSTRAINT kernel_reservations_agent_id_length_check CHECK (octet_length(agent_id) <= 1024)
 );
 CREATE INDEX kernel_reservations_session_id_idx ON kernel_reservations (session_id);
 CREATE INDEX kernel_reservations_agent_id_idx ON kernel_reservations (agent_id);
@@ -429,7 +478,10 @@ CREATE TABLE operations (
     request_digest bytea NOT NULL,                  -- of what was asked: another request may not use the id
     result         bytea,                           -- NULL only inside the transaction that makes it
     created_at     timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT operations_pkey PRIMARY KEY (id)
+    CONSTRAINT operations_pkey PRIMARY KEY (id),
+    CONSTRAINT operations_kind_length_check CHECK (octet_length(kind) <= 1024),
+    CONSTRAINT operations_request_digest_length_check CHECK (octet_length(request_digest) <= 64),
+    CONSTRAINT operations_result_length_check CHECK (octet_length(result) <= 67108864)
 ) WITH (fillfactor = 70);
 CREATE INDEX operations_created_at_idx ON operations (created_at);
 
@@ -443,7 +495,9 @@ CREATE TABLE scheduler_leases (
     CONSTRAINT scheduler_leases_pkey PRIMARY KEY (scaling_group),
     CONSTRAINT scheduler_leases_scaling_group_fkey FOREIGN KEY (scaling_group) REFERENCES scaling_groups (name),
     CONSTRAINT scheduler_leases_holder_check CHECK (holder <> ''),
-    CONSTRAINT scheduler_leases_epoch_check CHECK (epoch > 0)
+    CONSTRAINT scheduler_leases_epoch_check CHECK (epoch > 0),
+    CONSTRAINT scheduler_leases_scaling_group_length_check CHECK (octet_length(scaling_group) <= 1024),
+    CONSTRAINT scheduler_leases_holder_length_check CHECK (octet_length(holder) <= 1024)
 );
 
 -- -- what the scheduler may delete -------------------------------------------------------------------

@@ -19,6 +19,7 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.request_digest import compute_digest, compute_unordered_digest
 from scheduler_repo.errors import (
     DatabaseError,
+    InvalidInput,
     OperationMismatch,
     OutcomeUnknown,
     StaleLeaseError,
@@ -34,6 +35,8 @@ FINISH_OPERATION = load_statement("operation/finish_operation")
 CHECK_LEASE = load_statement("lease/check_lease")
 FIND_LEASE = load_statement("lease/find_lease")
 _ASK_AGAIN_SECONDS = 0.1
+# As a CHECK of the table holds it.
+_LONGEST_RESULT = 64 * 2**20
 ResultT = TypeVar("ResultT")
 
 
@@ -99,7 +102,7 @@ class IdempotentWrite(Generic[ResultT]):
                     raise await stale_lease(db_sess, lease)
                 result = await work(WriteTransaction(db_sess, TransactionId(claimed[0][0]), changed_sessions))
                 done = _Done(msgspec.Raw(encode(result)), tuple(changed_sessions))
-                await fetch_rows(db_sess, FINISH_OPERATION, chosen, encode(done))
+                await fetch_rows(db_sess, FINISH_OPERATION, chosen, _bounded(encode(done)))
                 return result
 
         async with announce_changes(engine) as changed_sessions:
@@ -187,3 +190,12 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
         f"{shortened(lease.holder)}, does not hold: {found}; nothing was written, acquire the lease again "
         "before deciding anew"
     )
+
+
+def _bounded(result: bytes) -> bytes:
+    if len(result) > _LONGEST_RESULT:
+        raise InvalidInput(
+            f"the answer, which is stored with the operation, has {len(result)} bytes, above the limit of "
+            f"{_LONGEST_RESULT}; nothing was written, give smaller batches"
+        )
+    return result

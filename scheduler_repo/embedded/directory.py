@@ -1,8 +1,10 @@
 """The private directory of one embedded server, and the operating-system account that owns it."""
 
+import errno
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -18,7 +20,7 @@ UNPRIVILEGED_ACCOUNT: Final = "nobody"
 # sockaddr_un.sun_path holds 108 bytes on Linux and 104 elsewhere, one of them the closing NUL.
 SOCKET_PATH_LIMIT: Final = 107
 _FALLBACK_FOLDERS: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
-_LOG_TAIL_BYTES: Final = 16_384
+_READ_BYTES: Final = 16_384
 _LOG_TAIL_LINES: Final = 20
 
 
@@ -160,15 +162,26 @@ class PrivateDirectory:
             )
         return path
 
+    def read_part(self, path: Path, offset: int = 0) -> bytes:
+        """Read a regular file of the directory, at most 16 KiB from ``offset``; raises OSError.
+
+        Follows no link and waits for no pipe, which the server's account could have put there.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            return os.pread(descriptor, _READ_BYTES, offset)
+        finally:
+            os.close(descriptor)
+
     def log_since(self, offset: int) -> bytes:
-        with self.log.open("rb") as file:
-            file.seek(offset)
-            return file.read()
+        return self.read_part(self.log, offset)
 
     def log_tail(self) -> str:
         """Return the last lines of the log, or a note that there are none."""
         try:
-            tail = self.log_since(max(0, self.log.stat().st_size - _LOG_TAIL_BYTES))
+            tail = self.log_since(max(0, self.log.lstat().st_size - _READ_BYTES))
         except OSError as error:
             return f"(the log cannot be read: {error})"
         lines = tail.decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]

@@ -139,7 +139,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _is_ready(self, home: PrivateDirectory, pid: int) -> bool:
         try:
-            lines = (home.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = home.read_part(home.data / "postmaster.pid").decode(errors="replace").splitlines()
         except FileNotFoundError:
             return False
         # The first line is the process id, as a crash leaves an old file behind; the eighth is the state.

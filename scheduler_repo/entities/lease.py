@@ -8,7 +8,7 @@ import msgspec
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import quoted, with_article
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-from scheduler_repo.validation import Epoch, check_name, check_range
+from scheduler_repo.validation import Epoch, check_length, check_name, check_range
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -26,6 +26,7 @@ class Lease(msgspec.Struct, frozen=True):
 
 def check_lease(lease: object, scaling_group: Optional[ScalingGroupName] = None) -> None:
     """Raise InvalidInput for what is neither None nor a lease, of the group that is written if one is given."""
+    check_length(scaling_group, "scaling group")
     if lease is None:
         return
     if not isinstance(lease, Lease):

@@ -12,6 +12,9 @@ from scheduler_repo.errors import InvalidTrace
 from scheduler_repo.validation import MAX_QUANTITY
 
 MAX_NAME_LENGTH = 255
+# Far above what any trace has, and little enough to be held.
+MAX_LINE_BYTES = 2**20
+MAX_ROWS = 1_000_000
 _MAX_DIGITS = 64  # far above 63 bits; int() itself refuses very long texts by another error
 _SHOWN_CHARACTERS = 60
 
@@ -59,8 +62,9 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[TracePlace, 
     """Yield the place of every row of a CSV file and its fields of ``columns``, in that order.
 
     The first line is the header; other columns are ignored, a byte order mark and blank lines at the end too.
-    Raises InvalidTrace for a file that cannot be read, is not UTF-8 or not CSV, is empty or lacks a column, and
-    for a row with more or fewer fields than the header. Streams: memory does not grow with the file.
+    Raises InvalidTrace for a file that cannot be read, is not UTF-8 or not CSV, is empty or lacks a column, has
+    a line of over 1 MiB or over 1,000,000 rows, and for a row with more or fewer fields than the header.
+    Streams: memory does not grow with the file.
     """
     if "\0" in str(path):
         raise InvalidTrace(
@@ -88,7 +92,9 @@ def _parse_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[
         raise header_place.error(f"the header names {', '.join(repeated)} more than once")
     positions = [header.index(column) for column in columns]
     blank = None
-    for place, fields in rows:
+    for number, (place, fields) in enumerate(rows, start=1):
+        if number > MAX_ROWS:
+            raise place.error(f"is above {MAX_ROWS} rows, the limit; give a shorter trace")
         if not fields or (len(fields) == 1 and not fields[0].strip()):
             blank = blank or place
             continue
@@ -114,7 +120,12 @@ def _split_rows(path: Path, file: BinaryIO) -> Iterator[tuple[TracePlace, list[s
 
 def _decode_lines(path: Path, file: BinaryIO) -> Iterator[str]:
     # Decoded line by line, so that the error knows its line.
-    for line_number, line in enumerate(file, start=1):
+    for line_number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
+        if len(line) > MAX_LINE_BYTES:
+            problem = (
+                f"is above {MAX_LINE_BYTES} bytes, the limit of a line; give a CSV file with a row per line"
+            )
+            raise TracePlace(path, line_number).error(problem)
         content = line.removeprefix(codecs.BOM_UTF8) if line_number == 1 else line
         try:
             yield content.decode("utf-8")

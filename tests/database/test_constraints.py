@@ -170,6 +170,7 @@ class TestChecks:
             rows = await driver.fetch(
                 "SELECT conname FROM pg_constraint "
                 "WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
+                r" AND conname NOT LIKE '%\_length\_check'"  # tests/database/test_lengths.py
             )
 
         tried = _BREACHES.keys() | _BREACHED_BY_STATEMENT.keys()

@@ -50,7 +50,7 @@ _DRIFTS: tuple[tuple[str, str, str, Optional[str]], ...] = (
     ("ALTER TABLE agent_heartbeats SET UNLOGGED", "table", "agent_heartbeats", "unlogged"),
     ("ALTER TABLE quotas ENABLE ROW LEVEL SECURITY", "table", "quotas", "row level security"),
     ("ALTER TABLE sessions ADD COLUMN note text", "column", "sessions.note", "text"),
-    ("ALTER TABLE kernels DROP COLUMN image", "column", "kernels.image", None),
+    ("ALTER TABLE scaling_groups DROP COLUMN is_public", "column", "scaling_groups.is_public", None),
     ("ALTER TABLE sessions ALTER priority SET DEFAULT 0", "column", "sessions.priority", "DEFAULT 0"),
     ("ALTER TABLE users ALTER is_active DROP DEFAULT", "column", "users.is_active", "boolean NOT NULL"),
     ("ALTER TABLE vfolders ALTER host DROP NOT NULL", "column", "vfolders.host", "text"),
@@ -153,6 +153,7 @@ class TestDrift:
         assert [(difference.kind, difference.name) for difference in await _differences(migrated_database)] == [
             (SchemaObjectKind.COLUMN, "quotas.slot_limits"),
             (SchemaObjectKind.CONSTRAINT, "quotas.quotas_slot_limits_check"),
+            (SchemaObjectKind.CONSTRAINT, "quotas.quotas_slot_limits_length_check"),
             (SchemaObjectKind.TABLE, "agent_slots"),
         ]
 

@@ -1,9 +1,11 @@
 """A trace that cannot be taken exactly is refused with one line that says where."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from scheduler_repo.workload import trace_file
 from tests.workload.trace_folder import NODE, NODE_HEADER, POD, POD_HEADER, TraceFolder, pod
 
 
@@ -178,3 +180,38 @@ class TestRefusedFiles:
 
         # Then
         assert trace.refusal().startswith(r"'nodes\x00.csv': cannot be read: ")
+
+
+class TestWithoutABound:
+    @pytest.mark.parametrize("which", ["nodes", "pods"])
+    @pytest.mark.parametrize("source", ["/dev/zero", "/dev/urandom", "line of 1 GB", "quoted field of 1 GB"])
+    def test_a_line_is_refused_in_little_memory(self, trace: TraceFolder, which: str, source: str) -> None:
+        # Given
+        path = getattr(trace, which)
+        if source.startswith("/dev"):
+            path.unlink()
+            path.symlink_to(source)
+        else:
+            with path.open("ab") as file:
+                file.write(b'"\n' if "quoted" in source else b"")
+                file.truncate(2**30)
+        # When
+        tracemalloc.start()
+        try:
+            message = trace.refusal()
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        # Then
+        assert most < 16 * 2**20
+        assert source == "/dev/urandom" or "above 1048576 bytes, the limit" in message
+
+    @pytest.mark.parametrize("which", ["nodes", "pods"])
+    def test_rows_without_end_are_refused(
+        self, trace: TraceFolder, monkeypatch: pytest.MonkeyPatch, which: str
+    ) -> None:
+        monkeypatch.setattr(trace_file, "MAX_ROWS", 5)
+        trace.write_nodes(*(f"n{number},1,1,1,T4" for number in range(9 if which == "nodes" else 1)))
+        trace.write_pods(*(pod(f"p{number}") for number in range(9 if which == "pods" else 1)))
+        message = trace.refusal()
+        assert message == f"{getattr(trace, which)}, line 7: is above 5 rows, the limit; give a shorter trace"

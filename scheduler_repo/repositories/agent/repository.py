@@ -42,6 +42,7 @@ from scheduler_repo.validation import (
     check_kind,
     check_limit,
     check_name,
+    check_reason,
     check_text,
     checked_batch,
 )
@@ -336,8 +337,7 @@ class AgentRepository(Repository[AgentDBSource]):
     ) -> AgentTransitionResult:
         check_agent_ids(agent_ids)
         check_lease(lease)
-        if reason is not None:
-            check_text(reason, "reason")
+        check_reason(reason)
         if not agent_ids:
             return AgentTransitionResult(to_status, (), ())
 

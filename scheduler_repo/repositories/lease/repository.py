@@ -12,7 +12,7 @@ from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
-from scheduler_repo.validation import check_duration, check_kind, check_name
+from scheduler_repo.validation import check_duration, check_kind, check_length, check_name
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ class LeaseRepository(Repository[LeaseDBSource]):
         held.
         """
         self._check_ttl(ttl)
+        check_length(scaling_group, "scaling group")
         check_name(holder, "holder")
         return await self._write(
             lambda db_sess: self._db_source.acquire_lease(db_sess, scaling_group, holder, ttl),

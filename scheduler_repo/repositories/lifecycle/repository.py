@@ -32,8 +32,10 @@ from scheduler_repo.validation import (
     Limit63,
     check_ids,
     check_kind,
+    check_length,
     check_range,
-    check_text,
+    check_reason,
+    check_stored_agent_ids,
     checked_batch,
     checked_sequence,
 )
@@ -247,6 +249,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         the two finds the session here again, and an agent that was told before knows the attempt. Raises
         ScalingGroupNotFound. Costs one statement, two if there are none.
         """
+        check_length(scaling_group, "scaling group")
         if limit is not None:
             check_range(limit, Limit63, "limit")
         return undispatched_from_rows(
@@ -298,8 +301,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         check_lease(lease)
         if not changes:
             return TransitionResult(to_status, (), ())
-        if reason is not None:
-            check_text(reason, "the reason")
+        check_reason(reason)
         for change in changes:
             _check_change(change)
         target = StatusChange(to_status, reason, scaling_group=None if lease is None else lease.scaling_group)
@@ -337,7 +339,4 @@ def _check_change(change: SessionChange) -> None:
         )
     if not isinstance(change.failed_agent_ids, tuple):
         raise InvalidInput(f"{subject}: failed_agent_ids is {quoted(change.failed_agent_ids)}; give a tuple")
-    for agent_id in change.failed_agent_ids:
-        check_text(agent_id, f"{subject}: agent id")
-        if not agent_id:
-            raise InvalidInput(f"{subject}: agent id '' is empty; give the ids of the agents that failed")
+    check_stored_agent_ids(change.failed_agent_ids, f"{subject}: agent id")

@@ -14,7 +14,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import check_staleness, check_text
+from scheduler_repo.validation import check_length, check_staleness, check_text
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
@@ -116,6 +116,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         Counted from the kernels, not from the agents' counters. Raises ScalingGroupNotFound and the errors of
         the database layer. Costs two statements; time grows with the group's occupying kernels.
         """
+        check_length(scaling_group, "scaling group")
         return await self._read(self._db_source.count_overcommitted, scaling_group)
 
     async def _ask_source(
@@ -125,6 +126,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         pending_limit: Optional[int],
         after: Optional[TransactionId],
     ) -> TimedSchedulingData:
+        check_length(scaling_group, "scaling group")
         check_staleness(max_staleness)
         if self._cache_source is not None and pending_limit is None:
             return await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)

@@ -43,7 +43,13 @@ from scheduler_repo.types import (
     SessionStatus,
     TransactionId,
 )
-from scheduler_repo.validation import check_id, check_kind, check_limit, check_name, check_text
+from scheduler_repo.validation import (
+    check_id,
+    check_kind,
+    check_limit,
+    check_name,
+    check_reason,
+)
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
 if TYPE_CHECKING:
@@ -276,8 +282,7 @@ class SessionRepository:
         if status is SessionStatus.SCHEDULED:
             problem = "becomes SCHEDULED by allocate_sessions() only, which says where"
             raise InvalidInput(f"session {session_id} {problem}")
-        if reason is not None:
-            check_text(reason, "the reason")
+        check_reason(reason)
         check_lease(lease)
         target = StatusChange(status, reason, scaling_group=None if lease is None else lease.scaling_group)
 

@@ -19,14 +19,14 @@ from scheduler_repo.validation import (
     check_amount,
     check_id,
     check_ids,
+    check_name,
     check_range,
+    check_stored_agent_ids,
     check_text,
     check_time,
     checked_batch,
 )
 
-# A path is part of a key, and an index holds no longer one.
-_LONGEST_PATH: Final = 1_024
 _MICROSECOND: Final = timedelta(microseconds=1)
 _REPEATED: Final = (
     CreationRejectionCode.DUPLICATE,
@@ -218,10 +218,7 @@ def _check_fields(spec: SessionCreationSpec) -> None:
             if not 1 < when.year < 9999:
                 raise InvalidInput(f"{subject}: the time {when.isoformat()} cannot be stored; leave it out")
     check_range(spec.priority, Int32, f"{subject}, priority")
-    for agent_id in spec.designated_agent_ids:
-        check_text(agent_id, f"{subject}, designated agent id")
-        if not agent_id:
-            raise InvalidInput(f"{subject}: a designated agent id is empty; give ids, or leave all out for any")
+    check_stored_agent_ids(spec.designated_agent_ids, f"{subject}, designated agent id")
     for index, kernel in enumerate(checked_batch(spec.kernels, KernelSpec, f"{subject}, kernels")):
         check_id(kernel.kernel_id, f"{subject}: kernel")
         check_text(kernel.image, f"{subject}, kernel {index}, image")
@@ -245,11 +242,8 @@ def _check_mounts(spec: SessionCreationSpec) -> None:
     subject, paths = _name(spec), set()
     for mount in checked_batch(spec.mounts, MountSpec, f"{subject}, mounts"):
         check_id(mount.vfolder_id, f"{subject}: vfolder")
-        path = mount.mount_path
-        check_text(path, f"{subject}, mount path")
-        if not 0 < len(path.encode()) <= _LONGEST_PATH:
-            raise InvalidInput(f"{subject}: mount path {quoted(path)} is empty or above {_LONGEST_PATH} bytes")
-        paths.add(path)
+        check_name(mount.mount_path, f"{subject}, mount path")
+        paths.add(mount.mount_path)
     if len(paths) < len(spec.mounts):
         raise InvalidInput(f"{subject} mounts two vfolders at one path; give each a path of its own")
 

@@ -1,4 +1,6 @@
-"""Functions find their tables whatever the caller's search_path; agents that close end reservations; history is
+"""Limits of texts and arrays, and holes that are closed.
+
+Functions find their tables whatever the caller's search_path; agents that close end reservations; history is
 purged by functions of its owner's.
 
 Revision ID: 0004
@@ -143,6 +145,120 @@ WHERE s.id = ANY (session_ids) AND s.xmin = pg_current_xact_id()::xid
 $$
 """
 
+# The longest that each column may be: the condition, and the columns of each table that keep it.
+_LENGTHS: Final[tuple[tuple[str, dict[str, str]], ...]] = (
+    (
+        "octet_length({column}) <= 1024",
+        {
+            "slot_types": "name display_unit",
+            "resource_policies": "name",
+            "domains": "name",
+            "projects": "name domain_name",
+            "users": "name domain_name",
+            "keypairs": "access_key",
+            "quotas": "owner_id resource_policy",
+            "vfolders": "name host",
+            "scaling_groups": "name",
+            "scaling_group_grants": "owner_id scaling_group",
+            "agents": "id scaling_group address architecture",
+            "agent_slots": "agent_id slot_name",
+            "agent_heartbeats": "agent_id",
+            "agent_history": "agent_id",
+            "sessions": "name scaling_group access_key domain_name",
+            "kernels": "scaling_group access_key domain_name image architecture agent_id",
+            "session_vfolder_mounts": "mount_path",
+            "reservations": "scaling_group",
+            "kernel_reservations": "agent_id",
+            "operations": "kind",
+            "scheduler_leases": "scaling_group holder",
+        },
+    ),
+    (
+        "octet_length({column}) <= 131072",
+        {
+            "agent_history": "reason",
+            "session_history": "reason",
+        },
+    ),
+    (
+        "cardinality({column}) <= 64",
+        {
+            "resource_policies": "slot_limits",
+            "quotas": "slot_limits",
+            "kernels": "requested_slots occupied_slots",
+        },
+    ),
+    (
+        "cardinality({column}) <= 4096 AND octet_length(array_to_string({column}, '')) <= 131072",
+        {
+            "sessions": "designated_agent_ids failed_agent_ids",
+        },
+    ),
+    (
+        "octet_length({column}) <= 64",
+        {
+            "operations": "request_digest",
+        },
+    ),
+    (
+        "octet_length({column}) <= 67108864",
+        {
+            "operations": "result",
+        },
+    ),
+)
+
+
+def _length_checks() -> dict[str, dict[str, str]]:
+    """The condition of each constraint, by table and name."""
+    checks: dict[str, dict[str, str]] = {}
+    for condition, columns_of in _LENGTHS:
+        for table, columns in columns_of.items():
+            for column in columns.split():
+                name = f"{table}_{column}_length_check"
+                checks.setdefault(table, {})[name] = condition.format(column=column)
+    return checks
+
+
+def _limit_lengths(table: str, checks: dict[str, str]) -> str:
+    """Add checks in one scan of the table; where a row breaks one, they hold for new rows alone."""
+    added = [f"ADD CONSTRAINT {name} CHECK ({condition})" for name, condition in checks.items()]
+    return f"""
+    DO $$
+    BEGIN
+        ALTER TABLE {table} {", ".join(added)};
+    EXCEPTION WHEN check_violation THEN
+        RAISE NOTICE 'a row of {table} is longer than new ones may be: %', SQLERRM;
+        ALTER TABLE {table} {", ".join(f"{each} NOT VALID" for each in added)};
+    END
+    $$
+    """
+
+
+def _lift_lengths(table: str, checks: dict[str, str]) -> str:
+    return f"ALTER TABLE {table} {', '.join(f'DROP CONSTRAINT {name}' for name in checks)}"
+
+
+# A row that is changed is checked anew, so what would stop a whole batch is shortened: what only people read,
+# and lists of agents, to those that fit. An empty list would allow any agent.
+_SHORTEN: Final = (
+    "UPDATE sessions SET name = left(name, 256) WHERE octet_length(name) > 1024",
+    "UPDATE kernels SET image = left(image, 256) WHERE octet_length(image) > 1024",
+    """
+    UPDATE sessions SET designated_agent_ids = coalesce(nullif(ARRAY(
+        SELECT agent_id
+        FROM (SELECT agent_id, place, sum(octet_length(agent_id)) OVER (ORDER BY place) AS bytes
+              FROM unnest(designated_agent_ids) WITH ORDINALITY AS each_one (agent_id, place)) AS listed
+        WHERE place <= 4096 AND bytes <= 131072), '{}'), ARRAY['(no agent has so long an id)'])
+    WHERE cardinality(designated_agent_ids) > 4096
+       OR octet_length(array_to_string(designated_agent_ids, '')) > 131072
+    """,
+    """
+    UPDATE sessions SET failed_agent_ids = '{}'
+    WHERE cardinality(failed_agent_ids) > 4096 OR octet_length(array_to_string(failed_agent_ids, '')) > 131072
+    """,
+)
+
 # One statement each: the driver prepares what it is given.
 _UPGRADE: Final = (
     # pg_dump restores with an empty search_path. The upgrade's own names the schema and then pg_temp.
@@ -170,9 +286,13 @@ _UPGRADE: Final = (
     _PURGE_AGENT_HISTORY,
     _PURGE_OPERATIONS,
     _TAKE_BACK_SESSIONS,
+    # Every text and array has a longest length.
+    *_SHORTEN,
+    *(_limit_lengths(table, checks) for table, checks in _length_checks().items()),
 )
 
 _DOWNGRADE: Final = (
+    *(_lift_lengths(table, checks) for table, checks in _length_checks().items()),
     "DROP FUNCTION take_back_sessions",
     "DROP FUNCTION purge_operations",
     "DROP FUNCTION purge_agent_history",
@@ -186,12 +306,15 @@ _DOWNGRADE: Final = (
 
 
 def upgrade() -> None:
-    """Change the functions and tables; only the reservations go that no agent can serve any more."""
+    """Change the functions and tables.
+
+    Reservations go that no agent can serve any more, and what is far too long in a session is cut.
+    """
     for statement in _UPGRADE:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Undo the upgrade; all rows stay."""
+    """Undo the upgrade; all rows stay as they are."""
     for statement in _DOWNGRADE:
         op.execute(statement)
