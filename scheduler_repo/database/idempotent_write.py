@@ -169,6 +169,8 @@ async def _ask_again(
                     # The server is not back, only reads for now, or the lost transaction still holds the id.
                     found = error
     except TimeoutError:
+        if waiting.when() is None:
+            raise  # of the work itself, which no timeout bounds any more
         last = "" if found is None else f" (the last time: {found})"
         raise OutcomeUnknown(
             f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer "

@@ -30,11 +30,11 @@ _NOT_SENT: Final = frozenset(
 # No answer came, or not all of it; nobody says what became of the request.
 _LOST: Final = frozenset(
     {
-        *("httpx.TimeoutException", "httpx.NetworkError", "httpx.RemoteProtocolError"),
+        *("httpx.TimeoutException", "httpx.NetworkError", "httpx.RemoteProtocolError", "httpx.ProxyError"),
         *("httpcore.TimeoutException", "httpcore.NetworkError", "httpcore.RemoteProtocolError"),
         *("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError"),
         *("requests.ConnectionError", "requests.Timeout", "requests.ChunkedEncodingError"),
-        *("urllib3.TimeoutError", "urllib3.ProtocolError"),
+        *("urllib3.TimeoutError", "urllib3.ProtocolError", "urllib3.IncompleteRead"),
         "http.IncompleteRead",
         *("redis.ConnectionError", "redis.TimeoutError", "redis.TryAgainError"),
         *("valkey.ConnectionError", "valkey.TimeoutError", "valkey.TryAgainError"),
@@ -71,7 +71,10 @@ def passes_by_itself(error: BaseException, kind: OperationKind) -> bool:
 def _passes_for_client(error: BaseException, kind: OperationKind) -> bool:
     if isinstance(error, SchedulerRepoError):
         return False
-    causes = tuple(walk_causes(error))
+    causes = [*walk_causes(error)]
+    # What urllib raises says why there, and is raised from nothing.
+    reasons = [getattr(cause, "reason", None) for cause in causes]
+    causes.extend(reason for reason in reasons if isinstance(reason, BaseException))
     names = {
         f"{parent.__module__.partition('.')[0]}.{parent.__name__}"
         for cause in causes

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from scheduler_repo.database.idempotent_write import IdempotentWrite
 from scheduler_repo.entities.allocation import AllocationResult
 from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
@@ -329,3 +330,23 @@ class TestSecondTry:
         assert [row["xid"] for row in writers] == [result.transaction_id]
         assert await history_of(owner_connection, 0) == ALLOCATED
         assert await count_operations(owner_connection) == 1
+
+    async def test_its_own_timeout_is_no_unknown_outcome(
+        self, make_engine: MakeEngine, proxy: WireProxy
+    ) -> None:
+        """What the work raises of its own, as of an agent that does not answer, is not the asking's end."""
+        kind: IdempotentWrite[None] = IdempotentWrite("ask_agent", type(None))
+        own, tries = TimeoutError("of the agent"), []
+
+        async def work(_: object) -> None:
+            tries.append(1)
+            if len(tries) == 2:
+                raise own
+
+        hold = proxy.hold(Point.COMMIT, Side.REQUEST)
+        call = asyncio.create_task(kind.run(make_engine(), work, request=None))
+        await hold.reached(call)
+        hold.drop()
+        with pytest.raises(TimeoutError) as caught:
+            await call
+        assert caught.value is own
