@@ -9,7 +9,7 @@ import msgspec
 
 from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
-from scheduler_repo.cache.read_through import CachedKind, ReadThroughCache
+from scheduler_repo.cache.read_through import CachedKind, ReadThroughCache, ReadValue
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.errors import CacheUnavailable, SchedulerRepoError
 from scheduler_repo.types import TransactionId
@@ -47,7 +47,7 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         self._look_ups: SingleFlight[Aged[ValueT]] = SingleFlight()
         self._reads: SingleFlight[Aged[ValueT]] = SingleFlight()
         # The newest answer of each key that waits to be stored, and the keys of which one is being stored.
-        self._waiting: dict[str, Aged[ValueT]] = {}
+        self._waiting: dict[str, ReadValue[ValueT]] = {}
         self._storing: set[str] = set()
 
     async def get(self, entity_id: object, demand: Demand, read: Callable[[], Awaitable[ValueT]]) -> ValueT:
@@ -102,13 +102,13 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         return Aged(found.value, asked - (clock_ms + 1 - found.taken_at_ms) / 1000)
 
     async def _read(self, key: str, read: Callable[[], Awaitable[ValueT]]) -> Aged[ValueT]:
-        as_of = monotonic()
-        aged = Aged(await read(), as_of)
+        found = await self._ask_database(read)
+        aged = Aged(found.value, found.asked_at)
         if self._client.is_open:
             self.counts.count_store(StoreOutcome.FAILED)
             return aged
         # In the background, so that a slow Redis delays nobody; an older answer that still waits is dropped.
-        self._waiting[key] = aged
+        self._waiting[key] = found
         if key not in self._storing:
             self._storing.add(key)
             self._tasks.start(self._store_waiting(key))
@@ -117,12 +117,12 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
     async def _store_waiting(self, key: str) -> None:
         try:
             while key in self._waiting:
-                aged = self._waiting.pop(key)
+                found = self._waiting.pop(key)
                 try:
                     # An end on the server's clock, not a lifetime: a hung server may run the SET much later.
                     clock_ms = await self._client.clock()
-                    taken_at_ms = clock_ms - math.ceil((monotonic() - aged.as_of) * 1000)
-                    entry = await self._build_entry(key, aged.value, taken_at_ms)
+                    taken_at_ms = clock_ms - math.ceil((monotonic() - found.asked_at) * 1000)
+                    entry = await self._build_entry(key, found, taken_at_ms)
                     await self._client.set_until(key, entry, taken_at_ms + self._lifetime_ms)
                 except SchedulerRepoError as error:
                     self._fail_store(error)

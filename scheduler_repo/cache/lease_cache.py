@@ -10,7 +10,7 @@ from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.entry import LEASE
 from scheduler_repo.cache.metrics import CacheOutcome, StoreOutcome
 from scheduler_repo.cache.pending_invalidations import PendingInvalidations
-from scheduler_repo.cache.read_through import CachedKind, ReadThroughCache
+from scheduler_repo.cache.read_through import CachedKind, ReadThroughCache, ReadValue
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.errors import CacheUnavailable, SchedulerRepoError
 
@@ -74,13 +74,13 @@ class LeaseCache(ReadThroughCache[ValueT]):
         self.counts.count_look_up(looked_up.outcome)
         if looked_up.value is not None:
             return looked_up.value
-        value: Optional[ValueT] = None
+        found: Optional[ReadValue[ValueT]] = None
         try:
-            value = await read()
+            found = await self._ask_database(read)
         finally:
             if looked_up.lease is not None:
-                self._tasks.start(self._fill(key, looked_up.lease, value))
-        return value
+                self._tasks.start(self._fill(key, looked_up.lease, found))
+        return found.value
 
     async def _look_up(self, key: str) -> _LookUp[ValueT]:
         if self._invalidations.is_doubted(key):
@@ -105,15 +105,15 @@ class LeaseCache(ReadThroughCache[ValueT]):
             return _LookUp(CacheOutcome.INVALIDATED)
         return _LookUp(cached) if isinstance(cached, CacheOutcome) else _LookUp(CacheOutcome.HIT, cached.value)
 
-    async def _fill(self, key: str, lease: _Lease, value: Optional[ValueT]) -> None:
+    async def _fill(self, key: str, lease: _Lease, found: Optional[ReadValue[ValueT]]) -> None:
         try:
             # Without a value the lease is given up. Where storing fails it stays: nobody tries for a while.
-            entry = b"" if value is None else await self._build_entry(key, value, lease.clock_ms)
+            entry = b"" if found is None else await self._build_entry(key, found, lease.clock_ms)
             filled = await self._client.fill(key, lease.token, entry, lease.clock_ms + self._lifetime_ms)
         except SchedulerRepoError as error:
             self._fail_store(error)
         else:
-            if value is not None:
+            if found is not None:
                 self.counts.count_store(StoreOutcome.STORED if filled else StoreOutcome.SUPERSEDED)
 
     async def _drop(self, key: str, entry: bytes) -> None:

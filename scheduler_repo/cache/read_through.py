@@ -3,15 +3,19 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Final, Generic, Optional, ParamSpec, TypeVar, Union
 
 import msgspec
 
 from scheduler_repo.cache.client import ValkeyClient
+from scheduler_repo.cache.current_database import CurrentDatabase
 from scheduler_repo.cache.entry import UNREADABLE, Header, Identity, build_entry, find_mismatch, open_entry
 from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
 from scheduler_repo.cache.single_flight import BackgroundTasks
+from scheduler_repo.database.identity import name_database, recording_origin
 from scheduler_repo.entities.encoding import build_decoder, encode
+from scheduler_repo.entities.scheduling_data import DatabaseIdentity
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
 from scheduler_repo.quoting import get_logger
 from scheduler_repo.types import TransactionId
@@ -50,16 +54,23 @@ def _has_seen_none(_value: object, _transaction_id: TransactionId) -> bool:
 class CachedKind(msgspec.Struct, Generic[ValueT], frozen=True):
     """One kind of cached value.
 
-    ``get_id`` says whose value it is; None is nobody's. ``get_database`` names the database that a value was
-    read from, or, without a value, the one that is read from now. ``has_seen`` says whether a value includes
-    the write of a transaction.
+    ``get_id`` says whose value it is; None is nobody's. ``database`` is the one that is read from now.
+    ``has_seen`` says whether a value includes the write of a transaction.
     """
 
     name: CacheName
     codec: Codec[ValueT]
     get_id: Callable[[ValueT], object]
-    get_database: Callable[[Optional[ValueT]], Awaitable[str]]
+    database: CurrentDatabase
     has_seen: Callable[[ValueT, TransactionId], bool] = _has_seen_none
+
+
+class ReadValue(msgspec.Struct, Generic[ValueT], frozen=True):
+    """A value from a database, None if its read did not say which, asked at that monotonic time."""
+
+    value: ValueT
+    database: Optional[DatabaseIdentity]
+    asked_at: float
 
 
 class Cached(msgspec.Struct, Generic[ValueT], frozen=True):
@@ -90,7 +101,7 @@ class ReadThroughCache(Generic[ValueT]):
         entry = await _run_beside(len(stored), open_entry, stored)
         if isinstance(entry, CacheOutcome):
             return entry
-        mismatch = find_mismatch(entry.header.identity, await self._build_identity(key, None))
+        mismatch = find_mismatch(entry.header.identity, self._identify(key, await self._kind.database.get()))
         if mismatch is not None:
             return mismatch
         # An entry whose end was taken from it, or a server whose clock was set back.
@@ -104,14 +115,25 @@ class ReadThroughCache(Generic[ValueT]):
             return CacheOutcome.OTHER_KEY
         return Cached(value, entry.header.taken_at_ms)
 
-    async def _build_entry(self, key: str, value: ValueT, taken_at_ms: int) -> bytes:
-        header = Header(await self._build_identity(key, value), taken_at_ms)
-        encoded = await self._kind.codec.encode(value)
+    async def _ask_database(self, read: Callable[[], Awaitable[ValueT]]) -> ReadValue[ValueT]:
+        """Read a value; raises what ``read`` does."""
+        asked_at = monotonic()
+        with recording_origin() as origin:
+            value = await read()
+        if origin.database is not None:
+            self._kind.database.saw(origin.database, asked_at)
+        return ReadValue(value, origin.database, asked_at)
+
+    async def _build_entry(self, key: str, found: ReadValue[ValueT], taken_at_ms: int) -> bytes:
+        """Build the entry of a value; raises CacheUnavailable if its origin is not known."""
+        if found.database is None:
+            raise CacheUnavailable(f"it is not known which database {key} was read from")
+        header = Header(self._identify(key, found.database), taken_at_ms)
+        encoded = await self._kind.codec.encode(found.value)
         return await _run_beside(len(encoded), build_entry, header, encoded)
 
-    async def _build_identity(self, key: str, value: Optional[ValueT]) -> Identity:
-        database = await self._kind.get_database(value)
-        return Identity(self._kind.name, key, self._kind.codec.format_version, database)
+    def _identify(self, key: str, database: DatabaseIdentity) -> Identity:
+        return Identity(self._kind.name, key, self._kind.codec.format_version, name_database(database))
 
     def _fail_look_up(self, error: CacheUnavailable) -> CacheOutcome:
         if isinstance(error, BreakerOpen):

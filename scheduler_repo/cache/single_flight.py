@@ -20,9 +20,17 @@ class BackgroundTasks:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
     async def drain(self) -> None:
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    async def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.drain()
 
 
 class _Flight(Generic[ResultT]):

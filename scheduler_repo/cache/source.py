@@ -6,14 +6,8 @@ from typing import ClassVar, Generic, Optional, Protocol, TypeVar, Union
 from redis.asyncio import Redis
 
 from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient
-from scheduler_repo.cache.single_flight import SingleFlight
+from scheduler_repo.cache.current_database import CurrentDatabase
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
-from scheduler_repo.database.lookups import SNAPSHOT
-from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.resilience.policies.retry import RetryPolicy
-from scheduler_repo.resilience.policies.timeout import TimeoutPolicy
-from scheduler_repo.resilience.resilience import Resilience
 from scheduler_repo.wiring import check_wiring
 
 
@@ -22,7 +16,6 @@ class _HasEngine(Protocol):
 
 
 SourceT = TypeVar("SourceT", bound=_HasEngine)
-_resilience = Resilience(policies=[TimeoutPolicy(), RetryPolicy()])
 
 
 class CacheSource(ABC, Generic[SourceT]):
@@ -49,8 +42,7 @@ class CacheSource(ABC, Generic[SourceT]):
         self._owns_client = not isinstance(redis, ValkeyClient)
         self.client = redis if isinstance(redis, ValkeyClient) else ValkeyClient(redis, timeout=timeout)
         self.db_source = db_source
-        self._database: Optional[str] = None
-        self._database_reads: SingleFlight[str] = SingleFlight()
+        self.database = CurrentDatabase(db_source.engine)
         self._open_caches(self.default_lifetime if lifetime is None else lifetime)
 
     @abstractmethod
@@ -63,21 +55,7 @@ class CacheSource(ABC, Generic[SourceT]):
 
     async def aclose(self) -> None:
         """Finish what is under way, and close an own client; do so before the event loop ends."""
+        await self.database.aclose()
         await self.drain()
         if self._owns_client:
             await self.client.aclose()
-
-    async def _name_database(self, _: object = None) -> str:
-        """Name the cluster of servers and the database in it, so that no entry of another one is believed.
-
-        Costs one statement the first time.
-        """
-        if self._database is None:
-            self._database = await self._database_reads.run(None, self._read_database)
-        return self._database
-
-    @_resilience.apply(OperationKind.READ)
-    async def _read_database(self) -> str:
-        async with self.db_source.engine.begin_readonly_session() as db_sess:
-            (row,) = await fetch_rows(db_sess, SNAPSHOT)
-        return f"{row['system_identifier']}/{row['database_oid']}"

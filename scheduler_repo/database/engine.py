@@ -90,12 +90,15 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     # How long a lost COMMIT is asked after, and how long a stopped client keeps its transaction; seconds.
     resolve_timeout: float
     idle_in_transaction_timeout: float
+    # Whether a pooler may give each transaction another server connection.
+    shares_connections: bool
 
     def __init__(self, sync_engine: sa.Engine, settings: DatabaseSettings, bounds: str) -> None:
         """``bounds`` are the statements that begin each transaction; ``create_engine`` puts it together."""
         super().__init__(sync_engine)
         self.resolve_timeout = settings.resolve_timeout
         self.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
+        self.shares_connections = settings.pooler == "transaction"
         self._settings = settings
         self._bounds = bounds
         self._callers_waiting = 0

@@ -40,10 +40,14 @@ SnapshotToken = NewType("SnapshotToken", str)
 
 
 class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
-    """The database that answered: its cluster, the database in it, and the start of its server."""
+    """The database that answered: its cluster, the database in it, its table sessions, its server's start.
+
+    Copies of a database differ in one of these at least.
+    """
 
     system_identifier: int
     database_oid: int
+    table_oid: int
     started_at: datetime
 
 

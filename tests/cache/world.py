@@ -15,7 +15,7 @@ from scheduler_repo.cache.metrics import CacheName, CacheOutcome
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.scaling_group import ResourceTotals
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.entities.session import Session
+from scheduler_repo.entities.session import Session, SessionInfo
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
@@ -38,7 +38,7 @@ _GROUPS: Final = (GROUP, OTHER_GROUP)
 NO_RECOVERY: Final = 600.0
 _EPOCH: Final = datetime.fromtimestamp(0, tz=UTC)
 
-Value = Union[Session, ResourceTotals, SchedulingData]
+Value = Union[Session, SessionInfo, ResourceTotals, SchedulingData]
 Source = Union[SessionCacheSource, ScalingGroupCacheSource, SchedulerCacheSource]
 
 
@@ -105,7 +105,7 @@ def _sample(name: str, **labels: str) -> float:
 
 
 def _timeless(value: Value) -> Value:
-    if isinstance(value, Session):
+    if isinstance(value, (Session, SessionInfo)):
         return value
     if isinstance(value, SchedulingData):
         return msgspec.structs.replace(value, observed_at=_EPOCH, snapshot="")
@@ -140,6 +140,16 @@ class World:
         async def true_tick() -> Value:
             return (await self.scheduler_source.get_scheduling_data(GROUP)).data
 
+        async def info(which: int) -> Value:
+            return await self.sessions.get_session_info(_SESSIONS[which])
+
+        self.info_read = CachedRead(
+            CacheName.SESSION_INFO,
+            self.sessions,
+            _SESSIONS,
+            info,
+            lambda: self.session_source.get_session_info(SESSION),
+        )
         self.reads = (
             CachedRead(
                 CacheName.SESSION,
@@ -168,9 +178,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(database: Database, url: str, recovery: float = NO_RECOVERY) -> AsyncIterator[World]:
+async def world(
+    database: Database, url: str, recovery: float = NO_RECOVERY, role: str = SCHEDULER
+) -> AsyncIterator[World]:
     """A cluster with two agents and some sessions, read by way of a SQL proxy and the cache at ``url``."""
-    async with proxied(database.url_as(SCHEDULER)) as sql_proxy:
+    async with proxied(database.url_as(role)) as sql_proxy:
         engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=30.0))
         made = World(database, sql_proxy, engine, url, recovery)
         try:
@@ -183,9 +195,9 @@ async def world(database: Database, url: str, recovery: float = NO_RECOVERY) -> 
             await engine.dispose()
 
 
-async def load(database: Database) -> None:
+async def load(database: Database, role: str = SCHEDULER) -> None:
     """The cluster: sessions 1 to 20 wait in GROUP."""
-    engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER))))
+    engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(role))))
     sessions = [session(number, 1) for number in range(1, 21)]
     await ClusterRepository(ClusterDBSource(engine)).load_cluster(
         cluster([agent("a"), agent("b"), agent("c", scaling_group=OTHER_GROUP)], sessions)

@@ -10,6 +10,7 @@ import pytest
 from scheduler_repo.cache.entry import Entry, Header, Identity, build_entry, open_entry
 from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.cache.read_through import compute_format_version
+from scheduler_repo.database.identity import name_database
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.scheduling.snapshot.build import finish_in_slices
@@ -139,7 +140,7 @@ async def _replace(
 ) -> None:
     encoded = await finish_in_slices(encode_scheduling_data(data))
     read_from = data.database
-    database = f"{read_from.system_identifier}/{read_from.database_oid}/{read_from.started_at.isoformat()}"
+    database = name_database(read_from)
     seconds, _ = await cached.redis.time()
     header = Header(Identity(cache, key, format_version, database), seconds * 1000)
     await cached.redis.set(KEY, build_entry(header, encoded), px=LIFETIME_MS - 1)

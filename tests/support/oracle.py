@@ -130,6 +130,7 @@ class _Oracle:
         return DatabaseIdentity(
             await ask("SELECT system_identifier FROM pg_control_system()"),
             await ask("SELECT oid FROM pg_database WHERE datname = current_database()"),
+            await ask("SELECT 'sessions'::regclass::oid"),
             await ask("SELECT pg_postmaster_start_time()"),
         )
 

@@ -171,7 +171,7 @@ def make_data(
     domains: Optional[tuple[OwnerUsage[DomainName], ...]] = None,
 ) -> SchedulingData:
     return SchedulingData(
-        DatabaseIdentity(1, 1, OBSERVED_AT),
+        DatabaseIdentity(1, 1, 1, OBSERVED_AT),
         SnapshotToken("1:1:"),
         OBSERVED_AT,
         None,

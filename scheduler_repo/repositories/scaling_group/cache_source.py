@@ -35,7 +35,7 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
     def _open_caches(self, lifetime: float) -> None:
         codec = Codec(ResourceTotals)
         name = CacheName.RESOURCE_TOTALS
-        kind = CachedKind(name, codec, lambda totals: totals.scaling_group, self._name_database)
+        kind = CachedKind(name, codec, lambda totals: totals.scaling_group, self.database)
         self._totals = BoundedStalenessCache(self.client, kind, lifetime=lifetime)
 
     @property
@@ -61,3 +61,4 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
 
     async def drain(self) -> None:
         await self._totals.drain()
+        await self.database.drain()

@@ -7,6 +7,7 @@ import msgspec
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.identity import record_connection
 from scheduler_repo.database.lookups import fetch_slot_types, no_such_group
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.scaling_group import (
@@ -63,6 +64,7 @@ class ScalingGroupDBSource(DBSource):
         """
         check_name(scaling_group, "scaling group")
         async with self.engine.begin_readonly_session() as db_sess:
+            await record_connection(self.engine, db_sess)
             counts = await fetch_rows(db_sess, COUNT_GROUP_AGENTS, scaling_group)
             if not counts:
                 raise no_such_group(scaling_group)

@@ -52,7 +52,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
             CacheName.SCHEDULING_DATA,
             _SchedulingDataCodec(),
             _get_id,
-            self._get_database,
+            self.database,
             lambda timed, after: timed.data.has_seen(after),
         )
         self._cache = BoundedStalenessCache(self.client, kind, lifetime=lifetime)
@@ -82,11 +82,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
 
     async def drain(self) -> None:
         await self._cache.drain()
-
-    async def _get_database(self, timed: Optional[TimedSchedulingData]) -> str:
-        # With the start of its server: an answer from before a restart, or of a backup, is not believed.
-        identity = await self.db_source.get_database_identity() if timed is None else timed.data.database
-        return f"{identity.system_identifier}/{identity.database_oid}/{identity.started_at.isoformat()}"
+        await self.database.drain()
 
 
 def _get_id(timed: TimedSchedulingData) -> Optional[ScalingGroupName]:

@@ -10,13 +10,14 @@ from scheduler_repo.database import lookups
 from scheduler_repo.database.agent_counters import change_agent_counters
 from scheduler_repo.database.collector import collector_relaxed
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
+from scheduler_repo.database.identity import record_origin
 from scheduler_repo.database.locked_state import lock_state
 from scheduler_repo.database.locks import LOCK_SESSIONS
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.allocation import SessionAllocation
-from scheduler_repo.entities.scheduling_data import DatabaseIdentity, SchedulingData
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.metrics.reads import bytes_received, observe_read
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -76,7 +77,6 @@ class SchedulerDBSource(DBSource):
         """
         super().__init__(engine)
         self._relax_collector = relax_collector
-        self._identity: Optional[DatabaseIdentity] = None
 
     @_resilience.apply(OperationKind.READ)
     async def get_scheduling_data(
@@ -106,20 +106,8 @@ class SchedulerDBSource(DBSource):
             # The rows are gone with the last step, before the collector would look at all of them.
             del raw
             data = await finish_in_slices(steps)
-        self._identity = data.database
+        record_origin(data.database)
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
-
-    @_resilience.apply(OperationKind.READ)
-    async def get_database_identity(self) -> DatabaseIdentity:
-        """Return which database this is, as last read; raises the errors of the database layer.
-
-        Costs one statement the first time.
-        """
-        if self._identity is None:
-            async with self.engine.begin_readonly_session() as db_sess:
-                (row,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
-            self._identity = DatabaseIdentity(*row[2:])
-        return self._identity
 
     async def fetch_raw_scheduling_data(
         self, db_sess: SASession, scaling_group: ScalingGroupName, pending_limit: Optional[int]

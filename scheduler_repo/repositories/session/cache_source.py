@@ -48,8 +48,8 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
         self._invalidations = PendingInvalidations(
             self.client, lifetime, lambda keys: self._sessions.counts.count_failed_invalidations(keys)
         )
-        sessions = CachedKind(CacheName.SESSION, Codec(Session), _get_id, self._name_database)
-        infos = CachedKind(CacheName.SESSION_INFO, Codec(SessionInfo), _get_id, self._name_database)
+        sessions = CachedKind(CacheName.SESSION, Codec(Session), _get_id, self.database)
+        infos = CachedKind(CacheName.SESSION_INFO, Codec(SessionInfo), _get_id, self.database)
         self._sessions = LeaseCache(self.client, sessions, self._invalidations, lifetime=lifetime)
         self._infos = LeaseCache(self.client, infos, self._invalidations, lifetime=lifetime)
         listen(self.db_source.engine, self)
@@ -110,10 +110,12 @@ class SessionCacheSource(CacheSource[SessionDBSource]):
         await self._sessions.drain()
         await self._infos.drain()
         await self._tasks.drain()
+        await self.database.drain()
 
     async def aclose(self) -> None:
         ignore(self.db_source.engine, self)
         self._invalidations.hurry()
+        await self.database.aclose()
         await self.drain()
         self._invalidations.close()
         await super().aclose()

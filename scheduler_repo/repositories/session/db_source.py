@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Optional
 
 from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.identity import record_connection
 from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
@@ -114,6 +115,7 @@ class SessionDBSource(DBSource):
     async def _read(self, statement: Statement, session_id: SessionId) -> "list[Record]":
         check_id(session_id, "session")
         async with self.engine.begin_readonly_session() as db_sess:
+            await record_connection(self.engine, db_sess)
             return await fetch_rows(db_sess, statement, session_id)
 
     async def get_session_state(self, db_sess: SASession, session_id: SessionId) -> "Record":

@@ -30,6 +30,7 @@ class SnapshotRow(NamedTuple):  # snapshot.sql
     snapshot: str
     system_identifier: int
     database_oid: int
+    table_oid: int
     started_at: datetime
 
 
