@@ -113,7 +113,7 @@ from .errors import (
     TransactionConflict as TransactionConflict, UnknownSlotType as UnknownSlotType, UnknownWord as UnknownWord,
     UnsupportedEncoding as UnsupportedEncoding,
     VFolderAlreadyExists as VFolderAlreadyExists, VFolderNotFound as VFolderNotFound,
-    WrongEventLoop as WrongEventLoop,
+    WriteNotSeen as WriteNotSeen, WrongEventLoop as WrongEventLoop,
 )
 from .leadership import LeaseKeeper as LeaseKeeper
 from .loop import (
@@ -192,7 +192,7 @@ from .scheduling.explain.session import (
 from .scheduling.planner.best_fit import BestFitPlanner as BestFitPlanner, Planner as Planner
 from .scheduling.rules.preemption import may_preempt as may_preempt, preemptible as preemptible
 from .settings import (
-    CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretUrl as SecretUrl,
+    CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretKey as SecretKey, SecretUrl as SecretUrl,
     Settings as Settings, load_settings as load_settings,
 )
 from .types import (

@@ -51,7 +51,7 @@ from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.repositories.vfolder.db_source import VFolderDBSource
 from scheduler_repo.repositories.vfolder.repository import VFolderRepository
 from scheduler_repo.secret_urls import shown_url
-from scheduler_repo.settings import CacheSettings, DatabaseSettings, Pooler, SecretUrl, Settings
+from scheduler_repo.settings import CacheSettings, DatabaseSettings, Pooler, SecretKey, SecretUrl, Settings
 from scheduler_repo.wiring import describe_part
 
 _CACHE_PREFIX: Final = "redis_"
@@ -79,6 +79,7 @@ class CacheOptions(TypedDict, total=False):
 
     redis_timeout: float
     redis_lifetime: float
+    redis_signing_keys: tuple[SecretKey, ...]
 
 
 class ConnectionOptions(DatabaseOptions, CacheOptions):

@@ -209,6 +209,10 @@ class DatabaseReadOnly(DatabaseError):
     """A write was sent to a database, or inside a transaction, that only reads."""
 
 
+class WriteNotSeen(DatabaseError):
+    """The server that was read does not have the write that an answer must include, as a standby behind."""
+
+
 class TransactionConflict(DatabaseError):
     """A deadlock or a serialisation failure: the transaction did nothing and may be tried again."""
 

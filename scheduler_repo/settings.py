@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Annotated, Literal, NoReturn, Optional, Self, SupportsIndex, TypeVar, Union
+from typing import Annotated, ClassVar, Literal, NoReturn, Optional, Self, SupportsIndex, TypeVar, Union
 from urllib.parse import unquote
 
 import msgspec
@@ -34,36 +34,41 @@ _OPTION_WORDS = {
 _FORM = "write postgresql://user@host:port/database"
 
 
-class SecretUrl:
-    """A URL that may hold a password; printing it shows where it leads, never the password.
+# Of letters and digits: what cannot be guessed.
+_SHORTEST_KEY = 32
 
-    What is in doubt is hidden too. It is not encoded or pickled, which would write the password: hand on what
-    ``reveal`` returns. Equal URLs are equal.
-    """
+
+class _Secret:
+    """A text that is shown in part or not at all, and not encoded or pickled, which would write it whole."""
 
     __slots__ = ("_value",)
     _value: str
+    _text: ClassVar[str]
+    _holds: ClassVar[str]
 
     def __init__(self, value: str) -> None:
         if not isinstance(value, str):
-            raise InvalidSettings(f"a URL is a text, this is {with_article(type(value))}; give a str")
+            raise InvalidSettings(f"{self._text} is a text, this is {with_article(type(value))}; give a str")
         object.__setattr__(self, "_value", value)
 
     def reveal(self) -> str:
-        """Return the whole URL, for the driver alone."""
+        """Return the whole text, for what needs it alone."""
         return self._value
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a SecretUrl cannot be changed; make another ({name} was to be set)")
+        raise AttributeError(f"a {type(self).__name__} cannot be changed; make another ({name} was to be set)")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretUrl) and self._value == other._value
+        return isinstance(other, type(self)) and self._value == other._value
 
     def __hash__(self) -> int:
         return hash(self._value)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise InvalidInput("a SecretUrl is not pickled, as its password would be written; pickle its reveal()")
+        raise InvalidInput(
+            f"a {type(self).__name__} is not pickled, as its {self._holds} would be written; "
+            "pickle its reveal()"
+        )
 
     def __copy__(self) -> Self:
         return self
@@ -72,10 +77,33 @@ class SecretUrl:
         return self
 
     def __repr__(self) -> str:
-        return f"SecretUrl({str(self)!r})"
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class SecretUrl(_Secret):
+    """A URL that may hold a password; printing it shows where it leads, never the password.
+
+    What is in doubt is hidden too. It is not encoded or pickled, which would write the password: hand on what
+    ``reveal`` returns. Equal URLs are equal.
+    """
+
+    __slots__ = ()
+    _text = "a URL"
+    _holds = "password"
 
     def __str__(self) -> str:
         return shown_url(self._value)
+
+
+class SecretKey(_Secret):
+    """A key that signs; printing it shows nothing of it. It is not encoded or pickled."""
+
+    __slots__ = ()
+    _text = "a key"
+    _holds = "key"
+
+    def __str__(self) -> str:
+        return "(hidden)"
 
 
 def refuse_unescaped(url: SecretUrl) -> None:
@@ -178,14 +206,21 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach Redis or Valkey; times in seconds."""
+    """How to reach Redis or Valkey; times in seconds.
+
+    The first of ``signing_keys`` signs what is stored there, and what any of them signed is believed: put a new
+    key last in every process, then first, then leave the old one out. Without keys whoever writes to the server
+    can forge answers.
+    """
 
     url: SecretUrl
     timeout: Bound = 0.15
     lifetime: Bound = 60.0
+    signing_keys: tuple[SecretKey, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
+        _check_keys(self.signing_keys, "CacheSettings.signing_keys")
 
 
 def _check(settings: "SectionT") -> None:
@@ -194,6 +229,18 @@ def _check(settings: "SectionT") -> None:
     if not isinstance(url, SecretUrl):
         raise InvalidSettings(f"{type(settings).__name__}.url: wrap the URL, SecretUrl(...)")
     check_fields(settings, InvalidSettings)
+
+
+def _check_keys(keys: object, subject: str) -> None:
+    """Raise InvalidSettings for what are no keys, or short ones; shows nothing of them."""
+    if not isinstance(keys, tuple) or not all(isinstance(key, SecretKey) for key in keys):
+        raise InvalidSettings(f"{subject}: give a tuple of keys, each wrapped, (SecretKey(...),)")
+    for number, key in enumerate(keys, 1):
+        if not key.reveal().isascii() or len(key.reveal()) < _SHORTEST_KEY:
+            raise InvalidSettings(
+                f"{subject}: key {number} of {len(keys)} is not {_SHORTEST_KEY} ASCII characters or more; make "
+                "one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            )
 
 
 SectionT = TypeVar("SectionT", DatabaseSettings, CacheSettings)
@@ -214,9 +261,10 @@ def load_settings(
     """Read ``SCHEDULER_REPO_DATABASE_URL``, ``SCHEDULER_REPO_REDIS_URL`` and one variable per other field.
 
     The fields of DatabaseSettings are called as they are (``SCHEDULER_REPO_POOL_SIZE``), those of CacheSettings
-    with REDIS before (``SCHEDULER_REPO_REDIS_TIMEOUT``). ``environment`` is the process's own unless given. An
-    argument goes before its variable. Raises InvalidSettings, which names the variable, for a value that is not
-    of the field's type, and for a variable with the prefix that is no setting.
+    with REDIS before (``SCHEDULER_REPO_REDIS_TIMEOUT``); several signing keys have commas between them.
+    ``environment`` is the process's own unless given. An argument goes before its variable. Raises
+    InvalidSettings, which names the variable, for a value that is not of the field's type, and for a variable
+    with the prefix that is no setting.
     """
     given = {
         name.removeprefix(ENVIRONMENT_PREFIX): value
@@ -241,6 +289,11 @@ def _section(
     for field in msgspec.structs.fields(kind):
         name = f"{prefix}{field.name.upper()}"
         if field.name != "url" and name in given:
+            if field.name == "signing_keys":
+                keys = tuple(SecretKey(key.strip()) for key in given.pop(name).split(","))
+                _check_keys(keys, f"{ENVIRONMENT_PREFIX}{name}")
+                values[field.name] = keys
+                continue
             try:
                 values[field.name] = msgspec.convert(given[name], field.type, strict=False)
             except msgspec.ValidationError:

@@ -213,9 +213,14 @@ def check_limit(limit: object) -> None:
     check_range(limit, PageLimit, "limit", InvalidLimit)
 
 
-def check_staleness(max_staleness: object) -> None:
-    """Raise InvalidInput unless it is a finite number of seconds, 0 or more."""
+def check_staleness(max_staleness: object, *, has_cache: bool = True) -> None:
+    """Raise InvalidInput unless it is a finite number of seconds, 0 or more, and 0 where there is no cache."""
     check_range(max_staleness, Staleness, "max_staleness")
+    if max_staleness and not has_cache:
+        raise InvalidInput(
+            f"max_staleness is {quoted(max_staleness)}, and there is no cache that could answer; open the "
+            "repositories with a redis_url, give this one a cache_source, or leave max_staleness out"
+        )
 
 
 def check_amount(value: object, subject: str) -> None:

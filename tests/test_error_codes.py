@@ -65,6 +65,7 @@ CODES = {
     "TransactionConflict": "transaction_conflict",
     "UnknownSlotType": "unknown_slot_type",
     "UnknownWord": "unknown_word",
+    "WriteNotSeen": "write_not_seen",
     "UnsupportedEncoding": "unsupported_encoding",
     "VFolderAlreadyExists": "vfolder_already_exists",
     "VFolderNotFound": "vfolder_not_found",

@@ -11,6 +11,7 @@ import redis.asyncio as redis_asyncio
 import redis.exceptions
 from redis.asyncio.client import Pipeline
 
+from scheduler_repo.cache.entry import WITHOUT_KEYS, Seal
 from scheduler_repo.cache.metrics import show_breaker
 from scheduler_repo.errors import CacheBusy, CacheMisused, CacheRefused, CacheUnavailable, InvalidSettings
 from scheduler_repo.resilience.layers import LayerType
@@ -57,6 +58,12 @@ class LeasedLookUp(msgspec.Struct, frozen=True):
     clock_ms: int
 
 
+class _SealingRedis(redis_asyncio.Redis):
+    """A client of the driver that brings the keys of its settings along, whoever makes a cache source of it."""
+
+    seal: Seal
+
+
 def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
     """Make a client of the driver that never retries by itself; connects to nothing yet.
 
@@ -85,7 +92,9 @@ def create_redis(settings: CacheSettings) -> "redis_asyncio.Redis":
             f"the Redis URL cannot be read: {settings.url}; write redis://host:port/0, with the number of the "
             "database, rediss:// or unix://path"
         )
-    client: redis_asyncio.Redis = redis_asyncio.Redis.from_pool(pool)
+    client = _SealingRedis(connection_pool=pool)
+    client.auto_close_connection_pool = True
+    client.seal = Seal([key.reveal().encode() for key in settings.signing_keys])
     return client
 
 
@@ -122,6 +131,8 @@ class ValkeyClient:
         check_wiring(redis, redis_asyncio.Redis, "redis", "create_valkey_client(CacheSettings(...))")
         check_range(timeout, Bound, "timeout")
         self._redis = redis
+        # Signs the entries; a client from elsewhere has no keys.
+        self.seal = redis.seal if isinstance(redis, _SealingRedis) else WITHOUT_KEYS
         self._commands = _Commands(redis, timeout)
         self._catching_up: list[Callable[[], Awaitable[None]]] = []
         self.breaker = CircuitBreakerPolicy(

@@ -1,10 +1,13 @@
 """The entry around every cached value, so that nothing is believed for being in the cache.
 
-An entry is ``_MAGIC``, a digest of all that follows, the length of the header, the header and the value. The
-header says of what cache, key, format and database the value is, and when it was true.
+An entry is a mark, a signature of all that follows, the length of the header, the header and the value. The
+header says of what cache, key, format and database the value is, and when it was true. Without keys a digest
+stands in place of the signature, which shows damage and no forgery.
 """
 
 import hashlib
+import hmac
+from collections.abc import Sequence
 from typing import Final, Optional, Union
 
 import msgspec
@@ -13,10 +16,12 @@ from scheduler_repo.cache.metrics import CacheOutcome
 
 # Three bytes for all versions of this format, one for its version: entries of another version are a miss.
 _FAMILY: Final = b"SRC"
-_MAGIC: Final = _FAMILY + b"\x02"
+_WITH_DIGEST: Final = _FAMILY + b"\x02"
+_SIGNED: Final = _FAMILY + b"\x03"
+_MARK_BYTES: Final = len(_SIGNED)
 # A lease is no entry: it says that a reader is about to store one.
 LEASE: Final = b"SRL"
-_DIGEST_BYTES: Final = 16
+_SIGNATURE_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
 
 # What msgspec may raise on bytes that are no encoding, whatever they are.
@@ -50,32 +55,64 @@ _encoder = msgspec.msgpack.Encoder()
 _decode_header = msgspec.msgpack.Decoder(Header).decode
 
 
-def build_entry(header: Header, value: bytes) -> bytes:
+class Seal:
+    """Signs entries with the first of its keys, and takes those that any of them signed.
+
+    Without keys it puts a digest in place of the signature.
+    """
+
+    def __init__(self, keys: Sequence[bytes] = ()) -> None:
+        self._keys = tuple(keys)
+        self.mark = _SIGNED if self._keys else _WITH_DIGEST
+        # What an entry is with another mark, or with a signature that does not fit.
+        self.refusal = CacheOutcome.BAD_SIGNATURE if self._keys else CacheOutcome.UNREADABLE
+
+    def sign(self, body: bytes) -> bytes:
+        """Compute the signature of the bytes behind it."""
+        digest = hashlib.sha256(body).digest()
+        return self._sign(self._keys[0], digest) if self._keys else digest[:_SIGNATURE_BYTES]
+
+    def fits(self, signature: memoryview, body: memoryview) -> bool:
+        """Whether a signature is one of these bytes; the bytes are read once, however many keys there are."""
+        digest = hashlib.sha256(body).digest()
+        if not self._keys:
+            return signature == digest[:_SIGNATURE_BYTES]
+        return any(hmac.compare_digest(signature, self._sign(key, digest)) for key in self._keys)
+
+    def _sign(self, key: bytes, digest: bytes) -> bytes:
+        return hmac.digest(key, self.mark + digest, "sha256")[:_SIGNATURE_BYTES]
+
+
+WITHOUT_KEYS: Final = Seal()
+
+
+def build_entry(header: Header, value: bytes, seal: Seal = WITHOUT_KEYS) -> bytes:
     """Build the bytes to store; costs about 1 ms a megabyte."""
     encoded = _encoder.encode(header)
     body = b"".join((len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, value))
-    return b"".join((_MAGIC, _compute_digest(body), body))
+    return b"".join((seal.mark, seal.sign(body), body))
 
 
-def open_entry(stored: bytes) -> Union[Entry, CacheOutcome]:
-    """Take an entry apart, or say what else it is: BEING_FILLED, OTHER_FORMAT or UNREADABLE.
+def open_entry(stored: bytes, seal: Seal = WITHOUT_KEYS) -> Union[Entry, CacheOutcome]:
+    """Take an entry apart, or say what else it is: BEING_FILLED, OTHER_FORMAT, UNREADABLE or BAD_SIGNATURE.
 
-    Costs about 1 ms a megabyte.
+    Nothing of it is looked at before its signature. Costs about 1 ms a megabyte.
     """
     if stored.startswith(LEASE):
         return CacheOutcome.BEING_FILLED
-    if not stored.startswith(_MAGIC):
-        is_of_this_package = len(stored) > len(_MAGIC) and stored.startswith(_FAMILY)
-        return CacheOutcome.OTHER_FORMAT if is_of_this_package else CacheOutcome.UNREADABLE
+    if not stored.startswith(seal.mark):
+        if len(stored) <= _MARK_BYTES or not stored.startswith(_FAMILY):
+            return CacheOutcome.UNREADABLE
+        return seal.refusal if stored.startswith(_WITH_DIGEST) else CacheOutcome.OTHER_FORMAT
     view = memoryview(stored)
-    body = view[len(_MAGIC) + _DIGEST_BYTES :]
-    if len(body) < _LENGTH_BYTES or _compute_digest(body) != view[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
-        return CacheOutcome.UNREADABLE
+    body = view[_MARK_BYTES + _SIGNATURE_BYTES :]
+    if len(body) < _LENGTH_BYTES or not seal.fits(view[_MARK_BYTES : _MARK_BYTES + _SIGNATURE_BYTES], body):
+        return seal.refusal
     header_end = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "big")
     try:
         header = _decode_header(body[_LENGTH_BYTES:header_end])
     except UNREADABLE:
-        # Written so, as the digest says: by a version with another header.
+        # Written so, as the signature says: by a version with another header.
         return CacheOutcome.OTHER_FORMAT
     return Entry(header, body[header_end:])
 
@@ -89,7 +126,3 @@ def find_mismatch(found: Identity, wanted: Identity) -> Optional[CacheOutcome]:
     if found.format_version != wanted.format_version:
         return CacheOutcome.OTHER_FORMAT
     return CacheOutcome.OTHER_DATABASE
-
-
-def _compute_digest(body: Union[bytes, memoryview]) -> bytes:
-    return hashlib.sha256(body).digest()[:_DIGEST_BYTES]

@@ -29,6 +29,8 @@ class CacheOutcome(enum.StrEnum):
     INVALIDATED = "invalidated"
     # Cut short, damaged, of another type, or never an entry.
     UNREADABLE = "unreadable"
+    # There are keys, and none of them signed it: forged or damaged, or stored by a process without them.
+    BAD_SIGNATURE = "bad_signature"
     OTHER_FORMAT = "other_format"
     OTHER_KEY = "other_key"
     OTHER_DATABASE = "other_database"

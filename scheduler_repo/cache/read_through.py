@@ -98,7 +98,7 @@ class ReadThroughCache(Generic[ValueT]):
 
     async def _open(self, key: str, stored: bytes, clock_ms: int) -> Union[Cached[ValueT], CacheOutcome]:
         """Return the value of an entry that was found at ``clock_ms``, or say why it is not to be believed."""
-        entry = await _run_beside(len(stored), open_entry, stored)
+        entry = await _run_beside(len(stored), open_entry, stored, self._client.seal)
         if isinstance(entry, CacheOutcome):
             return entry
         mismatch = find_mismatch(entry.header.identity, self._identify(key, await self._kind.database.get()))
@@ -130,7 +130,7 @@ class ReadThroughCache(Generic[ValueT]):
             raise CacheUnavailable(f"it is not known which database {key} was read from")
         header = Header(self._identify(key, found.database), taken_at_ms)
         encoded = await self._kind.codec.encode(found.value)
-        return await _run_beside(len(encoded), build_entry, header, encoded)
+        return await _run_beside(len(encoded), build_entry, header, encoded, self._client.seal)
 
     def _identify(self, key: str, database: DatabaseIdentity) -> Identity:
         return Identity(self._kind.name, key, self._kind.codec.format_version, name_database(database))

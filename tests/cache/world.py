@@ -24,7 +24,7 @@ from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSou
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
-from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
+from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretKey, SecretUrl
 from tests.support.databases import OWNER, SCHEDULER, Database
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
 from tests.support.wire_proxy import WireProxy, proxied
@@ -116,13 +116,17 @@ class World:
     """One process: its engine, by way of a proxy that counts statements, and its cache sources."""
 
     def __init__(
-        self, database: Database, sql_proxy: WireProxy, engine: ExtendedAsyncSAEngine, url: str, recovery: float
+        self,
+        database: Database,
+        sql_proxy: WireProxy,
+        engine: ExtendedAsyncSAEngine,
+        settings: CacheSettings,
+        recovery: float,
     ) -> None:
         """Made by ``world``."""
         self.sql_proxy = sql_proxy
         self.engine = engine
         self.database = database
-        settings = CacheSettings(url=SecretUrl(url))
         self.clients = [ValkeyClient(create_redis(settings), recovery=recovery) for _ in range(3)]
         self.session_source = SessionDBSource(engine)
         self.group_source = ScalingGroupDBSource(engine)
@@ -179,12 +183,17 @@ class World:
 
 @asynccontextmanager
 async def world(
-    database: Database, url: str, recovery: float = NO_RECOVERY, role: str = SCHEDULER
+    database: Database,
+    url: str,
+    recovery: float = NO_RECOVERY,
+    role: str = SCHEDULER,
+    keys: tuple[SecretKey, ...] = (),
 ) -> AsyncIterator[World]:
     """A cluster with two agents and some sessions, read by way of a SQL proxy and the cache at ``url``."""
     async with proxied(database.url_as(role)) as sql_proxy:
         engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=30.0))
-        made = World(database, sql_proxy, engine, url, recovery)
+        settings = CacheSettings(url=SecretUrl(url), signing_keys=keys)
+        made = World(database, sql_proxy, engine, settings, recovery)
         try:
             yield made
         finally:

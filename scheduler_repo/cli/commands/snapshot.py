@@ -50,6 +50,8 @@ def snapshot(
     """
     settings = read_settings(database_url, redis_url)
     database = require_database(settings)
+    if max_staleness and settings.cache is None:
+        raise click.UsageError("--max-staleness needs a cache that may answer; give --redis-url")
 
     async def work() -> None:
         from scheduler_repo.cli.output.console import CommandConsole

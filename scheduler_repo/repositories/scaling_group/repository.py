@@ -124,10 +124,11 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         """Sum what a group's agents have and what is occupied at one instant, whether it is active or not.
 
         ``max_staleness`` is in seconds: 0 always asks the database; above 0 an answer of that age may come from
-        the cache, if there is one. Raises ScalingGroupNotFound, and InvalidInput for a negative or infinite
-        staleness. Costs two statements, or one round trip to Redis; time grows with the group's agents.
+        the cache. Raises ScalingGroupNotFound, and InvalidInput for a negative or infinite staleness, or one
+        above 0 without a cache. Costs two statements, or one round trip to Redis; time grows with the group's
+        agents.
         """
-        check_staleness(max_staleness)
+        check_staleness(max_staleness, has_cache=self._cache_source is not None)
         if self._cache_source is not None:
             return await self._cache_source.get_total_resource_slots(scaling_group, max_staleness)
         return await self._db_source.get_total_resource_slots(scaling_group)

@@ -7,6 +7,7 @@ from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTrans
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation, checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.errors import InvalidInput, WriteNotSeen
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
@@ -14,7 +15,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import check_length, check_staleness, check_text
+from scheduler_repo.validation import Limit63, check_length, check_range, check_staleness, check_text
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
@@ -54,9 +55,10 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         """Return everything that one tick of a group needs, true of one instant.
 
         ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer of that age from the
-        cache, if there is one. ``pending_limit`` bounds the queue and is never answered from the cache.
-        ``after`` is the transaction id of a write that the answer must include, whatever its age.
-        Raises ScalingGroupNotFound, InvalidInput and the errors of the database layer. Costs 14 statements, or
+        cache. ``pending_limit`` bounds the queue, and is never answered from the cache. ``after`` is the
+        transaction id of a write that the answer must include, whatever its age. Raises ScalingGroupNotFound,
+        WriteNotSeen, the errors of the database layer, and InvalidInput, as for a staleness above 0 without a
+        cache or beside ``pending_limit``. Costs 14 statements, or
         one round trip to Redis.
         """
         return (await self._ask_source(scaling_group, max_staleness, pending_limit, after)).data
@@ -127,7 +129,20 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         after: Optional[TransactionId],
     ) -> TimedSchedulingData:
         check_length(scaling_group, "scaling group")
-        check_staleness(max_staleness)
+        if after is not None:
+            check_range(after, Limit63, "after")
+        check_staleness(max_staleness, has_cache=self._cache_source is not None)
+        if max_staleness and pending_limit is not None:
+            raise InvalidInput(
+                "max_staleness is given beside pending_limit, which no cache answers; leave one of them out"
+            )
         if self._cache_source is not None and pending_limit is None:
-            return await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)
-        return await self._db_source.get_scheduling_data(scaling_group, pending_limit)
+            timed = await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)
+        else:
+            timed = await self._db_source.get_scheduling_data(scaling_group, pending_limit)
+        if after is not None and not timed.data.has_seen(after):
+            raise WriteNotSeen(
+                f"the database that was read has not seen the transaction {after}, which the answer must "
+                "include; ask the server that it was written to, or this one later if it is a standby"
+            )
+        return timed
