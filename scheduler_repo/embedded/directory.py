@@ -101,7 +101,10 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class PrivateDirectory:
-    """A fresh directory with ``data``, ``socket`` and ``log`` in it, closed to all but ``owner``."""
+    """A fresh directory with ``data``, ``socket`` and ``log`` in it, which are closed to all but ``owner``.
+
+    The directory itself, and programs in it, stay the caller's: nobody else can put others in their place.
+    """
 
     def __init__(self, path: Path, owner: Account) -> None:
         self.path = path
@@ -112,7 +115,7 @@ class PrivateDirectory:
 
     @classmethod
     def create(cls, prefix: str, owner: Account, parent: Optional[Path]) -> "PrivateDirectory":
-        """Make the directory, with mode 0700; the caller owns it until ``hand_over``.
+        """Make the directory, with mode 0700; all in it is the caller's until ``hand_over``.
 
         Raises EmbeddedServerError if no folder can hold it.
         """
@@ -133,15 +136,19 @@ class PrivateDirectory:
         return created
 
     def hand_over(self) -> None:
-        """Make the server's account the owner; from here on it may change anything in the directory."""
-        self.owner.give(self.data, self.socket, self.log, self.path)
+        """Make the server's account the owner of data, socket and log; it may enter the directory then."""
+        self.owner.give(self.data, self.socket, self.log)
+        if self.owner.gid is not None:
+            os.chown(self.path, -1, self.owner.gid)
+            self.path.chmod(0o710)
 
-    def open_to_append(self, path: Path) -> int:
-        """Open an existing file of the directory to append to it; raises OSError.
+    def open_to_append(self, path: Path, *, empty: bool = False) -> int:
+        """Open an existing file of the directory to append to it, emptied first or not; raises OSError.
 
         Follows no link: the server's account could lead root elsewhere by one.
         """
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(path, flags | os.O_TRUNC if empty else flags)
 
     def spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a command as the server's account, and append its output to the log; raises OSError."""

@@ -71,10 +71,13 @@ def _incomplete_wheel(server: str, wanted: Path, argument: str) -> EmbeddedServe
 
 
 def _copy_file(source: str, target: str) -> None:
-    """Link a file that everybody may read, else copy it, as ``shutil.copytree`` wants it."""
-    mode = Path(source).stat().st_mode
+    """Link a file that everybody may read and only the caller or root may write, else copy it."""
+    found = Path(source).stat()
+    mode = found.st_mode
     is_program = bool(mode & stat.S_IXUSR)
-    if mode & stat.S_IROTH and (mode & stat.S_IXOTH or not is_program):
+    # A link has the owner and the permissions of the file: nobody else may be able to write to it.
+    is_safe = found.st_uid in (0, os.geteuid()) and not mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if is_safe and mode & stat.S_IROTH and (mode & stat.S_IXOTH or not is_program):
         try:
             os.link(Path(source).resolve(), target)
         except OSError:

@@ -1,6 +1,7 @@
 """A PostgreSQL server for tests, benchmarks and a first try, closed to every other account."""
 
 import os
+import pwd
 import re
 import signal
 import socket
@@ -21,6 +22,19 @@ _LOCALES: Final = ("C.UTF-8", "C")
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
 # ALTER SYSTEM rewrites the settings file, and would write a line break unescaped.
 _UNWRITABLE: Final = re.compile(r"[\0\r\n]")
+# Who may connect as whom. The server itself asks the system whose the other end of the socket is.
+_LOCAL_RULES: Final = """\
+local all all peer map=embedded
+local replication all peer map=embedded
+"""
+_HOST_RULES: Final = """\
+host all all 127.0.0.1/32 scram-sha-256
+host all all ::1/128 scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+host replication all ::1/128 scram-sha-256
+"""
+# Before it no map could name all roles; the socket's directory is closed to others anyway.
+_MAPS_NAME_ALL_ROLES: Final = 16
 _DEFAULT_SETTINGS: Final = {
     "shared_buffers": "256MB",
     "max_connections": "100",
@@ -44,8 +58,9 @@ _OWN_SETTINGS: Final = frozenset(
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server with the superuser ``postgres``, on a Unix socket that only the caller can reach.
 
-    The caller's account, and root, connect without a password, as any role. When root starts it, the server
-    runs as ``nobody``; no account is created and no permission is changed.
+    The caller's account, the server's and root connect without a password, as any role. When root starts it,
+    the server runs as ``nobody``: no account is created and no permission is changed, and the programs stay in
+    folders that only root can write to.
     """
 
     _NAME: ClassVar[str] = "PostgreSQL"
@@ -120,6 +135,7 @@ class EmbeddedPostgres(EmbeddedServer):
         home.socket_file(f".s.PGSQL.{self.port}")
         self._binaries = self._usable_binaries(home)
         self._initialise(home, self._binaries)
+        _limit_access(home)
         with os.fdopen(home.open_to_append(home.data / "postgresql.auto.conf"), "a", encoding="utf-8") as file:
             for name, value in self._settings.items():
                 escaped = value.replace("\\", "\\\\").replace("'", "''")
@@ -203,6 +219,17 @@ class EmbeddedPostgres(EmbeddedServer):
                 # Kill its whole session: initdb runs a server itself. Not reaped yet, its id is not reused.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _limit_access(home: PrivateDirectory) -> None:
+    """Let in who may connect through the socket, by the names of their accounts."""
+    if int(home.read_part(home.data / "PG_VERSION")) < _MAPS_NAME_ALL_ROLES:
+        return
+    accounts = {pwd.getpwuid(uid).pw_name for uid in {0, os.geteuid(), home.data.stat().st_uid}}
+    mapped = "".join(f'embedded "{name}" all\n' for name in sorted(accounts))
+    for name, text in (("pg_ident.conf", mapped), ("pg_hba.conf", _LOCAL_RULES + _HOST_RULES)):
+        with os.fdopen(home.open_to_append(home.data / name, empty=True), "a", encoding="utf-8") as file:
+            file.write(text)
 
 
 def _can_run(home: PrivateDirectory, binaries: Path) -> bool:
