@@ -48,8 +48,8 @@ from .entities.owner import (
 from .entities.obstacles import (
     ArchitectureMismatch as ArchitectureMismatch, ContainerShortage as ContainerShortage,
     HoldNotFree as HoldNotFree, NotDesignated as NotDesignated, OwnerBreach as OwnerBreach,
-    Protection as Protection, QuotaBreach as QuotaBreach, QuotaKind as QuotaKind, SlotShortage as SlotShortage,
-    StartNotReached as StartNotReached,
+    Protection as Protection, QuotaBreach as QuotaBreach, QuotaKind as QuotaKind, RowLocked as RowLocked,
+    SlotShortage as SlotShortage, StartNotReached as StartNotReached,
 )
 from .entities.paging import Cursor as Cursor, Page as Page
 from .entities.quota import (
@@ -102,7 +102,7 @@ from .errors import (
     InvalidInput as InvalidInput, InvalidLimit as InvalidLimit, InvalidQuantity as InvalidQuantity,
     InvalidSettings as InvalidSettings, InvalidTrace as InvalidTrace, InvalidTransition as InvalidTransition,
     InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound, LeaseHeld as LeaseHeld,
-    MissingDependency as MissingDependency, NotFound as NotFound, OperationMismatch as OperationMismatch,
+    LockNotAvailable as LockNotAvailable, MissingDependency as MissingDependency, NotFound as NotFound, OperationMismatch as OperationMismatch,
     OutcomeUnknown as OutcomeUnknown, OutOfMemory as OutOfMemory, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
     PermissionDenied as PermissionDenied, PoolerInTheWay as PoolerInTheWay, QuotaExceeded as QuotaExceeded,
     QuotaNotFound as QuotaNotFound, ResourcePolicyNotFound as ResourcePolicyNotFound,

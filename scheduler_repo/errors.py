@@ -1,7 +1,7 @@
 """Every error the package raises: one root, a stable code each, a message that says what to do."""
 
 import re
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from scheduler_repo.quoting import clean_message
 
@@ -199,6 +199,18 @@ class OutcomeUnknown(DatabaseUnavailable):
 
 class DatabaseTimeout(DatabaseError):
     """A statement, a lock or a pool checkout took longer than its bound."""
+
+
+class LockNotAvailable(DatabaseTimeout):
+    """A row stayed locked by another transaction for longer than the bound; nothing was written.
+
+    ``table`` and ``row_id`` (its key as text) name it where they are known, ``pids`` the server processes that
+    hold it.
+    """
+
+    table: Optional[str] = None
+    row_id: Optional[str] = None
+    pids: tuple[int, ...] = ()
 
 
 class DeadlineExceeded(DatabaseTimeout):

@@ -147,6 +147,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: Bound = 5.0
     statement_timeout: Bound = 60.0
     lock_timeout: Bound = 5.0
+    batch_lock_timeout: Bound = 1.0
     idle_in_transaction_timeout: Bound = 10.0
     resolve_timeout: Bound = 30.0
     connection_lifetime: Bound = 300.0

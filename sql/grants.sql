@@ -106,8 +106,9 @@ BEGIN
     GRANT INSERT ON session_dependencies, session_vfolder_mounts TO scheduler_repo_scheduler;
 
     -- The decisions. A lease is never deleted: its epoch would start again. A reservation is made anew, never
-    -- changed, and its position is the server's: nobody may choose to be first.
-    GRANT INSERT (session_id, scaling_group, reserved_at), DELETE ON reservations TO scheduler_repo_scheduler;
+    -- changed (UPDATE is for its row lock), and its position is the server's: nobody may choose to be first.
+    GRANT INSERT (session_id, scaling_group, reserved_at), UPDATE (reserved_at), DELETE
+        ON reservations TO scheduler_repo_scheduler;
     GRANT INSERT, DELETE ON kernel_reservations TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (result) ON operations TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (holder, epoch, acquired_at, expires_at) ON scheduler_leases TO scheduler_repo_scheduler;

@@ -459,17 +459,26 @@ CREATE FUNCTION agents_end_reservations() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path FROM CURRENT
     AS $$
+DECLARE
+    ended uuid;
 BEGIN
-    DELETE FROM reservations
-    WHERE session_id IN (SELECT session_id FROM kernel_reservations WHERE agent_id = NEW.id);
+    -- By id, one after the other, as all who delete reservations do.
+    FOR ended IN
+        SELECT DISTINCT r.session_id
+        FROM reservations AS r
+        JOIN kernel_reservations AS h ON h.session_id = r.session_id
+        JOIN agents AS a ON a.id = h.agent_id
+        WHERE a.status <> 'ALIVE' OR NOT a.is_schedulable OR a.scaling_group <> r.scaling_group
+        ORDER BY r.session_id
+    LOOP
+        DELETE FROM reservations WHERE session_id = ended;
+    END LOOP;
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER agents_end_reservations
     AFTER UPDATE OF scaling_group, status, is_schedulable ON agents
-    FOR EACH ROW
-    WHEN (NEW.status <> 'ALIVE' OR NOT NEW.is_schedulable OR NEW.scaling_group <> OLD.scaling_group)
-    EXECUTE FUNCTION agents_end_reservations();
+    FOR EACH STATEMENT EXECUTE FUNCTION agents_end_reservations();
 
 -- One row per write: its result, so that asking again under the same id answers the same.
 CREATE TABLE operations (

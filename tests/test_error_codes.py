@@ -41,6 +41,7 @@ CODES = {
     "InvalidWiring": "invalid_wiring",
     "KernelNotFound": "kernel_not_found",
     "LeaseHeld": "lease_held",
+    "LockNotAvailable": "lock_not_available",
     "MissingDependency": "missing_dependency",
     "NotFound": "not_found",
     "OperationMismatch": "operation_mismatch",

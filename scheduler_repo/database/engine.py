@@ -38,6 +38,7 @@ _BEGIN_READONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Not READ WRITE: a database that its administrator has made read-only stays so.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _DRIVER_KEY = "driver_connection"
+_SKIPS_LOCKED_KEY = "skips_locked"
 # A rollback is one short round trip; a server that takes longer is not worth waiting for.
 _ROLLBACK_SECONDS = 2.0
 _CLIENT_CHECK_SECONDS = 1.0
@@ -80,6 +81,11 @@ def driver_connection(db_sess: SASession) -> "asyncpg.Connection[asyncpg.Record]
     return connection
 
 
+def skips_locked(db_sess: SASession) -> bool:
+    """Whether the transaction is a write's second try, which leaves out the rows that others have locked."""
+    return bool(db_sess.info.get(_SKIPS_LOCKED_KEY, False))
+
+
 class ExtendedAsyncSAEngine(AsyncEngine):
     """An AsyncEngine whose sessions begin at once, and whose pool never gets a connection back in doubt.
 
@@ -101,6 +107,9 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         self.shares_connections = settings.pooler == "transaction"
         self._settings = settings
         self._bounds = bounds
+        # Of two SETs of one message the last counts.
+        batch_lock_timeout = _milliseconds(min(settings.batch_lock_timeout, settings.lock_timeout))
+        self._batch_bounds = f"{bounds};SET LOCAL lock_timeout = '{batch_lock_timeout}'"
         self._callers_waiting = 0
         self._ownership = Ownership()
         self._turns = Turns(settings.pool_size, settings.pool_timeout)
@@ -171,8 +180,18 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         """
         return self._begin(_BEGIN)
 
+    def begin_batch_session(self, *, skips_locked: bool) -> AbstractAsyncContextManager[SASession]:
+        """Open a session as ``begin_session`` does, for one of the two tries of a batch.
+
+        The first waits for each lock as long as ``batch_lock_timeout`` says, and raises LockNotAvailable then.
+        """
+        bounds = self._bounds if skips_locked else self._batch_bounds
+        return self._begin(_BEGIN, bounds, skips_locked)
+
     @asynccontextmanager
-    async def _begin(self, begin: str) -> AsyncIterator[SASession]:
+    async def _begin(
+        self, begin: str, bounds: Optional[str] = None, skips_locked: bool = False
+    ) -> AsyncIterator[SASession]:
         # In whose code an error came up: the body's own errors are none of the database's.
         driver_of_body: Optional[asyncpg.Connection[asyncpg.Record]] = None
         began = monotonic()
@@ -183,8 +202,9 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                 driver = await get_driver(connection)
                 is_new = was_made_since(connection, began)
                 # The bounds ride in BEGIN's own message, and end with the transaction.
-                await driver.execute(f"{begin};{self._bounds}")
-                db_sess = SASession(bind=connection, expire_on_commit=False, info={_DRIVER_KEY: driver})
+                await driver.execute(f"{begin};{self._bounds if bounds is None else bounds}")
+                info = {_DRIVER_KEY: driver, _SKIPS_LOCKED_KEY: skips_locked}
+                db_sess = SASession(bind=connection, expire_on_commit=False, info=info)
                 driver_of_body = driver
                 yield db_sess
                 await db_sess.flush()

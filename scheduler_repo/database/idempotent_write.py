@@ -6,6 +6,7 @@ was lost is never guessed at: the write is asked for again under its id.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, Optional, TypeVar
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import msgspec
 
 from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
+from scheduler_repo.database.row_locks import run_in_two_tries, shorten_waits
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.entities.lease import Lease
@@ -79,16 +81,17 @@ class IdempotentWrite(Generic[ResultT]):
     ) -> ResultT:
         """Run ``work`` in one transaction, once for each ``operation_id``, and return its result.
 
-        Without an id of the caller's, the call and its retries share a new one. Raises StaleLeaseError,
-        OperationMismatch if the id was another request's, OutcomeUnknown if the server could not be asked in
-        time whether a lost COMMIT stands, and the errors of ``work``. Costs two statements besides, three with
-        a lease.
+        Without an id of the caller's, the call and its retries share a new one. A row that another transaction
+        keeps locked ends the first try; in the second, ``work`` leaves out what needs such rows. Raises
+        LockNotAvailable where it cannot, StaleLeaseError, OperationMismatch if the id was another request's,
+        OutcomeUnknown if the server could not be asked in time whether a lost COMMIT stands, and the errors of
+        ``work``. Costs two statements besides, three with a lease.
         """
         chosen = _choose_id(operation_id)
         digest = compute_digest(self.name, request)
 
-        async def attempt(settled: Callable[[], None]) -> ResultT:
-            async with engine.begin_session() as db_sess:
+        async def attempt(settled: Callable[[], None], skips_locked: bool) -> ResultT:
+            async with engine.begin_batch_session(skips_locked=skips_locked) as db_sess:
                 claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
                 if not claimed:
                     done = await self._find_done(db_sess, chosen, digest, request)
@@ -96,6 +99,8 @@ class IdempotentWrite(Generic[ResultT]):
                     changed_sessions.update(done.changed_sessions)
                     return self._decode(done.result)
                 settled()
+                if skips_locked:
+                    await shorten_waits(db_sess)
                 if lease is not None and not await fetch_rows(
                     db_sess, CHECK_LEASE, lease.scaling_group, lease.holder, lease.epoch
                 ):
@@ -107,9 +112,14 @@ class IdempotentWrite(Generic[ResultT]):
 
         async with announce_changes(engine) as changed_sessions:
             try:
-                return await attempt(lambda: None)
+                return await run_in_two_tries(engine, partial(attempt, lambda: None))
             except OutcomeUnknown as lost:
-                return await _ask_again(attempt, lost, chosen, engine.resolve_timeout)
+                return await _ask_again(
+                    lambda settled: run_in_two_tries(engine, partial(attempt, settled)),
+                    lost,
+                    chosen,
+                    engine.resolve_timeout,
+                )
 
     async def _find_done(
         self, db_sess: SASession, operation_id: OperationId, digest: bytes, request: object

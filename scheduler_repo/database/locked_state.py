@@ -5,15 +5,24 @@ seen, and none is added meanwhile. They end without these locks, with their sess
 only frees capacity, so a batch that still saw one is at worst refused what it might have had.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import msgspec
 from asyncpg import Record
 
 from scheduler_repo.database import lookups
-from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.engine import SASession, skips_locked
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_QUOTAS, locked_sessions
+from scheduler_repo.database.row_locks import (
+    AGENT_ROWS,
+    QUOTAS,
+    SCALING_GROUPS,
+    take_all,
+    take_rows,
+)
 from scheduler_repo.database.statements import fetch_rows
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.errors import TransactionConflict
 from scheduler_repo.scheduling.admission.allocations import LockedState
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish, pending_owners
@@ -23,7 +32,14 @@ from scheduler_repo.scheduling.snapshot.rows import (
     RawSchedulingData,
     SchedulableAgentRow,
 )
-from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SessionStatus
+from scheduler_repo.types import (
+    OWNER_FIELDS,
+    AgentId,
+    AgentStatus,
+    ScalingGroupName,
+    SessionId,
+    SessionStatus,
+)
 
 _SESSION_WIDTH = len(PendingSessionRow._fields)
 _AGENT_WIDTH = len(SchedulableAgentRow._fields)
@@ -35,11 +51,14 @@ async def lock_state(
     sessions: Sequence[Record],
     agent_ids: Sequence[AgentId],
     running: Sequence[PreemptionCandidateRow] = (),
+    blocked: Optional[Mapping[SessionId, RowLocked]] = None,
 ) -> LockedState:
     """Lock the owners and the agents of a batch, then read the state that it is judged by.
 
     ``sessions`` are the batch's rows of lock_sessions.sql, ``agent_ids`` are sorted, ``running`` are the
-    kernels of sessions that the batch would end. Raises ScalingGroupNotFound. Costs 12 statements.
+    kernels of sessions that the batch would end, ``blocked`` are sessions of which another transaction has a
+    row locked; those join them whose owners' quotas are locked. Raises ScalingGroupNotFound. Costs 12
+    statements.
     """
     session_ids = [row["session_id"] for row in sessions]
     pending = [
@@ -47,9 +66,16 @@ async def lock_state(
         for row in sessions
         if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
     ]
+    group: Optional[ScalingGroupName] = scaling_group
+    blocked_sessions = dict(blocked or {})
+    if skips_locked(db_sess):
+        group, found = await _find_blocked(db_sess, scaling_group, sessions)
+        blocked_sessions = {**found, **blocked_sessions}
+        pending = [row for row in pending if row[0] not in blocked_sessions]
+    agent_ids, blocked_agents = await take_all(db_sess, agent_ids, *AGENT_ROWS)
     owners = finish(pending_owners(pending))
     owner_ids = msgspec.structs.astuple(owners)
-    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, scaling_group)
+    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, group)
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
     open_agents = [
@@ -93,4 +119,27 @@ async def lock_state(
         data=finish(build_scheduling_data(raw)),
         sessions=locked_sessions(sessions),
         known_agents=frozenset(row["agent_id"] for row in agents),
+        blocked_sessions=blocked_sessions,
+        blocked_agents=blocked_agents,
     )
+
+
+async def _find_blocked(
+    db_sess: SASession, scaling_group: ScalingGroupName, sessions: Sequence[Record]
+) -> tuple[Optional[ScalingGroupName], dict[SessionId, RowLocked]]:
+    """In a second try find the sessions whose group or whose owners' quotas are locked; costs two statements.
+
+    The group is None if its row is locked: then nobody may be waited for by it.
+    """
+    groups: dict[ScalingGroupName, RowLocked] = await take_rows(db_sess, SCALING_GROUPS, [scaling_group])
+    if groups:
+        return None, {row["session_id"]: groups[scaling_group] for row in sessions}
+    owner_ids = [[row[fields.one] for row in sessions] for fields in OWNER_FIELDS.values()]
+    quotas: dict[tuple[str, str], RowLocked] = await take_rows(db_sess, QUOTAS, *owner_ids)
+    blocked: dict[SessionId, RowLocked] = {}
+    for row in sessions if quotas else ():
+        for scope, fields in OWNER_FIELDS.items():
+            quota = quotas.get((scope.value, str(row[fields.one])))
+            if quota is not None:
+                blocked.setdefault(row["session_id"], quota)
+    return scaling_group, blocked

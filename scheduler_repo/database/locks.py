@@ -8,9 +8,11 @@
    quotas of owners, by scope and id
 6. agents, by id
 7. slots of agents, by agent and slot name
+8. reservations that end, by session
 
 A writer leaves out what it does not need. At READ COMMITTED a statement sees what was committed before it
-began, so whatever a decision is based on is read by statements that come after the locks.
+began, so whatever a decision is based on is read by statements that come after the locks. The second try of a
+batch, which comes after one that waited too long, waits for none of them: ``row_locks.py``.
 """
 
 from collections.abc import Sequence

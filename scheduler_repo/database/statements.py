@@ -16,6 +16,16 @@ class Statement(msgspec.Struct, frozen=True):
     name: str
     text: str
 
+    @property
+    def skipping_locked(self) -> "Statement":
+        """The statement that leaves out the rows that others have locked, where this one waits for them."""
+        return Statement(self.name, f"{self.text.rstrip()} SKIP LOCKED\n")
+
+    @property
+    def without_locks(self) -> "Statement":
+        """The statement that finds the same rows and locks none; the locking clause is the last line."""
+        return Statement(self.name, f"{self.text.rstrip().rpartition(chr(10))[0]}\n")
+
 
 def load_statement(name: str) -> Statement:
     """Read ``sql/queries/<name>.sql``, such as ``agent/find_agent``; its statement is named by the file alone.

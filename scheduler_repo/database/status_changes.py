@@ -5,6 +5,7 @@ and gives back to the agents what the new status does not occupy.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Optional
 
 from scheduler_repo.database.agent_counters import change_agent_counters, lock_agent_counters
@@ -13,6 +14,13 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.idempotent_write import WriteTransaction
 from scheduler_repo.database.locks import LOCK_SESSIONS, locked_sessions
 from scheduler_repo.database.lookups import fetch_slot_names
+from scheduler_repo.database.row_locks import (
+    AGENT_ROWS,
+    REQUEUED_ROWS,
+    SESSION_ROWS,
+    SESSIONS,
+    take_all,
+)
 from scheduler_repo.database.statements import change_rows, expect_rows, fetch_rows, load_statement
 from scheduler_repo.entities.lifecycle import TransitionResult
 from scheduler_repo.scheduling.admission.transitions import (
@@ -43,8 +51,12 @@ async def change_statuses(
     db_sess = write.db_sess
     slot_names = await fetch_slot_names(db_sess) if target.to_status is SessionStatus.RUNNING else ()
     session_ids = sorted({change.session_id for change in changes})
-    sessions = locked_sessions(await fetch_rows(db_sess, LOCK_SESSIONS, session_ids))
-    open_ids = [each for each in sessions if reject_status(target, each, sessions[each]) is None]
+    free_ids, blocked = await take_all(db_sess, session_ids, SESSIONS)
+    sessions = locked_sessions(await fetch_rows(db_sess, LOCK_SESSIONS, free_ids))
+    may_change = [each for each in sessions if reject_status(target, each, sessions[each]) is None]
+    rows = REQUEUED_ROWS if target.to_status is SessionStatus.PENDING else SESSION_ROWS
+    open_ids, found = await take_all(db_sess, may_change, *rows)
+    blocked.update(found)
     kernels: dict[SessionId, list[LockedKernel]] = {}
     for row in await fetch_rows(db_sess, SESSION_KERNELS, open_ids):
         kernels.setdefault(row[0], []).append(LockedKernel(*row))
@@ -54,8 +66,13 @@ async def change_statuses(
         for kernel in of_session
         if kernel.agent_id is not None and target.may_free_agents
     }
-    counters = await lock_agent_counters(db_sess, agent_ids)
-    decisions = decide_transitions(target, changes, TransitionState(sessions, kernels, counters, slot_names))
+    free_agents, blocked_agents = await take_all(db_sess, sorted(agent_ids), *AGENT_ROWS)
+    for kernel in chain.from_iterable(kernels.values()) if blocked_agents else ():
+        if kernel.agent_id in blocked_agents:
+            blocked[kernel.session_id] = blocked_agents[kernel.agent_id]
+    counters = await lock_agent_counters(db_sess, free_agents)
+    state = TransitionState(sessions, kernels, counters, slot_names, blocked)
+    decisions = decide_transitions(target, changes, state)
     accepted = decisions.accepted
     await write_kernels(db_sess, decisions.kernels, target.to_status)
     from_statuses = {session_id: sessions[session_id].status for session_id in accepted}

@@ -7,6 +7,7 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.spec import SearchFilter, Spec
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName, TransactionId
 
@@ -72,15 +73,20 @@ class AgentRejectionCode(enum.StrEnum):
     INVALID_AMOUNT = "INVALID_AMOUNT"
     UNKNOWN_SLOT = "UNKNOWN_SLOT"
     INVALID_REPORT = "INVALID_REPORT"  # in anything but a slot's amount
+    ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; ``locked`` names row and holder
 
 
 class RejectedAgentTransition(msgspec.Struct, frozen=True):
-    """An agent of a batch that was left as it is; ``status`` None if it is unknown or was not looked at."""
+    """An agent of a batch that was left as it is; ``status`` None if it is unknown or was not looked at.
+
+    ``locked`` is the row that another transaction has locked, if that is the reason.
+    """
 
     agent_id: AgentId
     code: AgentRejectionCode
     status: Optional[AgentStatus] = None
     detail: str = ""
+    locked: Optional[RowLocked] = None
 
 
 class AgentSwitchResult(msgspec.Struct, frozen=True):
@@ -115,11 +121,15 @@ class AgentReport(msgspec.Struct, frozen=True):
 
 
 class HeartbeatResult(msgspec.Struct, frozen=True):
-    """The agents heard of; ``returning`` ones among them are LOST or TERMINATED until ``return_agents``."""
+    """The agents heard of; ``returning`` ones among them are LOST or TERMINATED until ``return_agents``.
+
+    ``rejected`` ones were not recorded: another transaction has a row locked, as ROW_LOCKED says.
+    """
 
     recorded: tuple[AgentId, ...]
     unknown: tuple[AgentId, ...]
     returning: tuple[AgentId, ...]
+    rejected: tuple[RejectedAgentTransition, ...] = ()
 
 
 class AgentTransitionResult(msgspec.Struct, frozen=True):

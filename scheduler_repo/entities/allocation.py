@@ -13,6 +13,7 @@ from scheduler_repo.entities.obstacles import (
     NotDesignated,
     OwnerBreach,
     QuotaKind,
+    RowLocked,
     SlotShortage,
     StartNotReached,
 )
@@ -22,6 +23,7 @@ from scheduler_repo.errors import (
     AllocationRefused,
     InvalidInput,
     InvalidTransition,
+    LockNotAvailable,
     QuotaExceeded,
     SchedulerRepoError,
     SessionNotFound,
@@ -84,9 +86,12 @@ class RejectionCode(enum.StrEnum):
     OWNER_LIMIT = "OWNER_LIMIT"
     DEPENDENCY = "DEPENDENCY"
     START_NOT_REACHED = "START_NOT_REACHED"
+    ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; the detail names row and holder
 
 
-RejectionDetail = Union[AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, SessionStatus, None]
+RejectionDetail = Union[
+    AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, RowLocked, SessionStatus, None
+]
 _ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = {
     RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
     RejectionCode.SESSION_UNKNOWN: (SessionNotFound, "does not exist; correct the id"),
@@ -107,6 +112,7 @@ _ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = {
     RejectionCode.OWNER_LIMIT: (QuotaExceeded, "would pass a limit of its owner; wait, or raise the limit"),
     RejectionCode.DEPENDENCY: (AllocationRefused, "depends on a session that has not succeeded; wait for it"),
     RejectionCode.START_NOT_REACHED: (AllocationRefused, "asked to start later; wait until then"),
+    RejectionCode.ROW_LOCKED: (LockNotAvailable, "needs a row that is locked; try it again in the next tick"),
 }
 
 
@@ -121,9 +127,12 @@ class RejectedAllocation(msgspec.Struct, frozen=True):
     def to_error(self) -> SchedulerRepoError:
         """Build the typed error for a caller that asked for this one session alone.
 
-        SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded, InvalidInput (the
-        request is wrong whatever the state), else AllocationRefused. Amounts are in the slot's smallest unit.
+        SessionNotFound, AgentNotFound, InvalidTransition (it is not pending), QuotaExceeded, LockNotAvailable,
+        InvalidInput (the request is wrong whatever the state), else AllocationRefused. Amounts are in the
+        slot's smallest unit.
         """
+        if isinstance(self.detail, RowLocked):
+            return self.detail.to_error(f"session {self.session_id}")
         kind, words = _ERRORS[self.code]
         found = [] if self.agent_id is None else [f"agent {self.agent_id}"]
         found += [] if self.detail is None else [_detail_text(self.detail)]
@@ -148,6 +157,8 @@ def _detail_text(detail: RejectionDetail) -> str:
             )
         case SessionDependency(depends_on=depends_on, status=status):
             return f"session {depends_on}, which {'is gone' if status is None else f'is {status}'}"
+        case RowLocked():
+            return detail.describe()
         case StartNotReached(requested_start_at=requested_at, observed_at=observed_at):
             return f"at {requested_at.isoformat()}, it is {observed_at.isoformat()}"
         case _:

@@ -6,6 +6,7 @@ from typing import Optional
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.types import AgentId, SlotName
 
 
@@ -94,13 +95,15 @@ class RepairObstacle(enum.StrEnum):
     SLOT_NOT_ON_AGENT = "SLOT_NOT_ON_AGENT"  # agent_slots has no row for it
     SLOT_TYPE_UNKNOWN = "SLOT_TYPE_UNKNOWN"  # no slot type has the index
     AGENT_UNKNOWN = "AGENT_UNKNOWN"
+    ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long
 
 
 class UnrepairableCounter(msgspec.Struct, frozen=True):
-    """A counter that was left as it is, and why."""
+    """A counter that was left as it is, and why; ``locked`` is the row that another transaction has locked."""
 
     counter: DriftedCounter
     obstacle: RepairObstacle
+    locked: Optional[RowLocked] = None
 
 
 class RepairReport(msgspec.Struct, frozen=True):

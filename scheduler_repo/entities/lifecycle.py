@@ -6,6 +6,7 @@ from typing import Final, Optional
 
 import msgspec
 
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.transitions import SESSION_TRANSITIONS
 from scheduler_repo.errors import (
     DatabaseError,
@@ -13,6 +14,7 @@ from scheduler_repo.errors import (
     InvalidQuantity,
     InvalidTransition,
     KernelNotFound,
+    LockNotAvailable,
     SchedulerRepoError,
     SessionNotFound,
 )
@@ -47,12 +49,14 @@ class TransitionRejectionCode(enum.StrEnum):
     ABOVE_REQUEST = "ABOVE_REQUEST"  # a kernel occupies more than it requested
     NO_ATTEMPT_LEFT = "NO_ATTEMPT_LEFT"  # it has come back to the queue 2^31 - 1 times; end it
     LEDGER_DRIFT = "LEDGER_DRIFT"  # its agent's counters are below what its kernels occupy; run the audit
+    ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; ``locked`` names row and holder
 
 
 class RejectedTransition(msgspec.Struct, frozen=True):
     """A session that was left as it is; ``status`` is its own, None if it is unknown or was not looked at.
 
-    ``kernel_id`` and ``agent_id`` are set where one is the reason; ``detail`` describes it in words.
+    ``kernel_id`` and ``agent_id`` are set where one is the reason; ``detail`` describes it in words. ``locked``
+    is the row that another transaction has locked, if that is the reason.
     """
 
     session_id: SessionId
@@ -61,13 +65,17 @@ class RejectedTransition(msgspec.Struct, frozen=True):
     kernel_id: Optional[KernelId] = None
     agent_id: Optional[AgentId] = None
     detail: str = ""
+    locked: Optional[RowLocked] = None
 
     def to_error(self) -> SchedulerRepoError:
         """Build the typed error for a caller that asked for this one session alone.
 
         SessionNotFound, KernelNotFound, InvalidTransition (by its status, or a report of another attempt),
-        InvalidQuantity, InvalidInput, or DatabaseError where the counters of its agent have drifted.
+        InvalidQuantity, InvalidInput, LockNotAvailable, or DatabaseError where the counters of its agent have
+        drifted.
         """
+        if self.locked is not None:
+            return self.locked.to_error(f"session {self.session_id}")
         subject = f"session {self.session_id}"
         if self.code is TransitionRejectionCode.NOT_ALLOWED:
             following = () if self.status is None else SESSION_TRANSITIONS[self.status]
@@ -163,6 +171,7 @@ _ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], 
         "has come back to the queue as often as can be counted; end it, and create another",
     ),
     TransitionRejectionCode.LEDGER_DRIFT: (DatabaseError, "cannot give back what it occupies"),
+    TransitionRejectionCode.ROW_LOCKED: (LockNotAvailable, "needs a row that is locked; try it again later"),
 }
 
 
@@ -193,8 +202,12 @@ class UndispatchedSession(msgspec.Struct, frozen=True):
 
 
 class DispatchResult(msgspec.Struct, frozen=True):
-    """The attempts that this call marked as dispatched; the others had been, or do not wait for it now."""
+    """The attempts that this call marked as dispatched; the others had been, or do not wait for it now.
+
+    Those of ``rejected`` that are in ``locked`` too were left for later: another transaction has a row locked.
+    """
 
     dispatched: tuple[SessionId, ...]
     rejected: tuple[SessionId, ...]
     transaction_id: Optional[TransactionId] = None
+    locked: tuple[RejectedTransition, ...] = ()

@@ -9,6 +9,7 @@ from typing import Optional, Union
 
 import msgspec
 
+from scheduler_repo.errors import LockNotAvailable
 from scheduler_repo.types import AgentId, Architecture, OwnerScope
 
 
@@ -85,6 +86,35 @@ class OwnerBreach(msgspec.Struct, frozen=True, gc=False, tag=True):
     scope: OwnerScope
     owner_id: str
     breach: QuotaBreach
+
+
+class RowLocked(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A row that another transaction has locked; ``row_id`` is its key as text.
+
+    ``pids`` are the server processes that hold it, as pg_stat_activity shows them; none where they are not
+    known, as of a prepared transaction or of one that has just ended.
+    """
+
+    table: str
+    row_id: str
+    pids: tuple[int, ...]
+
+    def describe(self) -> str:
+        """Return the row and its holders in words."""
+        word = "process" if len(self.pids) == 1 else "processes"
+        held = (
+            f"{word} {', '.join(map(str, self.pids))}" if self.pids else "a transaction of an unknown process"
+        )
+        return f"row {self.row_id} of {self.table} is locked by {held}"
+
+    def to_error(self, subject: str = "") -> LockNotAvailable:
+        """Build the typed error for a caller that asked for what needs this row; ``subject`` says for what."""
+        error = LockNotAvailable(
+            f"{subject}{': ' if subject else ''}{self.describe()}; nothing was written, try again when that "
+            "transaction has ended (pg_stat_activity shows it)"
+        )
+        error.table, error.row_id, error.pids = self.table, self.row_id, self.pids
+        return error
 
 
 class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):

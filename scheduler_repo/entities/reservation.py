@@ -6,7 +6,13 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.allocation import KernelAllocation
-from scheduler_repo.entities.obstacles import AgentObstacle, OwnerBreach, Protection, StartNotReached
+from scheduler_repo.entities.obstacles import (
+    AgentObstacle,
+    OwnerBreach,
+    Protection,
+    RowLocked,
+    StartNotReached,
+)
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.types import AgentId, SessionId, SessionStatus, TransactionId
 
@@ -35,6 +41,7 @@ class ReservationRejectionCode(enum.StrEnum):
     OWNER_LIMIT = "OWNER_LIMIT"  # would be passed, with what ends given back and what is held counted
     DEPENDENCY = "DEPENDENCY"
     START_NOT_REACHED = "START_NOT_REACHED"
+    ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; the detail names row and holder
     ALREADY_RESERVED = "ALREADY_RESERVED"  # release it first
     VICTIM_UNKNOWN = "VICTIM_UNKNOWN"
     VICTIM_OTHER_GROUP = "VICTIM_OTHER_GROUP"
@@ -59,7 +66,14 @@ class RejectedReservation(msgspec.Struct, frozen=True):
     agent_id: Optional[AgentId] = None
     victim_id: Optional[SessionId] = None
     detail: Union[
-        AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, ProtectedVictim, SessionStatus, None
+        AgentObstacle,
+        OwnerBreach,
+        SessionDependency,
+        StartNotReached,
+        ProtectedVictim,
+        RowLocked,
+        SessionStatus,
+        None,
     ] = None
 
 
@@ -72,8 +86,12 @@ class ReservationResult(msgspec.Struct, frozen=True):
 
 
 class ReleaseResult(msgspec.Struct, frozen=True):
-    """The sessions whose reservations this call gave up; the others have none, or are of another group."""
+    """The sessions whose reservations this call gave up; the others have none, or are of another group.
+
+    Those of ``rejected`` that are in ``locked`` too were left for later: another transaction has a row locked.
+    """
 
     released: tuple[SessionId, ...]
     rejected: tuple[SessionId, ...]
     transaction_id: Optional[TransactionId] = None
+    locked: tuple[RejectedReservation, ...] = ()

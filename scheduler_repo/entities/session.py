@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from scheduler_repo.entities.kernel import Kernel, KernelSpec
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.spec import SearchFilter, Spec
 from scheduler_repo.entities.vfolder import MountedVFolder, MountSpec
@@ -156,6 +157,7 @@ class CreationRejectionCode(enum.StrEnum):
     INVALID_DEPENDENCY = "INVALID_DEPENDENCY"  # on itself, on one session twice, or no UUID
     INVALID_MOUNT = "INVALID_MOUNT"  # two folders at one path, or a path that cannot be stored
     INVALID_VALUE = "INVALID_VALUE"  # another value that cannot be stored; the detail names it
+    ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; ``locked`` names row and holder
 
 
 _ERRORS: Final[Mapping[CreationRejectionCode, type[SchedulerRepoError]]] = {
@@ -176,13 +178,16 @@ class RejectedSession(msgspec.Struct, frozen=True):
     session_id: SessionId
     code: CreationRejectionCode
     detail: str
+    locked: Optional[RowLocked] = None
 
     def to_error(self) -> SchedulerRepoError:
         """Build the error that create_session() raises for this rejection.
 
         SessionAlreadyExists, ScalingGroupNotFound, OwnerNotFound, VFolderNotFound, UnknownSlotType,
-        InvalidQuantity, else InvalidInput.
+        InvalidQuantity, LockNotAvailable, else InvalidInput.
         """
+        if self.locked is not None:
+            return self.locked.to_error(f"session {self.session_id}")
         return _ERRORS.get(self.code, InvalidInput)(self.detail)
 
 

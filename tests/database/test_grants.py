@@ -44,7 +44,7 @@ _WRITES: Mapping[str, tuple[str, str, str]] = {
     "session_dependencies": ("INSERT", "", ""),
     "session_vfolder_mounts": ("INSERT", "", ""),
     "session_history": ("", "session_id kernel_id from_status to_status reason", ""),
-    "reservations": ("DELETE", "session_id scaling_group reserved_at", ""),
+    "reservations": ("DELETE", "session_id scaling_group reserved_at", "reserved_at"),
     "kernel_reservations": ("INSERT DELETE", "", ""),
     "operations": ("INSERT", "", "result"),
     "scheduler_leases": ("INSERT", "", "holder epoch acquired_at expires_at"),

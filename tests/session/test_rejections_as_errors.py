@@ -16,6 +16,7 @@ from scheduler_repo.entities.obstacles import (
     OwnerBreach,
     QuotaBreach,
     QuotaKind,
+    RowLocked,
     SlotShortage,
     StartNotReached,
 )
@@ -28,6 +29,7 @@ from scheduler_repo.errors import (
     InvalidQuantity,
     InvalidTransition,
     KernelNotFound,
+    LockNotAvailable,
     QuotaExceeded,
     SchedulerRepoError,
     SessionNotFound,
@@ -49,6 +51,7 @@ TRANSITIONS: Final[dict[TransitionRejectionCode, type[SchedulerRepoError]]] = {
     TransitionRejectionCode.INVALID_AMOUNT: InvalidQuantity,
     TransitionRejectionCode.ABOVE_REQUEST: InvalidQuantity,
     TransitionRejectionCode.LEDGER_DRIFT: DatabaseError,
+    TransitionRejectionCode.ROW_LOCKED: LockNotAvailable,
 }
 ALLOCATIONS: Final[dict[RejectionCode, type[SchedulerRepoError]]] = {
     RejectionCode.DUPLICATE: InvalidInput,
@@ -64,6 +67,7 @@ ALLOCATIONS: Final[dict[RejectionCode, type[SchedulerRepoError]]] = {
     RejectionCode.OWNER_LIMIT: QuotaExceeded,
     RejectionCode.DEPENDENCY: AllocationRefused,
     RejectionCode.START_NOT_REACHED: AllocationRefused,
+    RejectionCode.ROW_LOCKED: LockNotAvailable,
 }
 
 
@@ -107,6 +111,7 @@ class TestRejectionsAsErrors:
             (SessionDependency(SESSION, SessionStatus.RUNNING, None), "which is RUNNING"),
             (StartNotReached(NOON, NOON), "at 2026-01-01T12:00:00+00:00, it is"),
             (SessionStatus.CANCELLED, "it is CANCELLED"),
+            (RowLocked("agents", "a1", (7, 8)), f"{SESSION}: row a1 of agents is locked by processes 7, 8"),
         ],
     )
     def test_what_was_found(self, detail: RejectionDetail, words: str) -> None:

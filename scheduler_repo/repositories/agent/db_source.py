@@ -2,14 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Optional, TypeVar
 
 from scheduler_repo.database.bulk import copy_rows
-from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.engine import SASession, skips_locked
 from scheduler_repo.database.lookups import require_group
+from scheduler_repo.database.row_locks import (
+    HEARTBEAT_ROWS,
+    REPORT_ROWS,
+    SLOT_TYPES,
+    STATUS_ROWS,
+    RowLocks,
+    take_all,
+    take_rows,
+)
 from scheduler_repo.database.statements import change_rows, expect_rows, fetch_rows, load_statement
-from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentSlot, AgentSpec
+from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentReport, AgentSlot, AgentSpec
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.scheduling.admission.agents import (
@@ -22,6 +33,7 @@ from scheduler_repo.scheduling.admission.agents import (
 )
 from scheduler_repo.slots import slot_vector
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotName
+from scheduler_repo.validation import is_text
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -96,10 +108,39 @@ class AgentDBSource(DBSource):
 
     async def record_heartbeats(
         self, db_sess: SASession, agent_ids: Iterable[AgentId]
-    ) -> dict[AgentId, AgentStatus]:
-        """Record that agents were heard of now, and return the status of each that exists."""
-        rows = await fetch_rows(db_sess, RECORD_HEARTBEATS, _storable(agent_ids))
-        return {row["agent_id"]: AgentStatus(row["status"]) for row in rows}
+    ) -> tuple[dict[AgentId, AgentStatus], dict[AgentId, RowLocked]]:
+        """Record that agents were heard of now, and return the status of each that exists.
+
+        Those of which another transaction has a row locked come apart.
+        """
+        free_ids, blocked = await take_all(db_sess, _storable(agent_ids), *HEARTBEAT_ROWS)
+        rows = await fetch_rows(db_sess, RECORD_HEARTBEATS, free_ids)
+        return {row["agent_id"]: AgentStatus(row["status"]) for row in rows}, blocked
+
+    async def find_blocked(
+        self, db_sess: SASession, agent_ids: Iterable[AgentId], *rows: RowLocks
+    ) -> dict[AgentId, RowLocked]:
+        """In a second try lock what is free of ``rows``, and return the agents of which another holds one.
+
+        Costs nothing in a first try, else one statement for each kind of rows.
+        """
+        _, blocked = await take_all(db_sess, _storable(agent_ids), *rows)
+        return blocked
+
+    async def find_blocked_reports(
+        self, db_sess: SASession, reports: Sequence[AgentReport]
+    ) -> dict[AgentId, RowLocked]:
+        """Do as ``find_blocked`` does with all that reports need, the types of their slots among it."""
+        blocked = await self.find_blocked(db_sess, {report.agent_id for report in reports}, *REPORT_ROWS)
+        if skips_locked(db_sess):
+            named = {report.agent_id: [*filter(is_text, report.capacity)] for report in reports}
+            names = sorted(set(chain.from_iterable(named.values())))
+            locked: dict[SlotName, RowLocked] = await take_rows(db_sess, SLOT_TYPES, names)
+            for agent_id, its_slots in named.items():
+                for name in its_slots:
+                    if name in locked:
+                        blocked.setdefault(agent_id, locked[name])
+        return blocked
 
     async def lock_agents(self, db_sess: SASession, agent_ids: Iterable[AgentId]) -> dict[AgentId, LockedAgent]:
         """Lock the agents that exist."""
@@ -123,22 +164,31 @@ class AgentDBSource(DBSource):
 
     async def lock_silent_agents(
         self, db_sess: SASession, scaling_group: ScalingGroupName, longest_silence: timedelta
-    ) -> list[AgentStatusChange]:
+    ) -> tuple[list[AgentStatusChange], dict[AgentId, RowLocked]]:
         """Lock the agents of a group that were not heard of for so long; return the loss of those still silent.
 
-        Raises ScalingGroupNotFound. Costs two statements, three if there are none.
+        Those of which another transaction has a row locked come apart. Raises ScalingGroupNotFound. Costs two
+        statements, three if there are none.
         """
-        locked = await fetch_rows(db_sess, SILENT_AGENTS, scaling_group, longest_silence)
+        blocked: dict[AgentId, RowLocked] = {}
+        if skips_locked(db_sess):
+            found = await fetch_rows(db_sess, SILENT_AGENTS.without_locks, scaling_group, longest_silence)
+            blocked = await self.find_blocked(db_sess, [row["agent_id"] for row in found], *STATUS_ROWS)
+            free = await fetch_rows(db_sess, SILENT_AGENTS.skipping_locked, scaling_group, longest_silence)
+            locked = [row for row in free if row["agent_id"] not in blocked]
+        else:
+            locked = await fetch_rows(db_sess, SILENT_AGENTS, scaling_group, longest_silence)
         if not locked:
             await require_group(db_sess, scaling_group)
         agent_ids = [row["agent_id"] for row in locked]
         rows = await fetch_rows(db_sess, STILL_SILENT_AGENTS, agent_ids, longest_silence)
         silent, reason = {row["agent_id"] for row in rows}, f"not heard of for longer than {longest_silence}"
-        return [
+        lost = [
             AgentStatusChange(agent_id, AgentStatus(status), AgentStatus.LOST, AgentStatus(returns_as), reason)
             for agent_id, status, returns_as in locked
             if agent_id in silent and is_allowed(AGENT_TRANSITIONS, AgentStatus(status), AgentStatus.LOST)
         ]
+        return lost, blocked
 
     async def count_kernels(self, db_sess: SASession, agent_ids: Iterable[AgentId]) -> dict[AgentId, int]:
         """Count the kernels that occupy each agent; an agent without is left out."""

@@ -6,6 +6,7 @@ from typing import Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_names, require_group
+from scheduler_repo.database.row_locks import STATUS_ROWS, run_in_two_tries
 from scheduler_repo.entities.agent import (
     Agent,
     AgentFilter,
@@ -33,6 +34,7 @@ from scheduler_repo.scheduling.admission.agents import (
     decide_reports,
     decide_status_changes,
     decide_switches,
+    reject_blocked,
 )
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
 from scheduler_repo.validation import (
@@ -152,14 +154,19 @@ class AgentRepository(Repository[AgentDBSource]):
         check_agent_ids(agent_ids)
         if not agent_ids:
             return HeartbeatResult((), (), ())
-        async with self._db.begin_session() as db_sess:
-            statuses = await self._db_source.record_heartbeats(db_sess, agent_ids)
-        wanted = dict.fromkeys(agent_ids)
-        return HeartbeatResult(
-            tuple(agent_id for agent_id in wanted if agent_id in statuses),
-            tuple(agent_id for agent_id in wanted if agent_id not in statuses),
-            tuple(agent_id for agent_id in wanted if statuses.get(agent_id) in GONE_STATUSES),
-        )
+
+        async def record(skips_locked: bool) -> HeartbeatResult:
+            async with self._db.begin_batch_session(skips_locked=skips_locked) as db_sess:
+                statuses, blocked = await self._db_source.record_heartbeats(db_sess, agent_ids)
+            wanted = dict.fromkeys(agent_ids)
+            return HeartbeatResult(
+                tuple(each for each in wanted if each in statuses),
+                tuple(each for each in wanted if each not in statuses and each not in blocked),
+                tuple(each for each in wanted if statuses.get(each) in GONE_STATUSES),
+                tuple(reject_blocked(each, blocked[each]) for each in wanted if each in blocked),
+            )
+
+        return await run_in_two_tries(self._db, record)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_lost_agents(
@@ -186,9 +193,11 @@ class AgentRepository(Repository[AgentDBSource]):
         check_duration(longest_silence, "longest_silence")
 
         async def mark_lost(write: WriteTransaction) -> AgentTransitionResult:
-            lost = await self._db_source.lock_silent_agents(write.db_sess, scaling_group, longest_silence)
-            await self._db_source.change_statuses(write.db_sess, lost)
-            return StatusDecisions(lost).result(AgentStatus.LOST, write.transaction_id)
+            source = self._db_source
+            lost, blocked = await source.lock_silent_agents(write.db_sess, scaling_group, longest_silence)
+            await source.change_statuses(write.db_sess, lost)
+            rejected = [reject_blocked(agent_id, row) for agent_id, row in sorted(blocked.items())]
+            return StatusDecisions(lost, rejected=rejected).result(AgentStatus.LOST, write.transaction_id)
 
         return await _MARK_LOST_AGENTS.run(
             self._db,
@@ -269,8 +278,9 @@ class AgentRepository(Repository[AgentDBSource]):
             return AgentSwitchResult(is_schedulable, (), (), ())
 
         async def switch(write: WriteTransaction) -> AgentSwitchResult:
-            agents = await self._db_source.lock_agents(write.db_sess, agent_ids)
-            locked = LockedAgents(lease, agents)
+            blocked = await self._db_source.find_blocked(write.db_sess, agent_ids, *STATUS_ROWS)
+            agents = await self._db_source.lock_agents(write.db_sess, {*agent_ids}.difference(blocked))
+            locked = LockedAgents(lease, agents, blocked=blocked)
             result = decide_switches(agent_ids, is_schedulable, locked, write.transaction_id)
             await self._db_source.switch_agents(write.db_sess, result.changed, is_schedulable)
             return result
@@ -313,8 +323,10 @@ class AgentRepository(Repository[AgentDBSource]):
         async def settle(write: WriteTransaction) -> AgentReportResult:
             db_sess, source = write.db_sess, self._db_source
             slot_names = await fetch_slot_names(db_sess)
-            agents = await source.lock_agents(db_sess, [report.agent_id for report in reports])
-            locked = LockedAgents(lease, agents, await source.lock_slots(db_sess, agents))
+            blocked = await source.find_blocked_reports(db_sess, reports)
+            agent_ids = {report.agent_id for report in reports}.difference(blocked)
+            agents = await source.lock_agents(db_sess, agent_ids)
+            locked = LockedAgents(lease, agents, await source.lock_slots(db_sess, agents), blocked=blocked)
             decisions = decide_reports(reports, locked, slot_names)
             await source.write_reports(db_sess, decisions)
             return decisions.result(write.transaction_id)
@@ -343,9 +355,11 @@ class AgentRepository(Repository[AgentDBSource]):
 
         async def change(write: WriteTransaction) -> AgentTransitionResult:
             db_sess, source = write.db_sess, self._db_source
-            agents = await source.lock_agents(db_sess, agent_ids)
+            blocked = await source.find_blocked(db_sess, agent_ids, *STATUS_ROWS)
+            agents = await source.lock_agents(db_sess, {*agent_ids}.difference(blocked))
             slots = await source.lock_slots(db_sess, agents)
-            locked = LockedAgents(lease, agents, slots, await source.count_kernels(db_sess, agents))
+            counts = await source.count_kernels(db_sess, agents)
+            locked = LockedAgents(lease, agents, slots, counts, blocked)
             decisions = decide_status_changes(agent_ids, to_status, reason, locked)
             await source.change_statuses(db_sess, decisions.changes)
             await source.change_capacity(db_sess, decisions.capacity_changes)

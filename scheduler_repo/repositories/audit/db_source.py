@@ -8,9 +8,11 @@ import msgspec
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
 from scheduler_repo.database.lookups import SNAPSHOT
+from scheduler_repo.database.row_locks import AGENT_ROWS, take_all
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows
 from scheduler_repo.entities.audit import AuditCheck, AuditFinding, AuditReport, DriftedCounter, RepairedCounter
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.types import AgentId
 
@@ -48,13 +50,18 @@ class AuditDBSource(DBSource):
         # The sum over kernels comes as a numeric.
         return [build_struct(DriftedCounter, row, held=int(row["held"])) for row in rows]
 
-    async def lock_agents(self, db_sess: SASession, agent_ids: Sequence[AgentId]) -> None:
+    async def lock_agents(
+        self, db_sess: SASession, agent_ids: Sequence[AgentId]
+    ) -> tuple[list[AgentId], dict[AgentId, RowLocked]]:
         """Lock agents and their slots as every writer does: only under these locks do their kernels change.
 
-        ``agent_ids`` are sorted. Costs two statements.
+        ``agent_ids`` are sorted. Returns those that are locked, and those of which another transaction has a
+        row locked. Costs two statements.
         """
-        await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
-        await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
+        free_ids, blocked = await take_all(db_sess, agent_ids, *AGENT_ROWS)
+        await fetch_rows(db_sess, LOCK_AGENTS, free_ids)
+        await fetch_rows(db_sess, LOCK_AGENT_SLOTS, free_ids)
+        return free_ids, blocked
 
     async def set_counters(self, db_sess: SASession, repaired: Sequence[RepairedCounter]) -> None:
         """Set the counters of locked agents; costs two statements."""

@@ -1,6 +1,13 @@
 """Audits: whether the database's counters and statuses agree with each other, and the counters mended."""
 
-from scheduler_repo.entities.audit import AuditReport, RepairedCounter, RepairReport, UnrepairableCounter
+from scheduler_repo.database.row_locks import run_in_two_tries
+from scheduler_repo.entities.audit import (
+    AuditReport,
+    RepairedCounter,
+    RepairObstacle,
+    RepairReport,
+    UnrepairableCounter,
+)
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -36,15 +43,23 @@ class AuditRepository(Repository[AuditDBSource]):
         one statement where nothing differs, else six in one transaction; time grows with the cluster's
         occupying kernels and agents.
         """
-        async with self._db.begin_session() as db_sess:
-            drifted = await self._db_source.list_drifted_counters(db_sess, None)
-            if not drifted:
+        return await run_in_two_tries(self._db, self._repair)
+
+    async def _repair(self, skips_locked: bool) -> RepairReport:
+        async with self._db.begin_batch_session(skips_locked=skips_locked) as db_sess:
+            seen = await self._db_source.list_drifted_counters(db_sess, None)
+            if not seen:
                 return RepairReport((), ())
-            agent_ids = sorted({counter.agent_id for counter in drifted})
-            await self._db_source.lock_agents(db_sess, agent_ids)
-            drifted = await self._db_source.list_drifted_counters(db_sess, agent_ids)
+            agent_ids = sorted({counter.agent_id for counter in seen})
+            free_ids, blocked = await self._db_source.lock_agents(db_sess, agent_ids)
+            drifted = await self._db_source.list_drifted_counters(db_sess, free_ids)
             repairs = [*map(repair_counter, drifted)]
             repaired = tuple(each for each in repairs if isinstance(each, RepairedCounter))
             await self._db_source.set_counters(db_sess, repaired)
-        unrepairable = tuple(each for each in repairs if isinstance(each, UnrepairableCounter))
-        return RepairReport(repaired, unrepairable)
+        left = [each for each in repairs if isinstance(each, UnrepairableCounter)]
+        left += [
+            UnrepairableCounter(counter, RepairObstacle.ROW_LOCKED, blocked[counter.agent_id])
+            for counter in seen
+            if counter.agent_id in blocked
+        ]
+        return RepairReport(repaired, tuple(left))

@@ -5,12 +5,14 @@ from typing import Optional
 
 from asyncpg import Record
 
-from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.engine import SASession, skips_locked
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_SESSIONS
 from scheduler_repo.database.lookups import require_group
+from scheduler_repo.database.row_locks import RECOVERED_AGENT_ROWS, REQUEUED_ROWS, SESSIONS, take_all
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.database.status_changes import SESSION_KERNELS
 from scheduler_repo.entities.lifecycle import SessionAttempt, UndispatchedKernel, UndispatchedSession
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.scheduling.admission.transitions import SessionChange
 from scheduler_repo.types import (
@@ -37,7 +39,15 @@ class LifecycleDBSource(DBSource):
     async def lock_expired_sessions(
         self, db_sess: SASession, scaling_group: ScalingGroupName, limit: int
     ) -> list[SessionId]:
-        """Lock sessions of a group that have been pending for longer than it allows; costs one statement."""
+        """Lock sessions of a group that have been pending for longer than it allows; costs one statement.
+
+        In a second try those come last that another transaction has locked: they are found, not locked.
+        """
+        if skips_locked(db_sess):
+            rows = await fetch_rows(db_sess, EXPIRED_PENDING_SESSIONS.skipping_locked, scaling_group, limit)
+            free = [row[0] for row in rows]
+            found = await fetch_rows(db_sess, EXPIRED_PENDING_SESSIONS.without_locks, scaling_group, limit)
+            return [*free, *(row[0] for row in found if row[0] not in free)][:limit]
         rows = await fetch_rows(db_sess, EXPIRED_PENDING_SESSIONS, scaling_group, limit)
         if not rows:
             await require_group(db_sess, scaling_group)
@@ -45,29 +55,36 @@ class LifecycleDBSource(DBSource):
 
     async def lock_sessions_on_lost_agents(
         self, db_sess: SASession, scaling_group: ScalingGroupName, limit: int
-    ) -> list[tuple[SessionChange, SessionStatus]]:
+    ) -> tuple[list[tuple[SessionChange, SessionStatus]], dict[SessionId, RowLocked]]:
         """Lock sessions on lost agents, and all else that their changes lock; each comes with its status.
 
         They are looked at again under these locks: one that has ended meanwhile, or whose agent has returned,
-        is left out. Costs five statements.
+        is left out. Those of which another transaction has a row locked come apart. Costs five statements.
         """
         found = [row[0] for row in await fetch_rows(db_sess, SESSIONS_ON_LOST_AGENTS, scaling_group, limit)]
         if not found:
             await require_group(db_sess, scaling_group)
+        found, blocked = await take_all(db_sess, found, *REQUEUED_ROWS)
         sessions = await fetch_rows(db_sess, LOCK_SESSIONS, found)
         agents_of: dict[SessionId, set[AgentId]] = {}
         for kernel in await fetch_rows(db_sess, SESSION_KERNELS, found):
             if kernel["status"] in OCCUPYING_STATUSES:
                 agents_of.setdefault(kernel["session_id"], set()).add(kernel["agent_id"])
-        agent_ids = sorted(set().union(*agents_of.values()))
+        needed = sorted(set().union(*agents_of.values()))
+        agent_ids, blocked_agents = await take_all(db_sess, needed, *RECOVERED_AGENT_ROWS)
+        for session_id, its_agents in agents_of.items() if blocked_agents else ():
+            for agent_id in sorted(its_agents.intersection(blocked_agents)):
+                blocked[session_id] = blocked_agents[agent_id]
         agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
         await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
         lost = {agent["agent_id"] for agent in agents if agent["status"] == AgentStatus.LOST}
-        return [
+        changes = [
             (SessionChange(row["session_id"], failed_agent_ids=failed), SessionStatus(row["status"]))
             for row in sessions
-            if (failed := tuple(sorted(lost & agents_of.get(row["session_id"], set()))))
+            if row["session_id"] not in blocked
+            and (failed := tuple(sorted(lost & agents_of.get(row["session_id"], set()))))
         ]
+        return changes, blocked
 
     async def list_undispatched_kernels(
         self, db_sess: SASession, scaling_group: ScalingGroupName, limit: Optional[int]
@@ -83,9 +100,13 @@ class LifecycleDBSource(DBSource):
         db_sess: SASession,
         dispatches: Sequence[SessionAttempt],
         scaling_group: Optional[ScalingGroupName],
-    ) -> set[SessionId]:
-        """Lock sessions and mark the attempts not marked yet, of one group if it is given; two statements."""
-        session_ids = sorted({dispatch.session_id for dispatch in dispatches})
+    ) -> tuple[set[SessionId], dict[SessionId, RowLocked]]:
+        """Lock sessions and mark the attempts not marked yet, of one group if it is given; two statements.
+
+        Returns the sessions that were marked, and those that another transaction has locked.
+        """
+        asked = sorted({dispatch.session_id for dispatch in dispatches})
+        session_ids, blocked = await take_all(db_sess, asked, SESSIONS)
         locked = {
             row["session_id"]
             for row in await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
@@ -100,7 +121,7 @@ class LifecycleDBSource(DBSource):
             and 0 <= dispatch.retry_count < 2**31
         ]
         ids, counts = [each.session_id for each in attempts], [each.retry_count for each in attempts]
-        return {row[0] for row in await fetch_rows(db_sess, DISPATCH_SESSIONS, ids, counts)}
+        return {row[0] for row in await fetch_rows(db_sess, DISPATCH_SESSIONS, ids, counts)}, blocked
 
 
 def undispatched_from_rows(rows: Sequence[Record]) -> tuple[UndispatchedSession, ...]:

@@ -25,7 +25,7 @@ from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource, u
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange
+from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange, reject_blocked
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionResult, SessionStatus
 from scheduler_repo.validation import (
     Limit31,
@@ -218,7 +218,8 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         check_range(limit, Limit31, "limit")
 
         async def recover(write: WriteTransaction) -> RecoveryResult:
-            locked = await self._db_source.lock_sessions_on_lost_agents(write.db_sess, scaling_group, limit)
+            source = self._db_source
+            locked, blocked = await source.lock_sessions_on_lost_agents(write.db_sess, scaling_group, limit)
             batches: dict[SessionStatus, list[SessionChange]] = {}
             for change, status in locked:
                 again = action is LostSessionAction.REQUEUE and status is not SessionStatus.TERMINATING
@@ -231,7 +232,10 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
             return RecoveryResult(
                 changed.get(SessionStatus.PENDING, ()),
                 changed.get(SessionStatus.ERROR, ()),
-                tuple(each for result in results for each in result.rejected),
+                (
+                    *(each for result in results for each in result.rejected),
+                    *(reject_blocked(session_id, row) for session_id, row in sorted(blocked.items())),
+                ),
                 write.transaction_id,
             )
 
@@ -276,13 +280,14 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         group = None if lease is None else lease.scaling_group
 
         async def dispatch(write: WriteTransaction) -> DispatchResult:
-            marked = await self._db_source.dispatch_sessions(write.db_sess, dispatches, group)
+            marked, blocked = await self._db_source.dispatch_sessions(write.db_sess, dispatches, group)
             write.changed_sessions.update(marked)
             wanted = dict.fromkeys(dispatch.session_id for dispatch in dispatches)
             return DispatchResult(
                 tuple(each for each in wanted if each in marked),
                 tuple(each for each in wanted if each not in marked),
                 write.transaction_id,
+                tuple(reject_blocked(each, blocked[each]) for each in wanted if each in blocked),
             )
 
         return await _MARK_DISPATCHED.run(

@@ -9,8 +9,17 @@ from asyncpg import Record
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locked_state import lock_state
 from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.row_locks import (
+    KERNEL_RESERVATIONS,
+    RESERVATIONS,
+    SESSION_ROWS,
+    SESSIONS,
+    take_all,
+    without,
+)
 from scheduler_repo.database.statements import Statement, expect_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import SESSION_KERNELS, write_kernels, write_sessions
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.reservation import SessionReservation
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.scheduling.admission.reservations import KernelClaim, ReservationDecisions, ReservationState
@@ -47,10 +56,12 @@ class ReservationDBSource(DBSource):
         victim_ids = sorted({victim for reservation in reservations for victim in reservation.victims})
         session_ids = sorted({*victim_ids, *(reservation.session_id for reservation in reservations)})
         agent_ids = sorted({kernel.agent_id for reservation in reservations for kernel in reservation.kernels})
-        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
+        free_ids, blocked = await take_all(db_sess, session_ids, *SESSION_ROWS)
+        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, free_ids)
+        victim_ids = without(victim_ids, blocked)
         victim_kernels = [LockedKernel(*row) for row in await fetch_rows(db_sess, SESSION_KERNELS, victim_ids)]
         running = _running_kernels(sessions, victim_kernels, scaling_group)
-        locked = await lock_state(db_sess, scaling_group, sessions, agent_ids, running)
+        locked = await lock_state(db_sess, scaling_group, sessions, agent_ids, running, blocked)
         owner_ids = [[usage.owner_id for usage in locked.data.owners_of(scope)] for scope in OwnerScope]
         # Read after what the owners occupy: what ends in between counts as occupied, never twice as given back.
         state = ReservationState(
@@ -90,11 +101,16 @@ class ReservationDBSource(DBSource):
 
     async def release_reservations(
         self, db_sess: SASession, session_ids: Sequence[SessionId], scaling_group: Optional[ScalingGroupName]
-    ) -> set[SessionId]:
-        """Lock sessions and delete their reservations, of one group if it is given; costs two statements."""
-        locked = await fetch_rows(db_sess, LOCK_SESSIONS, sorted(set(session_ids)))
+    ) -> tuple[set[SessionId], dict[SessionId, RowLocked]]:
+        """Lock sessions and delete their reservations, of one group if it is given; costs two statements.
+
+        Returns the sessions that had one, and those of which another transaction has a row locked.
+        """
+        rows = (SESSIONS, RESERVATIONS, KERNEL_RESERVATIONS)
+        free_ids, blocked = await take_all(db_sess, sorted(set(session_ids)), *rows)
+        locked = await fetch_rows(db_sess, LOCK_SESSIONS, free_ids)
         allowed = [row["session_id"] for row in locked if scaling_group in (None, row["scaling_group"])]
-        return {row[0] for row in await fetch_rows(db_sess, RELEASE_RESERVATIONS, allowed)}
+        return {row[0] for row in await fetch_rows(db_sess, RELEASE_RESERVATIONS, allowed)}, blocked
 
 
 def _running_kernels(

@@ -6,7 +6,13 @@ from typing import Optional
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.entities.allocation import checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
-from scheduler_repo.entities.reservation import ReleaseResult, ReservationResult, SessionReservation
+from scheduler_repo.entities.reservation import (
+    RejectedReservation,
+    ReleaseResult,
+    ReservationRejectionCode,
+    ReservationResult,
+    SessionReservation,
+)
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.reservation.db_source import ReservationDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -94,12 +100,17 @@ class ReservationRepository(Repository[ReservationDBSource]):
         group = None if lease is None else lease.scaling_group
 
         async def release(write: WriteTransaction) -> ReleaseResult:
-            released = await self._db_source.release_reservations(write.db_sess, session_ids, group)
+            released, blocked = await self._db_source.release_reservations(write.db_sess, session_ids, group)
             asked = dict.fromkeys(session_ids)
             return ReleaseResult(
                 tuple(each for each in asked if each in released),
                 tuple(each for each in asked if each not in released),
                 write.transaction_id,
+                tuple(
+                    RejectedReservation(each, ReservationRejectionCode.ROW_LOCKED, detail=blocked[each])
+                    for each in asked
+                    if each in blocked
+                ),
             )
 
         return await _RELEASE_RESERVATIONS.run(

@@ -13,6 +13,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, dri
 from scheduler_repo.database.identity import record_origin
 from scheduler_repo.database.locked_state import lock_state
 from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.row_locks import SESSION_ROWS, take_all
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows, load_statement
 from scheduler_repo.database.status_changes import write_sessions
@@ -150,8 +151,9 @@ class SchedulerDBSource(DBSource):
         """
         session_ids = sorted({allocation.session_id for allocation in allocations})
         agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
-        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, session_ids)
-        return await lock_state(db_sess, scaling_group, sessions, agent_ids)
+        free_ids, blocked = await take_all(db_sess, session_ids, *SESSION_ROWS)
+        sessions = await fetch_rows(db_sess, LOCK_SESSIONS, free_ids)
+        return await lock_state(db_sess, scaling_group, sessions, agent_ids, blocked=blocked)
 
     async def place_sessions(self, db_sess: SASession, decisions: Decisions) -> None:
         """Place the accepted sessions of a batch whose rows are locked; costs four statements."""

@@ -2,15 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Optional
 
 from scheduler_repo.database.bulk import array_text, copy_rows
-from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.engine import SASession, skips_locked
 from scheduler_repo.database.identity import record_connection
 from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
+from scheduler_repo.database.row_locks import (
+    KEYPAIRS,
+    PROJECTS,
+    SCALING_GROUPS,
+    VFOLDERS,
+    RowLocks,
+    take_rows,
+)
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.session import (
     RejectedSession,
@@ -73,6 +83,15 @@ _KERNEL_COLUMNS: Final = (*_KERNEL, *_QUEUE_AND_OWNERS, "image", "architecture",
 _Row = tuple[object, ...]
 # created_at and status_changed_at of each session that was created.
 _Times = dict[SessionId, tuple[datetime, datetime]]
+
+
+# The rows that a new session names, and their keys.
+_REFERENCES: Final[tuple[tuple[RowLocks, Callable[[SessionCreationSpec], Sequence[object]]], ...]] = (
+    (SCALING_GROUPS, lambda spec: (spec.scaling_group,)),
+    (KEYPAIRS, lambda spec: (spec.access_key,)),
+    (PROJECTS, lambda spec: (spec.project_id,)),
+    (VFOLDERS, lambda spec: [mount.vfolder_id for mount in spec.mounts]),
+)
 
 
 class CreatedSessions(NamedTuple):
@@ -165,6 +184,7 @@ class SessionDBSource(DBSource):
         """
         slot_names = await fetch_slot_names(db_sess)
         batch = CreationBatch(specs, await _fetch_time(db_sess), slot_names)
+        batch.reject_blocked(await _find_blocked(db_sess, batch.sound))
         admitted = batch.admit(await _fetch_references(db_sess, batch.sound))
         times, incomplete = await _insert_missing(db_sess, admitted)
         batch.reject_existing(times, incomplete)
@@ -175,6 +195,22 @@ async def _fetch_time(db_sess: SASession) -> datetime:
     (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
     now: datetime = snapshot[0]
     return now
+
+
+async def _find_blocked(db_sess: SASession, specs: Sequence[SessionCreationSpec]) -> dict[SessionId, RowLocked]:
+    """In a second try find the sessions that name a row which another transaction has locked."""
+    if not skips_locked(db_sess):
+        return {}
+    blocked: dict[SessionId, RowLocked] = {}
+    for rows, names_of in _REFERENCES:
+        named = {spec.session_id: names_of(spec) for spec in specs}
+        wanted = list(set(chain.from_iterable(named.values())))
+        locked: dict[object, RowLocked] = await take_rows(db_sess, rows, wanted)
+        for session_id, names in named.items():
+            for name in names if locked else ():
+                if name in locked:
+                    blocked.setdefault(session_id, locked[name])
+    return blocked
 
 
 async def _fetch_references(db_sess: SASession, specs: Sequence[SessionCreationSpec]) -> ExistingReferences:

@@ -17,6 +17,7 @@ from scheduler_repo.entities.agent import (
     ShrunkSlot,
 )
 from scheduler_repo.entities.lease import Lease
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import quoted
@@ -109,13 +110,14 @@ class LockedAgents(msgspec.Struct, frozen=True):
     """The agents of a batch under lock, without those that do not exist.
 
     With a ``lease``, agents of other groups are rejected. ``slots`` and ``kernel_counts`` are there where the
-    decision needs them.
+    decision needs them. ``blocked`` are those of which another transaction has a row locked.
     """
 
     lease: Optional[Lease]
     agents: Mapping[AgentId, LockedAgent]
     slots: Mapping[AgentId, Mapping[SlotName, LockedSlot]] = {}
     kernel_counts: Mapping[AgentId, int] = {}
+    blocked: Mapping[AgentId, RowLocked] = {}
 
     def identify(self, agent_ids: Iterable[AgentId]) -> Iterator[Union[LockedAgent, RejectedAgentTransition]]:
         """Yield the agent for each id, or a rejection if it is repeated, unknown or of another group."""
@@ -124,6 +126,8 @@ class LockedAgents(msgspec.Struct, frozen=True):
             agent = self.agents.get(agent_id)
             if agent_id in seen:
                 yield RejectedAgentTransition(agent_id, AgentRejectionCode.DUPLICATE)
+            elif agent_id in self.blocked:
+                yield reject_blocked(agent_id, self.blocked[agent_id])
             elif agent is None:
                 yield RejectedAgentTransition(agent_id, AgentRejectionCode.AGENT_UNKNOWN)
             elif self.lease is not None and self.lease.scaling_group != agent.scaling_group:
@@ -132,6 +136,11 @@ class LockedAgents(msgspec.Struct, frozen=True):
             else:
                 yield agent
             seen.add(agent_id)
+
+
+def reject_blocked(agent_id: AgentId, row: RowLocked) -> RejectedAgentTransition:
+    """Return the rejection of an agent of which another transaction has a row locked."""
+    return RejectedAgentTransition(agent_id, AgentRejectionCode.ROW_LOCKED, detail=row.describe(), locked=row)
 
 
 class StatusDecisions(msgspec.Struct):

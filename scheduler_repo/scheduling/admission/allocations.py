@@ -6,6 +6,7 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, SessionAllocation
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.rules.feasibility import (
     NO_LOAD,
@@ -35,11 +36,15 @@ class LockedState(msgspec.Struct, frozen=True):
 
     ``data`` holds the sessions of the batch that are pending in the group, the agents of the batch that take
     kernels, and the group's reservations; the other two hold all sessions and agents of the batch that exist.
+    ``blocked_sessions`` and ``blocked_agents`` are those of which another transaction has a row locked: the
+    others lack them.
     """
 
     data: SchedulingData
     sessions: Mapping[SessionId, LockedSession]
     known_agents: frozenset[AgentId]
+    blocked_sessions: Mapping[SessionId, RowLocked] = {}
+    blocked_agents: Mapping[AgentId, RowLocked] = {}
 
 
 class Decisions(msgspec.Struct):
@@ -83,6 +88,9 @@ class SessionChecks:
         if session_id in self._seen:
             return RejectedAllocation(session_id, RejectionCode.DUPLICATE)
         self._seen.add(session_id)
+        blocked = self._state.blocked_sessions.get(session_id)
+        if blocked is not None:
+            return RejectedAllocation(session_id, RejectionCode.ROW_LOCKED, detail=blocked)
         if session is not None:
             return self._session_obstacle(allocation, session) or session
         if locked is None:
@@ -100,6 +108,10 @@ class SessionChecks:
         """Find the first agent that cannot take its part, with ``load_beside`` what runs on it."""
         for agent_id, request in requests.items():
             agent = self._agents.get(agent_id)
+            blocked = self._state.blocked_agents.get(agent_id)
+            if blocked is not None:
+                code = RejectionCode.ROW_LOCKED
+                return RejectedAllocation(session.session_id, code, agent_id, blocked)
             if agent is None:
                 known = agent_id in self._state.known_agents
                 code = RejectionCode.AGENT_UNAVAILABLE if known else RejectionCode.AGENT_UNKNOWN

@@ -1,12 +1,13 @@
 """The gate of new sessions: which of a batch can be created, judged by their values and by what exists."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Optional, Union
 
 import msgspec
 
 from scheduler_repo.entities.kernel import KernelSpec
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.session import CreationRejectionCode, RejectedSession, SessionCreationSpec
 from scheduler_repo.entities.vfolder import MountSpec
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
@@ -109,6 +110,15 @@ class CreationBatch:
     def rejected(self) -> tuple[RejectedSession, ...]:
         """Those rejected so far, in the order given."""
         return tuple(self._rejected[position] for position in sorted(self._rejected))
+
+    def reject_blocked(self, blocked: Mapping[SessionId, RowLocked]) -> None:
+        """Reject the sound sessions that name a row which another transaction has locked."""
+        for position, new in list(self._sound.items()) if blocked else ():
+            row = blocked.get(new.spec.session_id)
+            if row is not None:
+                code, detail = CreationRejectionCode.ROW_LOCKED, f"{_name(new.spec)}: {row.describe()}"
+                self._rejected[position] = RejectedSession(new.spec.session_id, code, printable(detail), row)
+                del self._sound[position]
 
     def admit(self, existing: ExistingReferences) -> list[NewSession]:
         """Return the sound sessions that name what exists, under ids that no earlier one of them has."""

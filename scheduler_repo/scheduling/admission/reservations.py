@@ -95,6 +95,7 @@ class _ReservationGate:
     def __init__(self, state: ReservationState) -> None:
         self._data = state.locked.data
         self._sessions = state.locked.sessions
+        self._blocked = state.locked.blocked_sessions
         self._checks = SessionChecks(state.locked)
         self._reservations = StandingReservations(self._data.reservations)
         self._running = {each.session_id: each for each in self._data.preemption_candidates}
@@ -142,6 +143,9 @@ class _ReservationGate:
         self, session: PendingSession, victim_id: SessionId
     ) -> Union[PreemptionCandidate, RejectedReservation]:
         rejected = partial(RejectedReservation, session.session_id, victim_id=victim_id)
+        blocked = self._blocked.get(victim_id)
+        if blocked is not None:
+            return rejected(code=ReservationRejectionCode.ROW_LOCKED, detail=blocked)
         locked = self._sessions.get(victim_id)
         if locked is None:
             return rejected(code=ReservationRejectionCode.VICTIM_UNKNOWN)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Optional, Union
 import msgspec
 
 from scheduler_repo.entities.lifecycle import RejectedTransition, TransitionRejectionCode
+from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.transitions import SESSION_TRANSITIONS, is_allowed
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import printable, quoted
@@ -106,14 +107,15 @@ class AgentCounters:
 class TransitionState(msgspec.Struct, frozen=True):
     """The locked rows that a batch is judged by.
 
-    ``sessions`` without an entry do not exist; ``kernels`` are those of the sessions that ``reject_status``
-    lets through.
+    ``sessions`` without an entry do not exist, unless they are ``blocked``: another transaction has a row of
+    theirs locked. ``kernels`` are those of the sessions that ``reject_status`` lets through.
     """
 
     sessions: Mapping[SessionId, LockedSession]
     kernels: Mapping[SessionId, Sequence[LockedKernel]]
     counters: AgentCounters
     slot_names: Sequence[SlotName]
+    blocked: Mapping[SessionId, RowLocked] = {}
 
 
 class TransitionDecisions(msgspec.Struct):
@@ -135,6 +137,8 @@ def decide_transitions(
         judged: Union[RejectedTransition, list[KernelChange]]
         if change.session_id in seen:
             judged = RejectedTransition(change.session_id, TransitionRejectionCode.DUPLICATE)
+        elif change.session_id in state.blocked:
+            judged = reject_blocked(change.session_id, state.blocked[change.session_id], session)
         elif session is None:
             judged = RejectedTransition(change.session_id, TransitionRejectionCode.SESSION_UNKNOWN)
         else:
@@ -146,6 +150,14 @@ def decide_transitions(
             decisions.accepted[change.session_id] = change
             decisions.kernels.extend(judged)
     return decisions
+
+
+def reject_blocked(
+    session_id: SessionId, row: RowLocked, session: Optional[LockedSession] = None
+) -> RejectedTransition:
+    """Reject a session of which another transaction has a row locked."""
+    code, status = TransitionRejectionCode.ROW_LOCKED, None if session is None else session.status
+    return RejectedTransition(session_id, code, status, detail=row.describe(), locked=row)
 
 
 def reject_status(

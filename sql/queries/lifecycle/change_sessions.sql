@@ -12,10 +12,17 @@ WITH changed AS (
     WHERE s.id = given.session_id AND s.status = given.from_status
       AND (given.to_status <> 'PENDING' OR s.retry_count < 2147483647)
     RETURNING s.id, given.from_status, given.to_status
+), held AS MATERIALIZED (
+    -- By id, as all who delete reservations do: a change of agents locks no sessions.
+    SELECT r.session_id
+    FROM reservations AS r
+    JOIN changed ON changed.id = r.session_id
+    WHERE changed.from_status = 'PENDING'
+    ORDER BY r.session_id
+    FOR UPDATE OF r
 ), unreserved AS (
-    DELETE FROM reservations AS r
-    USING changed
-    WHERE r.session_id = changed.id AND changed.from_status = 'PENDING'
+    DELETE FROM reservations
+    WHERE session_id IN (SELECT session_id FROM held)
 ), recorded AS (
     INSERT INTO session_history (session_id, from_status, to_status, reason)
     SELECT id, from_status, to_status, $5::text FROM changed
