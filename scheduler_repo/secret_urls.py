@@ -105,13 +105,14 @@ def _hide_urls(text: str) -> Iterator[str]:
         end = scheme + len(url)
         shown = shown_url(url)
         # A password may hold a blank or a quote: what follows is then part of the URL.
-        following = text[end:].split(maxsplit=1)
-        if following and "@" in following[0] and (shown != url or "@" not in shown):
+        rest = text[end:]
+        word = next((each for each in rest.split() if any(map(str.isalnum, each))), "")
+        if "@" in word or ("@" in rest and (shown != url or "@" not in shown)):
             yield f"{text[begin:colon]}://{HIDDEN}"
             return
         yield text[begin:scheme] + shown
-        if shown != url and "@" not in url:
-            yield f" {HIDDEN}" if following else ""
+        if shown != url and ("@" not in url or "?" in url):
+            yield f" {HIDDEN}" if rest.strip() else ""
             return
         begin = end
 
@@ -149,16 +150,17 @@ def _read(text: str) -> _Reading:
     if "=" in userinfo and any(mark in userinfo for mark in "/&;"):
         return _hide_all(scheme, rest, text)
     slashes = scheme == "unix"
-    if not _is_place(place, slashes=slashes, after_user=bool(at)) or (slashes and "/" in userinfo):
+    if not _is_place(place, slashes=slashes) or (slashes and "/" in userinfo):
         return _hide_all(scheme, rest, text)
     hosts, slash, number = place.partition("/")
+    hidden_path = ""
     if scheme in _CACHES and not slashes and not number.strip("/").isdecimal() and number:
         # A database of Redis is a number; nothing says what this is.
-        place = f"{hosts}{slash}{HIDDEN}"
-    user, colon, password = userinfo.partition(":")
-    # Redis knows users since its sixth version; before that, people wrote the password there.
-    is_shown = _is_plain(unquote(user), "._-+@") and (colon or scheme not in _CACHES or not user)
-    secrets = {password, f"{userinfo}@"} if password else set()
+        place, hidden_path = f"{hosts}{slash}{HIDDEN}", number
+    user, _, password = userinfo.partition(":")
+    # Redis knows users since its sixth version, and people write the password there.
+    is_shown = not user or (scheme not in _CACHES and _is_plain(unquote(user), "._-+@"))
+    secrets = {hidden_path, password, f"{userinfo}@" if password else ""}
     if not is_shown:
         secrets.add(user)
     secrets.update(value for name, _, value in options if name not in _PLAIN_OPTIONS)
@@ -192,17 +194,17 @@ def _pieces(text: str) -> list[str]:
     return text.split()
 
 
-def _is_place(text: str, *, slashes: bool, after_user: bool = False) -> bool:
+def _is_place(text: str, *, slashes: bool) -> bool:
     """Whether it is hosts and a path, made of plain characters; a port is a number, or the word "port"."""
     if text == HIDDEN:
         return True
     hosts, _, path = text.partition("/")
     if path != HIDDEN and not _is_plain(unquote(path), "._-+$~ /" if slashes else "._-+$~ "):
         return False
-    return all(_is_host(host, after_user) for host in hosts.split(","))
+    return all(_is_host(host) for host in hosts.split(","))
 
 
-def _is_host(text: str, after_user: bool) -> bool:
+def _is_host(text: str) -> bool:
     if text.startswith("["):
         address, _, port = text[1:].partition("]")
         port = port.removeprefix(":")
@@ -210,9 +212,8 @@ def _is_host(text: str, after_user: bool) -> bool:
     else:
         name, _, port = text.partition(":")
         name_is_plain = _is_plain(unquote(name), "._-/")
-    # Without a user before it, what stands behind the colon may be a password without a host.
-    port_is_plain = (port.isdecimal() and len(port) <= _LONGEST_PORT) or port in ("", "port")
-    return name_is_plain and (port_is_plain or (after_user and _is_plain(port, "._-")))
+    # Any other word behind the colon may be a password without a host.
+    return name_is_plain and ((port.isdecimal() and len(port) <= _LONGEST_PORT) or port in ("", "port"))
 
 
 def _is_plain(text: str, marks: str) -> bool:

@@ -295,13 +295,11 @@ def _section(
                 _check_keys(keys, f"{ENVIRONMENT_PREFIX}{name}")
                 values[field.name] = keys
                 continue
-            try:
-                values[field.name] = msgspec.convert(given[name], field.type, strict=False)
-            except msgspec.ValidationError:
-                expected = described(field.type)
-                raise wrong_value(
-                    given[name], f"{ENVIRONMENT_PREFIX}{name}", expected, InvalidSettings
-                ) from None
-            del given[name]
+            value = given.pop(name)
+            with contextlib.suppress(msgspec.ValidationError):
+                values[field.name] = msgspec.convert(value, field.type, strict=False)
+            # Outside of that error, which repeats the value: it may be a URL that belongs elsewhere.
+            if field.name not in values:
+                raise wrong_value(value, f"{ENVIRONMENT_PREFIX}{name}", described(field.type), InvalidSettings)
     url = url or url_given
     return msgspec.structs.replace(kind(url=SecretUrl(url)), **values) if url else None

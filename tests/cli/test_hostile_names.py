@@ -34,8 +34,8 @@ from tests.support.tcp_server import server_that
 
 PACKAGE: Final = Path(scheduler_repo.__file__).parent
 # The other options need no value, or change nothing that is shown.
-VALUES: Final = {"older_than": "1h", "group": "batch", "max_staleness": "60"}
-NOT_RUN: Final = {"keep", "port", "metrics_port", "metrics_host", "redis_url", "archive_path"}
+VALUES: Final = {"older_than": "1h", "group": "batch"}
+NOT_RUN: Final = {"max_staleness", "keep", "port", "metrics_port", "metrics_host", "redis_url", "archive_path"}
 _COMMANDS: Final = dict(commands())
 
 

@@ -1,12 +1,18 @@
 """A password stays out of the process list, the errors and the tracebacks."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
+import click
+import msgspec
 import psutil
 import pytest
 
 from scheduler_repo.cli.process.failure import redact
 from scheduler_repo.cli.process.secret_arguments import take_secret_urls
+from scheduler_repo.settings import CacheSettings, DatabaseSettings
+from tests.cli.hostile_texts import commands
 from tests.support.command import Command, CommandHere
 from tests.support.tcp_server import say_nothing, server_that
 
@@ -103,3 +109,104 @@ class TestErrors:
     )
     def test_redacted(self, text: str, expected: str) -> None:
         assert redact(text) == expected
+
+
+SECRET = "S3CRET"  # noqa: S105 # it is what is looked for
+CLOSED_PORT = "postgresql://127.0.0.1:1/d"
+SECRET_URLS = (
+    f"postgresql://u:{SECRET}@127.0.0.1:1/d",
+    f"postgresql://127.0.0.1:1/d?user=a@b&password={SECRET}",
+    f"postgresql://127.0.0.1:1/d?user=u&password={SECRET}",
+    f"postgresql://127.0.0.1:1/d?sslpassword={SECRET}",
+    f"postgresql://127.0.0.1:1/d?passfile=/no/{SECRET}",
+    f"postgresql://u:a//b{SECRET}'c d@127.0.0.1:1/d",
+    f"postgresql://u:12?{SECRET}@127.0.0.1:1/d",
+    f"postgresql://u%3A{SECRET}@127.0.0.1:1/d",
+    f"postgresql://u:{SECRET}@h1:1,h2:port/d",
+    f"postgresql://u:{'x' * 70}{SECRET}@127.0.0.1:1/d",
+    f"postgresql:///d?host=/no/such&password={SECRET}",
+    f"postgresql%3A%2F%2Fu%3A{SECRET}%40h",
+    f"redis://:{SECRET}@127.0.0.1:1/0",
+    f"redis://{SECRET}@127.0.0.1:1",
+    f"redis://127.0.0.1:1?password={SECRET}",
+    f"redis://127.0.0.1:1/{SECRET}",
+    f"unix://u:{SECRET}@/no/such",
+    f"http://u:{SECRET}@h",
+    f"u:{SECRET}@127.0.0.1/d",
+    f"host=h password={SECRET}",
+    f"host=h password = '{SECRET}'",
+)
+_COMMANDS = dict(commands())
+
+
+class TestEveryOption:
+    """A URL, in whatever place of whatever command it was given."""
+
+    @pytest.mark.parametrize("words", _COMMANDS, ids=" ".join)
+    def test_no_option_shows_it(self, command_here: CommandHere, words: tuple[str, ...]) -> None:
+        for parameter in _COMMANDS[words].params:
+            name = parameter.opts[0]
+            for url in SECRET_URLS:
+                for given in self._ways(words, parameter, name, url):
+                    ended = command_here.run(*words, *given)
+                    assert ended.code in (1, 2), (given, ended)
+                    assert SECRET not in ended.output + ended.errors, (given, ended)
+
+    @staticmethod
+    def _ways(
+        words: tuple[str, ...], parameter: click.Parameter, name: str, url: str
+    ) -> Iterator[tuple[str, ...]]:
+        closed = () if name == "--database-url" else ("--database-url", CLOSED_PORT)
+        if words == ("metrics", "dashboard"):
+            closed = ()
+        if not isinstance(parameter, click.Option):
+            yield (url, *closed)
+            return
+        if parameter.is_flag:
+            yield (f"{name}={url}", *closed)
+            return
+        required = ("--older-than", "30d") if words == ("db", "purge") and name != "--older-than" else ()
+        arguments = {"snapshot": ("batch",), "explain": ("6f1ed002-ab59-4c3c-8d2b-0a7c3b7a4a11",)}
+        argument = arguments.get(words[0], ())
+        for option in ((name, url), (f"{name}={url}",), (f"{name}x={url}",)):
+            yield (*argument, *required, *option, *closed)
+        yield (*argument, *required, name, url, *closed, "--debug")
+
+    @pytest.mark.parametrize("words", sorted({words[:-1] for words in _COMMANDS}), ids=" ".join)
+    @pytest.mark.parametrize("url", SECRET_URLS)
+    def test_no_group_of_commands_shows_it(
+        self, command_here: CommandHere, words: tuple[str, ...], url: str
+    ) -> None:
+        for given in ((url,), (f"--bogus={url}",), (f"--debug={url}",), ("current", url)):
+            ended = command_here.run(*words, *given)
+            assert ended.code == 2
+            assert SECRET not in ended.output + ended.errors
+
+    @pytest.mark.parametrize("url", SECRET_URLS)
+    def test_no_variable_shows_it(self, command_here: CommandHere, url: str) -> None:
+        fields = [each.name for each in msgspec.structs.fields(DatabaseSettings)]
+        fields += [f"redis_{each.name}" for each in msgspec.structs.fields(CacheSettings)]
+        for field in (*fields, "database_url", "bogus"):
+            name = f"SCHEDULER_REPO_{field.upper()}"
+            for words in (("db", "current"), ("snapshot", "batch")):
+                closed = {} if name.endswith("_URL") else {"SCHEDULER_REPO_DATABASE_URL": CLOSED_PORT}
+                ended = command_here.run(*words, "--debug", **{name: url}, **closed)
+                assert ended.code in (1, 2), (name, ended)
+                assert SECRET not in ended.output + ended.errors, (name, ended)
+
+    @pytest.mark.parametrize("url", SECRET_URLS)
+    def test_an_unforeseen_error_does_not_show_it(
+        self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch, url: str
+    ) -> None:
+        """Whatever words a driver finds for it."""
+
+        def fail(*_: object) -> None:
+            rest = url.partition("://")[2]
+            raise OSError(f"cannot use {url!r}: {unquote(url)}, {rest} or {rest.encode()!r}") from ValueError(
+                url
+            )
+
+        monkeypatch.setattr(DatabaseSettings, "sqlalchemy_url", fail)
+        ended = command_here.run("db", "current", "--debug", "--database-url", url)
+        assert ended.code == 1
+        assert SECRET not in ended.output + ended.errors

@@ -17,6 +17,8 @@ URL_OPTIONS: Final[Mapping[str, str]] = {
 # Lists the options that were moved to the environment. Begins with an underscore, as it is not a setting.
 _MOVED_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
 _PREFIX: Final = "SCHEDULER_REPO_"
+# All of them is secret, not only what looks so.
+_SECRET_VARIABLES: Final = ("SCHEDULER_REPO_REDIS_SIGNING_KEYS", "PGPASSWORD")
 
 
 class HiddenArguments(NamedTuple):
@@ -98,6 +100,6 @@ def _given_secrets() -> frozenset[str]:
         for value in {given, given.partition("=")[2]}:
             if may_hold_secret(value):
                 secrets |= secret_parts(value)
-    if os.environ.get("PGPASSWORD"):
-        secrets.add(os.environ["PGPASSWORD"])
+    for name in _SECRET_VARIABLES:
+        secrets.update(part.strip() for part in os.environ.get(name, "").split(",") if part.strip())
     return frozenset(secrets)
