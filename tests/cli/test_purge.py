@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from scheduler_repo.cli.output.archive import open_archive
 from scheduler_repo.entities.retention import ArchivedSession
 from tests.support.command import Command, CommandHere
 from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
@@ -255,14 +257,51 @@ class TestArchive(WithOldRows):
         ids = {msgspec.json.decode(line, type=ArchivedSession).session_id for line in archived}
         assert ids >= {session_id(number) for number in OLD[: len(OLD) - int(match[1])]}
 
-    def test_a_file_whose_last_line_is_cut_off_is_left_alone(
-        self, command_here: CommandHere, archiving: tuple[str, ...], path: Path
+    def test_a_last_line_that_is_cut_off_anywhere_is_removed(
+        self, command_here: CommandHere, arguments: tuple[str, ...], archiving: tuple[str, ...], path: Path
     ) -> None:
-        path.write_bytes(b'{}\n{"session_id":"0')
-        ended = command_here.run(*archiving)
-        assert ended.code == 1
-        assert "does not end with a whole line" in ended.error_line
-        assert path.read_bytes() == b'{}\n{"session_id":"0'
+        # Given a whole archive, a line of which is torn at every place
+        command_here.run(*archiving)
+        whole = path.read_bytes()
+        assert whole.count(b"\n") == len(OLD)
+        line = whole.splitlines()[-1]
+        for torn in (*(line[:length] for length in range(1, len(line), 97)), line, b"\0" * 5_000):
+            path.write_bytes(whole + torn)
+            # When
+            ended = command_here.run(*archiving)
+            # Then
+            assert ended.code == 0
+            assert f"{path}: removed the last line, {len(torn)} bytes" in ended.errors
+            assert path.read_bytes() == whole
+        # and without a line before it
+        path.write_bytes(line[:7])
+        assert command_here.run(*archiving).code == 0
+        assert path.read_bytes() == b""
+
+    @pytest.mark.parametrize("last", [b"a poem", b'{"id":1}', b"\0poem"])
+    def test_a_last_line_of_something_else_is_left_alone(
+        self, command_here: CommandHere, archiving: tuple[str, ...], path: Path, last: bytes
+    ) -> None:
+        for before in (b"", b"first\n"):
+            path.write_bytes(before + last)
+            ended = command_here.run(*archiving)
+            assert ended.code == 1
+            assert "does not end with a whole line" in ended.error_line
+            assert path.read_bytes() == before + last
+
+    def test_a_last_line_without_end_is_not_read_into_memory(self, path: Path) -> None:
+        with path.open("wb") as file:
+            file.write(b"whole\n")
+            file.truncate(2**30)
+        tracemalloc.start()
+        try:
+            with open_archive(path) as archive:
+                assert archive is not None
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 2**20
+        assert path.read_bytes() == b"whole\n"
 
     def test_two_purges_do_not_share_a_file(
         self, command_here: CommandHere, archiving: tuple[str, ...], path: Path

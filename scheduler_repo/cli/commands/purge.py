@@ -1,16 +1,13 @@
 """``scheduler-repo db purge``: deletes what ended long ago, batch by batch, after archiving it if asked to."""
 
-import fcntl
-import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional
 
 import click
-import msgspec
 
 from scheduler_repo.cli.options import (
     FilePath,
@@ -21,10 +18,11 @@ from scheduler_repo.cli.options import (
     serve_metrics,
 )
 from scheduler_repo.cli.output.amounts import format_count
+from scheduler_repo.cli.output.archive import open_archive
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.terminal import say
-from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
-from scheduler_repo.quoting import quoted, visible_json
+from scheduler_repo.entities.retention import PurgeResult
+from scheduler_repo.quoting import quoted
 from scheduler_repo.validation import MAX_BATCH_SIZE, check_retention
 
 if TYPE_CHECKING:
@@ -92,7 +90,8 @@ def purge(
     an interruption the next run continues.
 
     The archive is on disk before a batch is committed. After a crash in between, or an error, a session may be
-    in it twice, but is never missing: the later line counts.
+    in it twice, but is never missing: the later line counts. A last line that a crash cut off is removed by the
+    next run: nothing of its batch was purged.
     """
     if dry_run and archive_path is not None:
         problem = "--dry-run deletes nothing, so there is nothing to archive; leave out --archive."
@@ -109,7 +108,7 @@ def purge(
             repository = RetentionRepository(RetentionDBSource(engine))
             if dry_run:
                 return await repository.count_purgeable(older_than)
-            with _open_archive(archive_path) as archive, _reporting_progress(invocation) as on_batch:
+            with open_archive(archive_path) as archive, _reporting_progress(invocation) as on_batch:
                 return await repository.purge(older_than, batch_size, on_batch, archive)
 
     with serve_metrics(metrics_port, metrics_host, lambda line: say(line, to_stderr=True)):
@@ -160,59 +159,3 @@ def _gone(done: PurgeResult) -> str:
     sessions, kernels = format_count(done.sessions, "session"), format_count(done.kernels, "kernel")
     history, operations = format_count(done.agent_history, "row"), format_count(done.operations, "operation")
     return f"{sessions} with {kernels}, {history} of agent history, {operations}"
-
-
-@contextmanager
-def _open_archive(
-    path: Optional[Path],
-) -> Iterator[Optional[Callable[[Sequence[ArchivedSession]], Awaitable[None]]]]:
-    """Open and lock the archive, and yield the function that appends to it; raises ClickException."""
-    if path is None:
-        yield None
-        return
-    if path.exists() and not path.is_file():
-        problem = "is not a regular file, and an archive must be on a disk; give another"
-        raise click.ClickException(f"{path} {problem}")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        _claim(descriptor, path)
-
-        async def append(sessions: Sequence[ArchivedSession]) -> None:
-            """Write each session as one line of JSON and sync; all lines are on disk then, or none."""
-            size = os.fstat(descriptor).st_size
-            lines = msgspec.json.Encoder().encode_lines(sessions).decode()
-            # A person may look into the file.
-            rest = memoryview(visible_json(lines).encode())
-            try:
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
-            except OSError as error:
-                # Half a line would spoil the next one.
-                os.ftruncate(descriptor, size)
-                error.filename = str(path)
-                raise
-
-        yield append
-    finally:
-        os.close(descriptor)
-
-
-def _claim(descriptor: int, path: Path) -> None:
-    """Lock the file, check that its last line is whole, and make its name in the folder durable."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        problem = f"another purge archives to {path}; wait for it, or give another file"
-        raise click.ClickException(problem) from None
-    size = os.fstat(descriptor).st_size
-    if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
-        raise click.ClickException(
-            f"{path} does not end with a whole line; if a crash cut its last line off, delete that line "
-            "(its session was not purged), else give another file"
-        )
-    folder = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
