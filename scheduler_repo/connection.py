@@ -67,6 +67,7 @@ class DatabaseOptions(TypedDict, total=False):
     connect_timeout: float
     statement_timeout: float
     lock_timeout: float
+    batch_lock_timeout: float
     idle_in_transaction_timeout: float
     resolve_timeout: float
     connection_lifetime: float

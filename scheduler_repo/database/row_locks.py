@@ -16,6 +16,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, dri
 from scheduler_repo.database.errors import find_driver_error
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.errors import LockNotAvailable, SchedulerRepoError
+from scheduler_repo.types import SessionId
 
 T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -71,7 +72,8 @@ class RowLocks(msgspec.Struct, frozen=True):
             taken, untaken = f", taken AS MATERIALIZED ({lock})", "key NOT IN (SELECT taken.key FROM taken)"
         return (
             f"WITH wanted AS MATERIALIZED ({wanted}){taken} "  # noqa: S608
-            f"SELECT wanted.item, wanted.key, {holders} AS pids FROM wanted WHERE {untaken} ORDER BY wanted.key"
+            f"SELECT wanted.item, wanted.key, {holders} AS pids, '{self.table}' AS table_name "
+            f"FROM wanted WHERE {untaken} ORDER BY wanted.key"
         )
 
 
@@ -84,11 +86,18 @@ RESERVATIONS: Final = RowLocks("reservations", "t.session_id::text", "t.session_
 KERNEL_RESERVATIONS: Final = RowLocks(
     "kernel_reservations", "t.kernel_id::text", "t.session_id", _OF_SESSIONS, None
 )
+_GROUPS_OF_SESSIONS: Final = RowLocks(
+    "scaling_groups",
+    "t.name",
+    "s.id",
+    "s.id = ANY ($1::uuid[])",
+    "KEY SHARE",
+    "JOIN sessions AS s ON s.scaling_group = t.name",
+)
 # A row that is updated twice in one transaction has its foreign keys checked again.
 _REQUEUED: Final = tuple(
     RowLocks(table, key, "s.id", "s.id = ANY ($1::uuid[])", "KEY SHARE", f"JOIN sessions AS s ON {condition}")
     for table, key, condition in (
-        ("scaling_groups", "t.name", "s.scaling_group = t.name"),
         ("keypairs", "t.access_key", "s.access_key = t.access_key"),
         ("projects", "t.id::text", "s.project_id = t.id"),
     )
@@ -112,7 +121,7 @@ _SLOT_TYPES_OF_AGENTS: Final = RowLocks(
 SLOT_TYPES: Final = RowLocks("slot_types", "t.name", "t.name", "t.name = ANY ($1::text[])", "KEY SHARE")
 # What a write locks of a session, and what it locks of one that goes back into the queue.
 SESSION_ROWS: Final = (SESSIONS, KERNELS, RESERVATIONS, KERNEL_RESERVATIONS)
-REQUEUED_ROWS: Final = (*SESSION_ROWS, *_REQUEUED)
+REQUEUED_ROWS: Final = (*SESSION_ROWS, _GROUPS_OF_SESSIONS, *_REQUEUED)
 QUOTAS: Final = RowLocks(
     "quotas",
     "concat_ws(' ', t.scope, t.owner_id)",
@@ -163,6 +172,28 @@ VFOLDERS: Final = RowLocks("vfolders", "t.id::text", "t.id", "t.id = ANY ($1::uu
 PROJECTS: Final = RowLocks("projects", "t.id::text", "t.id", "t.id = ANY ($1::uuid[])", "KEY SHARE")
 
 
+_QUOTAS_OF_SESSION: Final = msgspec.structs.replace(
+    QUOTAS,
+    item="s.id",
+    condition="s.id = ANY ($1::uuid[])",
+    join="JOIN sessions AS s ON (t.scope, t.owner_id) IN (('ACCESS_KEY', s.access_key),"
+    " ('USER', s.user_id::text), ('PROJECT', s.project_id::text), ('DOMAIN', s.domain_name))",
+)
+# Without the group, which whoever allocates locks against its deletion: that hinders nobody.
+_FIND_LOCKED: Final = " UNION ALL ".join(
+    f"({msgspec.structs.replace(rows, strength=None).text})" for rows in (*SESSION_ROWS, _QUOTAS_OF_SESSION)
+)
+
+
+async def find_locked_rows(db_sess: SASession, session_id: SessionId) -> tuple[RowLocked, ...]:
+    """Find the rows which a change of one session needs and other transactions hold; costs one statement.
+
+    Nothing is locked for it, so any role that may read can ask.
+    """
+    rows = await driver_connection(db_sess).fetch(_FIND_LOCKED, [session_id])
+    return tuple(RowLocked(table, row_id, tuple(pids)) for _, row_id, pids, table in rows)
+
+
 async def take_rows(db_sess: SASession, rows: RowLocks, *parameters: object) -> dict[KeyT, RowLocked]:
     """In a second try lock what nobody else holds, and return the items of which a row is held.
 
@@ -171,8 +202,8 @@ async def take_rows(db_sess: SASession, rows: RowLocks, *parameters: object) -> 
     if not skips_locked(db_sess):
         return {}
     found: dict[KeyT, RowLocked] = {}
-    for item, row_id, pids in await driver_connection(db_sess).fetch(rows.text, *parameters):
-        found.setdefault(item, RowLocked(rows.table, row_id, tuple(pids)))
+    for item, row_id, pids, table in await driver_connection(db_sess).fetch(rows.text, *parameters):
+        found.setdefault(item, RowLocked(table, row_id, tuple(pids)))
     return found
 
 

@@ -102,6 +102,12 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _sessions(world).count_active_sessions_by_scaling_group(GROUP)
 
 
+@costs("SessionRepository.list_locked_rows", 3)
+async def _(world: World, size: int) -> Awaitable[object]:
+    (number,) = await world.pending(1)
+    return _sessions(world).list_locked_rows(session_id(number))
+
+
 @costs("SessionRepository.create_session", 10)
 async def _(world: World, size: int) -> Awaitable[object]:
     (number,) = world.numbers(1)

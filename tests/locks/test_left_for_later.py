@@ -3,9 +3,12 @@
 from datetime import timedelta
 from uuid import uuid4
 
+import msgspec
 import pytest
+from rich.console import Console
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.cli.output.session import encode_session, lay_out_session
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.quota import QuotaSpec
@@ -16,10 +19,11 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import OperationId, OwnerScope, SessionStatus
 from tests.locks.held_rows import held_row
 from tests.metrics.samples import sample
-from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.databases import OWNER, READER, Database, DriverConnection
 from tests.support.fixtures import Load
 from tests.support.small_cluster import ACCESS_KEY, GROUP, agent, cluster, place, session, session_id
 
@@ -177,3 +181,46 @@ class TestSweep:
         # then
         assert held is not None
         assert result.changed == tuple(map(session_id, (2, 3, 4)))
+
+
+@pytest.mark.usefixtures("two_agents")
+class TestExplained:
+    @pytest.mark.parametrize(
+        ("table", "condition"),
+        [
+            ("sessions", f"id = '{session_id(1)}'"),
+            ("kernels", f"session_id = '{session_id(1)}'"),
+            ("quotas", "true"),
+        ],
+    )
+    async def test_rows_of_a_session_that_others_hold_are_listed(
+        self, migrated_database: Database, holder: DriverConnection, table: str, condition: str
+    ) -> None:
+        # given a role that may only read
+        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(READER))))
+        repository = SessionRepository(SessionDBSource(engine))
+        # when
+        async with held_row(holder, table, condition) as held:
+            found = await repository.list_locked_rows(session_id(1))
+            other = await repository.list_locked_rows(session_id(99))
+        # then
+        assert held is not None
+        assert found == (RowLocked(table, held.row_id, (held.pid,)),)
+        assert other == ()
+        assert await repository.list_locked_rows(session_id(1)) == ()
+        await engine.dispose()
+
+    async def test_the_page_shows_them(self, engine: ExtendedAsyncSAEngine, holder: DriverConnection) -> None:
+        # given
+        repository = SessionRepository(SessionDBSource(engine))
+        async with held_row(holder, "sessions", f"id = '{session_id(1)}'"):
+            locked = await repository.list_locked_rows(session_id(1))
+        state = await repository.get_session_state(session_id(1))
+        # then
+        words = f"row {session_id(1)} of sessions is locked by process {holder.get_server_pid()}"
+        console = Console(width=200)
+        with console.capture() as capture:
+            console.print(lay_out_session(state, None, locked))
+        assert words in capture.get()
+        encoded = msgspec.json.decode(encode_session(state, None, locked))
+        assert encoded["locked"] == msgspec.json.decode(msgspec.json.encode(locked))

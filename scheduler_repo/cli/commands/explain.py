@@ -46,7 +46,8 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
     """Show why SESSION, given by its id, waits: what blocks it first, and every figure behind that.
 
     How many agents fit it, slot by slot; the limits of its owners; what it depends on; its place in the queue.
-    For a session that does not wait: its status and its agents. Reads only. Amounts in JSON are whole numbers
+    For a session that does not wait: its status and its agents. For any: which of its rows other clients have
+    locked, so that a scheduler leaves it for later. Reads only. Amounts in JSON are whole numbers
     in each slot's smallest unit.
     """
     database = read_database(database_url)
@@ -55,13 +56,16 @@ def explain(invocation: Invocation, session_id: SessionId, database_url: Optiona
         from scheduler_repo.cli.output.console import CommandConsole
         from scheduler_repo.cli.output.session import encode_session, lay_out_session
         from scheduler_repo.database.connecting import open_database
+        from scheduler_repo.repositories.session.db_source import SessionDBSource
+        from scheduler_repo.repositories.session.repository import SessionRepository
 
         async with open_database(database, to_write=False) as engine:
             found, data = await _look_up(engine, session_id)
+            locked = await SessionRepository(SessionDBSource(engine)).list_locked_rows(session_id)
         if as_json:
-            say_json(encode_session(found, data))
+            say_json(encode_session(found, data, locked))
         else:
-            CommandConsole().show(lay_out_session(found, data))
+            CommandConsole().show(lay_out_session(found, data, locked))
 
     invocation.run(work)
 
