@@ -1,5 +1,6 @@
 """Settings: from the environment, typed, and silent about passwords."""
 
+import msgspec
 import pytest
 
 from scheduler_repo.errors import InvalidSettings
@@ -48,6 +49,20 @@ class TestLoadSettings:
     def test_a_bad_value_or_name_is_named(self, name: str, value: str) -> None:
         with pytest.raises(InvalidSettings, match=f"SCHEDULER_REPO_{name}"):
             load_settings({f"SCHEDULER_REPO_{name}": value})
+
+    @pytest.mark.parametrize("kind", [DatabaseSettings, CacheSettings])
+    def test_no_bound_is_one_that_a_server_takes_for_none(
+        self, kind: type[DatabaseSettings] | type[CacheSettings]
+    ) -> None:
+        """Servers take whole milliseconds, and 0 for no bound at all."""
+        bounds = [field.name for field in msgspec.structs.fields(kind) if isinstance(field.default, float)]
+        assert len(bounds) >= 2
+        settings = kind(url=SecretUrl(URL))
+        for name in bounds:
+            for seconds in (0, 1e-9, 0.0004, 0.000999, -1, float("nan"), float("inf")):
+                with pytest.raises(InvalidSettings, match=f"{name} is .*0.001 to 86400 seconds"):
+                    msgspec.structs.replace(settings, **{name: seconds})
+            msgspec.structs.replace(settings, **{name: 0.001})
 
     def test_another_kind_of_pooler_is_told_which_there_are(self) -> None:
         with pytest.raises(InvalidSettings, match=r"SCHEDULER_REPO_POOLER.*session or transaction"):

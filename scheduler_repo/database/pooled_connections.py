@@ -61,19 +61,19 @@ def watch_connections(engine: sa.Engine, settings: DatabaseSettings, ages: Conne
             lambda adapted, _record: _refuse_pooler(adapted, settings.connect_timeout),
             insert=True,
         )
-    sa.event.listen(engine, "connect", lambda adapted, _record: _refuse_encoding(adapted), insert=True)
+    sa.event.listen(
+        engine, "connect", lambda adapted, _record: refuse_encoding(adapted.driver_connection), insert=True
+    )
     # The last of them: nothing may come between it and the first checkout.
     sa.event.listen(engine, "connect", ages.note_made)
     sa.event.listen(engine, "checkout", ages.refuse_old)
     sa.event.listen(engine, "invalidate", _terminate)
 
 
-def _refuse_encoding(adapted: AdaptedConnection) -> None:
+def refuse_encoding(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Raise UnsupportedEncoding unless every text can be stored; the server has said its encoding already."""
-    driver: asyncpg.Connection[asyncpg.Record] = adapted.driver_connection
     found = getattr(driver.get_settings(), "server_encoding", _ENCODING)
     if found != _ENCODING:
-        driver.terminate()
         raise UnsupportedEncoding(
             f"the database's encoding is {found}, in which not every name can be stored; give one of encoding "
             "UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"

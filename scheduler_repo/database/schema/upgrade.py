@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler_repo.database.engine import get_driver
 from scheduler_repo.database.errors import translated_errors
+from scheduler_repo.database.pooled_connections import refuse_encoding
 from scheduler_repo.database.schema.catalog import (
     SchemaDifference,
     compare_catalogs,
@@ -76,9 +77,10 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
     Run it after sql/roles.sql, as the owner role or a superuser: what is made, and was made before, belongs to
     the owner role then. All in one transaction, which waits for another upgrade that is under way; safe to
     repeat. Raises SchemaMismatch if the database is newer than the package, or holds tables of the same names
-    that are not its own, PermissionDenied if the role may not create tables.
+    that are not its own, UnsupportedEncoding, and PermissionDenied if the role may not create tables.
     """
     async with _transaction(connection, keep=True):
+        refuse_encoding(await get_driver(connection))
         is_locked = await _lock_schema(connection)
         await act_as_owner(connection)
         if not is_locked:
