@@ -1,22 +1,55 @@
 """Every error the package raises: one root, a stable code each, a message that says what to do."""
 
 import re
-from typing import ClassVar, Optional
+from typing import TYPE_CHECKING, ClassVar, Optional, Self
 
 from scheduler_repo.quoting import clean_message
+
+if TYPE_CHECKING:
+    from scheduler_repo.types import (
+        AgentId,
+        KernelId,
+        LeaseHolder,
+        OperationId,
+        OwnerScope,
+        ResourcePolicyName,
+        ScalingGroupName,
+        SessionId,
+        SlotName,
+        VFolderId,
+    )
 
 
 class SchedulerRepoError(Exception):
     """The root of all errors of this package; ``error_code`` is stable across releases.
 
     The message is one line that any terminal shows as it is, whatever names are in it, and holds no password.
+    The fields of a class name what the error is about, as it was given; one is None where it is not known.
+    ``session_id`` is set wherever one session was refused.
     """
 
     error_code: ClassVar[str] = "scheduler_repo_error"
+    session_id: Optional["SessionId"] = None
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, **named: object) -> None:
+        """``named`` are fields of the class; raises TypeError for a name that it has not."""
         # Whoever prints, logs or pickles the error gets what was cleaned here.
         super().__init__(*(clean_message(each) if isinstance(each, str) else each for each in arguments))
+        for name, value in named.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no field {name}")
+            setattr(self, name, value)
+
+    @classmethod
+    def about(cls, message: str, **named: object) -> Self:
+        """Build the error with those of ``named`` for which the class has a field."""
+        return cls(message, **{name: value for name, value in named.items() if hasattr(cls, name)})
+
+    def with_message(self, message: str) -> Self:
+        """Build the same error, with the same fields, in other words."""
+        copy = type(self)(message)
+        vars(copy).update(vars(self))
+        return copy
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -27,6 +60,9 @@ class SchedulerRepoError(Exception):
 
 class BusinessError(SchedulerRepoError):
     """The request cannot be carried out as things are; the same call fails again until they change."""
+
+    # The constraint of the database that refused it, if one did.
+    constraint: Optional[str] = None
 
 
 # -- what the caller gave ----------------------------------------------------------------------
@@ -42,6 +78,8 @@ class InvalidQuantity(InvalidInput):
 
 class UnknownSlotType(InvalidInput):
     """An amount names a slot that the cluster does not have."""
+
+    slot_names: tuple["SlotName", ...] = ()
 
 
 class InvalidLimit(InvalidInput):
@@ -78,6 +116,8 @@ class NotFound(BusinessError):
 class ScalingGroupNotFound(NotFound):
     """No scaling group has this name."""
 
+    scaling_group: Optional["ScalingGroupName"] = None
+
 
 class SessionNotFound(NotFound):
     """No session has this id, or none where it was looked for."""
@@ -86,21 +126,32 @@ class SessionNotFound(NotFound):
 class AgentNotFound(NotFound):
     """No agent has this id."""
 
+    agent_id: Optional["AgentId"] = None
+
 
 class KernelNotFound(NotFound):
     """No kernel has this id."""
+
+    kernel_id: Optional["KernelId"] = None
 
 
 class VFolderNotFound(NotFound):
     """No vfolder has this id."""
 
+    vfolder_id: Optional["VFolderId"] = None
+
 
 class ResourcePolicyNotFound(NotFound):
     """No resource policy has this name."""
 
+    resource_policy: Optional["ResourcePolicyName"] = None
+
 
 class QuotaNotFound(NotFound):
     """The owner has no quota of its own: it is not limited."""
+
+    scope: Optional["OwnerScope"] = None
+    owner_id: Optional[str] = None
 
 
 class AlreadyExists(BusinessError):
@@ -110,37 +161,58 @@ class AlreadyExists(BusinessError):
 class ScalingGroupAlreadyExists(AlreadyExists):
     """A scaling group of this name exists already."""
 
+    scaling_group: Optional["ScalingGroupName"] = None
+
 
 class AgentAlreadyExists(AlreadyExists):
     """An agent of this id exists already."""
+
+    agent_id: Optional["AgentId"] = None
 
 
 class SessionAlreadyExists(AlreadyExists):
     """A session or kernel of this id exists already."""
 
+    kernel_id: Optional["KernelId"] = None
+
 
 class VFolderAlreadyExists(AlreadyExists):
     """A vfolder of this id exists already."""
+
+    vfolder_id: Optional["VFolderId"] = None
 
 
 class OwnerAlreadyExists(AlreadyExists):
     """A keypair, user or project of this id exists already, of another user, name or domain."""
 
+    scope: Optional["OwnerScope"] = None
+    owner_id: Optional[str] = None
+
 
 class OwnerNotFound(NotFound):
     """No keypair, user, project or domain has this id or name."""
+
+    scope: Optional["OwnerScope"] = None
+    owner_id: Optional[str] = None
 
 
 class InvalidTransition(BusinessError):
     """The table of transitions does not allow the change from the status found; nothing was written."""
 
+    kernel_id: Optional["KernelId"] = None
+
 
 class AllocationRefused(BusinessError):
     """A session cannot be placed there, or not now; nothing was written."""
 
+    agent_id: Optional["AgentId"] = None
+
 
 class QuotaExceeded(BusinessError):
     """The owner would use more than its quota allows; nothing was written."""
+
+    scope: Optional["OwnerScope"] = None
+    owner_id: Optional[str] = None
 
 
 class ConstraintViolated(BusinessError):
@@ -150,15 +222,24 @@ class ConstraintViolated(BusinessError):
 class LeaseHeld(BusinessError):
     """Another holder's lease on the scaling group has not expired yet."""
 
+    scaling_group: Optional["ScalingGroupName"] = None
+    holder: Optional["LeaseHolder"] = None
+    epoch: Optional[int] = None
+
 
 class StaleLeaseError(BusinessError):
     """The lease has expired, was released or was taken over; nothing was written."""
 
     error_code = "stale_lease"
+    scaling_group: Optional["ScalingGroupName"] = None
+    holder: Optional["LeaseHolder"] = None
+    epoch: Optional[int] = None
 
 
 class OperationMismatch(BusinessError):
     """The operation id was used before, for another write; nothing was written."""
+
+    operation_id: Optional["OperationId"] = None
 
 
 class EngineClosed(SchedulerRepoError):
@@ -196,6 +277,8 @@ class OutcomeUnknown(DatabaseUnavailable):
     Ask again under the same operation id, when the server answers.
     """
 
+    operation_id: Optional["OperationId"] = None
+
 
 class DatabaseTimeout(DatabaseError):
     """A statement, a lock or a pool checkout took longer than its bound."""
@@ -215,6 +298,8 @@ class LockNotAvailable(DatabaseTimeout):
 
 class DeadlineExceeded(DatabaseTimeout):
     """A call took longer than its deadline, retries included; of a write, all was written or nothing."""
+
+    operation_id: Optional["OperationId"] = None
 
 
 class DatabaseReadOnly(DatabaseError):

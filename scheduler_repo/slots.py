@@ -36,7 +36,8 @@ def slot_vector(amounts: Mapping[SlotName, int], slot_names: Sequence[SlotName],
     if unknown:
         raise UnknownSlotType(
             f"{subject}: unknown slot {shortened(', '.join(unknown))}; the cluster has "
-            f"{shortened(', '.join(slot_names)) or 'none'}"
+            f"{shortened(', '.join(slot_names)) or 'none'}",
+            slot_names=tuple(name for name in amounts if name not in slot_names),
         )
     return tuple(amounts.get(name, 0) for name in slot_names)
 

@@ -81,4 +81,4 @@ def _naming(place: str, driver: "Optional[asyncpg.Connection[asyncpg.Record]]" =
         no_answer = isinstance(error, (DatabaseUnavailable, DatabaseTimeout))
         came_from_server = isinstance(find_driver_error(error.__cause__ or error), asyncpg.PostgresError)
         advice = "; see that a PostgreSQL server listens there" if no_answer and not came_from_server else ""
-        raise type(error)(f"{place}: {error}{advice}") from error
+        raise error.with_message(f"{place}: {error}{advice}") from error

@@ -1,14 +1,17 @@
 """Translates driver and SQLAlchemy errors to the package's own, by SQLSTATE and class, never by text."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Optional
+from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
 
 from scheduler_repo import errors
 from scheduler_repo.errors import SchedulerRepoError
+from scheduler_repo.types import OwnerScope
 
 # A detail repeats the values given, whole.
 _LONGEST_DETAIL = 300
@@ -61,27 +64,58 @@ _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("23", errors.ConstraintViolated, "the database refused the row"),
 )
 
-# By constraint: what the caller named that is there already, or is not there.
-_BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str]] = {
-    "scaling_groups_pkey": (errors.ScalingGroupAlreadyExists, "a scaling group of this name exists already"),
-    "agents_pkey": (errors.AgentAlreadyExists, "an agent of this id exists already"),
-    "agents_scaling_group_fkey": (errors.ScalingGroupNotFound, "the agent's scaling group does not exist"),
-    "users_domain_name_name_key": (errors.AlreadyExists, "another user of the domain has this name"),
-    "projects_domain_name_name_key": (errors.AlreadyExists, "another project of the domain has this name"),
-    "users_domain_name_fkey": (errors.OwnerNotFound, "the user's domain does not exist"),
-    "projects_domain_name_fkey": (errors.OwnerNotFound, "the project's domain does not exist"),
-    "keypairs_user_id_fkey": (errors.OwnerNotFound, "the keypair's user does not exist"),
-    "sessions_pkey": (errors.SessionAlreadyExists, "a session of this id exists already"),
-    "kernels_pkey": (errors.SessionAlreadyExists, "a kernel of this id exists already"),
-    "sessions_scaling_group_fkey": (errors.ScalingGroupNotFound, "the session's scaling group does not exist"),
-    "sessions_access_key_user_id_fkey": (errors.OwnerNotFound, "the session's user has no such access key"),
-    "sessions_project_id_domain_name_fkey": (errors.OwnerNotFound, "the session's domain has no such project"),
-    "session_vfolder_mounts_vfolder_id_fkey": (errors.VFolderNotFound, "a vfolder to mount does not exist"),
-    "vfolders_pkey": (errors.VFolderAlreadyExists, "a vfolder of this id exists already"),
-    "vfolders_user_id_fkey": (errors.OwnerNotFound, "the vfolder's user does not exist"),
-    "vfolders_project_id_fkey": (errors.OwnerNotFound, "the vfolder's project does not exist"),
-    "scheduler_leases_scaling_group_fkey": (errors.ScalingGroupNotFound, "the scaling group does not exist"),
+# By constraint: what the caller named that is there already, or is not there, and the field that holds it.
+_BY_CONSTRAINT: dict[str, tuple[type[SchedulerRepoError], str, str]] = {
+    "scaling_groups_pkey": (
+        errors.ScalingGroupAlreadyExists,
+        "a scaling group of this name exists already",
+        "scaling_group",
+    ),
+    "agents_pkey": (errors.AgentAlreadyExists, "an agent of this id exists already", "agent_id"),
+    "agents_scaling_group_fkey": (
+        errors.ScalingGroupNotFound,
+        "the agent's scaling group does not exist",
+        "scaling_group",
+    ),
+    "users_domain_name_name_key": (errors.AlreadyExists, "another user of the domain has this name", ""),
+    "projects_domain_name_name_key": (errors.AlreadyExists, "another project of the domain has this name", ""),
+    "users_domain_name_fkey": (errors.OwnerNotFound, "the user's domain does not exist", "DOMAIN"),
+    "projects_domain_name_fkey": (errors.OwnerNotFound, "the project's domain does not exist", "DOMAIN"),
+    "keypairs_user_id_fkey": (errors.OwnerNotFound, "the keypair's user does not exist", "USER"),
+    "sessions_pkey": (errors.SessionAlreadyExists, "a session of this id exists already", "session_id"),
+    "kernels_pkey": (errors.SessionAlreadyExists, "a kernel of this id exists already", "kernel_id"),
+    "sessions_scaling_group_fkey": (
+        errors.ScalingGroupNotFound,
+        "the session's scaling group does not exist",
+        "scaling_group",
+    ),
+    "sessions_access_key_user_id_fkey": (
+        errors.OwnerNotFound,
+        "the session's user has no such access key",
+        "ACCESS_KEY",
+    ),
+    "sessions_project_id_domain_name_fkey": (
+        errors.OwnerNotFound,
+        "the session's domain has no such project",
+        "PROJECT",
+    ),
+    "session_vfolder_mounts_vfolder_id_fkey": (
+        errors.VFolderNotFound,
+        "a vfolder to mount does not exist",
+        "vfolder_id",
+    ),
+    "vfolders_pkey": (errors.VFolderAlreadyExists, "a vfolder of this id exists already", "vfolder_id"),
+    "vfolders_user_id_fkey": (errors.OwnerNotFound, "the vfolder's user does not exist", "USER"),
+    "vfolders_project_id_fkey": (errors.OwnerNotFound, "the vfolder's project does not exist", "PROJECT"),
+    "scheduler_leases_scaling_group_fkey": (
+        errors.ScalingGroupNotFound,
+        "the scaling group does not exist",
+        "scaling_group",
+    ),
 }
+# How the server writes a key in any language: (columns)=(values).
+_UUID_FIELDS: Final = ("session_id", "kernel_id", "vfolder_id")
+_KEY: Final = re.compile(r"\([^()]*\)=\((.*)\)", re.DOTALL)
 
 
 def find_driver_error(error: BaseException) -> BaseException:
@@ -182,14 +216,31 @@ def _translate_server_error(error: asyncpg.PostgresError) -> SchedulerRepoError:
     sqlstate = error.sqlstate or ""
     constraint = getattr(error, "constraint_name", None)
     if constraint in _BY_CONSTRAINT:
-        kind, words = _BY_CONSTRAINT[constraint]
-        found = (getattr(error, "detail", None) or constraint).rstrip(".")[:_LONGEST_DETAIL]
-        return kind(f"{words}: {found}; nothing was written")
+        kind, words, field = _BY_CONSTRAINT[constraint]
+        detail = getattr(error, "detail", None) or constraint
+        message = f"{words}: {detail.rstrip('.')[:_LONGEST_DETAIL]}; nothing was written"
+        return kind(message, constraint=constraint, **_name_key(detail, field))
     for prefix, kind, advice in _BY_SQLSTATE:
         if sqlstate.startswith(prefix):
             named = f", constraint {constraint}" if constraint else ""
-            return kind(f"{_first_line(error)} (SQLSTATE {sqlstate}{named}): {advice}")
+            return kind.about(
+                f"{_first_line(error)} (SQLSTATE {sqlstate}{named}): {advice}", constraint=constraint
+            )
     return errors.DatabaseError(f"{_first_line(error)} (SQLSTATE {sqlstate or 'unknown'})")
+
+
+def _name_key(detail: str, field: str) -> dict[str, object]:
+    """Return the error's fields for a key that the server names; none where it does not."""
+    found = _KEY.search(detail)
+    if found is None or not field:
+        return {}
+    values = found.group(1)
+    if field not in OwnerScope.__members__:
+        return {field: UUID(values) if field in _UUID_FIELDS else values}
+    scope = OwnerScope[field]
+    # Of a session's two columns the owner's is the first; the second of a keypair, a user, has no comma.
+    first, comma, _ = values.rpartition(", ") if scope is OwnerScope.ACCESS_KEY else values.partition(", ")
+    return {"scope": scope, "owner_id": first if comma else values}
 
 
 def _first_line(error: BaseException) -> str:

@@ -137,7 +137,8 @@ class IdempotentWrite(Generic[ResultT]):
         ):
             raise OperationMismatch(
                 f"operation {operation_id} was {kind} with another request, and is now asked for as "
-                f"{self.name}; an id stands for one write, make a new one for another"
+                f"{self.name}; an id stands for one write, make a new one for another",
+                operation_id=operation_id,
             )
         try:
             return _decode_done(result)
@@ -184,7 +185,8 @@ async def _ask_again(
         last = "" if found is None else f" (the last time: {found})"
         raise OutcomeUnknown(
             f"the connection was lost at the COMMIT of operation {operation_id}, and the server gave no answer "
-            f"in {resolve_timeout:g} s{last}: all was written, or nothing; ask again under this operation id"
+            f"in {resolve_timeout:g} s{last}: all was written, or nothing; ask again under this operation id",
+            operation_id=operation_id,
         ) from lost
 
 
@@ -200,7 +202,10 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
     return StaleLeaseError(
         f"the lease of scaling group {shortened(lease.scaling_group)}, epoch {lease.epoch} of "
         f"{shortened(lease.holder)}, does not hold: {found}; nothing was written, acquire the lease again "
-        "before deciding anew"
+        "before deciding anew",
+        scaling_group=lease.scaling_group,
+        holder=lease.holder,
+        epoch=lease.epoch,
     )
 
 

@@ -66,5 +66,6 @@ async def require_policies(db_sess: SASession, quotas: Iterable[QuotaSpec]) -> N
 def no_such_policy(name: ResourcePolicyName) -> ResourcePolicyNotFound:
     """Build the error for a policy that does not exist."""
     return ResourcePolicyNotFound(
-        f"there is no resource policy {quoted(name, 200)}; correct the name or create the policy"
+        f"there is no resource policy {quoted(name, 200)}; correct the name or create the policy",
+        resource_policy=name,
     )

@@ -27,7 +27,8 @@ OWNER_LIMITS = load_statement("scheduler/owner_limits")
 def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
     """Build the error for a group that does not exist."""
     return ScalingGroupNotFound(
-        f"there is no scaling group {quoted(scaling_group)}; correct the name or create the group"
+        f"there is no scaling group {quoted(scaling_group)}; correct the name or create the group",
+        scaling_group=scaling_group,
     )
 
 
@@ -58,6 +59,8 @@ async def require_owners(db_sess: SASession, owners: Sequence[tuple[OwnerScope, 
         if not row["is_known"]:
             raise OwnerNotFound(
                 f"there is no {row['scope']} {quoted(row['owner_id'], 200)}; correct the scope and id, or "
-                "register the owner first; nothing was written"
+                "register the owner first; nothing was written",
+                scope=OwnerScope(row["scope"]),
+                owner_id=row["owner_id"],
             )
     return rows

@@ -132,11 +132,15 @@ class RejectedAllocation(msgspec.Struct, frozen=True):
         slot's smallest unit.
         """
         if isinstance(self.detail, RowLocked):
-            return self.detail.to_error(f"session {self.session_id}")
+            return self.detail.to_error(self.session_id)
         kind, words = _ERRORS[self.code]
         found = [] if self.agent_id is None else [f"agent {self.agent_id}"]
         found += [] if self.detail is None else [_detail_text(self.detail)]
-        return kind(f"session {self.session_id} {words}" + (f" ({', '.join(found)})" if found else ""))
+        message = f"session {self.session_id} {words}" + (f" ({', '.join(found)})" if found else "")
+        named: dict[str, object] = {"session_id": self.session_id, "agent_id": self.agent_id}
+        if isinstance(self.detail, OwnerBreach):
+            named |= {"scope": self.detail.scope, "owner_id": self.detail.owner_id}
+        return kind.about(message, **named)
 
 
 def _detail_text(detail: RejectionDetail) -> str:

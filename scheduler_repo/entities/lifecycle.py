@@ -75,20 +75,24 @@ class RejectedTransition(msgspec.Struct, frozen=True):
         drifted.
         """
         if self.locked is not None:
-            return self.locked.to_error(f"session {self.session_id}")
+            return self.locked.to_error(self.session_id)
         subject = f"session {self.session_id}"
         if self.code is TransitionRejectionCode.NOT_ALLOWED:
             following = () if self.status is None else SESSION_TRANSITIONS[self.status]
             advice = f"may follow: {', '.join(following)}" if following else "it has ended for good"
             return InvalidTransition(
-                f"{subject} may not go {self.detail}; {advice}; read it again before deciding anew"
+                f"{subject} may not go {self.detail}; {advice}; read it again before deciding anew",
+                session_id=self.session_id,
+                kernel_id=self.kernel_id,
             )
         kind, words = _ERRORS[self.code]
         found = [] if self.status is None else [f"it is {self.status}"]
         found += [f"kernel {self.kernel_id}"] if self.kernel_id is not None else []
         found += [f"agent {self.agent_id}"] if self.agent_id is not None else []
         found += [self.detail] if self.detail else []
-        return kind(f"{subject} {words}" + (f" ({', '.join(found)})" if found else ""))
+        message = f"{subject} {words}" + (f" ({', '.join(found)})" if found else "")
+        named = {"session_id": self.session_id, "kernel_id": self.kernel_id, "agent_id": self.agent_id}
+        return kind.about(message, **named)
 
 
 class RecoveryResult(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Optional, Union
 import msgspec
 
 from scheduler_repo.errors import LockNotAvailable
-from scheduler_repo.types import AgentId, Architecture, OwnerScope
+from scheduler_repo.types import AgentId, Architecture, OwnerScope, SessionId
 
 
 class SlotShortage(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -107,14 +107,17 @@ class RowLocked(msgspec.Struct, frozen=True, gc=False, tag=True):
         )
         return f"row {self.row_id} of {self.table} is locked by {held}"
 
-    def to_error(self, subject: str = "") -> LockNotAvailable:
-        """Build the typed error for a caller that asked for what needs this row; ``subject`` says for what."""
-        error = LockNotAvailable(
-            f"{subject}{': ' if subject else ''}{self.describe()}; nothing was written, try again when that "
-            "transaction has ended (pg_stat_activity shows it)"
+    def to_error(self, session_id: Optional[SessionId] = None) -> LockNotAvailable:
+        """Build the typed error for a caller that asked for what needs this row, such as a session."""
+        subject = "" if session_id is None else f"session {session_id}: "
+        return LockNotAvailable(
+            f"{subject}{self.describe()}; nothing was written, try again when that transaction has ended "
+            "(pg_stat_activity shows it)",
+            table=self.table,
+            row_id=self.row_id,
+            pids=self.pids,
+            session_id=session_id,
         )
-        error.table, error.row_id, error.pids = self.table, self.row_id, self.pids
-        return error
 
 
 class HoldNotFree(msgspec.Struct, frozen=True, gc=False, tag=True):

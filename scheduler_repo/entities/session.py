@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Optional
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -28,6 +28,7 @@ from scheduler_repo.types import (
     AgentId,
     ClusterMode,
     DomainName,
+    OwnerScope,
     ProjectId,
     ScalingGroupName,
     SessionId,
@@ -172,13 +173,26 @@ _ERRORS: Final[Mapping[CreationRejectionCode, type[SchedulerRepoError]]] = {
 }
 
 
+# The field of the error that a rejection's reference is.
+_REFERENCES: Final[Mapping[CreationRejectionCode, str]] = {
+    CreationRejectionCode.SCALING_GROUP_UNKNOWN: "scaling_group",
+    CreationRejectionCode.OWNER_UNKNOWN: "owner_id",
+    CreationRejectionCode.VFOLDER_UNKNOWN: "vfolder_id",
+}
+
+
 class RejectedSession(msgspec.Struct, frozen=True):
-    """A session that was not created, and why; ``detail`` says what was found and what to do."""
+    """A session that was not created, and why; ``detail`` says what was found and what to do.
+
+    ``reference`` is the id or name that does not exist, ``scope`` an owner's.
+    """
 
     session_id: SessionId
     code: CreationRejectionCode
     detail: str
     locked: Optional[RowLocked] = None
+    reference: Optional[str] = None
+    scope: Optional[OwnerScope] = None
 
     def to_error(self) -> SchedulerRepoError:
         """Build the error that create_session() raises for this rejection.
@@ -187,8 +201,13 @@ class RejectedSession(msgspec.Struct, frozen=True):
         InvalidQuantity, LockNotAvailable, else InvalidInput.
         """
         if self.locked is not None:
-            return self.locked.to_error(f"session {self.session_id}")
-        return _ERRORS.get(self.code, InvalidInput)(self.detail)
+            return self.locked.to_error(self.session_id)
+        named: dict[str, object] = {"session_id": self.session_id, "scope": self.scope}
+        field = _REFERENCES.get(self.code)
+        if field is not None and self.reference is not None:
+            is_id = self.code is CreationRejectionCode.VFOLDER_UNKNOWN
+            named[field] = UUID(self.reference) if is_id else self.reference
+        return _ERRORS.get(self.code, InvalidInput).about(self.detail, **named)
 
 
 class SessionCreationResult(msgspec.Struct, frozen=True):

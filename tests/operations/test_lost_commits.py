@@ -109,9 +109,13 @@ class Resolutions:
         original = IdempotentWrite._find_done
 
         async def stored(
-            kind: IdempotentWrite[ResultT], db_sess: SASession, operation_id: OperationId, digest: bytes
+            kind: IdempotentWrite[ResultT],
+            db_sess: SASession,
+            operation_id: OperationId,
+            digest: bytes,
+            request: object,
         ) -> object:
-            result = await original(kind, db_sess, operation_id, digest)
+            result = await original(kind, db_sess, operation_id, digest, request)
             self.stood += 1
             return result
 

@@ -95,4 +95,4 @@ async def _look_up(
         return await sessions.get_session_state(session_id), None
     except SessionNotFound as error:
         advice = "list those that wait with: scheduler-repo snapshot GROUP --json"
-        raise SessionNotFound(f"{error}; {advice}") from None
+        raise error.with_message(f"{error}; {advice}") from None

@@ -83,7 +83,8 @@ class AgentRepository(Repository[AgentDBSource]):
         found = await self._find(agent_id)
         if found is None:
             raise AgentNotFound(
-                f"there is no agent {quoted(agent_id, 200)}; correct the id or register the agent"
+                f"there is no agent {quoted(agent_id, 200)}; correct the id or register the agent",
+                agent_id=agent_id,
             )
         return found
 

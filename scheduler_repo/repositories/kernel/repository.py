@@ -31,7 +31,8 @@ class KernelRepository(Repository[KernelDBSource]):
         found = await self._find(kernel_id)
         if found is None:
             raise KernelNotFound(
-                f"there is no kernel {kernel_id}; correct the id, or its session was purged after it had ended"
+                f"there is no kernel {kernel_id}; correct the id, or its session was purged after it had ended",
+                kernel_id=kernel_id,
             )
         return found
 

@@ -28,7 +28,10 @@ class LeaseDBSource(DBSource):
         (found,) = await fetch_rows(db_sess, FIND_LEASE, scaling_group)
         raise LeaseHeld(
             f"the lease of scaling group {scaling_group} is held by {found['holder']} (epoch {found['epoch']}) "
-            f"until {found['expires_at'].isoformat()}; try again then"
+            f"until {found['expires_at'].isoformat()}; try again then",
+            scaling_group=scaling_group,
+            holder=LeaseHolder(found["holder"]),
+            epoch=found["epoch"],
         )
 
     async def renew_lease(self, db_sess: SASession, lease: Lease, ttl: timedelta) -> Lease:

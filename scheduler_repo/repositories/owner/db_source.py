@@ -25,7 +25,7 @@ from scheduler_repo.errors import OwnerAlreadyExists, OwnerNotFound
 from scheduler_repo.models import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.repositories.db_source import DBSource
-from scheduler_repo.types import DomainName, OwnerT, SlotName, UserId
+from scheduler_repo.types import DomainName, OwnerScope, OwnerT, SlotName, UserId
 from scheduler_repo.validation import check_id, check_name
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ Select = sa.Select[*tuple[Any, ...]]
 class OwnerTable(Generic[OwnerT, InfoT]):
     """One kind of owner: what it and its id are called, its struct, its key, and the struct's columns."""
 
+    scope: OwnerScope
     noun: str
     id_noun: str
     info_type: type[InfoT]
@@ -57,7 +58,9 @@ class OwnerTable(Generic[OwnerT, InfoT]):
     def not_found(self, owner_id: OwnerT) -> OwnerNotFound:
         """Build the error for an owner that does not exist."""
         return OwnerNotFound(
-            f"there is no {self.noun} {shortened(owner_id)}; correct the id or name, or register it first"
+            f"there is no {self.noun} {shortened(owner_id)}; correct the id or name, or register it first",
+            scope=self.scope,
+            owner_id=str(owner_id),
         )
 
 
@@ -70,10 +73,15 @@ _KEYPAIRS: Select = sa.select(
     KeypairRow.access_key, KeypairRow.user_id, UserRow.domain_name, KeypairRow.is_active, KeypairRow.created_at
 ).join(UserRow, UserRow.id == KeypairRow.user_id)
 
-DOMAINS: Final = OwnerTable("domain", "domain", DomainInfo, DomainRow.name, _DOMAINS)
-PROJECTS: Final = OwnerTable("project", "project", ProjectInfo, ProjectRow.id, _select_named(ProjectRow))
-USERS: Final = OwnerTable("user", "user", UserInfo, UserRow.id, _select_named(UserRow))
-KEYPAIRS: Final = OwnerTable("keypair", "access key", KeypairInfo, KeypairRow.access_key, _KEYPAIRS)
+DOMAINS: Final = OwnerTable(OwnerScope.DOMAIN, "domain", "domain", DomainInfo, DomainRow.name, _DOMAINS)
+PROJECTS: Final = OwnerTable(
+    OwnerScope.PROJECT, "project", "project", ProjectInfo, ProjectRow.id, _select_named(ProjectRow)
+)
+USERS: Final = OwnerTable(OwnerScope.USER, "user", "user", UserInfo, UserRow.id, _select_named(UserRow))
+KEYPAIRS: Final = OwnerTable(
+    OwnerScope.ACCESS_KEY, "keypair", "access key", KeypairInfo, KeypairRow.access_key, _KEYPAIRS
+)
+_SCOPES: Final = {table.noun: table.scope for table in (DOMAINS, PROJECTS, USERS, KEYPAIRS)}
 
 
 class OwnerDBSource(DBSource):
@@ -165,7 +173,9 @@ async def _refuse_differing(db_sess: SASession, columns: Sequence[list[object]])
             found, given = f"one of user {user_id}", f"one of user {given_user_id}"
         raise OwnerAlreadyExists(
             f"{kind} {owner_id} exists as {found}, it cannot be registered as {given}; give it as it is, or "
-            "under another id; nothing was written"
+            "under another id; nothing was written",
+            scope=_SCOPES[kind],
+            owner_id=str(owner_id),
         )
 
 

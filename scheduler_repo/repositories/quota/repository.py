@@ -41,7 +41,9 @@ class QuotaRepository(Repository[QuotaDBSource]):
         found = await self._find(scope, owner_id)
         if found is None:
             raise QuotaNotFound(
-                f"{scope} {shortened(owner_id)} has no quota, and is not limited by one; set_quotas makes one"
+                f"{scope} {shortened(owner_id)} has no quota, and is not limited by one; set_quotas makes one",
+                scope=scope,
+                owner_id=owner_id,
             )
         return found
 

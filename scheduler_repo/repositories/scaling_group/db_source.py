@@ -101,11 +101,17 @@ class ScalingGroupDBSource(DBSource):
         users = await fetch_rows(db_sess, GROUP_USER, access_key, project_id)
         if not users:
             raise OwnerNotFound(
-                f"there is no access key {quoted(access_key, 200)}; correct the key or register its owner"
+                f"there is no access key {quoted(access_key, 200)}; correct the key or register its owner",
+                scope=OwnerScope.ACCESS_KEY,
+                owner_id=access_key,
             )
         user_id, domain_name, is_active, project_is_active = users[0]
         if project_id is not None and project_is_active is None:
-            raise OwnerNotFound(f"there is no project {project_id}; correct the id or register the project")
+            raise OwnerNotFound(
+                f"there is no project {project_id}; correct the id or register the project",
+                scope=OwnerScope.PROJECT,
+                owner_id=str(project_id),
+            )
         if not is_active or (project_id is not None and not project_is_active):
             return []
         return await fetch_rows(db_sess, USABLE_SCALING_GROUPS, access_key, user_id, project_id, domain_name)

@@ -60,7 +60,9 @@ class VFolderRepository(Repository[VFolderDBSource]):
         """Return a vfolder; raises VFolderNotFound."""
         found = await self._find(vfolder_id)
         if found is None:
-            raise VFolderNotFound(f"there is no vfolder {vfolder_id}; correct the id or create it")
+            raise VFolderNotFound(
+                f"there is no vfolder {vfolder_id}; correct the id or create it", vfolder_id=vfolder_id
+            )
         return found
 
     @_resilience.apply(OperationKind.READ)

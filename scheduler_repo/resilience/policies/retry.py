@@ -92,7 +92,7 @@ class RetryPolicy(Policy):
                     # A later failure, such as one to connect, says nothing of an earlier COMMIT that may stand.
                     is_new = isinstance(error, DatabaseError) and not isinstance(error, OutcomeUnknown)
                     if lost is not None and is_new:
-                        raise OutcomeUnknown(f"{lost}; it was asked again, and then: {error}") from lost
+                        raise lost.with_message(f"{lost}; it was asked again, and then: {error}") from lost
                     raise
                 if isinstance(error, OutcomeUnknown):
                     lost = lost or error

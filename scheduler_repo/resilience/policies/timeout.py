@@ -104,4 +104,4 @@ def _build_error(seconds: float, operation: Optional[Operation]) -> DeadlineExce
         return DeadlineExceeded(f"{found}; try again, or allow it more with call_deadline()")
     known = operation.operation_id
     advice = "read before writing again" if known is None else f"ask again under operation id {known}"
-    return DeadlineExceeded(f"{found}; all was written, or nothing: {advice}")
+    return DeadlineExceeded(f"{found}; all was written, or nothing: {advice}", operation_id=known)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Optional, Union
+from typing import Final, NamedTuple, Optional, Union
 
 import msgspec
 
@@ -14,7 +14,7 @@ from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import printable, quoted, shortened
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.slots import slot_vector
-from scheduler_repo.types import SessionId, SlotName, SlotVector
+from scheduler_repo.types import OwnerScope, SessionId, SlotName, SlotVector
 from scheduler_repo.validation import (
     Int32,
     check_amount,
@@ -29,7 +29,16 @@ from scheduler_repo.validation import (
 )
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-_REPEATED: Final = (
+
+
+class _Obstacle(NamedTuple):
+    code: CreationRejectionCode
+    detail: str
+    reference: Optional[str] = None
+    scope: Optional[OwnerScope] = None
+
+
+_REPEATED: Final = _Obstacle(
     CreationRejectionCode.DUPLICATE,
     "its id, or one of its kernels', is there before in the batch; name each once",
 )
@@ -131,8 +140,10 @@ class CreationBatch:
             is_repeated = spec.session_id in session_ids or own & kernel_ids or len(own) < len(spec.kernels)
             obstacle = next(_find_missing(spec, existing), _REPEATED if is_repeated else None)
             if obstacle is not None:
-                code, detail = obstacle
-                self._rejected[position] = _reject(spec, code, f"{_name(spec)}: {detail}")
+                rejection = _reject(spec, obstacle.code, f"{_name(spec)}: {obstacle.detail}")
+                self._rejected[position] = msgspec.structs.replace(
+                    rejection, reference=obstacle.reference, scope=obstacle.scope
+                )
                 continue
             session_ids.add(spec.session_id)
             kernel_ids |= own
@@ -171,31 +182,35 @@ def _judge_amounts(
         return _reject(spec, CreationRejectionCode.INVALID_QUANTITY, error)
 
 
-def _find_missing(
-    spec: SessionCreationSpec, existing: ExistingReferences
-) -> Iterator[tuple[CreationRejectionCode, str]]:
+def _find_missing(spec: SessionCreationSpec, existing: ExistingReferences) -> Iterator[_Obstacle]:
     if spec.scaling_group not in existing.scaling_groups:
-        yield (
+        yield _Obstacle(
             CreationRejectionCode.SCALING_GROUP_UNKNOWN,
             f"there is no scaling group {quoted(spec.scaling_group)}; correct it or create one",
+            spec.scaling_group,
         )
     if (spec.access_key, spec.user_id) not in existing.key_owners:
-        yield (
+        yield _Obstacle(
             CreationRejectionCode.OWNER_UNKNOWN,
             f"access key {quoted(spec.access_key)} does not exist, or is not of user {spec.user_id}; "
             "correct either, or register the keypair",
+            spec.access_key,
+            OwnerScope.ACCESS_KEY,
         )
     if (spec.project_id, spec.domain_name) not in existing.project_domains:
-        yield (
+        yield _Obstacle(
             CreationRejectionCode.OWNER_UNKNOWN,
             f"project {spec.project_id} does not exist, or is not of domain {quoted(spec.domain_name)}; "
             "correct either, or register the project",
+            str(spec.project_id),
+            OwnerScope.PROJECT,
         )
     for mount in spec.mounts:
         if mount.vfolder_id not in existing.vfolders:
-            yield (
+            yield _Obstacle(
                 CreationRejectionCode.VFOLDER_UNKNOWN,
                 f"there is no vfolder {mount.vfolder_id}; correct the id or create it",
+                str(mount.vfolder_id),
             )
 
 

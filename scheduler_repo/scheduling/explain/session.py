@@ -225,7 +225,8 @@ def _find(data: SchedulingData, session_id: SessionId) -> tuple[int, PendingSess
     bound = "" if data.pending_limit is None else f", of which the first {data.pending_limit} were read"
     raise SessionNotFound(
         f"session {session_id} is not pending in the scaling group {data.scaling_group.name!r}{bound}, at "
-        f"{data.observed_at.isoformat()}; see of which group it is, and what became of it"
+        f"{data.observed_at.isoformat()}; see of which group it is, and what became of it",
+        session_id=session_id,
     )
 
 
