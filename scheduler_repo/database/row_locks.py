@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Final, Optional, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection, skips_locked
 from scheduler_repo.database.errors import find_driver_error
@@ -66,7 +67,7 @@ class RowLocks(msgspec.Struct, frozen=True):
         # All parts are this module's constants.
         wanted = f"SELECT {self.key} AS key, {self.item} AS item, t.xmax AS locker FROM {source}"  # noqa: S608
         if self.strength is None:
-            taken, untaken = "", f"cardinality({holders}) > 0"
+            taken, untaken = "", f"wanted.locker <> '0'::xid AND cardinality({holders}) > 0"
         else:
             lock = f"SELECT {self.key} AS key FROM {source} FOR {self.strength} OF t SKIP LOCKED"  # noqa: S608
             taken, untaken = f", taken AS MATERIALIZED ({lock})", "key NOT IN (SELECT taken.key FROM taken)"
@@ -156,6 +157,18 @@ KERNEL_RESERVATIONS_ON_AGENTS: Final = RowLocks(
     None,
     _ON_AGENTS,
 )
+# What goes with a finished session that is purged; whoever purges may not lock it, the purge's function does.
+PURGED_ROWS: Final = tuple(
+    RowLocks(table, key, "t.session_id", _OF_SESSIONS, None)
+    for table, key in (
+        ("kernels", "t.id::text"),
+        ("reservations", "t.session_id::text"),
+        ("kernel_reservations", "t.kernel_id::text"),
+        ("session_history", "t.id::text"),
+        ("session_dependencies", "concat_ws(' ', t.session_id, t.depends_on)"),
+        ("session_vfolder_mounts", "concat_ws(' ', t.session_id, t.mount_path)"),
+    )
+)
 # What a write locks of an agent whose counters it changes once, and twice.
 AGENT_ROWS: Final = (AGENTS, AGENT_SLOTS)
 RECOVERED_AGENT_ROWS: Final = (*AGENT_ROWS, _GROUPS_OF_AGENTS, _SLOT_TYPES_OF_AGENTS)
@@ -172,7 +185,7 @@ VFOLDERS: Final = RowLocks("vfolders", "t.id::text", "t.id", "t.id = ANY ($1::uu
 PROJECTS: Final = RowLocks("projects", "t.id::text", "t.id", "t.id = ANY ($1::uuid[])", "KEY SHARE")
 
 
-_QUOTAS_OF_SESSION: Final = msgspec.structs.replace(
+_QUOTAS_OF_SESSION: Final = replace(
     QUOTAS,
     item="s.id",
     condition="s.id = ANY ($1::uuid[])",
@@ -180,18 +193,19 @@ _QUOTAS_OF_SESSION: Final = msgspec.structs.replace(
     " ('USER', s.user_id::text), ('PROJECT', s.project_id::text), ('DOMAIN', s.domain_name))",
 )
 # Without the group, which whoever allocates locks against its deletion: that hinders nobody.
-_FIND_LOCKED: Final = " UNION ALL ".join(
-    f"({msgspec.structs.replace(rows, strength=None).text})" for rows in (*SESSION_ROWS, _QUOTAS_OF_SESSION)
-)
+CHANGED_ROWS: Final = (*SESSION_ROWS, _QUOTAS_OF_SESSION)
 
 
-async def find_locked_rows(db_sess: SASession, session_id: SessionId) -> tuple[RowLocked, ...]:
-    """Find the rows which a change of one session needs and other transactions hold; costs one statement.
+async def find_locked_rows(
+    db_sess: SASession, session_ids: Sequence[SessionId], several: Iterable[RowLocks]
+) -> list[tuple[SessionId, RowLocked]]:
+    """Find the rows of sessions that other transactions hold; costs one statement.
 
     Nothing is locked for it, so any role that may read can ask.
     """
-    rows = await driver_connection(db_sess).fetch(_FIND_LOCKED, [session_id])
-    return tuple(RowLocked(table, row_id, tuple(pids)) for _, row_id, pids, table in rows)
+    statement = " UNION ALL ".join(f"({replace(rows, strength=None).text})" for rows in several)
+    rows = await driver_connection(db_sess).fetch(statement, session_ids)
+    return [(session_id, RowLocked(table, row_id, tuple(pids))) for session_id, row_id, pids, table in rows]
 
 
 async def take_rows(db_sess: SASession, rows: RowLocks, *parameters: object) -> dict[KeyT, RowLocked]:

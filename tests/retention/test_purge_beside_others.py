@@ -20,7 +20,9 @@ from scheduler_repo.types import SessionId
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.old_rows import (
     LIVE,
+    TABLES_OF_SESSIONS,
     add_agent_history,
+    add_all_that_belongs,
     add_finished,
     add_operations,
     depend,
@@ -75,6 +77,35 @@ class TestLocks:
         # and the next purge takes it, unless it waits in the queue again
         is_queued = "PENDING" in statement
         assert (await retention.purge(MONTH)).sessions == (0 if is_queued else 1)
+
+    @pytest.mark.parametrize("with_archive", [False, True])
+    async def test_a_session_is_skipped_of_which_another_holds_a_row(
+        self,
+        retention: RetentionRepository,
+        migrated_database: Database,
+        owner_connection: DriverConnection,
+        with_archive: bool,
+    ) -> None:
+        # given
+        await add_finished(owner_connection, OLD)
+        archived: list[SessionId] = []
+
+        async def archive(sessions: Sequence[ArchivedSession]) -> None:
+            archived.extend(each.session_id for each in sessions)
+
+        await add_all_that_belongs(owner_connection, 100)
+        for table, column in TABLES_OF_SESSIONS.items():
+            row = f"SELECT FROM {table} WHERE {column} = '{session_id(100)}' FOR UPDATE"
+            # when
+            async with held(migrated_database, row), asyncio.timeout(PROMPT_SECONDS):
+                done = await retention.purge(MONTH, archive=archive if with_archive else None)
+            # then
+            assert done.skipped_sessions == 1, table
+            left = {session_id(number) for number in (*LIVE, 100)}
+            assert await existing(owner_connection) == left
+        # and the next purge takes it
+        assert (await retention.purge(MONTH, archive=archive if with_archive else None)).sessions == 1
+        assert len(archived) == len(set(archived)) == (len(OLD) if with_archive else 0)
 
     async def test_operations_that_another_holds_are_skipped(
         self,

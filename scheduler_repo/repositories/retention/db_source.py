@@ -6,7 +6,8 @@ from typing import Final, Optional
 
 from asyncpg import Record
 
-from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.engine import SASession, skips_locked
+from scheduler_repo.database.row_locks import PURGED_ROWS, find_locked_rows
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.repositories.db_source import DBSource, build_struct
@@ -52,9 +53,18 @@ class RetentionDBSource(DBSource):
         cutoff: datetime,
         after: tuple[Optional[datetime], Optional[SessionId]],
         limit: int,
-    ) -> list[Record]:
-        """List finished sessions behind ``after``, and lock those that nobody else has locked."""
-        return await fetch_rows(db_sess, PURGE_CANDIDATES, cutoff, *after, limit)
+    ) -> tuple[list[Record], list[SessionId]]:
+        """List finished sessions behind ``after``, and lock those that nobody else has locked.
+
+        Returns all, and those that are locked; in a second try, for one statement more, without those of which
+        another transaction holds a row that would go with them.
+        """
+        seen = await fetch_rows(db_sess, PURGE_CANDIDATES, cutoff, *after, limit)
+        locked = [row["session_id"] for row in seen if row["is_locked"]]
+        if skips_locked(db_sess) and locked:
+            held = {each for each, _ in await find_locked_rows(db_sess, locked, PURGED_ROWS)}
+            locked = [each for each in locked if each not in held]
+        return seen, locked
 
     async def list_unneeded(self, db_sess: SASession, session_ids: Sequence[SessionId]) -> list[SessionId]:
         """Leave out the sessions on which an unfinished session depends."""

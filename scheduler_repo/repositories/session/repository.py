@@ -8,7 +8,7 @@ import msgspec
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_names, no_such_group
-from scheduler_repo.database.row_locks import find_locked_rows
+from scheduler_repo.database.row_locks import CHANGED_ROWS, find_locked_rows
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.database.status_changes import change_statuses
 from scheduler_repo.entities.lease import Lease, check_lease
@@ -199,12 +199,14 @@ class SessionRepository:
     async def list_locked_rows(self, session_id: SessionId) -> tuple[RowLocked, ...]:
         """List the rows that a change of one session needs and that other transactions hold at this moment.
 
-        Its own, its kernels', its reservation's and its owners' quotas; none for a session that does not exist. A batch leaves for later (ROW_LOCKED) what needs a row that stays locked. Raises
-        InvalidInput and the errors of the database layer. Costs one statement.
+        Its own, its kernels', its reservation's and its owners' quotas; none for a session that does not exist.
+        A batch leaves for later (ROW_LOCKED) what needs a row that stays locked. Raises InvalidInput and the
+        errors of the database layer. Costs one statement.
         """
         check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
-            return await find_locked_rows(db_sess, session_id)
+            found = await find_locked_rows(db_sess, [session_id], CHANGED_ROWS)
+        return tuple(row for _, row in found)
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_session(
