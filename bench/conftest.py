@@ -1,13 +1,35 @@
-"""A private PostgreSQL server and an event loop for the benchmarks."""
+"""One server, one event loop and the cases of all suites, for ``pytest bench``."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
 
 import pytest
 import uvloop
 
-from bench.databases import BenchDatabase, add_sessions, make_database
-from scheduler_repo.embedded import EmbeddedPostgres
+from bench.data.servers import open_server
+from bench.data.sizes import SizeName
+from bench.suites.reach import SuiteWalk
+from bench.suites.suite import Bench
+
+BENCH: Final = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the size of the cluster that is measured."""
+    sizes = [size.value for size in SizeName]
+    parser.addoption(
+        "--size", choices=sizes, default=SizeName.S.value, help="the size of the benchmarks' cluster"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let large clusters take the time they take."""
+    for item in items:
+        if item.path.parent == BENCH:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(scope="session")
@@ -18,27 +40,17 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedPostgres]:
-    """PostgreSQL with its own defaults but for durability, which reads do not need."""
-    settings = {"fsync": "off", "max_wal_size": "8GB", "autovacuum": "off"}
-    with EmbeddedPostgres(settings=settings) as server:
-        yield server
+def walk(runner: asyncio.Runner, pytestconfig: pytest.Config) -> Iterator[SuiteWalk]:
+    """The cases of all suites, on one embedded server."""
+    stack = AsyncExitStack()
+    server = runner.run(stack.enter_async_context(open_server(None)))
+    size_name = SizeName(pytestconfig.getoption("--size"))
+    walk = SuiteWalk(Bench(server=server, size_name=size_name, on_loading=_unseen))
+    yield walk
+    runner.run(walk.close())
+    runner.run(stack.aclose())
 
 
-@pytest.fixture(scope="session")
-def full_queue(runner: asyncio.Runner, server: EmbeddedPostgres) -> BenchDatabase:
-    """10,000 pending sessions with 16,000 kernels, 1,000 agents, 5,000 running, 100,000 finished."""
-    return runner.run(_fill(server, 10_000, 16_000))
-
-
-@pytest.fixture(scope="session")
-def long_queue(runner: asyncio.Runner, server: EmbeddedPostgres) -> BenchDatabase:
-    """The same with 50,000 pending sessions and 80,000 kernels."""
-    return runner.run(_fill(server, 50_000, 80_000))
-
-
-async def _fill(server: EmbeddedPostgres, sessions: int, kernels: int) -> BenchDatabase:
-    database = await make_database(server, sessions, kernels)
-    await add_sessions(server, database, 5_000, "RUNNING")
-    await add_sessions(server, database, 100_000, "TERMINATED")
-    return database
+@asynccontextmanager
+async def _unseen(what: str, total: int) -> AsyncIterator[Callable[[int], None]]:
+    yield lambda done: None

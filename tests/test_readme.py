@@ -160,7 +160,8 @@ class TestCommands:
             ("demo", "scheduler-repo demo"),
             ("tests", "python -m pytest -q"),
             ("trace", "demo --trace-nodes nodes.csv --trace-pods pods.csv"),
-            ("bench", "python -m pytest bench"),
+            ("bench", "python -m bench read --size M"),
+            ("bench as tests", "python -m pytest bench"),
         ],
     )
     def test_it_can_be_extracted(self, name: str, part: str) -> None:

@@ -40,7 +40,7 @@ _DEBUG_OPTION: Final = click.Option(
 )
 
 
-def _add_debug_option(command: click.Command) -> None:
+def add_debug_option(command: click.Command) -> None:
     """Add ``--debug`` to a command and, if it is a group, to all its commands."""
     text = "Show the traceback of an error."
     command.params.append(
@@ -50,7 +50,7 @@ def _add_debug_option(command: click.Command) -> None:
     )
     if isinstance(command, click.Group):
         for each in command.commands.values():
-            _add_debug_option(each)
+            add_debug_option(each)
 
 
 @click.group(
@@ -74,4 +74,4 @@ def command_line() -> None:
     """
 
 
-_add_debug_option(command_line)
+add_debug_option(command_line)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
@@ -37,10 +38,11 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Command:
-    """Runs ``scheduler-repo``; its servers' directories go below ``folder``."""
+    """Runs ``scheduler-repo``, or another module; its servers' directories go below ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "scheduler_repo.cli") -> None:
         self.folder = folder
+        self._module = module
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         inherited = {
@@ -51,7 +53,7 @@ class Command:
     def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
         """Start with pipes for both streams."""
         return subprocess.Popen(
-            [sys.executable, "-m", "scheduler_repo.cli", *arguments],
+            [sys.executable, "-m", self._module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,7 +72,7 @@ class Command:
         """Run to the end on a terminal of 80 columns; both streams go there."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            [sys.executable, "-m", "scheduler_repo.cli", *arguments],
+            [sys.executable, "-m", self._module, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -114,11 +116,19 @@ class Command:
 
 
 class CommandHere:
-    """Runs ``scheduler-repo`` in this process, which spares the start of another; without its own signals."""
+    """Runs ``scheduler-repo``, or another program, in this process, without its own signals."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        program: click.Command = command_line,
+        name: str = "scheduler-repo",
+    ) -> None:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
+        self._program = program
+        self._name = name
 
     def run(self, *arguments: str, **variables: str) -> Ended:
         """Run to the end."""
@@ -127,9 +137,9 @@ class CommandHere:
                 patch.delenv(name)
             for name, value in variables.items():
                 patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["scheduler-repo", *arguments])
+            patch.setattr(sys, "argv", [self._name, *arguments])
             patch.setattr(sys, "excepthook", sys.excepthook)
-            code = run_reporting_failures(command_line, Invocation())
+            code = run_reporting_failures(self._program, Invocation(), self._name)
         output, errors = self._capsys.readouterr()
         return Ended(code, output, errors)
 

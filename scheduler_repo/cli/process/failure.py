@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Optional, TextIO, Union
+from typing import Optional, TextIO, Union
 
 import click
 
@@ -19,11 +19,14 @@ from scheduler_repo.cli.terminal import OutputFailed, quote_lines, say, say_erro
 from scheduler_repo.errors import SchedulerRepoError
 from scheduler_repo.quoting import clean_message
 
-_PROGRAM: Final = "scheduler-repo"
 
+def run_reporting_failures(
+    command: click.Command, invocation: Invocation, program: str = "scheduler-repo"
+) -> int:
+    """Run the command that the arguments name, report failures on stderr, and return the exit code.
 
-def run_reporting_failures(command: click.Command, invocation: Invocation) -> int:
-    """Run the command that the arguments name, report failures on stderr, and return the exit code."""
+    ``program`` is what its users call it.
+    """
 
     def report_unforeseen(kind: type[BaseException], error: BaseException, _: Optional[TracebackType]) -> None:
         hint = "" if invocation.debug else "; run it again with --debug for the traceback, and report it"
@@ -38,13 +41,13 @@ def run_reporting_failures(command: click.Command, invocation: Invocation) -> in
             # Escape a name that the terminal's encoding lacks instead of failing.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = command.main(prog_name=_PROGRAM, standalone_mode=False, obj=invocation)
+        code = command.main(prog_name=program, standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.UsageError as error:
-        path = _find_path(command, sys.argv[1:]) if error.ctx is None else error.ctx.command_path
+        path = _find_path(program, command, sys.argv[1:]) if error.ctx is None else error.ctx.command_path
         message = error.format_message()
         stop = "" if message.endswith((".", "?")) else "."
         return _say(f"{message}{stop} See '{path} --help'.", error, invocation, error.exit_code)
@@ -93,9 +96,9 @@ def report_stray_errors() -> None:
     sys.unraisablehook = report_finalizer
 
 
-def _find_path(command: click.Command, arguments: Sequence[str]) -> str:
+def _find_path(program: str, command: click.Command, arguments: Sequence[str]) -> str:
     """Return the words of the command that the arguments name, for an error that does not know its command."""
-    path = _PROGRAM
+    path = program
     for argument in arguments:
         if argument.startswith("-"):
             continue

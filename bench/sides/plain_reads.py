@@ -1,11 +1,14 @@
-"""The plain way: ORM entities, kernels loaded 500 sessions at a time, usage summed in Python.
+"""The plain way to read: ORM entities, related rows loaded 500 at a time, usage summed in Python.
 
 It is what one writes first, and reads the same state in one transaction. It stops once the entities are
 grouped: what a scheduler would then spend on turning them into structures of its own is not counted.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Optional
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -16,8 +19,22 @@ from scheduler_repo.types import OCCUPYING_STATUSES, AgentStatus, ScalingGroupNa
 _IDS_PER_STATEMENT = 500
 
 
-async def read_by_orm(engine: AsyncEngine, scaling_group: ScalingGroupName) -> int:
-    """Read a group's queue, agents and usage; returns how many kernels wait, so that callers can compare."""
+class PlainState(msgspec.Struct, frozen=True):
+    """What one read has found, so that it can be compared and weighed."""
+
+    pending: Sequence[SessionRow]
+    kernels: dict[SessionId, list[KernelRow]]
+    dependencies: dict[SessionId, list[SessionDependencyRow]]
+    agents: Sequence[AgentRow]
+    slots: dict[str, list[AgentSlotRow]]
+    usage: dict[object, list[int]]
+    quotas: Sequence[QuotaRow]
+
+
+async def read_by_orm(
+    engine: AsyncEngine, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
+) -> PlainState:
+    """Read a group's queue, agents and usage."""
     repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
     async with AsyncSession(repeatable) as db_sess, db_sess.begin():
         pending = (
@@ -26,6 +43,7 @@ async def read_by_orm(engine: AsyncEngine, scaling_group: ScalingGroupName) -> i
                 .where(SessionRow.scaling_group == scaling_group)
                 .where(SessionRow.status == SessionStatus.PENDING)
                 .order_by(SessionRow.priority.desc(), SessionRow.created_at, SessionRow.id)
+                .limit(pending_limit)
             )
         ).all()
         kernels: defaultdict[SessionId, list[KernelRow]] = defaultdict(list)
@@ -40,11 +58,13 @@ async def read_by_orm(engine: AsyncEngine, scaling_group: ScalingGroupName) -> i
                 sa.select(SessionDependencyRow).where(SessionDependencyRow.session_id.in_(ids))
             ):
                 dependencies[dependency.session_id].append(dependency)
-        agents = await db_sess.scalars(
-            sa.select(AgentRow)
-            .where(AgentRow.scaling_group == scaling_group)
-            .where(AgentRow.status == AgentStatus.ALIVE, AgentRow.is_schedulable)
-        )
+        agents = (
+            await db_sess.scalars(
+                sa.select(AgentRow)
+                .where(AgentRow.scaling_group == scaling_group)
+                .where(AgentRow.status == AgentStatus.ALIVE, AgentRow.is_schedulable)
+            )
+        ).all()
         agent_ids = {agent.id for agent in agents}
         slots: defaultdict[str, list[AgentSlotRow]] = defaultdict(list)
         for slot in await db_sess.scalars(sa.select(AgentSlotRow)):
@@ -57,5 +77,11 @@ async def read_by_orm(engine: AsyncEngine, scaling_group: ScalingGroupName) -> i
             for owner in (kernel.access_key, kernel.user_id, kernel.project_id, kernel.domain_name):
                 for index, amount in enumerate(kernel.occupied_slots):
                     usage[owner][index] += amount
-        (await db_sess.scalars(sa.select(QuotaRow))).all()
-    return sum(map(len, kernels.values()))
+        quotas = (await db_sess.scalars(sa.select(QuotaRow))).all()
+    return PlainState(pending, kernels, dependencies, agents, slots, usage, quotas)
+
+
+async def get_session_by_orm(engine: AsyncEngine, session_id: SessionId) -> SessionRow:
+    """Read one session; raises sqlalchemy.exc.NoResultFound."""
+    async with AsyncSession(engine) as db_sess:
+        return await db_sess.get_one(SessionRow, session_id)

@@ -1,0 +1,94 @@
+"""For how long the event loop could do nothing else, seen from inside it."""
+
+import asyncio
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import quantiles
+from time import perf_counter
+from typing import Final
+
+import msgspec
+
+# Shorter ones delay nobody.
+_LEAST_SECONDS: Final = 0.0001
+_BOUNDS_MS: Final = (1, 5, 10, 50, 100)
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One time for which the loop turned to nobody, in seconds, and the collector's part of it."""
+
+    seconds: float
+    collector_seconds: float
+
+    @property
+    def own_seconds(self) -> float:
+        """What is not the collector's."""
+        return max(0.0, self.seconds - self.collector_seconds)
+
+
+class LoopWatch:
+    """Runs a callback in every turn of the running loop; whatever lies between two of them blocks the loop."""
+
+    def __init__(self) -> None:
+        """Made by ``watched_loop``."""
+        self._loop = asyncio.get_running_loop()
+        self.blocks: list[Block] = []
+        self._last = perf_counter()
+        self._collecting_since = self._collector_seconds = 0.0
+        self._is_over = False
+
+    def turn(self) -> None:
+        """Note the time since the last turn, and come again in the next one."""
+        now = perf_counter()
+        if now - self._last >= _LEAST_SECONDS:
+            self.blocks.append(Block(now - self._last, self._collector_seconds))
+        self._collector_seconds = 0.0
+        self._last = now
+        if not self._is_over:
+            self._loop.call_soon(self.turn)
+
+    def note_collector(self, phase: str, details: dict[str, int]) -> None:
+        """Note how long the collector runs."""
+        if phase == "start":
+            self._collecting_since = perf_counter()
+        else:
+            self._collector_seconds += perf_counter() - self._collecting_since
+
+    def stop(self) -> None:
+        """Note what lies since the last turn, and come no more."""
+        self._is_over = True
+        self.turn()
+
+
+@contextmanager
+def watched_loop() -> Iterator[LoopWatch]:
+    """Watch the running event loop for as long as the block runs; that loop never sleeps meanwhile."""
+    watch = LoopWatch()
+    gc.callbacks.append(watch.note_collector)
+    watch.turn()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+        gc.callbacks.remove(watch.note_collector)
+
+
+def sum_up(turns: Sequence[Sequence[Block]]) -> dict[str, float]:
+    """Sum up the blocks of several turns, in milliseconds: the longest, quantiles, how many per turn."""
+    seconds = [block.own_seconds * 1000 for turn in turns for block in turn]
+    with_collector = [block.seconds * 1000 for turn in turns for block in turn]
+    if not seconds:
+        return {"longest_block_ms": 0.0}
+    hundredths = quantiles(seconds, n=100) if len(seconds) > 1 else seconds * 99
+    return {
+        "longest_block_ms": max(seconds),
+        "longest_with_collector_ms": max(with_collector),
+        "median_block_ms": hundredths[49],
+        "block_p90_ms": hundredths[89],
+        "block_p99_ms": hundredths[98],
+        **{
+            f"blocks_over_{bound}_ms": sum(each > bound for each in seconds) / len(turns)
+            for bound in _BOUNDS_MS
+        },
+    }

@@ -1,0 +1,144 @@
+"""All sides of one tick, after the same changes every time; every turn is undone."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+import asyncpg
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench.data.cluster import GROUP
+from bench.data.place import Place
+from bench.data.saved_state import SavedState
+from bench.measure.results import ENGINE, FLOOR, PLAIN, CaseResult
+from bench.measure.turns import PartlyDone, Side, Times
+from bench.sides.bare_writes import BareWrites, SlotAmounts
+from bench.sides.driver_reads import DriverReads
+from bench.sides.plain_reads import read_by_orm
+from bench.sides.plain_writes import place_by_orm
+from bench.sides.writers import BATCH, PlannedBatch
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.lifecycle import SessionEnd
+from scheduler_repo.entities.session import SessionCreationSpec
+from scheduler_repo.loop import SchedulerLoop, TickTimes
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.types import SessionId
+
+# The plain way places these and is reckoned up.
+_PLAIN_BATCH: Final = 20
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What happens before a tick: sessions come, and others end."""
+
+    created: tuple[SessionCreationSpec, ...] = ()
+    ended: tuple[SessionId, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many sessions change."""
+        return len(self.created) + len(self.ended)
+
+
+class _Planned(msgspec.Struct, frozen=True):
+    """What one tick reads and places, worked out before the clock starts."""
+
+    reads: DriverReads
+    calls: list[tuple[tuple[SessionAllocation, ...], SlotAmounts]]
+    batch: PlannedBatch
+
+
+class Tickers:
+    """Ticks of the group that is measured, each after the same changes."""
+
+    def __init__(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        plain_engine: AsyncEngine,
+        driver: "asyncpg.Connection[asyncpg.Record]",
+        saved: SavedState,
+        changes: Changes,
+    ) -> None:
+        """Made by ``open_tickers``."""
+        self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
+        self._sessions = SessionRepository(SessionDBSource(engine))
+        self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
+        self._loop = SchedulerLoop(self._scheduler, BestFitPlanner(), GROUP, batch_size=BATCH)
+        self._plain_engine = plain_engine
+        self._driver = driver
+        self._saved = saved
+        self._changes = changes
+        self._planned: list[_Planned] = []
+        self._times: list[TickTimes] = []
+        self._placed = 0
+
+    def sides(self) -> dict[str, Side]:
+        """Return the sides; to plan is the engine's alone, the others know what to place."""
+        return {
+            FLOOR: Side(self._run_bare, before=self._change_and_plan, after=self._undo),
+            ENGINE: Side(self._tick, before=self._change, after=self._undo),
+            PLAIN: Side(self._run_plainly, before=self._change_and_plan, after=self._undo, turns=1),
+        }
+
+    def figures(self, times: Mapping[str, Times], earlier: Mapping[str, CaseResult]) -> dict[str, float]:
+        """Say what changed, what a tick placed, and how long each of its phases took; the warm-up aside."""
+        counted = self._times[1:]
+        phases = {
+            f"{phase}_ms": median(getattr(taken, phase) for taken in counted) * 1000
+            for phase in TickTimes.__struct_fields__
+        }
+        return {"changes": self._changes.count, "placed": self._placed, **phases}
+
+    async def _tick(self) -> None:
+        tick = await self._loop.tick()
+        self._times.append(tick.times)
+        self._placed = len(tick.allocated)
+
+    async def _change(self) -> None:
+        if self._changes.created:
+            await self._sessions.enqueue_sessions(self._changes.created)
+        if self._changes.ended:
+            await self._lifecycle.mark_terminated([*map(SessionEnd, self._changes.ended)])
+
+    async def _undo(self) -> None:
+        await self._saved.restore([spec.session_id for spec in self._changes.created])
+
+    async def _change_and_plan(self) -> None:
+        await self._change()
+        batch = PlannedBatch.of(await self._scheduler.get_scheduling_data(GROUP), None)
+        placed = batch.allocations
+        calls = [placed[start : start + BATCH] for start in range(0, len(placed), BATCH)]
+        reads = await DriverReads.prepare(self._driver, GROUP)
+        self._planned = [_Planned(reads, [(call, batch.slots_of(call)) for call in calls], batch)]
+
+    async def _run_bare(self) -> None:
+        (planned,) = self._planned
+        await planned.reads.fetch()
+        for call, slots in planned.calls:
+            await BareWrites(self._driver).place(call, slots)
+
+    async def _run_plainly(self) -> PartlyDone:
+        (planned,) = self._planned
+        await read_by_orm(self._plain_engine, GROUP)
+        placed = planned.batch.allocations
+        few = placed[:_PLAIN_BATCH]
+        started = perf_counter()
+        await place_by_orm(self._plain_engine, few, planned.batch.slot_names)
+        return PartlyDone(perf_counter() - started, len(placed) / len(few) if few else 1)
+
+
+@asynccontextmanager
+async def open_tickers(place: Place, saved: SavedState, changes: Changes) -> AsyncIterator[Tickers]:
+    """Connect every side to a place whose state is saved."""
+    async with place.engine() as engine, place.plain_engine() as plain, place.driver() as driver:
+        yield Tickers(engine, plain, driver, saved, changes)

@@ -1,0 +1,66 @@
+"""Suite ``stall``: the longest time for which the event loop was blocked, by a read and by a batch."""
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
+
+import msgspec
+
+from bench.data.saved_state import saved_state
+from bench.measure.results import ENGINE, CaseResult
+from bench.measure.stall import Block, sum_up, watched_loop
+from bench.measure.turns import Side, Times
+from bench.sides.readers import open_readers
+from bench.sides.writers import PlannedBatch, in_one_call, open_writers, read_queue
+from bench.suites.suite import Bench, Case, Suite, always
+
+READ, ALLOCATE = "full read", "allocate a batch"
+
+
+async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
+    """Measure how long each side keeps the loop from everything else."""
+    async with bench.cluster() as loaded:
+        async with open_readers(loaded.place) as readers:
+            watched = _Watched(readers.sides())
+            yield Case(READ, watched.sides, figures=watched.figures)
+        batch = PlannedBatch.of(await read_queue(loaded.place))
+        async with saved_state(loaded.place) as saved, open_writers(loaded.place, saved) as writers:
+            watched = _Watched(writers.allocate(batch, in_one_call(batch.allocations)))
+            yield Case(ALLOCATE, watched.sides, figures=watched.figures)
+
+
+class _Watched:
+    """Sides of a case, run while the loop is watched, and what was seen."""
+
+    def __init__(self, sides: Mapping[str, Side]) -> None:
+        self._seen: defaultdict[str, list[list[Block]]] = defaultdict(list)
+        self.sides = {name: self._watch(name, side) for name, side in sides.items()}
+
+    def figures(self, times: Mapping[str, Times], earlier: Mapping[str, CaseResult]) -> dict[str, float]:
+        """Sum the engine's blocks up, and name the longest of the other sides; the warm-up does not count."""
+        found = sum_up(self._seen[ENGINE][1:])
+        read = earlier[READ].engine if READ in earlier else times[ENGINE]
+        found["share_of_a_read"] = found["longest_block_ms"] / read.median_ms
+        for name, turns in self._seen.items():
+            if name != ENGINE:
+                found[f"{name}_longest_block_ms"] = sum_up(turns[1:])["longest_block_ms"]
+        return found
+
+    def _watch(self, name: str, side: Side) -> Side:
+        async def run() -> object:
+            with watched_loop() as watch:
+                answer = await side.run()
+            self._seen[name].append(watch.blocks)
+            return answer
+
+        return msgspec.structs.replace(side, run=run)
+
+
+STALL: Final = Suite(
+    name="stall",
+    about="the longest time for which a read and a batch block the event loop",
+    case_names=always(READ, ALLOCATE),
+    cases=cases,
+    takes_trace=True,
+    turns=9,
+)

@@ -1,0 +1,63 @@
+"""Suite ``tick``: the whole loop; a tick that places much, then steady ones after few changes and many."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from bench.data.cluster import GROUP
+from bench.data.place import Place
+from bench.data.saved_state import saved_state
+from bench.measure.wire import CountedWire, counted_wire
+from bench.sides.tickers import Changes, open_tickers
+from bench.sides.writers import PlannedBatch, have_them_run, read_queue
+from bench.suites.suite import Bench, Case, Suite, always
+from scheduler_repo.types import SessionId
+
+FIRST: Final = "first tick"
+CHANGES: Final = (0, 100, 1_000)
+_RUNNING: Final = "SELECT id FROM sessions WHERE scaling_group = $1 AND status = 'RUNNING' ORDER BY id LIMIT $2"
+
+
+async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
+    """Measure ticks of one cluster; each turn is undone."""
+    async with bench.cluster() as loaded, counted_wire(loaded.place.url) as wire:
+        place = loaded.place
+        async for case in _tick_case(FIRST, place, wire, Changes()):
+            yield case
+        # What changes are made of, drawn from the queue while it is full.
+        models = PlannedBatch.of(await read_queue(place), CHANGES[-1]).specs
+        while (batch := PlannedBatch.of(await read_queue(place), None)).allocations:
+            await have_them_run(place, batch)
+        for changes in CHANGES:
+            running = await _list_running(place, changes // 2)
+            several = min(changes // 2, len(running), len(models))
+            changed = Changes(models[:several], running[:several])
+            async for case in _tick_case(_steady(changes), place, wire, changed):
+                yield case
+
+
+async def _tick_case(name: str, place: Place, wire: CountedWire, changes: Changes) -> AsyncIterator[Case]:
+    async with (
+        saved_state(place) as saved,
+        open_tickers(place, saved, changes) as timed,
+        open_tickers(place.by_way_of(wire), saved, changes) as counted,
+    ):
+        yield Case(name, timed.sides(), counted.sides(), wire, figures=timed.figures)
+
+
+async def _list_running(place: Place, count: int) -> tuple[SessionId, ...]:
+    async with place.driver() as driver:
+        return tuple(row[0] for row in await driver.fetch(_RUNNING, GROUP, count))
+
+
+def _steady(changes: int) -> str:
+    return f"steady, {changes:,} changes"
+
+
+TICK: Final = Suite(
+    name="tick",
+    about="the whole loop: a tick that places much, and steady ones after changes",
+    case_names=always(FIRST, *map(_steady, CHANGES)),
+    cases=cases,
+    takes_trace=True,
+    turns=7,
+)

@@ -1,0 +1,168 @@
+"""``python -m bench``: what it prints, what it refuses, and what it leaves behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.data.servers import SCHEMA_PREFIX
+from tests.support.command import Command, CommandHere
+from tests.support.databases import ADMIN, Database
+from tests.support.observation import PROJECT_ROOT
+
+TINY = ("--size", "XS", "--turns", "1")
+
+
+class TestOutput:
+    def test_json_is_one_object_on_the_last_line(self, command: Command, tmp_path: Path) -> None:
+        # when
+        ended = command.run("overhead", *TINY, "--json", "--output", str(tmp_path))
+        # then
+        assert ended.code == 0, ended.errors
+        (line,) = ended.output.splitlines()
+        assert json.loads(line)["suite"] == "overhead"
+        assert [path.name for path in tmp_path.iterdir()] == ["overhead.json"]
+        assert (tmp_path / "overhead.json").read_text() == ended.output
+        assert command.left_behind() == []
+
+    def test_a_page_fits_a_terminal(self, command: Command) -> None:
+        ended = command.run_on_terminal("read", *TINY)
+        assert ended.code == 0, ended.output
+        assert "full read" in ended.output
+        shown = [line for line in ended.output.splitlines() if "\x1b" not in line]
+        assert max(map(len, shown)) <= 80, shown
+
+    def test_help_names_all_suites(self, command_here: CommandHere) -> None:
+        ended = command_here.run("--help")
+        suites = "read write cache growth history running stall memory overhead tick throughput"
+        for suite in suites.split():
+            assert f"\n  {suite} " in ended.output
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["raed"], "There is no suite 'raed'; there are all, cache, growth"),
+            (["read", "--size", "XXL"], "'XXL' is not one of 'XS', 'S', 'M', 'L', 'XL'"),
+            (["read", "--turns", "0"], "0 is not in the range"),
+            (["read", "--seed", "one"], "'one' is not a whole number"),
+            (["all", "--json"], "--json prints the object of one suite"),
+            (["read", "--beside-other-data"], "give --database-url too"),
+            (["read", "--trace-nodes", "nodes.csv"], "belong together"),
+            (["growth", "--trace-nodes", "n", "--trace-pods", "p"], "Suite growth makes clusters of its own"),
+            (["read", "--database-url", "mysql://host/db"], "the database must be PostgreSQL"),
+            (["read", "--database-url", "postgresql://u:secret@127.0.0.1:1/db"], "Connection refused"),
+            (["read", "--database-url", ""], "the URL given is empty"),
+        ],
+    )
+    def test_bad_input_is_one_line(self, arguments: list[str], said: str, command_here: CommandHere) -> None:
+        ended = command_here.run(*arguments)
+        assert ended.code in (1, 2)
+        assert said in ended.error_line
+        assert "secret" not in ended.error_line
+        assert ended.output == "" or ended.output.startswith("server: using")
+
+    def test_too_little_disk(self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch) -> None:
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 1, 10 * 2**20))
+        ended = command_here.run("read", *TINY)
+        assert ended.code == 1
+        assert "too little disk" in ended.error_line
+        assert "give a smaller --size, or another folder by TMPDIR" in ended.error_line
+
+    def test_too_little_memory(self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch) -> None:
+        memory = namedtuple("memory", "available")
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(10 * 2**20))
+        ended = command_here.run("read", "--size", "XL")
+        assert ended.code == 1
+        assert "too little memory" in ended.error_line
+
+    def test_a_missing_extra(self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "psutil", None)
+        ended = command_here.run("read", *TINY)
+        assert ended.code == 1
+        assert ended.error_line == "error: psutil is not installed; pip install 'scheduler-repo[bench]'"
+
+
+class TestOnesOwnDatabase:
+    async def schemas(self, database: Database) -> list[str]:
+        async with database.driver_as(ADMIN) as driver:
+            return [row[0] for row in await driver.fetch("SELECT nspname FROM pg_namespace")]
+
+    async def test_gets_a_schema_that_is_gone_afterwards(
+        self, command: Command, empty_database: Database
+    ) -> None:
+        # when
+        ended = command.run("read", *TINY, "--json", "--database-url", empty_database.url_as(ADMIN))
+        # then
+        assert ended.code == 0, ended.errors
+        read = json.loads(ended.output)["cases"][0]
+        assert read["statements"] == 16
+        assert not [name for name in await self.schemas(empty_database) if name.startswith(SCHEMA_PREFIX)]
+
+    async def test_with_other_data_is_refused_unless_told(
+        self, command: Command, migrated_database: Database
+    ) -> None:
+        # given
+        url = migrated_database.url_as(ADMIN)
+        async with migrated_database.driver_as(ADMIN) as driver:
+            await driver.execute("INSERT INTO domains (name) VALUES ('mine')")
+        # when
+        refused = command.run("overhead", *TINY, "--database-url", url)
+        told = command.run("overhead", *TINY, "--database-url", url, "--beside-other-data")
+        # then
+        assert refused.code == 1
+        assert "holds other data (24 tables, such as public." in refused.error_line
+        assert "--beside-other-data" in refused.error_line
+        assert told.code == 0, told.errors
+        async with migrated_database.driver_as(ADMIN) as driver:
+            assert await driver.fetchval("SELECT array_agg(name) FROM domains") == ["mine"]
+        assert not [name for name in await self.schemas(migrated_database) if name.startswith(SCHEMA_PREFIX)]
+
+
+class TestInterruption:
+    def test_leaves_nothing_behind(self, command: Command) -> None:
+        ended = command.run_until("full read:", signal.SIGINT, "read", "--size", "XS", "--turns", "10000")
+        assert ended.code == 130
+        assert ended.error_line == "error: stopped by Ctrl-C; the embedded server was removed; nothing was kept"
+        assert command.left_behind() == []
+
+    async def test_leaves_a_database_of_ones_own_as_it_was(
+        self, command: Command, empty_database: Database
+    ) -> None:
+        url = empty_database.url_as(ADMIN)
+        arguments = ("read", "--size", "XS", "--turns", "10000", "--database-url", url)
+        ended = command.run_until("full read:", signal.SIGTERM, *arguments)
+        assert ended.code == 143
+        assert ended.error_line.endswith("the schema was dropped; nothing was kept")
+        async with empty_database.driver_as(ADMIN) as driver:
+            found = await driver.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'scheduler%'")
+        assert found == 0
+
+
+class TestPytest:
+    def test_every_case_goes_through_the_fixture(self, tmp_path: Path) -> None:
+        # when
+        report = tmp_path / "report.json"
+        command = [sys.executable, "-m", "pytest", "bench", "-q", "-p", "no:cacheprovider", "--size", "XS"]
+        command += ["--benchmark-only", f"--benchmark-json={report}", "-k", "layer"]
+        # One that runs by itself: the fixture measures nothing where several workers share the machine.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        done = subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        # then
+        measured = json.loads(report.read_text())["benchmarks"]
+        names = [each["name"] for each in measured]
+        assert names == ["test_case[overhead: one layer]", "test_case[overhead: two layers]"]
+        assert all(each["stats"]["rounds"] == 20 for each in measured)
+        assert all("ratio_to_floor" in each["extra_info"] for each in measured)

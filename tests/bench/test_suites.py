@@ -1,0 +1,121 @@
+"""Every suite runs at a tiny size, and yields what it promises."""
+
+import json
+
+import pytest
+
+from bench.data.servers import BenchServer, place_on
+from bench.data.sizes import SizeName
+from bench.measure.results import ENGINE, SuiteResult
+from bench.measure.wire import counted_wire
+from bench.sides import tickers, writers
+from bench.sides.readers import open_readers
+from bench.suites.reach import SuiteWalk
+from bench.suites.registry import SUITES
+from bench.suites.runner import run_suite
+from bench.suites.suite import Bench
+from bench.thresholds import find_missed, load_thresholds
+
+FIGURES = {"name", "median_ms", "min_ms", "max_ms", "n"}
+
+
+class TestSuites:
+    @pytest.fixture(autouse=True)
+    def _short_plain_ways(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (writers, tickers):
+            monkeypatch.setattr(module, "_PLAIN_BATCH", 2)
+
+    @pytest.mark.parametrize("name", SUITES)
+    async def test_each_yields_the_cases_that_it_names(self, name: str, bench: Bench) -> None:
+        # when
+        result = await run_suite(SUITES[name], bench, turns=1)
+        # then
+        shown = json.loads(result.to_json())
+        assert set(shown) == {"suite", "size", "machine", "cases"}
+        assert (shown["suite"], shown["size"]) == (name, "XS")
+        assert [case["name"] for case in shown["cases"]] == list(SUITES[name].case_names(SizeName.XS))
+        for case in shown["cases"]:
+            assert case.keys() >= FIGURES
+            assert 0 < case["min_ms"] <= case["median_ms"] <= case["max_ms"]
+            assert ("floor_ms" in case) == ("ratio_to_floor" in case)
+            assert ("plain_ms" in case) == ("speedup_over_plain" in case)
+        # Every threshold of the suite is on a figure that there is.
+        for threshold in load_thresholds():
+            if threshold.suite == name:
+                case = next((case for case in shown["cases"] if case["name"] == threshold.case), None)
+                if case is not None:
+                    assert threshold.figure in case, threshold
+                else:
+                    sizes = [size for size in SizeName if threshold.case in SUITES[name].case_names(size)]
+                    assert set(threshold.sizes) <= set(sizes), threshold
+
+
+class TestSides:
+    async def test_all_of_them_read_the_same(self, bench: Bench) -> None:
+        async with bench.cluster() as loaded, open_readers(loaded.place) as readers:
+            data = await readers.read()
+            rows = await readers.floor.fetch()
+            plain = await readers.read_plainly()
+            kernels = sum(len(session.kernels) for session in data.pending_sessions)
+            assert len(data.pending_sessions) == len(plain.pending) == 70
+            assert kernels == sum(map(len, plain.kernels.values())) == 112
+            assert {70, 112, 14} <= {len(fetched) for fetched in rows}
+            assert len(data.agents) == len(plain.agents) == 14
+            assert all(agent.occupied == agent.occupied_by_kernels for agent in data.agents)
+            assert await readers.floor.copy_away() > 0
+
+    async def test_what_they_send_is_counted_on_the_wire(self, server: BenchServer) -> None:
+        async with (
+            place_on(server) as place,
+            counted_wire(place.url) as wire,
+            place.by_way_of(wire).driver() as driver,
+        ):
+            await driver.fetchval("SELECT 1")
+            before = wire.counts
+            await driver.execute("BEGIN")
+            await driver.fetchval("SELECT 1")
+            await driver.execute("COMMIT")
+            counts = wire.counts.since(before)
+        assert (counts.statements, counts.round_trips) == (3, 3)
+        assert counts.bytes_received > 0
+
+
+class TestReaching:
+    async def test_a_case_that_lies_behind_is_reached_again(self, bench: Bench) -> None:
+        walk = SuiteWalk(bench)
+        for name in ("two layers", "no policy"):
+            case = await walk.reach("overhead", name)
+            assert case.name == name
+            assert ENGINE in case.sides
+        with pytest.raises(LookupError, match="no case 'none'"):
+            await walk.reach("overhead", "none")
+        await walk.close()
+
+
+class TestThresholds:
+    def test_each_says_why_and_bounds_something(self) -> None:
+        for each in load_thresholds():
+            assert each.reason
+            assert (each.at_most is None) != (each.at_least is None)
+            assert each.suite in SUITES
+            assert any(each.case in SUITES[each.suite].case_names(size) for size in each.sizes), each
+            assert not each.figure.endswith("_ms"), "absolute times are not bounded"
+
+    async def test_a_missed_one_is_named_with_its_reason(self, bench: Bench) -> None:
+        # given
+        result = await run_suite(SUITES["overhead"], bench, turns=1)
+        result = SuiteResult(result.suite, "S", {}, result.cases)
+        (threshold,) = [each for each in load_thresholds() if each.suite == "overhead"]
+        # when
+        strict = type(threshold)(
+            suite="overhead",
+            case=threshold.case,
+            figure=threshold.figure,
+            sizes=threshold.sizes,
+            reason="it is small",
+            at_most=0,
+        )
+        # then
+        (missed,) = find_missed([strict], result)
+        assert missed.endswith("to be at most 0: it is small")
+        assert find_missed([threshold], SuiteResult("read", "S", {}, result.cases)) == []
