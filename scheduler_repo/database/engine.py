@@ -280,6 +280,11 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
         "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
         # In a zone with summer time a day is not always 24 hours long.
         "TimeZone": "UTC",
+        # What a database may set for itself, and statements would be read or answered otherwise with.
+        "array_nulls": "on",
+        "standard_conforming_strings": "on",
+        "DateStyle": "ISO, MDY",
+        "IntervalStyle": "postgres",
         # A statement whose caller is gone must end, not hold its locks until the statement timeout.
         "client_connection_check_interval": _milliseconds(_CLIENT_CHECK_SECONDS),
         **PLANNER_SETTINGS,

@@ -88,13 +88,13 @@ class IdempotentWrite(Generic[ResultT]):
         ``work``. Costs two statements besides, three with a lease.
         """
         chosen = _choose_id(operation_id)
-        digest = compute_digest(self.name, request)
+        digest = RequestDigest(self.name, request)
 
         async def attempt(settled: Callable[[], None], skips_locked: bool) -> ResultT:
             async with engine.begin_batch_session(skips_locked=skips_locked) as db_sess:
-                claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest)
+                claimed = await fetch_rows(db_sess, CLAIM_OPERATION, chosen, self.name, digest.stored)
                 if not claimed:
-                    done = await self._find_done(db_sess, chosen, digest, request)
+                    done = await self._find_done(db_sess, chosen, digest)
                     # The process that did it may have ended before it told any cache.
                     changed_sessions.update(done.changed_sessions)
                     return self._decode(done.result)
@@ -121,9 +121,7 @@ class IdempotentWrite(Generic[ResultT]):
                     engine.resolve_timeout,
                 )
 
-    async def _find_done(
-        self, db_sess: SASession, operation_id: OperationId, digest: bytes, request: object
-    ) -> _Done:
+    async def _find_done(self, db_sess: SASession, operation_id: OperationId, digest: "RequestDigest") -> _Done:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)
         if not rows:
             raise DatabaseError(
@@ -131,10 +129,7 @@ class IdempotentWrite(Generic[ResultT]):
                 "was written now"
             )
         kind, stored_digest, result = rows[0]
-        # Until mappings were ordered, a digest went by the order that they were given in.
-        if kind != self.name or (
-            stored_digest != digest and stored_digest != compute_unordered_digest(self.name, request)
-        ):
+        if kind != self.name or not digest.is_of(stored_digest):
             raise OperationMismatch(
                 f"operation {operation_id} was {kind} with another request, and is now asked for as "
                 f"{self.name}; an id stands for one write, make a new one for another",
@@ -145,6 +140,20 @@ class IdempotentWrite(Generic[ResultT]):
         except msgspec.ValidationError:
             # Stored before revision 0003, when it was the result alone.
             return _Done(msgspec.Raw(result), ())
+
+
+class RequestDigest:
+    """The digest of a request, as it is stored now, and as the version before stored it."""
+
+    def __init__(self, name: str, request: object) -> None:
+        self.stored = compute_digest(name, request)
+        self._name = name
+        self._request = request
+
+    def is_of(self, stored: bytes) -> bool:
+        """Whether a stored digest is of this request."""
+        # Until mappings were ordered, a digest went by the order that they were given in.
+        return stored in (self.stored, compute_unordered_digest(self._name, self._request))
 
 
 def _choose_id(given: Optional[OperationId]) -> OperationId:

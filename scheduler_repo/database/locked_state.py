@@ -24,6 +24,7 @@ from scheduler_repo.database.row_locks import (
 from scheduler_repo.database.statements import fetch_rows
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.errors import TransactionConflict
+from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedState
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish, pending_owners
 from scheduler_repo.scheduling.snapshot.rows import (
@@ -115,8 +116,10 @@ async def lock_state(
         raise TransactionConflict(
             "a quota of the batch's owners was made while it waited for its locks; nothing was written"
         )
+    data = finish(build_scheduling_data(raw))
+    count_unreadable(data.unreadable)
     return LockedState(
-        data=finish(build_scheduling_data(raw)),
+        data=data,
         sessions=locked_sessions(sessions),
         known_agents=frozenset(row["agent_id"] for row in agents),
         blocked_sessions=blocked_sessions,

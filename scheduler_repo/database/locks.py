@@ -5,7 +5,8 @@
 3. resource policies, by name
 4. sessions, by id
 5. scaling groups, by name: one while it is allocated in, all while an owner gets its first quota; then
-   quotas of owners, by scope and id
+   quotas of owners, by scope and id (all groups also, before any session, while sessions are made that depend
+   on one that is not there)
 6. agents, by id
 7. slots of agents, by agent and slot name
 8. reservations that end, by session
@@ -20,6 +21,9 @@ from collections.abc import Sequence
 from asyncpg import Record
 
 from scheduler_repo.database.statements import load_statement
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.errors import UnknownWord
+from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedSession
 from scheduler_repo.types import SessionId, SessionStatus
 
@@ -31,7 +35,14 @@ LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
 
 def locked_sessions(rows: Sequence[Record]) -> dict[SessionId, LockedSession]:
     """Build, from rows of lock_sessions.sql, what decides whether each session may change."""
-    return {
-        row["session_id"]: LockedSession(row["scaling_group"], SessionStatus(row["status"]), row["retry_count"])
-        for row in rows
-    }
+    return {row["session_id"]: _locked_session(row) for row in rows}
+
+
+def _locked_session(row: Record) -> LockedSession:
+    scaling_group, retry_count = row["scaling_group"], row["retry_count"]
+    try:
+        return LockedSession(scaling_group, SessionStatus(row["status"]), retry_count)
+    except UnknownWord as error:
+        unreadable = UnreadableRow("session", str(row["session_id"]), str(error))
+        count_unreadable((unreadable,))
+        return LockedSession(scaling_group, None, retry_count, unreadable)

@@ -75,7 +75,9 @@ async def change_statuses(
     decisions = decide_transitions(target, changes, state)
     accepted = decisions.accepted
     await write_kernels(db_sess, decisions.kernels, target.to_status)
-    from_statuses = {session_id: sessions[session_id].status for session_id in accepted}
+    from_statuses = {
+        session_id: status for session_id in accepted if (status := sessions[session_id].status) is not None
+    }
     results = [change.result for change in accepted.values()]
     await write_sessions(db_sess, from_statuses, target.to_status, target.reason, results)
     if target.to_status is SessionStatus.PENDING:

@@ -72,6 +72,7 @@ class AgentRejectionCode(enum.StrEnum):
     SHRUNK = "SHRUNK"  # it has less than what it runs
     INVALID_AMOUNT = "INVALID_AMOUNT"
     UNKNOWN_SLOT = "UNKNOWN_SLOT"
+    UNKNOWN_WORD = "UNKNOWN_WORD"  # a newer version has stored one of the agent; the detail names it
     INVALID_REPORT = "INVALID_REPORT"  # in anything but a slot's amount
     ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; ``locked`` names row and holder
 

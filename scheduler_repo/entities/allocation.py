@@ -18,6 +18,7 @@ from scheduler_repo.entities.obstacles import (
     StartNotReached,
 )
 from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import (
     AgentNotFound,
     AllocationRefused,
@@ -27,6 +28,7 @@ from scheduler_repo.errors import (
     QuotaExceeded,
     SchedulerRepoError,
     SessionNotFound,
+    UnknownWord,
 )
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
 from scheduler_repo.validation import check_id, check_ids, checked_batch
@@ -87,10 +89,18 @@ class RejectionCode(enum.StrEnum):
     DEPENDENCY = "DEPENDENCY"
     START_NOT_REACHED = "START_NOT_REACHED"
     ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; the detail names row and holder
+    UNKNOWN_WORD = "UNKNOWN_WORD"  # a newer version has stored one of the session; the detail names it
 
 
 RejectionDetail = Union[
-    AgentObstacle, OwnerBreach, SessionDependency, StartNotReached, RowLocked, SessionStatus, None
+    AgentObstacle,
+    OwnerBreach,
+    SessionDependency,
+    StartNotReached,
+    RowLocked,
+    UnreadableRow,
+    SessionStatus,
+    None,
 ]
 _ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = {
     RejectionCode.DUPLICATE: (InvalidInput, "is named twice in one batch; name it once"),
@@ -113,6 +123,7 @@ _ERRORS: Final[Mapping[RejectionCode, tuple[type[SchedulerRepoError], str]]] = {
     RejectionCode.DEPENDENCY: (AllocationRefused, "depends on a session that has not succeeded; wait for it"),
     RejectionCode.START_NOT_REACHED: (AllocationRefused, "asked to start later; wait until then"),
     RejectionCode.ROW_LOCKED: (LockNotAvailable, "needs a row that is locked; try it again in the next tick"),
+    RejectionCode.UNKNOWN_WORD: (UnknownWord, "cannot be read; upgrade this version"),
 }
 
 
@@ -165,6 +176,8 @@ def _detail_text(detail: RejectionDetail) -> str:
             return detail.describe()
         case StartNotReached(requested_start_at=requested_at, observed_at=observed_at):
             return f"at {requested_at.isoformat()}, it is {observed_at.isoformat()}"
+        case UnreadableRow(problem=problem):
+            return problem
         case _:
             return f"it is {detail}"
 

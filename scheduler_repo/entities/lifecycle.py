@@ -17,6 +17,7 @@ from scheduler_repo.errors import (
     LockNotAvailable,
     SchedulerRepoError,
     SessionNotFound,
+    UnknownWord,
 )
 from scheduler_repo.types import (
     AgentId,
@@ -47,6 +48,7 @@ class TransitionRejectionCode(enum.StrEnum):
     KERNEL_UNKNOWN = "KERNEL_UNKNOWN"  # or of another session
     INVALID_AMOUNT = "INVALID_AMOUNT"
     ABOVE_REQUEST = "ABOVE_REQUEST"  # a kernel occupies more than it requested
+    UNKNOWN_WORD = "UNKNOWN_WORD"  # a newer version has stored its status; the detail names it
     NO_ATTEMPT_LEFT = "NO_ATTEMPT_LEFT"  # it has come back to the queue 2^31 - 1 times; end it
     LEDGER_DRIFT = "LEDGER_DRIFT"  # its agent's counters are below what its kernels occupy; run the audit
     ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; ``locked`` names row and holder
@@ -170,6 +172,7 @@ _ERRORS: Final[Mapping[TransitionRejectionCode, tuple[type[SchedulerRepoError], 
         InvalidQuantity,
         "has a kernel that occupies more than it requested; report at most its request",
     ),
+    TransitionRejectionCode.UNKNOWN_WORD: (UnknownWord, "cannot be read; upgrade this version"),
     TransitionRejectionCode.NO_ATTEMPT_LEFT: (
         InvalidTransition,
         "has come back to the queue as often as can be counted; end it, and create another",

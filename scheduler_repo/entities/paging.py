@@ -12,6 +12,7 @@ from typing import Final, Generic, NewType, Optional, TypeVar
 import msgspec
 
 from scheduler_repo.entities.spec import encode_value
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import InvalidCursor
 from scheduler_repo.quoting import quoted
 
@@ -24,10 +25,14 @@ _DIGEST_SIZE: Final = 12
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Some answers of a search, in its order; ``next_cursor`` asks for the next, None: these are the last."""
+    """Some answers of a search, in its order; ``next_cursor`` asks for the next, None: these are the last.
+
+    ``unreadable`` are rows of the page that were left out for a word of a newer version.
+    """
 
     items: tuple[T, ...]
     next_cursor: Optional[Cursor]
+    unreadable: tuple[UnreadableRow, ...] = ()
 
 
 class CursorCodec(Generic[KeyT]):

@@ -14,6 +14,7 @@ from scheduler_repo.entities.obstacles import (
     StartNotReached,
 )
 from scheduler_repo.entities.scheduling_data import SessionDependency
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.types import AgentId, SessionId, SessionStatus, TransactionId
 
 
@@ -42,6 +43,7 @@ class ReservationRejectionCode(enum.StrEnum):
     DEPENDENCY = "DEPENDENCY"
     START_NOT_REACHED = "START_NOT_REACHED"
     ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; the detail names row and holder
+    UNKNOWN_WORD = "UNKNOWN_WORD"  # a newer version has stored one of the session; the detail names it
     ALREADY_RESERVED = "ALREADY_RESERVED"  # release it first
     VICTIM_UNKNOWN = "VICTIM_UNKNOWN"
     VICTIM_OTHER_GROUP = "VICTIM_OTHER_GROUP"
@@ -70,6 +72,7 @@ class RejectedReservation(msgspec.Struct, frozen=True):
         OwnerBreach,
         SessionDependency,
         StartNotReached,
+        UnreadableRow,
         ProtectedVictim,
         RowLocked,
         SessionStatus,

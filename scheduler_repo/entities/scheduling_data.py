@@ -10,6 +10,7 @@ from typing import Generic, NewType, Optional, Union
 import msgspec
 
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.types import (
     FINISHED_STATUSES,
     OWNER_FIELDS,
@@ -79,7 +80,14 @@ class DependencyState(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionDependency(DependencyState, frozen=True, gc=False, tag=True):
-    """A session that must have succeeded first."""
+    """A session that must have succeeded first.
+
+    ``is_hopeless``: it waits itself, in a ring or for one that can never succeed. ``unknown_word`` is its
+    status or result where this version does not know that; both are None then, and it is waited for.
+    """
+
+    is_hopeless: bool = False
+    unknown_word: Optional[str] = None
 
     @property
     def is_met(self) -> bool:
@@ -89,7 +97,9 @@ class SessionDependency(DependencyState, frozen=True, gc=False, tag=True):
     @property
     def can_be_met(self) -> bool:
         """Whether the other session may still succeed, or has."""
-        return self.is_met or self.status not in (None, *FINISHED_STATUSES)
+        if self.unknown_word is not None:
+            return True
+        return self.is_met or not (self.is_hopeless or self.status in (None, *FINISHED_STATUSES))
 
 
 class PendingSession(msgspec.Struct, frozen=True, gc=False):
@@ -202,6 +212,9 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
 
     ``reservations`` are the group's, by position, those of sessions behind the bound too. Where preemption is
     on, ``preemption_candidates`` have the lowest priority first, of those the youngest run, then by id.
+
+    ``unreadable`` are rows with words of a newer version: pending sessions, which are left out, sessions that
+    others depend on, and the group where its preemption scope is one; then nothing is preempted.
     """
 
     database: DatabaseIdentity
@@ -218,6 +231,7 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]
     domains: tuple[OwnerUsage[DomainName], ...]
+    unreadable: tuple[UnreadableRow, ...] = ()
 
     def owners_of(self, scope: OwnerScope) -> tuple[AnyOwnerUsage, ...]:
         """Return what the owners of one scope occupy."""

@@ -155,7 +155,7 @@ class CreationRejectionCode(enum.StrEnum):
     SLOT_TYPE_UNKNOWN = "SLOT_TYPE_UNKNOWN"
     INVALID_QUANTITY = "INVALID_QUANTITY"
     NO_KERNELS = "NO_KERNELS"
-    INVALID_DEPENDENCY = "INVALID_DEPENDENCY"  # on itself, on one session twice, or no UUID
+    INVALID_DEPENDENCY = "INVALID_DEPENDENCY"  # on itself, in a ring, on one session twice, or no UUID
     INVALID_MOUNT = "INVALID_MOUNT"  # two folders at one path, or a path that cannot be stored
     INVALID_VALUE = "INVALID_VALUE"  # another value that cannot be stored; the detail names it
     ROW_LOCKED = "ROW_LOCKED"  # by another transaction, for too long; ``locked`` names row and holder

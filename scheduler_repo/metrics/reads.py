@@ -5,12 +5,18 @@ they are counted between a connection's transport and the driver.
 """
 
 import asyncio
+import logging
+from collections.abc import Iterable
 from typing import Final, Optional
 
 from asyncpg import Connection, Record
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.quoting import shortened
 from scheduler_repo.types import ScalingGroupName
+
+_logger = logging.getLogger(__name__)
 
 READ_ROWS: Final = Histogram(
     "scheduler_repo_read_rows",
@@ -25,6 +31,19 @@ READ_BYTES: Final = Histogram(
     ["scaling_group"],
     buckets=(4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456),
 )
+
+
+UNREADABLE_ROWS: Final = Counter(
+    "scheduler_repo_unreadable_rows",
+    "Rows that were left out of answers, each time, for a word that a newer version has stored",
+)
+
+
+def count_unreadable(rows: Iterable[UnreadableRow]) -> None:
+    """Count, and write to the log, rows that were left out."""
+    for row in rows:
+        UNREADABLE_ROWS.inc()
+        _logger.warning("%s %s was left out: %s", row.entity, shortened(row.entity_id), row.problem)
 
 
 def observe_read(scaling_group: ScalingGroupName, rows: int, received: Optional[int]) -> None:

@@ -1,15 +1,21 @@
 """The base of every database source, and how its rows become structs."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.paging import CursorCodec, Page
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
+from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.wiring import check_wiring
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
+T = TypeVar("T")
+KeyT = TypeVar("KeyT")
+RowT = TypeVar("RowT", bound=Mapping[str, object])
 
 
 class DBSource:
@@ -34,3 +40,44 @@ def build_struct(kind: type[StructT], row: Mapping[str, object], **fields: objec
             f"a stored {kind.__name__} cannot be read: {error}; a newer version may have stored it, upgrade "
             "this one"
         ) from error
+
+
+class RowReader(Generic[RowT, T]):
+    """Builds structs from the rows of an entity; one with a word that this version does not know is left out.
+
+    It is counted, and written to the log. Whoever asks for one row builds it alone, which raises UnknownWord.
+    """
+
+    def __init__(self, entity: str, build: Callable[[RowT], T], id_column: str = "id") -> None:
+        """``id_column`` is what names a row that is left out."""
+        self._entity = entity
+        self._build = build
+        self._id_column = id_column
+
+    def read(self, rows: Iterable[RowT]) -> tuple[T, ...]:
+        """Build the structs of the rows that can be read."""
+        return self._sort(rows)[0]
+
+    def page(
+        self,
+        cursors: CursorCodec[KeyT],
+        question: object,
+        rows: Sequence[RowT],
+        limit: int,
+        key: Callable[[RowT], KeyT],
+    ) -> Page[T]:
+        """Cut rows to a page, and build the structs of those that can be read; ``key`` is a row's."""
+        page = cursors.page(question, rows, limit, key)
+        items, unreadable = self._sort(page.items)
+        return Page(items, page.next_cursor, unreadable)
+
+    def _sort(self, rows: Iterable[RowT]) -> tuple[tuple[T, ...], tuple[UnreadableRow, ...]]:
+        built: list[T] = []
+        unreadable: list[UnreadableRow] = []
+        for row in rows:
+            try:
+                built.append(self._build(row))
+            except UnknownWord as error:
+                unreadable.append(UnreadableRow(self._entity, str(row[self._id_column]), str(error)))
+        count_unreadable(unreadable)
+        return tuple(built), tuple(unreadable)

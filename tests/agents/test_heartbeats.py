@@ -40,7 +40,7 @@ class TestHeartbeats:
         assert again[0]["heartbeat_at"] > heard[0]["heartbeat_at"]
         assert again[1] == heard[1]
 
-    async def test_never_move_backwards(self, fleet: Fleet, agents: AgentRepository) -> None:
+    async def test_of_a_clock_that_was_ahead_are_put_right(self, fleet: Fleet, agents: AgentRepository) -> None:
         # given a clock that was ahead
         await fleet.given([agent(A1)])
         ahead = datetime(2999, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ class TestHeartbeats:
         result = await agents.record_heartbeats([A1])
         # then
         assert result.recorded == (A1,)
-        assert await fleet.connection.fetchval("SELECT heartbeat_at FROM agent_heartbeats") == ahead
+        assert await fleet.connection.fetchval("SELECT heartbeat_at <= now() FROM agent_heartbeats")
 
     async def test_unknown_agent_costs_itself_alone(self, fleet: Fleet, agents: AgentRepository) -> None:
         # given

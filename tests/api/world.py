@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import count
-from typing import Final
+from typing import Final, Optional
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.entities.allocation import SessionAllocation
@@ -98,6 +98,10 @@ class World:
         """Undo what a call before did to all: the large agent takes kernels, sessions may wait for ever."""
         await self._execute("UPDATE agents SET status = 'ALIVE' WHERE id = $1", LARGE)
         await self._execute("UPDATE scaling_groups SET pending_timeout = NULL")
+
+    async def preempt_in_scope(self, scope: Optional[str]) -> None:
+        """Set whose sessions may be preempted in the group."""
+        await self._execute("UPDATE scaling_groups SET preemption_scope = $1 WHERE name = $2", scope, GROUP)
 
     async def drift(self, agent_ids: Sequence[AgentId]) -> None:
         """Have agents' counters say that something occupies them."""

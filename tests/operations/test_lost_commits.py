@@ -14,7 +14,7 @@ import pytest
 
 from scheduler_repo.database import idempotent_write as writing
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
-from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.idempotent_write import IdempotentWrite, RequestDigest, WriteTransaction
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import OutcomeUnknown
@@ -109,13 +109,9 @@ class Resolutions:
         original = IdempotentWrite._find_done
 
         async def stored(
-            kind: IdempotentWrite[ResultT],
-            db_sess: SASession,
-            operation_id: OperationId,
-            digest: bytes,
-            request: object,
+            kind: IdempotentWrite[ResultT], db_sess: SASession, operation_id: OperationId, digest: RequestDigest
         ) -> object:
-            result = await original(kind, db_sess, operation_id, digest, request)
+            result = await original(kind, db_sess, operation_id, digest)
             self.stood += 1
             return result
 

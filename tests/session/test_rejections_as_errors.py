@@ -33,6 +33,7 @@ from scheduler_repo.errors import (
     QuotaExceeded,
     SchedulerRepoError,
     SessionNotFound,
+    UnknownWord,
 )
 from scheduler_repo.types import AgentId, Architecture, KernelId, OwnerScope, SessionId, SessionStatus
 
@@ -42,6 +43,8 @@ AGENT: Final = AgentId("node-1")
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 TRANSITIONS: Final[dict[TransitionRejectionCode, type[SchedulerRepoError]]] = {
+    TransitionRejectionCode.UNKNOWN_WORD: UnknownWord,
+    TransitionRejectionCode.NO_ATTEMPT_LEFT: InvalidTransition,
     TransitionRejectionCode.DUPLICATE: InvalidInput,
     TransitionRejectionCode.SESSION_UNKNOWN: SessionNotFound,
     TransitionRejectionCode.OTHER_GROUP: InvalidInput,
@@ -68,6 +71,7 @@ ALLOCATIONS: Final[dict[RejectionCode, type[SchedulerRepoError]]] = {
     RejectionCode.DEPENDENCY: AllocationRefused,
     RejectionCode.START_NOT_REACHED: AllocationRefused,
     RejectionCode.ROW_LOCKED: LockNotAvailable,
+    RejectionCode.UNKNOWN_WORD: UnknownWord,
 }
 
 

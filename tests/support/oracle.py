@@ -188,8 +188,29 @@ class _Oracle:
         for row in self.sessions:
             if row["id"] == session_id:
                 result = None if row["result"] is None else SessionResult(row["result"])
-                return SessionDependency(row["id"], SessionStatus(row["status"]), result)
+                is_pending = row["status"] == "PENDING"
+                is_hopeless = is_pending and not self.can_start(session_id, frozenset())
+                return SessionDependency(row["id"], SessionStatus(row["status"]), result, is_hopeless)
         return SessionDependency(session_id, None, None)
+
+    def can_start(self, session_id: SessionId, behind: frozenset[SessionId]) -> bool:
+        """Whether a pending session may start some day: all that it depends on has succeeded, or may."""
+        if session_id in behind:
+            return False
+        for link in self.dependencies:
+            if link["session_id"] == session_id:
+                found = [row for row in self.sessions if row["id"] == link["depends_on"]]
+                if not found:
+                    return False
+                (other,) = found
+                if other["status"] == "PENDING":
+                    if not self.can_start(other["id"], behind | {session_id}):
+                        return False
+                elif other["status"] in ("CANCELLED", "ERROR") or (
+                    other["status"] == "TERMINATED" and other["result"] != "SUCCESS"
+                ):
+                    return False
+        return True
 
     def reservations_of(self, group: str) -> tuple[Reservation, ...]:
         """Those of the group that hold anything, by position."""

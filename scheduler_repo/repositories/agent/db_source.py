@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Optional, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar, Union
 
 from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession, skips_locked
@@ -22,7 +23,10 @@ from scheduler_repo.database.statements import change_rows, expect_rows, fetch_r
 from scheduler_repo.entities.agent import Agent, AgentFilter, AgentInfo, AgentReport, AgentSlot, AgentSpec
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.errors import UnknownWord
+from scheduler_repo.metrics.reads import count_unreadable
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 from scheduler_repo.scheduling.admission.agents import (
     AgentFacts,
     AgentStatusChange,
@@ -55,6 +59,13 @@ SWITCH_AGENTS = load_statement("agent/switch_agents")
 AgentT = TypeVar("AgentT", bound=AgentInfo)
 
 
+class FoundAgents(NamedTuple):
+    """Rows of search_agents.sql, and what builds agents of them."""
+
+    rows: "list[Record]"
+    reader: "RowReader[Record, AgentInfo]"
+
+
 class AgentDBSource(DBSource):
     """Reads, adds, locks and changes agents; each method costs one statement, or says its cost.
 
@@ -71,13 +82,13 @@ class AgentDBSource(DBSource):
 
     async def search_agents(
         self, db_sess: SASession, wanted: AgentFilter, after: Optional[AgentId], limit: int
-    ) -> tuple[AgentInfo, ...]:
+    ) -> FoundAgents:
         """List the agents that a filter finds by id, those behind ``after``; costs two statements, or one."""
         statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
         asked = (wanted.scaling_group, statuses, wanted.is_schedulable, wanted.architecture, wanted.id_prefix)
         rows = await fetch_rows(db_sess, SEARCH_AGENTS, *asked, after, limit)
         slots = await _fetch_slots(db_sess, [row["agent_id"] for row in rows]) if rows else {}
-        return tuple(_build_agent(AgentInfo, row, slots) for row in rows)
+        return FoundAgents(rows, RowReader("agent", partial(_build_agent, AgentInfo, slots=slots), "agent_id"))
 
     async def insert_agents(
         self, db_sess: SASession, agents: Sequence[AgentSpec], slot_names: Sequence[SlotName]
@@ -108,14 +119,18 @@ class AgentDBSource(DBSource):
 
     async def record_heartbeats(
         self, db_sess: SASession, agent_ids: Iterable[AgentId]
-    ) -> tuple[dict[AgentId, AgentStatus], dict[AgentId, RowLocked]]:
-        """Record that agents were heard of now, and return the status of each that exists.
+    ) -> tuple[dict[AgentId, Optional[AgentStatus]], dict[AgentId, RowLocked]]:
+        """Record that agents were heard of now, and return the status of each that exists, None if not known.
 
         Those of which another transaction has a row locked come apart.
         """
         free_ids, blocked = await take_all(db_sess, _storable(agent_ids), *HEARTBEAT_ROWS)
         rows = await fetch_rows(db_sess, RECORD_HEARTBEATS, free_ids)
-        return {row["agent_id"]: AgentStatus(row["status"]) for row in rows}, blocked
+        read = {row["agent_id"]: _read_words(row, "status") for row in rows}
+        statuses = {
+            agent_id: None if isinstance(words, UnreadableRow) else words[0] for agent_id, words in read.items()
+        }
+        return statuses, blocked
 
     async def find_blocked(
         self, db_sess: SASession, agent_ids: Iterable[AgentId], *rows: RowLocks
@@ -142,15 +157,12 @@ class AgentDBSource(DBSource):
                         blocked.setdefault(agent_id, locked[name])
         return blocked
 
-    async def lock_agents(self, db_sess: SASession, agent_ids: Iterable[AgentId]) -> dict[AgentId, LockedAgent]:
+    async def lock_agents(
+        self, db_sess: SASession, agent_ids: Iterable[AgentId]
+    ) -> dict[AgentId, Union[LockedAgent, UnreadableRow]]:
         """Lock the agents that exist."""
         rows = await fetch_rows(db_sess, LOCK_AGENT_LIVES, _storable(agent_ids))
-        return {
-            row["agent_id"]: LockedAgent(*row)._replace(
-                status=AgentStatus(row["status"]), returns_as=AgentStatus(row["returns_as"])
-            )
-            for row in rows
-        }
+        return {row["agent_id"]: _locked_agent(row) for row in rows}
 
     async def lock_slots(
         self, db_sess: SASession, agent_ids: Iterable[AgentId]
@@ -184,7 +196,8 @@ class AgentDBSource(DBSource):
         rows = await fetch_rows(db_sess, STILL_SILENT_AGENTS, agent_ids, longest_silence)
         silent, reason = {row["agent_id"] for row in rows}, f"not heard of for longer than {longest_silence}"
         lost = [
-            AgentStatusChange(agent_id, AgentStatus(status), AgentStatus.LOST, AgentStatus(returns_as), reason)
+            # What it returns as stays, also where only a newer version knows the word.
+            AgentStatusChange(agent_id, AgentStatus(status), AgentStatus.LOST, returns_as, reason)
             for agent_id, status, returns_as in locked
             if agent_id in silent and is_allowed(AGENT_TRANSITIONS, AgentStatus(status), AgentStatus.LOST)
         ]
@@ -232,6 +245,23 @@ def _build_agent(
 ) -> AgentT:
     own = tuple(slots[row["agent_id"]])
     return build_struct(kind, row, slots=own, **fields)
+
+
+def _read_words(row: "Record", *columns: str) -> Union[list[AgentStatus], UnreadableRow]:
+    """Return the statuses in some columns, or count and return the row with a word that is not known."""
+    try:
+        return [AgentStatus(row[column]) for column in columns]
+    except UnknownWord as error:
+        unreadable = UnreadableRow("agent", row["agent_id"], str(error))
+        count_unreadable((unreadable,))
+        return unreadable
+
+
+def _locked_agent(row: "Record") -> Union[LockedAgent, UnreadableRow]:
+    words = _read_words(row, "status", "returns_as")
+    if isinstance(words, UnreadableRow):
+        return words
+    return LockedAgent(*row)._replace(status=words[0], returns_as=words[1])
 
 
 def _storable(agent_ids: Iterable[AgentId]) -> list[AgentId]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Optional
+from typing import Final, Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
 from scheduler_repo.database.lookups import fetch_slot_names, require_group
@@ -58,6 +58,7 @@ _RETURN_AGENTS = IdempotentWrite("return_agents", AgentReportResult)
 _SWITCH_AGENTS = IdempotentWrite("set_agents_schedulable", AgentSwitchResult)
 
 _CURSORS = CursorCodec("search_agents", tuple[AgentId])
+_LONGEST_SILENCE: Final = timedelta(days=36_500)
 
 
 class AgentRepository(Repository[AgentDBSource]):
@@ -105,10 +106,10 @@ class AgentRepository(Repository[AgentDBSource]):
         check_limit(limit)
         wanted = AgentFilter(scaling_group=scaling_group)
         async with self._db.begin_readonly_session() as db_sess:
-            agents = await self._db_source.search_agents(db_sess, wanted, None, limit)
-            if not agents:
+            found = await self._db_source.search_agents(db_sess, wanted, None, limit)
+            if not found.rows:
                 await require_group(db_sess, scaling_group)
-        return agents
+        return found.reader.read(found.rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_agents(
@@ -124,7 +125,7 @@ class AgentRepository(Repository[AgentDBSource]):
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
         found = await self._read(self._db_source.search_agents, asked, after, limit + 1)
-        return _CURSORS.page(asked, found, limit, lambda agent: (agent.agent_id,))
+        return found.reader.page(_CURSORS, asked, found.rows, limit, lambda row: (row["agent_id"],))
 
     @_resilience.apply(OperationKind.WRITE)
     async def register_agents(
@@ -146,7 +147,9 @@ class AgentRepository(Repository[AgentDBSource]):
 
     @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
     async def record_heartbeats(self, agent_ids: Sequence[AgentId]) -> HeartbeatResult:
-        """Record that agents were heard of now, by the database's clock, which never goes back for an agent.
+        """Record that agents were heard of now, by the database's clock.
+
+        A time never goes back for an agent, unless it was stored by a clock that was ahead of now.
 
         A lost or terminated agent stays so and is answered as ``returning``: have it report, and pass that to
         ``return_agents``. An agent that is being marked as lost at this very moment is ``returning`` the next
@@ -180,7 +183,9 @@ class AgentRepository(Repository[AgentDBSource]):
     ) -> AgentTransitionResult:
         """Mark the alive and draining agents of a group as LOST that were not heard of for ``longest_silence``.
 
-        An agent that was never heard of counts from its last change of status. A heartbeat that is recorded
+        An agent that was never heard of counts from its last change of status. A time after now, of a clock
+        that was ahead, is not believed: put right such a clock, and let the agents be heard of before calling
+        this. A heartbeat that is recorded
         before the agent's row is locked for the change wins. Sessions on lost agents stay as they are:
         ``recover_lost_sessions`` follows, and finds them whenever it is called.
 
@@ -191,7 +196,12 @@ class AgentRepository(Repository[AgentDBSource]):
         """
         check_name(scaling_group, "scaling group")
         check_lease(lease, scaling_group)
-        check_duration(longest_silence, "longest_silence")
+        check_duration(
+            longest_silence,
+            "longest_silence",
+            f"a timedelta above 0, at most {_LONGEST_SILENCE.days} days",
+            most=_LONGEST_SILENCE,
+        )
 
         async def mark_lost(write: WriteTransaction) -> AgentTransitionResult:
             source = self._db_source

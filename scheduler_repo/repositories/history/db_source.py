@@ -1,12 +1,12 @@
 """The statements of scheduling history."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Final, Optional
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEntry
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 from scheduler_repo.types import AgentId, SessionId
 
 if TYPE_CHECKING:
@@ -48,3 +48,7 @@ def session_entry_from_row(row: "Record") -> SessionHistoryEntry:
 def agent_entry_from_row(row: "Record") -> AgentHistoryEntry:
     """Build an entry from a row of agent_history.sql or agent_history_by_time.sql."""
     return build_struct(AgentHistoryEntry, row, entry_id=row["id"])
+
+
+SESSION_ENTRIES: Final = RowReader("session history entry", session_entry_from_row)
+AGENT_ENTRIES: Final = RowReader("agent history entry", agent_entry_from_row)

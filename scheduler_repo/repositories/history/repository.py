@@ -9,9 +9,9 @@ from scheduler_repo.entities.history import AgentHistoryEntry, SessionHistoryEnt
 from scheduler_repo.entities.paging import DEFAULT_PAGE, Cursor, CursorCodec, Page
 from scheduler_repo.errors import InvalidFilter
 from scheduler_repo.repositories.history.db_source import (
+    AGENT_ENTRIES,
+    SESSION_ENTRIES,
     HistoryDBSource,
-    agent_entry_from_row,
-    session_entry_from_row,
 )
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -53,7 +53,7 @@ class HistoryRepository:
         check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_session_history(db_sess, session_id)
-        return tuple(map(session_entry_from_row, rows))
+        return SESSION_ENTRIES.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def list_agent_history(
@@ -67,7 +67,7 @@ class HistoryRepository:
         check_limit(limit)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_agent_history(db_sess, agent_id, limit)
-        return tuple(map(agent_entry_from_row, rows))
+        return AGENT_ENTRIES.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_agent_history(
@@ -93,5 +93,4 @@ class HistoryRepository:
             rows = await self._db_source.search_agent_history(
                 db_sess, changed_from, changed_until, after, limit + 1
             )
-        entries = [*map(agent_entry_from_row, rows)]
-        return _CURSORS.page(question, entries, limit, lambda entry: (entry.changed_at, entry.entry_id))
+        return AGENT_ENTRIES.page(_CURSORS, question, rows, limit, lambda row: (row["changed_at"], row["id"]))

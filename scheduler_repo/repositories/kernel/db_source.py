@@ -1,11 +1,11 @@
 """The statements of kernels."""
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Final, Optional
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.kernel import Kernel
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 from scheduler_repo.types import AgentId, KernelId, SessionId
 
 if TYPE_CHECKING:
@@ -39,3 +39,6 @@ def kernel_from_row(row: "Record") -> Kernel:
     """Build a kernel from a row of any of the statements above."""
     slots = {name: tuple(row[name]) for name in ("requested_slots", "occupied_slots")}
     return build_struct(Kernel, row, kernel_id=row["id"], **slots)
+
+
+KERNELS: Final = RowReader("kernel", kernel_from_row)

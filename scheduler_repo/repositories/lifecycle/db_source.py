@@ -6,7 +6,7 @@ from typing import Optional
 from asyncpg import Record
 
 from scheduler_repo.database.engine import SASession, skips_locked
-from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_SESSIONS
+from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_SESSIONS, locked_sessions
 from scheduler_repo.database.lookups import require_group
 from scheduler_repo.database.row_locks import RECOVERED_AGENT_ROWS, REQUEUED_ROWS, SESSIONS, take_all
 from scheduler_repo.database.statements import fetch_rows, load_statement
@@ -55,8 +55,10 @@ class LifecycleDBSource(DBSource):
 
     async def lock_sessions_on_lost_agents(
         self, db_sess: SASession, scaling_group: ScalingGroupName, limit: int
-    ) -> tuple[list[tuple[SessionChange, SessionStatus]], dict[SessionId, RowLocked]]:
+    ) -> tuple[list[tuple[SessionChange, Optional[SessionStatus]]], dict[SessionId, RowLocked]]:
         """Lock sessions on lost agents, and all else that their changes lock; each comes with its status.
+
+        That is None for a word which this version does not know.
 
         They are looked at again under these locks: one that has ended meanwhile, or whose agent has returned,
         is left out. Those of which another transaction has a row locked come apart. Costs five statements.
@@ -78,8 +80,9 @@ class LifecycleDBSource(DBSource):
         agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
         await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
         lost = {agent["agent_id"] for agent in agents if agent["status"] == AgentStatus.LOST}
+        statuses = {session_id: found.status for session_id, found in locked_sessions(sessions).items()}
         changes = [
-            (SessionChange(row["session_id"], failed_agent_ids=failed), SessionStatus(row["status"]))
+            (SessionChange(row["session_id"], failed_agent_ids=failed), statuses[row["session_id"]])
             for row in sessions
             if row["session_id"] not in blocked
             and (failed := tuple(sorted(lost & agents_of.get(row["session_id"], set()))))

@@ -59,7 +59,9 @@ class QuotaDBSource(DBSource):
         limit: int,
     ) -> list[Quota]:
         """List quotas, of one scope or of all, by scope and id, those behind ``after``."""
-        statement = sa.select(*_COLUMNS).order_by(QuotaRow.scope, QuotaRow.owner_id).limit(limit)
+        # A scope of a newer version is left out.
+        known = QuotaRow.scope.in_([each.value for each in OwnerScope])
+        statement = sa.select(*_COLUMNS).where(known).order_by(QuotaRow.scope, QuotaRow.owner_id).limit(limit)
         if scope is not None:
             statement = statement.where(QuotaRow.scope == scope.value)
         if after is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Optional
 
 from asyncpg import Record
@@ -10,7 +11,7 @@ from scheduler_repo.database.engine import SASession, skips_locked
 from scheduler_repo.database.row_locks import PURGED_ROWS, find_locked_rows
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 from scheduler_repo.types import SessionId
 
 PURGE_CUTOFF = load_statement("retention/purge_cutoff")
@@ -31,6 +32,9 @@ _BELONGINGS: Final = {
     "history": PURGE_ARCHIVED_HISTORY,
     "mounts": PURGE_ARCHIVED_MOUNTS,
 }
+
+
+ARCHIVED_SESSIONS: Final = RowReader("session", partial(build_struct, ArchivedSession), "session_id")
 
 
 class RetentionDBSource(DBSource):
@@ -76,13 +80,13 @@ class RetentionDBSource(DBSource):
     async def list_archived(
         self, db_sess: SASession, session_ids: Sequence[SessionId]
     ) -> tuple[ArchivedSession, ...]:
-        """Read sessions with all that is deleted with them; costs four statements."""
+        """Read sessions with all that is deleted with them, those that can be read; costs four statements."""
         rows = await fetch_rows(db_sess, PURGE_ARCHIVED_SESSIONS, session_ids)
         archived = {row["session_id"]: dict(row, kernels=[], history=[], mounts=[]) for row in rows}
         for name, statement in _BELONGINGS.items():
             for row in await fetch_rows(db_sess, statement, session_ids):
                 archived[row["session_id"]][name].append(dict(row))
-        return tuple(build_struct(ArchivedSession, row) for row in archived.values())
+        return ARCHIVED_SESSIONS.read(archived.values())
 
     async def delete_sessions(
         self, db_sess: SASession, session_ids: Sequence[SessionId], cutoff: datetime

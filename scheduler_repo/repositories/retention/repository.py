@@ -143,8 +143,11 @@ class RetentionRepository(Repository[RetentionDBSource]):
             chosen = await self._db_source.list_unneeded(db_sess, locked)
             if chosen:
                 archived = await self._db_source.list_archived(db_sess, chosen)
+                # What cannot be read is neither archived nor purged.
+                chosen = [session.session_id for session in archived]
                 try:
-                    await archive(archived)
+                    if archived:
+                        await archive(archived)
                 except OSError as error:
                     raise _ArchiveFailed(error) from error
         # It looks again at who needs them: the archive may have taken its time.

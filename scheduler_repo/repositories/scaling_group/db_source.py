@@ -20,8 +20,8 @@ from scheduler_repo.entities.scaling_group import (
 )
 from scheduler_repo.entities.slot_type import SlotType, SlotTypeSpec
 from scheduler_repo.errors import InvalidInput, OwnerNotFound
-from scheduler_repo.quoting import quoted
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.quoting import quoted, shortened
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.types import AccessKey, OwnerScope, ProjectId, ScalingGroupName
@@ -45,6 +45,8 @@ ADD_SLOT_TYPES = load_statement("scaling_group/add_slot_types")
 
 # The options, as the table and ScalingGroupSpec both name them.
 _COLUMNS: Final = ScalingGroupSpec.__struct_fields__
+
+_MOST_SLOT_TYPES: Final = 64
 
 _resilience = layer_resilience(LayerType.SCALING_GROUP_DB_SOURCE)
 
@@ -175,11 +177,17 @@ class ScalingGroupDBSource(DBSource):
     ) -> tuple[SlotType, ...]:
         """Add the slot types that are missing at the next free indexes, and return all there are, by index.
 
-        Raises InvalidInput if one exists with other units. Costs at most three statements, and two more for
-        each time that another process adds some at this very moment.
+        Raises InvalidInput if one exists with other units, or there would be more than 64. Costs at most three
+        statements, and two more for each time that another process adds some at this very moment.
         """
         found = await fetch_slot_types(db_sess)
         while missing := _leave_out_existing(slot_types, found):
+            if len(found) + len(missing) > _MOST_SLOT_TYPES:
+                raise InvalidInput(
+                    f"{len(missing)} slot types ({shortened(', '.join(each.name for each in missing))}) beside "
+                    f"{len(found)} are more than the {_MOST_SLOT_TYPES} that a cluster can have, removed ones "
+                    "included, as an index is never used again; use types that exist"
+                )
             columns = zip(
                 *((each.name, each.units_per_whole, each.display_unit) for each in missing), strict=True
             )
@@ -207,11 +215,15 @@ def group_from_row(row: "Record") -> ScalingGroup:
 
 def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
     """Build the grants of the rows that have a scope, in their order."""
-    return tuple(
-        ScalingGroupGrant(row["scaling_group"], OwnerScope(row["scope"]), row["owner_id"])
-        for row in rows
-        if row["scope"] is not None
-    )
+    return GRANTS.read(row for row in rows if row["scope"] is not None)
+
+
+def _grant_from_row(row: "Record") -> ScalingGroupGrant:
+    return ScalingGroupGrant(row["scaling_group"], OwnerScope(row["scope"]), row["owner_id"])
+
+
+GROUPS: Final = RowReader("scaling group", group_from_row, "name")
+GRANTS: Final = RowReader("scaling group grant", _grant_from_row, "owner_id")
 
 
 def _or_null(value: Union[object, msgspec.UnsetType]) -> Optional[object]:

@@ -20,6 +20,7 @@ from scheduler_repo.errors import InvalidQuantity
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scaling_group.cache_source import ScalingGroupCacheSource
 from scheduler_repo.repositories.scaling_group.db_source import (
+    GROUPS,
     ScalingGroupDBSource,
     grants_from_rows,
     group_from_row,
@@ -92,7 +93,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     async def list_scaling_groups(self) -> tuple[ScalingGroup, ...]:
         """List all groups by name, inactive ones too; for thousands of them use ``search_scaling_groups``."""
         rows = await self._read(self._db_source.search_groups, ScalingGroupFilter())
-        return tuple(map(group_from_row, rows))
+        return GROUPS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_scaling_groups(
@@ -110,7 +111,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
         rows = await self._read(self._db_source.search_groups, asked, after, limit + 1)
-        return _CURSORS.page(asked, [*map(group_from_row, rows)], limit, lambda group: (group.name,))
+        return GROUPS.page(_CURSORS, asked, rows, limit, lambda row: (row["name"],))
 
     @_resilience.apply(OperationKind.READ)
     async def list_slot_types(self) -> tuple[SlotType, ...]:
@@ -148,7 +149,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         if project_id is not None:
             check_id(project_id, "project")
         rows = await self._read(self._db_source.list_usable_groups, access_key, project_id)
-        return tuple(map(group_from_row, rows))
+        return GROUPS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def list_scaling_group_grants(self, scaling_group: ScalingGroupName) -> tuple[ScalingGroupGrant, ...]:

@@ -19,7 +19,7 @@ from scheduler_repo.database.statements import Statement, change_rows, fetch_row
 from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.metrics.reads import bytes_received, observe_read
+from scheduler_repo.metrics.reads import bytes_received, count_unreadable, observe_read
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -108,6 +108,7 @@ class SchedulerDBSource(DBSource):
             del raw
             data = await finish_in_slices(steps)
         record_origin(data.database)
+        count_unreadable(data.unreadable)
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
 
     async def fetch_raw_scheduling_data(

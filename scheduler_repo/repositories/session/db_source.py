@@ -5,6 +5,9 @@ from datetime import datetime
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Optional
+from uuid import UUID
+
+import sqlalchemy as sa
 
 from scheduler_repo.database.bulk import array_text, copy_rows
 from scheduler_repo.database.engine import SASession, skips_locked
@@ -21,7 +24,6 @@ from scheduler_repo.database.row_locks import (
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.entities.obstacles import RowLocked
-from scheduler_repo.entities.scheduling_data import SessionDependency
 from scheduler_repo.entities.session import (
     RejectedSession,
     Session,
@@ -31,7 +33,8 @@ from scheduler_repo.entities.session import (
     SessionWithDependencies,
 )
 from scheduler_repo.errors import SessionNotFound
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.models import ScalingGroupRow
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 
 # A session is answered with its kernels and mounts, whose rows their own sources describe.
 from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION, kernel_from_row
@@ -43,8 +46,11 @@ from scheduler_repo.scheduling.admission.creation import (
     ExistingReferences,
     NewSession,
     build_session,
+    reject_rings,
 )
+from scheduler_repo.scheduling.rules.dependencies import find_rings
 from scheduler_repo.scheduling.rules.feasibility import total_slots
+from scheduler_repo.scheduling.snapshot.build import dependencies_of
 from scheduler_repo.types import (
     AgentId,
     ScalingGroupName,
@@ -63,6 +69,11 @@ SESSION_BY_ID = load_statement("session/session_by_id")
 SESSION_INFO = load_statement("session/session_info")
 SESSION_STATE = load_statement("session/session_state")
 SESSION_DEPENDENCIES = load_statement("session/session_dependencies")
+DEPENDENCY_LINKS = load_statement("session/dependency_links")
+# All groups, as a ring may go through several; other new sessions, and allocations, do not wait for it.
+HOLD_UP_RINGS: Final = (
+    sa.select(ScalingGroupRow.name).order_by(ScalingGroupRow.name).with_for_update(key_share=True)
+)
 SESSION_DEPENDANTS = load_statement("session/session_dependants")
 COUNT_ACTIVE_SESSIONS = load_statement("session/count_active_sessions")
 CREATION_REFERENCES = load_statement("session/creation_references")
@@ -165,10 +176,13 @@ class SessionDBSource(DBSource):
     ) -> None:
         """Add checked sessions with all that belongs to them, all or none.
 
-        Raises UnknownSlotType and InvalidQuantity. Costs up to six statements, whatever the number.
+        Raises UnknownSlotType, InvalidQuantity, and InvalidInput for a ring of dependencies. Costs up to six
+        statements, whatever the number; two more if any depends on a session that is not there.
         """
-        now = await _fetch_time(db_sess)
+        now, links = await _fetch_start(db_sess, specs)
         new = [build_session(spec, position, now, slot_names) for position, spec in enumerate(specs)]
+        for rejection in reject_rings(specs, _find_rings(specs, links)):
+            raise rejection.to_error()
         # In one order: of two callers with the same sessions the second waits, instead of deadlocking.
         rows = sorted(_session_rows(new, sorted), key=itemgetter(0))
         await copy_rows(db_sess, "sessions", _SESSION_COLUMNS, rows)
@@ -180,21 +194,54 @@ class SessionDBSource(DBSource):
     ) -> CreatedSessions:
         """Add each session of a batch that can be created; costs up to nine statements, whatever its size.
 
+        Two more if any depends on a session that is not there.
         If another transaction creates the same sessions or kernels, this one waits for it and rejects them.
         """
         slot_names = await fetch_slot_names(db_sess)
-        batch = CreationBatch(specs, await _fetch_time(db_sess), slot_names)
+        now, links = await _fetch_start(db_sess, specs)
+        batch = CreationBatch(specs, now, slot_names)
         batch.reject_blocked(await _find_blocked(db_sess, batch.sound))
         admitted = batch.admit(await _fetch_references(db_sess, batch.sound))
+        admitted = batch.leave_out_rings(admitted, _find_rings([each.spec for each in admitted], links))
         times, incomplete = await _insert_missing(db_sess, admitted)
         batch.reject_existing(times, incomplete)
         return CreatedSessions(admitted, times, batch.rejected)
 
 
-async def _fetch_time(db_sess: SASession) -> datetime:
-    (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
-    now: datetime = snapshot[0]
-    return now
+async def _fetch_start(
+    db_sess: SASession, specs: Sequence[SessionCreationSpec]
+) -> "tuple[datetime, list[Record]]":
+    """Read the clock, and all links of dependencies that lead on from those of the sessions.
+
+    A ring goes through a session that was depended on before it was there. So whoever depends, by however many
+    steps, on one that is not there waits for others who do, and looks again.
+    """
+    others: set[SessionId] = {other for spec in specs for other in filter(_is_id, spec.depends_on)}
+    if not others:
+        (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
+        return snapshot["observed_at"], []
+    made = {spec.session_id for spec in specs}
+    asked = [*made | others]
+    links = await fetch_rows(db_sess, DEPENDENCY_LINKS, asked)
+    if any(not link["is_stored"] and link["depends_on"] not in made for link in links):
+        await db_sess.execute(HOLD_UP_RINGS)
+        links = await fetch_rows(db_sess, DEPENDENCY_LINKS, asked)
+    return links[0]["observed_at"], links
+
+
+def _find_rings(specs: Sequence[SessionCreationSpec], links: "Sequence[Record]") -> list[frozenset[SessionId]]:
+    """Find the rings of dependencies that sessions close which are not there yet."""
+    stored = {link["depends_on"] for link in links if link["is_stored"]}
+    new = [
+        (spec.session_id, other) for spec in specs for other in spec.depends_on if spec.session_id not in stored
+    ]
+    old = [(link["session_id"], link["depends_on"]) for link in links if link["session_id"] is not None]
+    return find_rings([*new, *old])
+
+
+def _is_id(value: object) -> bool:
+    # One that is none is refused with its session.
+    return isinstance(value, UUID)
 
 
 async def _find_blocked(db_sess: SASession, specs: Sequence[SessionCreationSpec]) -> dict[SessionId, RowLocked]:
@@ -321,6 +368,9 @@ def session_info_from_row(row: "Record") -> SessionInfo:
     return build_struct(SessionInfo, row, session_id=row["id"], requested_slots=slots)
 
 
+SESSION_INFOS: Final = RowReader("session", session_info_from_row)
+
+
 def build_created_info(created: CreatedSessions) -> SessionInfo:
     """Build the only session of a batch, which was created, as lists show it."""
     (new,) = created.admitted
@@ -351,6 +401,6 @@ def session_with_dependencies_from_rows(raw: RawSession) -> SessionWithDependenc
         session=session_from_row(raw.session),
         kernels=tuple(map(kernel_from_row, raw.kernels)),
         mounts=tuple(map(mount_from_row, raw.mounts)),
-        dependencies=tuple(build_struct(SessionDependency, row) for row in raw.dependencies),
+        dependencies=dependencies_of(raw.dependencies, raw.session["id"]),
         dependants=tuple(row["session_id"] for row in raw.dependants),
     )

@@ -27,9 +27,9 @@ from scheduler_repo.entities.session import (
 from scheduler_repo.entities.spec import checked_filter
 from scheduler_repo.errors import InvalidFilter, InvalidInput
 from scheduler_repo.repositories.session.db_source import (
+    SESSION_INFOS,
     SessionDBSource,
     build_created_info,
-    session_info_from_row,
     session_state_from_row,
     session_with_dependencies_from_rows,
 )
@@ -151,7 +151,7 @@ class SessionRepository:
         search = SessionSearch(SessionFilter(access_key=access_key), SessionOrder.NEWEST_FIRST, limit, None)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.search_sessions(db_sess, search)
-        return tuple(map(session_info_from_row, rows))
+        return SESSION_INFOS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_sessions(
@@ -178,8 +178,7 @@ class SessionRepository:
         search = SessionSearch(asked, order, limit + 1, after)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.search_sessions(db_sess, search)
-        infos = [*map(session_info_from_row, rows)]
-        return _CURSORS.page(question, infos, limit, lambda info: (info.created_at, info.session_id))
+        return SESSION_INFOS.page(_CURSORS, question, rows, limit, lambda row: (row["created_at"], row["id"]))
 
     @_resilience.apply(OperationKind.READ)
     async def count_active_sessions_by_scaling_group(self, scaling_group: ScalingGroupName) -> int:

@@ -8,7 +8,7 @@ from scheduler_repo.database.bulk import copy_rows
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
-from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 from scheduler_repo.types import MountPermission, ProjectId, SessionId, UserId, VFolderId
 
 if TYPE_CHECKING:
@@ -63,3 +63,6 @@ def vfolder_from_row(row: "Record") -> VFolder:
 def mount_from_row(row: "Record") -> MountedVFolder:
     """Build a mounted vfolder from a row of session_mounts.sql."""
     return MountedVFolder(vfolder_from_row(row), row["mount_path"], MountPermission(row["permission"]))
+
+
+MOUNTS: Final = RowReader("mounted vfolder", mount_from_row)

@@ -9,9 +9,9 @@ from scheduler_repo.entities.vfolder import MountedVFolder, VFolder, VFolderSpec
 from scheduler_repo.errors import InvalidInput, VFolderNotFound
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.vfolder.db_source import (
+    MOUNTS,
     VFolderDBSource,
     VFolderOwner,
-    mount_from_row,
     vfolder_from_row,
 )
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -89,7 +89,7 @@ class VFolderRepository(Repository[VFolderDBSource]):
         """List the vfolders that a session mounts, by path; none if there is no such session."""
         check_id(session_id, "session")
         rows = await self._read(self._db_source.list_mounts_of_session, session_id)
-        return tuple(map(mount_from_row, rows))
+        return MOUNTS.read(rows)
 
     async def _find(self, vfolder_id: VFolderId) -> Optional[VFolder]:
         check_id(vfolder_id, "vfolder")

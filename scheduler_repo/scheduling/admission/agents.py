@@ -19,6 +19,7 @@ from scheduler_repo.entities.agent import (
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.transitions import AGENT_TRANSITIONS, is_allowed
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import quoted
 from scheduler_repo.slots import slot_vector
@@ -37,7 +38,7 @@ class AgentStatusChange(NamedTuple):
     agent_id: AgentId
     from_status: AgentStatus
     to_status: AgentStatus
-    returns_as: AgentStatus
+    returns_as: str
     reason: Optional[str]
 
     @property
@@ -114,7 +115,7 @@ class LockedAgents(msgspec.Struct, frozen=True):
     """
 
     lease: Optional[Lease]
-    agents: Mapping[AgentId, LockedAgent]
+    agents: Mapping[AgentId, Union[LockedAgent, UnreadableRow]]
     slots: Mapping[AgentId, Mapping[SlotName, LockedSlot]] = {}
     kernel_counts: Mapping[AgentId, int] = {}
     blocked: Mapping[AgentId, RowLocked] = {}
@@ -130,6 +131,9 @@ class LockedAgents(msgspec.Struct, frozen=True):
                 yield reject_blocked(agent_id, self.blocked[agent_id])
             elif agent is None:
                 yield RejectedAgentTransition(agent_id, AgentRejectionCode.AGENT_UNKNOWN)
+            elif isinstance(agent, UnreadableRow):
+                code = AgentRejectionCode.UNKNOWN_WORD
+                yield RejectedAgentTransition(agent_id, code, detail=agent.problem)
             elif self.lease is not None and self.lease.scaling_group != agent.scaling_group:
                 detail = f"it is in {agent.scaling_group}, the lease is of {self.lease.scaling_group}"
                 yield agent.reject(AgentRejectionCode.OTHER_GROUP, detail)

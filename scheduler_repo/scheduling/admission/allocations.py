@@ -8,6 +8,7 @@ import msgspec
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, SessionAllocation
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
+from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.scheduling.rules.feasibility import (
     NO_LOAD,
     Load,
@@ -24,11 +25,15 @@ from scheduler_repo.types import AgentId, ClusterMode, ScalingGroupName, Session
 
 
 class LockedSession(msgspec.Struct, frozen=True):
-    """A session of the batch as its locked row says; ``retry_count`` numbers its attempt."""
+    """A session of the batch as its locked row says; ``retry_count`` numbers its attempt.
+
+    ``status`` None is a word that this version does not know, which ``unreadable`` names.
+    """
 
     scaling_group: ScalingGroupName
-    status: SessionStatus
+    status: Optional[SessionStatus]
     retry_count: int
+    unreadable: Optional[UnreadableRow] = None
 
 
 class LockedState(msgspec.Struct, frozen=True):
@@ -79,6 +84,7 @@ class SessionChecks:
         self._state = state
         self._pending = {session.session_id: session for session in state.data.pending_sessions}
         self._agents = {agent.agent_id: agent for agent in state.data.agents}
+        self._unreadable = {row.entity_id: row for row in state.data.unreadable}
         self._seen: set[SessionId] = set()
 
     def find(self, allocation: SessionAllocation) -> Union[PendingSession, RejectedAllocation]:
@@ -97,6 +103,9 @@ class SessionChecks:
             return RejectedAllocation(session_id, RejectionCode.SESSION_UNKNOWN)
         if locked.scaling_group != self._state.data.scaling_group.name:
             return RejectedAllocation(session_id, RejectionCode.OTHER_GROUP)
+        unreadable = locked.unreadable or self._unreadable.get(str(session_id))
+        if unreadable is not None:
+            return RejectedAllocation(session_id, RejectionCode.UNKNOWN_WORD, detail=unreadable)
         return RejectedAllocation(session_id, RejectionCode.NOT_PENDING, detail=locked.status)
 
     def agents_obstacle(

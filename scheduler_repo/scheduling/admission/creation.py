@@ -150,6 +150,17 @@ class CreationBatch:
             admitted.append(new)
         return admitted
 
+    def leave_out_rings(
+        self, admitted: Sequence[NewSession], rings: Sequence[Collection[SessionId]]
+    ) -> list[NewSession]:
+        """Reject the admitted sessions that would wait for each other, and return the others."""
+        rejected = {each.session_id: each for each in reject_rings([new.spec for new in admitted], rings)}
+        for position, new in self._sound.items():
+            rejection = rejected.get(new.spec.session_id)
+            if rejection is not None and position not in self._rejected:
+                self._rejected[position] = rejection
+        return [new for new in admitted if new.spec.session_id not in rejected]
+
     def reject_existing(self, created: Collection[SessionId], kernel_exists: Collection[SessionId]) -> None:
         """Reject the admitted sessions that were not created: their id is there, or one of their kernels'."""
         for position, spec in enumerate(self._specs):
@@ -160,6 +171,23 @@ class CreationBatch:
                 code, found = CreationRejectionCode.KERNEL_EXISTS, "one of its kernels"
             detail = f"{_name(spec)}: {found} exists already; give new ids"
             self._rejected[position] = _reject(spec, code, detail)
+
+
+def reject_rings(
+    specs: Sequence[SessionCreationSpec], rings: Sequence[Collection[SessionId]]
+) -> Iterator[RejectedSession]:
+    """Yield a rejection for each of the sessions that is in a ring of dependencies."""
+    ring_of = {session_id: ring for ring in rings for session_id in ring}
+    for spec in specs:
+        ring = ring_of.get(spec.session_id, ())
+        other = next((each for each in spec.depends_on if each in ring), None)
+        if other is not None:
+            yield _reject(
+                spec,
+                CreationRejectionCode.INVALID_DEPENDENCY,
+                f"{_name(spec)} depends on {other}, which depends on it, in a ring of {len(ring)}: none could "
+                "ever start; leave one of these dependencies out",
+            )
 
 
 def _reject(spec: SessionCreationSpec, code: CreationRejectionCode, detail: object) -> RejectedSession:

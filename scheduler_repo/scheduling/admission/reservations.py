@@ -151,6 +151,8 @@ class _ReservationGate:
             return rejected(code=ReservationRejectionCode.VICTIM_UNKNOWN)
         if locked.scaling_group != self._data.scaling_group.name:
             return rejected(code=ReservationRejectionCode.VICTIM_OTHER_GROUP)
+        if locked.unreadable is not None:
+            return rejected(code=ReservationRejectionCode.UNKNOWN_WORD, detail=locked.unreadable)
         candidate = self._running.get(victim_id)
         if candidate is None:
             # One that an earlier session of the batch ends is as if it were ending already.

@@ -168,6 +168,9 @@ def reject_status(
     if target.scaling_group not in (None, session.scaling_group):
         code = TransitionRejectionCode.OTHER_GROUP
         detail = f"it is in {session.scaling_group}, not in {target.scaling_group}"
+    elif status is None:
+        code = TransitionRejectionCode.UNKNOWN_WORD
+        detail = "" if session.unreadable is None else session.unreadable.problem
     elif not is_allowed(SESSION_TRANSITIONS, status, target.to_status) or (
         target.only_from not in (None, status)
     ):

@@ -142,6 +142,11 @@ def _word(detail: WaitingDetail, reason: WaitingReason, slots: _SlotWords) -> st
 
 def _word_unmet(detail: UnmetDependency, reason: WaitingReason) -> str:
     subject = f"depends on session {detail.depends_on}"
+    if detail.unknown_word is not None:
+        return f"{subject}, whose {detail.unknown_word!r} this version does not know: upgrade it"
+    if detail.is_hopeless:
+        reason_of_other = "waits for one that can never succeed, or in a ring"
+        return f"{subject}, which {reason_of_other}: this can never be met"
     if detail.status is None:
         return f"{subject}, which no longer exists: this can never be met"
     if reason is WaitingReason.DEPENDENCY_CANNOT_BE_MET:

@@ -30,9 +30,13 @@ from scheduler_repo.entities.scheduling_data import (
     SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.errors import UnknownWord
+from scheduler_repo.scheduling.rules.dependencies import find_hopeless
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
 from scheduler_repo.scheduling.snapshot.rows import (
+    GroupOptionsRow,
     IndexedSlotTypeRow,
     OwnerLimitsRow,
     PendingDependencyRow,
@@ -54,6 +58,7 @@ from scheduler_repo.types import (
     OwnerT,
     PreemptionScope,
     ProjectId,
+    SessionId,
     SessionResult,
     SessionStatus,
     SessionType,
@@ -78,6 +83,7 @@ _RESULTS = OptionalWordTable(SessionResult)
 
 # A UUID is grouped by its bytes: hashing the driver's UUID objects takes four times as long.
 _bytes_of = attrgetter("bytes")
+_WORDS_OF = itemgetter(*map(PendingSessionRow._fields.index, ("session_type", "cluster_mode")))
 _OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields in OWNER_FIELDS.values()))
 
 
@@ -105,19 +111,22 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     slot_types = slot_types_by_index(raw.slot_types)
     width = len(slot_types)
     kernels_of = yield from _kernels_by_session(raw.pending_kernels)
-    dependencies_of = yield from _dependencies_by_session(raw.pending_dependencies)
-    pending_sessions = yield from _pending_sessions(raw.pending_sessions, kernels_of, dependencies_of)
+    unreadable: dict[str, UnreadableRow] = {}
+    dependencies_of = yield from _dependencies_by_session(raw.pending_dependencies, unreadable)
+    pending_sessions = yield from _pending_sessions(
+        raw.pending_sessions, kernels_of, dependencies_of, unreadable
+    )
     reservations = _reservations(raw.reservations)
     agents = yield from _agents(raw, reservations, width)
     candidates = yield from _candidates(raw.preemption_candidates, width)
     usages = yield from _usages(raw, width)
-    scope, min_runtime = raw.scaling_group[3:]
+    scaling_group = _scaling_group(raw.scaling_group, unreadable)
     return SchedulingData(
         database=DatabaseIdentity(*raw.snapshot[2:]),
         snapshot=SnapshotToken(raw.snapshot[1]),
         observed_at=raw.snapshot[0],
         pending_limit=raw.pending_limit,
-        scaling_group=ScalingGroupInfo(*raw.scaling_group[:3], _PREEMPTION_SCOPES[scope], min_runtime),
+        scaling_group=scaling_group,
         slot_types=slot_types,
         pending_sessions=pending_sessions,
         agents=agents,
@@ -127,6 +136,7 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
         users=usages.of(OwnerScope.USER, raw.owners.users),
         projects=usages.of(OwnerScope.PROJECT, raw.owners.projects),
         domains=usages.of(OwnerScope.DOMAIN, raw.owners.domains),
+        unreadable=tuple(unreadable.values()),
     )
 
 
@@ -193,23 +203,68 @@ def _kernels_by_session(rows: Sequence[PendingKernelRow]) -> Steps[dict[bytes, t
 
 def _dependencies_by_session(
     rows: Sequence[PendingDependencyRow],
+    unreadable: dict[str, UnreadableRow],
 ) -> Steps[dict[bytes, tuple[SessionDependency, ...]]]:
     by_session: dict[bytes, list[SessionDependency]] = {}
     for chunk in _chunks(rows):
-        for session_id, depends_on, status, result in chunk:
-            dependency = SessionDependency(depends_on, _STATUSES[status], _RESULTS[result])
-            by_session.setdefault(session_id.bytes, []).append(dependency)
+        for row in chunk:
+            by_session.setdefault(row[0].bytes, []).append(_dependency(row, unreadable))
         yield
-    return {session: tuple(dependencies) for session, dependencies in by_session.items()}
+    return {session: tuple(each) for session, each in _with_hopeless(by_session).items()}
+
+
+def dependencies_of(
+    rows: Sequence[PendingDependencyRow], session_id: SessionId
+) -> tuple[SessionDependency, ...]:
+    """Build the dependencies of one session from the rows of all that it waits for."""
+    return finish(_dependencies_by_session(rows, {})).get(session_id.bytes, ())
+
+
+def _dependency(row: PendingDependencyRow, unreadable: dict[str, UnreadableRow]) -> SessionDependency:
+    _, depends_on, status, result = row
+    try:
+        return SessionDependency(depends_on, _STATUSES[status], _RESULTS[result])
+    except UnknownWord as error:
+        _note_unreadable(unreadable, "session", depends_on, error)
+        word = status if status not in _STATUSES else result
+        return SessionDependency(depends_on, None, None, unknown_word=word)
+
+
+def _with_hopeless(by_session: dict[bytes, list[SessionDependency]]) -> dict[bytes, list[SessionDependency]]:
+    """Mark the dependencies that wait themselves and can never start."""
+    links = {
+        session: [each.depends_on.bytes for each in dependencies if each.status is SessionStatus.PENDING]
+        for session, dependencies in by_session.items()
+    }
+    if not any(other in by_session for others in links.values() for other in others):
+        return by_session
+    failed = [
+        session
+        for session, dependencies in by_session.items()
+        if not all(each.can_be_met for each in dependencies)
+    ]
+    hopeless = find_hopeless(links, failed)
+    if not hopeless:
+        return by_session
+    return {
+        session: [
+            msgspec.structs.replace(each, is_hopeless=True)
+            if each.status is SessionStatus.PENDING and each.depends_on.bytes in hopeless
+            else each
+            for each in dependencies
+        ]
+        for session, dependencies in by_session.items()
+    }
 
 
 def _pending_sessions(
     rows: Sequence[PendingSessionRow],
     kernels_of: Mapping[bytes, tuple[PendingKernel, ...]],
     dependencies_of: Mapping[bytes, tuple[SessionDependency, ...]],
+    unreadable: dict[str, UnreadableRow],
 ) -> Steps[tuple[PendingSession, ...]]:
     sessions: list[PendingSession] = []
-    for chunk in _chunks(rows):
+    for chunk in _chunks(_readable_sessions(rows, unreadable)):
         columns = zip(*chunk, strict=True)
         session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
         keys = list(map(_bytes_of, session_ids))
@@ -231,6 +286,42 @@ def _pending_sessions(
         )
         yield
     return tuple(sessions)
+
+
+def _readable_sessions(
+    rows: Sequence[PendingSessionRow], unreadable: dict[str, UnreadableRow]
+) -> Sequence[PendingSessionRow]:
+    """Leave out the sessions with a word that this version does not know."""
+    kinds = set(map(_WORDS_OF, rows))
+    unknown = [kind for kind in kinds if kind[0] not in _SESSION_TYPES or kind[1] not in _CLUSTER_MODES]
+    if not unknown:
+        return rows
+    readable = []
+    for row in rows:
+        session_type, cluster_mode = _WORDS_OF(row)
+        try:
+            _SESSION_TYPES[session_type], _CLUSTER_MODES[cluster_mode]
+        except UnknownWord as error:
+            _note_unreadable(unreadable, "session", row[0], error)
+        else:
+            readable.append(row)
+    return readable
+
+
+def _scaling_group(row: GroupOptionsRow, unreadable: dict[str, UnreadableRow]) -> ScalingGroupInfo:
+    name, is_active, timeout, scope, min_runtime = row
+    try:
+        return ScalingGroupInfo(name, is_active, timeout, _PREEMPTION_SCOPES[scope], min_runtime)
+    except UnknownWord as error:
+        # Whom it would let be preempted is not known: nobody is.
+        _note_unreadable(unreadable, "scaling group", name, error)
+        return ScalingGroupInfo(name, is_active, timeout, None, min_runtime)
+
+
+def _note_unreadable(
+    unreadable: dict[str, UnreadableRow], entity: str, entity_id: object, error: UnknownWord
+) -> None:
+    unreadable.setdefault(f"{entity} {entity_id}", UnreadableRow(entity, str(entity_id), str(error)))
 
 
 def _reservations(rows: Sequence[ReservedKernelRow]) -> tuple[Reservation, ...]:
