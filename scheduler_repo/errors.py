@@ -24,11 +24,12 @@ class SchedulerRepoError(Exception):
     """The root of all errors of this package; ``error_code`` is stable across releases.
 
     The message is one line that any terminal shows as it is, whatever names are in it, and holds no password.
-    The fields of a class name what the error is about, as it was given; one is None where it is not known.
-    ``session_id`` is set wherever one session was refused.
+    It ends with the ``advice``, where that was given. The other fields of a class name what the error is about,
+    as it was given; one is None where it is not known. ``session_id`` is set wherever one session was refused.
     """
 
     error_code: ClassVar[str] = "scheduler_repo_error"
+    advice: str = ""
     session_id: Optional["SessionId"] = None
 
     def __init__(self, *arguments: object, **named: object) -> None:
@@ -39,17 +40,29 @@ class SchedulerRepoError(Exception):
             if not hasattr(type(self), name):
                 raise TypeError(f"{type(self).__name__} has no field {name}")
             setattr(self, name, value)
+        if self.advice:
+            self._say(str(self), self.advice)
 
     @classmethod
     def about(cls, message: str, **named: object) -> Self:
         """Build the error with those of ``named`` for which the class has a field."""
         return cls(message, **{name: value for name, value in named.items() if hasattr(cls, name)})
 
-    def with_message(self, message: str) -> Self:
-        """Build the same error, with the same fields, in other words."""
-        copy = type(self)(message)
-        vars(copy).update(vars(self))
-        return copy
+    @property
+    def found(self) -> str:
+        """The message without the advice."""
+        return str(self).removesuffix(f"; {self.advice}") if self.advice else str(self)
+
+    def with_message(self, found: str, advice: str = "") -> Self:
+        """Build the same error, with the same fields, in other words; the advice is replaced too."""
+        other = type(self)()
+        vars(other).update(vars(self))
+        other._say(found, advice)
+        return other
+
+    def _say(self, found: str, advice: str) -> None:
+        self.advice = clean_message(advice)
+        self.args = (clean_message(f"{found}; {advice}" if advice else found),)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -56,7 +56,9 @@ class _Secret:
         return self._value
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a {type(self).__name__} cannot be changed; make another ({name} was to be set)")
+        raise AttributeError(
+            f"{with_article(type(self))} cannot be changed; make another ({name} was to be set)"
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self._value == other._value
@@ -66,7 +68,7 @@ class _Secret:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise InvalidInput(
-            f"a {type(self).__name__} is not pickled, as its {self._holds} would be written; "
+            f"{with_article(type(self))} is not pickled, as its {self._holds} would be written; "
             "pickle its reveal()"
         )
 

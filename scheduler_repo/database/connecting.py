@@ -80,5 +80,5 @@ def _naming(place: str, driver: "Optional[asyncpg.Connection[asyncpg.Record]]" =
     except (DatabaseError, InvalidSettings) as error:
         no_answer = isinstance(error, (DatabaseUnavailable, DatabaseTimeout))
         came_from_server = isinstance(find_driver_error(error.__cause__ or error), asyncpg.PostgresError)
-        advice = "; see that a PostgreSQL server listens there" if no_answer and not came_from_server else ""
-        raise error.with_message(f"{place}: {error}{advice}") from error
+        advice = "see that a PostgreSQL server listens there" if no_answer and not came_from_server else ""
+        raise error.with_message(f"{place}: {error.found}", error.advice or advice) from error

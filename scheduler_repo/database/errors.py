@@ -33,7 +33,7 @@ _SHORT_OF_CONNECTIONS = (
     "max_connections or the CONNECTION LIMIT"
 )
 _SHORT_OF_ALLOWANCE = "a limit of the server's configuration, such as temp_file_limit, is reached; raise it"
-# By SQLSTATE, the longest prefix first: https://www.postgresql.org/docs/current/errcodes-appendix.html
+# By SQLSTATE, the longest prefix first; behind the semicolon is the advice: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("25006", errors.DatabaseReadOnly, "the database, or this transaction, only reads; write to the primary"),
     ("40001", errors.TransactionConflict, "the transaction lost a race and did nothing; try again"),
@@ -183,7 +183,9 @@ def translate_error(error: BaseException) -> Optional[SchedulerRepoError]:
     if isinstance(error, asyncpg.PostgresError):
         return _translate_server_error(error)
     if isinstance(error, sa.exc.TimeoutError):
-        return errors.DatabaseTimeout("no connection of the pool became free in time; enlarge the pool")
+        return errors.DatabaseTimeout(
+            "no connection of the pool became free in time", advice="enlarge the pool"
+        )
     if isinstance(error, TimeoutError):
         return errors.DatabaseTimeout("the database did not answer in time")
     if isinstance(error, asyncpg.ClientConfigurationError):
@@ -220,12 +222,12 @@ def _translate_server_error(error: asyncpg.PostgresError) -> SchedulerRepoError:
         detail = getattr(error, "detail", None) or constraint
         message = f"{words}: {detail.rstrip('.')[:_LONGEST_DETAIL]}; nothing was written"
         return kind(message, constraint=constraint, **_name_key(detail, field))
-    for prefix, kind, advice in _BY_SQLSTATE:
+    for prefix, kind, words in _BY_SQLSTATE:
         if sqlstate.startswith(prefix):
             named = f", constraint {constraint}" if constraint else ""
-            return kind.about(
-                f"{_first_line(error)} (SQLSTATE {sqlstate}{named}): {advice}", constraint=constraint
-            )
+            what, _, advice = words.partition("; ")
+            found = f"{_first_line(error)} (SQLSTATE {sqlstate}{named}): {what}"
+            return kind.about(found, constraint=constraint, advice=advice)
     return errors.DatabaseError(f"{_first_line(error)} (SQLSTATE {sqlstate or 'unknown'})")
 
 

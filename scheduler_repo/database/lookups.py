@@ -27,7 +27,8 @@ OWNER_LIMITS = load_statement("scheduler/owner_limits")
 def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:
     """Build the error for a group that does not exist."""
     return ScalingGroupNotFound(
-        f"there is no scaling group {quoted(scaling_group)}; correct the name or create the group",
+        f"there is no scaling group {quoted(scaling_group)}",
+        advice="correct the name or create the group",
         scaling_group=scaling_group,
     )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Final = "nothing"
 _OWNER: Final = "scheduler_repo_owner"
+_ROLES_FIRST: Final = "run sql/roles.sql in this database first, "
 
 
 @click.group(commands=[purge])
@@ -48,8 +49,8 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
         from scheduler_repo.database.schema.upgrade import upgrade_schema
 
         invocation.aftermath = "the schema is as it was, or fully upgraded"
-        first, role = "run sql/roles.sql in this database first, ", f"upgrade as the role {_OWNER}"
-        async with connect(database) as connection, _add_advice(connection, owner=first, others=role):
+        role = f"upgrade as the role {_OWNER}"
+        async with connect(database) as connection, _add_advice(connection, owner=_ROLES_FIRST, others=role):
             return await upgrade_schema(connection)
 
     done = invocation.run(work)
@@ -98,8 +99,7 @@ def check(invocation: Invocation, database_url: Optional[str]) -> int:
         from scheduler_repo.database.schema.upgrade import check_schema
 
         async with connect(database) as connection:
-            # check_schema's own error names the role and the file; only the command line is added.
-            async with _add_advice(connection, owner="", others=""):
+            async with _add_advice(connection, owner=_ROLES_FIRST, others=""):
                 differences = await check_schema(connection)
             return differences, await _find_mismatch(connection)
 
@@ -130,7 +130,7 @@ async def _find_mismatch(connection: "AsyncConnection") -> "Optional[SchemaMisma
 
 @asynccontextmanager
 async def _add_advice(connection: "AsyncConnection", *, owner: str, others: str) -> AsyncIterator[None]:
-    """Add to PermissionDenied what the owner role, or any other role, should do about it."""
+    """Say in PermissionDenied what the owner role, or any other role, should do about it."""
     import sqlalchemy as sa
 
     from scheduler_repo.database.sql_files import SQL_ROOT
@@ -143,7 +143,7 @@ async def _add_advice(connection: "AsyncConnection", *, owner: str, others: str)
         role, database = asked.one()
         script = f"psql -d {shlex.quote(database)} -f {shlex.quote(str(SQL_ROOT / 'roles.sql'))}"
         advice = f"{owner}as a superuser: {script}" if role == _OWNER else others
-        raise PermissionDenied(f"{error}{advice and '; '}{advice}") from error
+        raise error.with_message(error.found, advice or error.advice) from error
 
 
 def _lay_out(label: str, definition: Optional[str]) -> list[str]:

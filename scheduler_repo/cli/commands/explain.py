@@ -94,5 +94,5 @@ async def _look_up(
             return found, data
         return await sessions.get_session_state(session_id), None
     except SessionNotFound as error:
-        advice = "list those that wait with: scheduler-repo snapshot GROUP --json"
-        raise error.with_message(f"{error}; {advice}") from None
+        advice = "correct the id; those that wait are in: scheduler-repo snapshot GROUP --json"
+        raise error.with_message(error.found, advice) from None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scheduler_repo.repositories.retention.repository import OnBatch
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_AGAIN: Final = "run it again"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -135,9 +136,12 @@ def _reporting_progress(invocation: Invocation) -> "Iterator[OnBatch]":
     console = CommandConsole(stderr=True)
     status = console.status("purging") if console.can_animate else None
 
+    done_before = ""
+
     def on_batch(done: PurgeResult) -> None:
-        unsure = "the batch in progress was purged wholly or not at all, run it again"
-        invocation.aftermath = f"purged before: {_gone(done)}; {unsure}"
+        nonlocal done_before
+        done_before = f"purged before: {_gone(done)}; the batch in progress was purged wholly or not at all"
+        invocation.aftermath = f"{done_before}, {_AGAIN}"
         if status is not None:
             status.update(f"purged {_gone(done)}")
 
@@ -146,9 +150,9 @@ def _reporting_progress(invocation: Invocation) -> "Iterator[OnBatch]":
         with status or nullcontext():
             yield on_batch
     except PermissionDenied as error:
-        raise PermissionDenied(f"{error}; purge as the role scheduler_repo_scheduler") from error
+        raise error.with_message(error.found, "purge as the role scheduler_repo_scheduler") from error
     except SchedulerRepoError as error:
-        raise type(error)(f"{error}; {invocation.aftermath}") from error
+        raise error.with_message(f"{error.found}; {done_before}", error.advice or _AGAIN) from error
     except OSError as error:
         # From the archive: the database layer translates its own.
         said = f"{error.filename or 'the archive'}: {error.strerror or error}"

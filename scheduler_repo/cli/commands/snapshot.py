@@ -70,7 +70,7 @@ def snapshot(
                     timed = await repository.get_timed_scheduling_data(group, max_staleness)
                 except ScalingGroupNotFound as error:
                     advice = "list the groups with: SELECT name FROM scaling_groups"
-                    raise error.with_message(f"{error}; {advice}") from error
+                    raise error.with_message(error.found, advice) from error
         if as_json:
             say_json(encode_snapshot(timed.data))
         else:

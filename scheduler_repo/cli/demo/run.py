@@ -204,11 +204,11 @@ def _add_advice() -> Iterator[None]:
     try:
         yield
     except PermissionDenied as error:
-        raise error.with_message(f"{error}; connect as {SCHEDULER}") from error
+        raise error.with_message(error.found, f"connect as {SCHEDULER}") from error
     except ScalingGroupAlreadyExists as error:
-        raise error.with_message(f"{error}; give another name with --group") from error
+        raise error.with_message(error.found, "give another name with --group") from error
     except AlreadyExists as error:
-        raise error.with_message(f"{error}; load this cluster into another database") from error
+        raise error.with_message(error.found, "load this cluster into another database") from error
 
 
 def _combine(ticks: Iterable[Tick], combine: Callable[[Iterable[float]], float]) -> TickTimes:

@@ -129,7 +129,8 @@ async def check_schema(connection: AsyncConnection) -> tuple[SchemaDifference, .
         if not may_create:
             raise PermissionDenied(
                 f"the check needs a schema for a moment, and role {role} may not create one in database "
-                f"{database}; run it as scheduler_repo_owner, and sql/roles.sql in this database before"
+                f"{database}",
+                advice="run it as scheduler_repo_owner, and sql/roles.sql in this database before",
             )
         if live is None:
             raise SchemaMismatch(

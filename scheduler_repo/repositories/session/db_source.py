@@ -350,7 +350,7 @@ def _ordered_text_array(texts: Sequence[str]) -> str:
 def _only(rows: "list[Record]", session_id: SessionId) -> "Record":
     if not rows:
         advice = "correct the id, or it was purged after it had ended"
-        raise SessionNotFound(f"there is no session {session_id}; {advice}", session_id=session_id)
+        raise SessionNotFound(f"there is no session {session_id}", advice=advice, session_id=session_id)
     return rows[0]
 
 
