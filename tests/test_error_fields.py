@@ -66,7 +66,7 @@ NAMED = [kind for root in ROOTS for kind in every(root) if kind not in ROOTS]
 def fields_of(kind: type[SchedulerRepoError]) -> set[str]:
     """The fields of a class; the root's, which every error has, only where the class is a session's."""
     own = {name for each in kind.__mro__ for name in inspect.get_annotations(each)}
-    own -= {"error_code", "constraint", "of_old_connection"}
+    own -= {"advice", "error_code", "constraint", "of_old_connection"}
     return own if kind.__name__.startswith("Session") else own - {"session_id"}
 
 

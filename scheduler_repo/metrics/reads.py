@@ -5,7 +5,6 @@ they are counted between a connection's transport and the driver.
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Final, Optional
 
@@ -13,10 +12,10 @@ from asyncpg import Connection, Record
 from prometheus_client import Counter, Histogram
 
 from scheduler_repo.entities.unreadable import UnreadableRow
-from scheduler_repo.quoting import shortened
+from scheduler_repo.quoting import get_logger, shortened
 from scheduler_repo.types import ScalingGroupName
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 READ_ROWS: Final = Histogram(
     "scheduler_repo_read_rows",
