@@ -156,7 +156,6 @@ class ValkeyClient:
         self.remove = write(self._commands.remove)
         # Though the breaker is open; for what is awaited before recovery alone.
         self.remove_now = self._commands.remove
-        self.recovered = self.breaker.recovered
 
     @property
     def is_open(self) -> bool:
@@ -172,12 +171,24 @@ class ValkeyClient:
         if catch_up in self._catching_up:
             self._catching_up.remove(catch_up)
 
+    async def recovered(self) -> None:
+        """Wait until the breaker is closed; raises CacheMisused in another event loop."""
+        self._owner.check_event_loop()
+        await self.breaker.recovered()
+
     async def aclose(self) -> None:
-        """Stop probing and close the connections, for good; do so before the event loop ends."""
+        """Stop probing and close the connections, for good; do so before the event loop ends.
+
+        Raises CacheMisused in another event loop while its own goes on, and then closes nothing.
+        """
+        if not self._owner.has_lost_its_loop:
+            self._owner.check_event_loop()
         self._owner.is_closed = True
-        await self.breaker.aclose()
         show_breaker(self, is_open=False)
-        await self._redis.aclose()
+        # What belongs to a loop that was closed has ended with it, and cannot be closed in another.
+        if not self._owner.has_lost_its_loop:
+            await self.breaker.aclose()
+            await self._redis.aclose()
 
     async def _probe(self) -> bool:
         try:
@@ -206,15 +217,22 @@ class _Owner(Policy):
     async def execute(self, call: Callable[[], Awaitable[T]]) -> T:
         if self.is_closed:
             raise CacheMisused("the client of Redis was closed; make another, or close it later")
-        running = asyncio.get_running_loop()
-        if self._event_loop is not running:
-            if self._event_loop is not None:
-                raise CacheMisused(
-                    "the client of Redis was first used in another event loop, and its connections belong to "
-                    "that one; make a client in each event loop and thread"
-                )
-            self._event_loop = running
+        self.check_event_loop()
+        self._event_loop = asyncio.get_running_loop()
         return await call()
+
+    @property
+    def has_lost_its_loop(self) -> bool:
+        """Whether the event loop that it was first used in is closed."""
+        return self._event_loop is not None and self._event_loop.is_closed()
+
+    def check_event_loop(self) -> None:
+        """Raise CacheMisused if it was first used in another event loop than the running one."""
+        if self._event_loop not in (None, asyncio.get_running_loop()):
+            raise CacheMisused(
+                "the client of Redis was first used in another event loop, and its connections belong to "
+                "that one; make a client in each event loop and thread"
+            )
 
 
 class _Commands:

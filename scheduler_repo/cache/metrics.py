@@ -39,6 +39,8 @@ class CacheOutcome(enum.StrEnum):
     REFUSED = "refused"
     # All connections were taken.
     BUSY = "busy"
+    # The client was closed, or belongs to another event loop.
+    MISUSED = "misused"
     BREAKER_OPEN = "breaker_open"
 
 

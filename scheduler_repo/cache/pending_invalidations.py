@@ -34,7 +34,9 @@ class PendingInvalidations:
         self._client = client
         self._lifetime = lifetime
         self._on_failure = on_failure
-        self._is_closing = asyncio.Event()
+        self._is_closing = False
+        # What waits for its end in which event loop: a loop that was closed cannot be told.
+        self._unsettled: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         # Until when each is doubted, in the order of these times.
         self._doubted: dict[str, float] = {}
         self._all_doubted_until = 0.0
@@ -78,14 +80,23 @@ class PendingInvalidations:
     async def remove_unsettled(self, keys: Sequence[str], doubted: float) -> None:
         """Remove keys whose change may be under way: now, and again when the server has surely ended it."""
         await self.remove(keys, None)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await self._is_closing.wait()
+        settled = asyncio.Event()
+        self._unsettled[settled] = asyncio.get_running_loop()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0 if self._is_closing else _SETTLE_SECONDS):
+                    await settled.wait()
+        finally:
+            del self._unsettled[settled]
         await self.remove(keys, doubted)
 
     def hurry(self) -> None:
-        """Skip the wait of ``remove_unsettled`` during shutdown."""
-        self._is_closing.set()
+        """Skip the waits of ``remove_unsettled`` in this event loop, during shutdown."""
+        self._is_closing = True
+        running = asyncio.get_running_loop()
+        for settled, loop in tuple(self._unsettled.items()):
+            if loop is running:
+                settled.set()
 
     def close(self) -> None:
         """Stop removing keys before the breaker closes."""

@@ -16,7 +16,7 @@ from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.database.identity import name_database, recording_origin
 from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity
-from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable
+from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheMisused, CacheRefused, CacheUnavailable
 from scheduler_repo.quoting import get_logger
 from scheduler_repo.types import TransactionId
 from scheduler_repo.validation import Bound, check_range
@@ -140,8 +140,12 @@ class ReadThroughCache(Generic[ValueT]):
             return CacheOutcome.BREAKER_OPEN
         if isinstance(error, CacheBusy):
             return CacheOutcome.BUSY
+        if isinstance(error, CacheMisused):
+            outcome = CacheOutcome.MISUSED
+        else:
+            outcome = CacheOutcome.REFUSED if isinstance(error, CacheRefused) else CacheOutcome.UNREACHABLE
         _logger.warning("a look-up of %s failed, the database is asked: %s", self._kind.name, error)
-        return CacheOutcome.REFUSED if isinstance(error, CacheRefused) else CacheOutcome.UNREACHABLE
+        return outcome
 
     def _fail_store(self, error: Exception) -> None:
         self.counts.count_store(StoreOutcome.FAILED)

@@ -9,7 +9,10 @@ ResultT = TypeVar("ResultT")
 
 
 class BackgroundTasks:
-    """Tasks in contexts of their own: they belong to no call and have no deadline of one."""
+    """Tasks in contexts of their own: they belong to no call and have no deadline of one.
+
+    Those of another event loop cannot be waited for: the loop may be closed, and they would never end.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
@@ -21,16 +24,20 @@ class BackgroundTasks:
         return task
 
     def __bool__(self) -> bool:
-        return bool(self._tasks)
+        return bool(self._of_this_loop())
 
     async def drain(self) -> None:
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        while tasks := self._of_this_loop():
+            await asyncio.wait(tasks)
 
     async def cancel(self) -> None:
-        for task in self._tasks:
+        for task in self._of_this_loop():
             task.cancel()
         await self.drain()
+
+    def _of_this_loop(self) -> "list[asyncio.Task[object]]":
+        running = asyncio.get_running_loop()
+        return [task for task in tuple(self._tasks) if task.get_loop() is running]
 
 
 class _Flight(Generic[ResultT]):

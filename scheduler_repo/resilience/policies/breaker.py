@@ -87,7 +87,7 @@ class CircuitBreakerPolicy(Policy):
     async def aclose(self) -> None:
         """Stop probing; the breaker stays as it is until the next call."""
         probing, self._probing = self._probing, None
-        if probing is not None:
+        if probing is not None and probing.get_loop() is asyncio.get_running_loop():
             # A probe that ends just then may lose the cancel; the loop around it goes on.
             while not probing.done():
                 probing.cancel()
@@ -103,7 +103,8 @@ class CircuitBreakerPolicy(Policy):
             self._keep_probing()
 
     def _keep_probing(self) -> None:
-        if self._probing is None or self._probing.done():
+        # A probe of an event loop that was closed never ends.
+        if self._probing is None or self._probing.done() or self._probing.get_loop().is_closed():
             # It belongs to no call, and has no deadline of one.
             self._probing = asyncio.create_task(self._probe(), context=contextvars.Context())
 
