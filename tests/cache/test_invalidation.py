@@ -73,7 +73,10 @@ async def nothing(_: Writes) -> None:
 
 async def grow_old(writes: Writes) -> None:
     await writes.end()
-    await writes.sql("UPDATE sessions SET status_changed_at = now() - interval '40 days'")
+    await writes.sql(
+        "UPDATE sessions SET status_changed_at = now() - interval '40 days';"
+        "UPDATE session_history SET changed_at = changed_at - interval '40 days'"
+    )
 
 
 async def wait_too_long(writes: Writes) -> None:
