@@ -196,6 +196,7 @@ class TestSharedClient:
 
 class TestSharedSources:
     """Sources, and so an engine, that are kept from one event loop to the next."""
+
     async def test_every_read_says_so(self, servers: Servers) -> None:
         caches = servers.caches(servers.client())
 
