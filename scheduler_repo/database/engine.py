@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from scheduler_repo.cancellation import run_to_end
+from scheduler_repo.database.driver_repairs import repair_driver
 from scheduler_repo.database.errors import (
     came_from_database,
     find_driver_error,
@@ -114,7 +115,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         self._ownership = Ownership()
         self._turns = Turns(settings.pool_size, settings.pool_timeout)
         self._ages = ConnectionAges(settings.connection_lifetime)
-        self._own_pool()
+        if isinstance(self.pool, OwnedPool):
+            self.pool.ownership = self._ownership
         watch_connections(sync_engine, settings, self._ages)
 
     @property
@@ -260,10 +262,6 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         connection = await self.connect()
         return await connection.execution_options(isolation_level="AUTOCOMMIT")
 
-    def _own_pool(self) -> None:
-        if isinstance(self.pool, OwnedPool):
-            self.pool.ownership = self._ownership
-
 
 def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     """Make an engine with its pool, which the metrics show; connects to nothing yet.
@@ -274,6 +272,7 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     Raises InvalidWiring for what is no DatabaseSettings, such as a URL.
     """
     check_wiring(settings, DatabaseSettings, "settings", "DatabaseSettings(url=SecretUrl(...))")
+    repair_driver()
     bounds = {
         "statement_timeout": _milliseconds(settings.statement_timeout),
         "lock_timeout": _milliseconds(settings.lock_timeout),
