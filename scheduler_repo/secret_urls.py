@@ -22,7 +22,9 @@ _PLAIN_OPTIONS: Final = frozenset(
     ("host", "port", "user", "username", "dbname", "db", "ssl", "sslmode", "target_session_attrs", "protocol")
 )
 _PLACE_OPTIONS: Final = ("host", "port")
-_SECRET_OPTIONS: Final = frozenset(("password", "passwd", "pwd", "passfile", "sslpassword", "sslkey", "pass"))
+_SECRET_OPTIONS: Final = frozenset(
+    ("password", "passwd", "pwd", "passfile", "sslpassword", "sslkey", "pass", "pgpassword")
+)
 _OPTIONS: Final = _PLAIN_OPTIONS | _SECRET_OPTIONS
 _LONGEST_PORT: Final = 5
 # A shorter one stands in too many words to be searched for.

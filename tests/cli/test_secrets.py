@@ -194,6 +194,19 @@ class TestEveryOption:
                 assert ended.code in (1, 2), (name, ended)
                 assert SECRET not in ended.output + ended.errors, (name, ended)
 
+    def test_no_signing_key_is_shown(self, command_here: CommandHere) -> None:
+        for keys in (SECRET, f"{SECRET * 8}, {SECRET * 9}"):
+            variables = {
+                "SCHEDULER_REPO_REDIS_SIGNING_KEYS": keys,
+                "SCHEDULER_REPO_REDIS_URL": "redis://127.0.0.1:1",
+            }
+            ended = command_here.run(
+                "snapshot", SECRET * 8, "--database-url", CLOSED_PORT, "--debug", **variables
+            )
+            assert ended.code in (1, 2)
+            assert keys not in ended.output + ended.errors
+            assert SECRET * 8 not in ended.output + ended.errors
+
     @pytest.mark.parametrize("url", SECRET_URLS)
     def test_an_unforeseen_error_does_not_show_it(
         self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch, url: str

@@ -17,8 +17,9 @@ URL_OPTIONS: Final[Mapping[str, str]] = {
 # Lists the options that were moved to the environment. Begins with an underscore, as it is not a setting.
 _MOVED_VARIABLE: Final = "_SCHEDULER_REPO_TAKEN_OPTIONS"
 _PREFIX: Final = "SCHEDULER_REPO_"
-# All of them is secret, not only what looks so.
-_SECRET_VARIABLES: Final = ("SCHEDULER_REPO_REDIS_SIGNING_KEYS", "PGPASSWORD")
+# A shorter one is refused, and may stand in any word.
+_SHORTEST_KEY: Final = 8
+_KEYS_VARIABLE: Final = f"{_PREFIX}REDIS_SIGNING_KEYS"
 
 
 class HiddenArguments(NamedTuple):
@@ -90,16 +91,13 @@ def hide_given_secrets(text: str) -> str:
     return text
 
 
-def _given_secrets() -> frozenset[str]:
-    secrets: set[str] = set()
+def _given_secrets() -> set[str]:
     hidden = take_url_options(sys.argv[1:])
     settings = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
-    for url in (*hidden.urls, *(settings.pop(name, "") for name in URL_OPTIONS.values())):
-        secrets |= secret_parts(url) if url else frozenset()
+    urls = [*hidden.urls, *(settings.pop(name) for name in URL_OPTIONS.values() if name in settings)]
+    keys = settings.pop(_KEYS_VARIABLE, "").split(",")
+    secrets = {key for each in keys if len(key := each.strip()) >= _SHORTEST_KEY}
+    # A URL may have been given to the wrong option or variable.
     for given in (*hidden.arguments, *settings, *settings.values()):
-        for value in {given, given.partition("=")[2]}:
-            if may_hold_secret(value):
-                secrets |= secret_parts(value)
-    for name in _SECRET_VARIABLES:
-        secrets.update(part.strip() for part in os.environ.get(name, "").split(",") if part.strip())
-    return frozenset(secrets)
+        urls += [value for value in (given, given.partition("=")[2]) if may_hold_secret(value)]
+    return secrets.union(*map(secret_parts, urls))
