@@ -91,6 +91,7 @@ class ReadThroughCache(Generic[ValueT]):
         self._kind = kind
         self._lifetime_ms = round(lifetime * 1000)
         self._tasks = BackgroundTasks()
+        self._has_warned_of_misuse = False
 
     def build_key(self, entity_id: object) -> str:
         """Build the key of an id in Redis."""
@@ -140,17 +141,23 @@ class ReadThroughCache(Generic[ValueT]):
             return CacheOutcome.BREAKER_OPEN
         if isinstance(error, CacheBusy):
             return CacheOutcome.BUSY
+        self._warn("a look-up of %s failed, the database is asked: %s", error)
         if isinstance(error, CacheMisused):
-            outcome = CacheOutcome.MISUSED
-        else:
-            outcome = CacheOutcome.REFUSED if isinstance(error, CacheRefused) else CacheOutcome.UNREACHABLE
-        _logger.warning("a look-up of %s failed, the database is asked: %s", self._kind.name, error)
-        return outcome
+            return CacheOutcome.MISUSED
+        return CacheOutcome.REFUSED if isinstance(error, CacheRefused) else CacheOutcome.UNREACHABLE
 
     def _fail_store(self, error: Exception) -> None:
         self.counts.count_store(StoreOutcome.FAILED)
         if not isinstance(error, BreakerOpen):
-            _logger.warning("storing %s in the cache failed: %s", self._kind.name, error)
+            self._warn("storing %s in the cache failed: %s", error)
+
+    def _warn(self, text: str, error: Exception) -> None:
+        """Log why the cache was of no use; that it is misused, once, as it does not pass."""
+        if isinstance(error, CacheMisused):
+            if self._has_warned_of_misuse:
+                return
+            self._has_warned_of_misuse = True
+        _logger.warning(text, self._kind.name, error)
 
 
 def compute_format_version(value_type: object) -> str:

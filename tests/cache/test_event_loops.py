@@ -140,7 +140,9 @@ def all_came_to(outcomes: dict[CacheOutcome, int]) -> dict[CacheName, dict[Cache
 class TestSharedClient:
     """One client for jobs with engines of their own, as a module's constant might hold it."""
 
-    async def test_the_first_loop_has_it_and_the_others_do_without(self, servers: Servers) -> None:
+    async def test_the_first_loop_has_it_and_the_others_do_without(
+        self, servers: Servers, caplog: pytest.LogCaptureFixture
+    ) -> None:
         client = servers.client()
         seen: list[dict[CacheName, dict[CacheOutcome, int]]] = []
 
@@ -158,6 +160,9 @@ class TestSharedClient:
             await elsewhere(job)
         # then
         assert seen[0] == all_came_to({CacheOutcome.ABSENT: 1, CacheOutcome.HIT: 1})
+        warnings = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+        assert len(warnings) == 2 * len(CacheName)
+        assert all("make a client in each event loop and thread" in warning for warning in warnings)
         assert seen[1] == seen[2] == all_came_to({CacheOutcome.MISUSED: 2})
 
     async def test_a_thread_beside_the_first(self, servers: Servers) -> None:

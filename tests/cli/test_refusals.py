@@ -34,6 +34,10 @@ class TestUsage:
             (["snapshot", "demo", "--max-staleness", "-1"], "'-1' is not a number of seconds"),
             (["snapshot", "demo", "--max-staleness", "nan"], "'nan' is not a number of seconds"),
             (["snapshot", "demo", "--max-staleness", "inf"], "'inf' is not a number of seconds"),
+            (
+                ["snapshot", "demo", "--max-staleness", "5", "--database-url", "postgresql:///x"],
+                "--max-staleness needs a cache that may answer; give --redis-url",
+            ),
             (["demo", "--agents"], "'--agents' requires an argument. See 'scheduler-repo demo --help'"),
             (["db", "current", "--database-url"], "See 'scheduler-repo db current --help'"),
             (["db", "purge", "--bogus"], "See 'scheduler-repo db purge --help'"),
