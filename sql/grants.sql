@@ -17,7 +17,10 @@ REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservation
 
 -- A trigger's function runs for whoever fires it, without this privilege.
 REVOKE ALL ON FUNCTION session_dependencies_mark_sessions(), agents_end_reservations() FROM PUBLIC;
-REVOKE ALL ON FUNCTION purge_sessions, purge_agent_history, purge_operations, take_back_sessions FROM PUBLIC;
+REVOKE ALL ON quota_additions FROM PUBLIC;
+REVOKE ALL ON FUNCTION
+    hold_quotas, purge_sessions, purge_agent_history, purge_operations, take_back_sessions
+FROM PUBLIC;
 
 DO $reader$
 BEGIN
@@ -30,6 +33,7 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO scheduler_repo_reader', current_schema());
     END IF;
 
+    REVOKE ALL ON quota_additions FROM scheduler_repo_reader;
     REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq
     FROM scheduler_repo_reader;
     REVOKE ALL ON
@@ -60,6 +64,7 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO scheduler_repo_scheduler', current_schema());
     END IF;
 
+    REVOKE ALL ON quota_additions FROM scheduler_repo_scheduler;
     REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq
     FROM scheduler_repo_scheduler;
     REVOKE ALL ON
@@ -84,6 +89,7 @@ BEGIN
     GRANT INSERT, UPDATE (is_active) ON domains, projects, users, keypairs TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (resource_policy, slot_limits, max_concurrent_sessions)
         ON quotas TO scheduler_repo_scheduler;
+    GRANT EXECUTE ON FUNCTION hold_quotas TO scheduler_repo_scheduler;
     GRANT INSERT ON vfolders TO scheduler_repo_scheduler;
 
     -- The pools and their agents. An agent that is gone stays, as TERMINATED.

@@ -111,6 +111,34 @@ CREATE TABLE quotas (
 );
 CREATE INDEX quotas_resource_policy_idx ON quotas (resource_policy);
 
+-- What allocations and whoever adds a quota lock: an owner without a quota has no row. Those who wait are served in
+-- turn, as they are not by a row that many hold at once. A view that cannot be written to, as nobody without the right to
+-- lock it has more than ROW SHARE on it; on a table, a statement that is only prepared has ROW EXCLUSIVE.
+CREATE VIEW quota_additions AS SELECT;
+
+-- Hold off those who add quotas, or, to add one, wait for all allocations under way and hold new ones off; until the
+-- transaction ends. False if that would mean to wait and may not.
+CREATE FUNCTION hold_quotas(is_adding boolean, may_wait boolean) RETURNS boolean
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+BEGIN
+    IF is_adding THEN
+        LOCK TABLE quota_additions IN SHARE ROW EXCLUSIVE MODE;
+    ELSIF may_wait THEN
+        LOCK TABLE quota_additions IN SHARE MODE;
+    ELSE
+        BEGIN
+            LOCK TABLE quota_additions IN SHARE MODE NOWAIT;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END;
+    END IF;
+    RETURN true;
+END
+$$;
+
 CREATE TABLE vfolders (
     id          uuid NOT NULL,
     name        text NOT NULL,

@@ -13,7 +13,13 @@ from asyncpg import Record
 
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import SASession, skips_locked
-from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS, LOCK_QUOTAS, locked_sessions
+from scheduler_repo.database.locks import (
+    FIND_QUOTA_ADDITIONS,
+    LOCK_AGENT_SLOTS,
+    LOCK_AGENTS,
+    LOCK_QUOTAS,
+    locked_sessions,
+)
 from scheduler_repo.database.row_locks import (
     AGENT_ROWS,
     QUOTAS,
@@ -67,16 +73,14 @@ async def lock_state(
         for row in sessions
         if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
     ]
-    group: Optional[ScalingGroupName] = scaling_group
     blocked_sessions = dict(blocked or {})
     if skips_locked(db_sess):
-        group, found = await _find_blocked(db_sess, scaling_group, sessions)
-        blocked_sessions = {**found, **blocked_sessions}
+        blocked_sessions = {**await _find_blocked(db_sess, scaling_group, sessions), **blocked_sessions}
         pending = [row for row in pending if row[0] not in blocked_sessions]
     agent_ids, blocked_agents = await take_all(db_sess, agent_ids, *AGENT_ROWS)
     owners = finish(pending_owners(pending))
     owner_ids = msgspec.structs.astuple(owners)
-    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, group)
+    quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, not skips_locked(db_sess))
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
     open_agents = [
@@ -129,14 +133,14 @@ async def lock_state(
 
 async def _find_blocked(
     db_sess: SASession, scaling_group: ScalingGroupName, sessions: Sequence[Record]
-) -> tuple[Optional[ScalingGroupName], dict[SessionId, RowLocked]]:
-    """In a second try find the sessions whose group or whose owners' quotas are locked; costs two statements.
-
-    The group is None if its row is locked: then nobody may be waited for by it.
-    """
+) -> dict[SessionId, RowLocked]:
+    """In a second try find the sessions whose group or owners' quotas are locked; costs three statements."""
     groups: dict[ScalingGroupName, RowLocked] = await take_rows(db_sess, SCALING_GROUPS, [scaling_group])
     if groups:
-        return None, {row["session_id"]: groups[scaling_group] for row in sessions}
+        return {row["session_id"]: groups[scaling_group] for row in sessions}
+    ((pids,),) = await fetch_rows(db_sess, FIND_QUOTA_ADDITIONS)
+    if pids is not None:
+        return {row["session_id"]: RowLocked("quotas", "(a new one)", tuple(pids)) for row in sessions}
     owner_ids = [[row[fields.one] for row in sessions] for fields in OWNER_FIELDS.values()]
     quotas: dict[tuple[str, str], RowLocked] = await take_rows(db_sess, QUOTAS, *owner_ids)
     blocked: dict[SessionId, RowLocked] = {}
@@ -145,4 +149,4 @@ async def _find_blocked(
             quota = quotas.get((scope.value, str(row[fields.one])))
             if quota is not None:
                 blocked.setdefault(row["session_id"], quota)
-    return scaling_group, blocked
+    return blocked

@@ -3,10 +3,9 @@
 1. the operation's id (``claim_operation.sql``): a second try waits for the first
 2. the scaling group's lease, FOR SHARE (``check_lease.sql``)
 3. resource policies, by name
-4. sessions, by id
-5. scaling groups, by name: one while it is allocated in, all while an owner gets its first quota; then
-   quotas of owners, by scope and id (all groups also, before any session, while sessions are made that depend
-   on one that is not there)
+4. sessions, by id; before any, all scaling groups, by name, while sessions are made that depend on one that is
+   not there
+5. quotas of owners, by scope and id, behind the view that is locked while an owner gets its first quota
 6. agents, by id
 7. slots of agents, by agent and slot name
 8. reservations that end, by session
@@ -29,6 +28,7 @@ from scheduler_repo.types import SessionId, SessionStatus
 
 LOCK_SESSIONS = load_statement("session/lock_sessions")
 LOCK_QUOTAS = load_statement("quota/lock_quotas")
+FIND_QUOTA_ADDITIONS = load_statement("quota/find_quota_additions")
 LOCK_AGENTS = load_statement("agent/lock_agents")
 LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
 

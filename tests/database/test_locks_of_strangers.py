@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from secrets import token_hex
@@ -26,7 +26,11 @@ from tests.support.observation import PROJECT_ROOT
 from tests.support.old_rows import add_agent_history, add_finished, add_operations
 from tests.support.small_cluster import GROUP, OWNER_IDS, agent, cluster, place, session, session_id
 
-_TABLES: Final = sorted({*Base.metadata.tables, VERSION_TABLE})
+_RELATIONS: Final = """
+SELECT relname::text FROM pg_class
+WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace
+ORDER BY 1
+"""
 _TABLE_LOCKS: Final = (
     "ACCESS SHARE",
     "ROW SHARE",
@@ -50,12 +54,12 @@ WHERE pid = pg_backend_pid() AND locktype IN ('relation', 'advisory')
 _PROMPT_SECONDS: Final = 4
 
 
-def statements_that_lock() -> Iterator[str]:
+def statements_that_lock(relations: Sequence[str]) -> Iterator[str]:
     """Every way to hold something until the transaction ends, with or without the right to it."""
     for key in _OLD_KEYS:
         for function in ("lock", "xact_lock", "lock_shared", "xact_lock_shared"):
             yield f"SELECT pg_try_advisory_{function}(hashtextextended('scheduler_repo.{key}', 0))"
-    for number, table in enumerate(_TABLES):
+    for number, table in enumerate(relations):
         for mode in _TABLE_LOCKS:
             yield f"LOCK TABLE {table} IN {mode} MODE NOWAIT"
         for strength in _ROW_LOCKS:
@@ -80,8 +84,11 @@ def statements_that_lock() -> Iterator[str]:
 
 @asynccontextmanager
 async def holding_all_it_can(database: Database, role: str) -> AsyncIterator[DriverConnection]:
+    async with database.driver_as(OWNER) as owner:
+        relations = [row[0] for row in await owner.fetch(_RELATIONS)]
+    assert {*Base.metadata.tables, VERSION_TABLE, "quota_additions"} <= {*relations}
     async with database.driver_as(role) as driver, driver.transaction():
-        for statement in statements_that_lock():
+        for statement in statements_that_lock(relations):
             try:
                 async with driver.transaction():
                     await driver.execute(statement)

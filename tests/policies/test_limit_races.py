@@ -13,6 +13,7 @@ from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.owner import OwnersSpec
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec
+from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.repositories.quota.repository import QuotaRepository
 from scheduler_repo.repositories.resource_policy.repository import ResourcePolicyRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
@@ -267,3 +268,31 @@ class TestLockOrder:
         # then
         assert await deadlocks() == 0
         assert placed == len(numbers)
+
+
+class TestTurns:
+    async def test_a_first_quota_waits_for_no_allocation_that_began_after_it(
+        self, load: Load, engine: ExtendedAsyncSAEngine, scheduler: SchedulerRepository
+    ) -> None:
+        # given allocations of which one is always under way
+        count = 200
+        await load(cluster([agent("a1", cpu=count)], [session(number, 1) for number in range(count)]))
+        await load(domains_of(*DOMAINS))
+        numbers = iter(range(count))
+        is_over = False
+
+        async def allocate() -> None:
+            for number in numbers:
+                await scheduler.allocate_sessions(GROUP, [place(number, "a1")])
+                if is_over:
+                    return
+
+        allocating = [asyncio.create_task(allocate()) for _ in range(4)]
+        # when
+        quotas = QuotaRepository(QuotaDBSource(engine))
+        for domain in DOMAINS[:5]:
+            await quotas.set_quotas([QuotaSpec(scope=OwnerScope.DOMAIN, owner_id=domain)])
+        # then they had not all to end before
+        is_over = True
+        await asyncio.gather(*allocating)
+        assert next(numbers, None) is not None

@@ -27,7 +27,7 @@ from tests.support.databases import DriverConnection
 from tests.support.fixtures import Load
 from tests.support.past_and_present import finish_sessions
 from tests.support.plans import sequential_scans
-from tests.support.small_cluster import ACCESS_KEY, DOMAIN, GROUP, PROJECT, USER, agent, cluster, session
+from tests.support.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent, cluster, session
 
 BEGIN_AND_COMMIT = 2
 _NAMESPACE = UUID(int=7)
@@ -146,7 +146,7 @@ class TestPlans:
                 ]
             ),
         ]
-        sent[:] = [(LOCK_QUOTAS.text, ([ACCESS_KEY], [USER], [PROJECT], [DOMAIN], GROUP))]
+        sent[:] = [(LOCK_QUOTAS.text, ([ACCESS_KEY], [USER], [PROJECT], [DOMAIN], True))]
         for call in calls:
             await call
         asked = [(query, args) for query, args in sent if not query.startswith(("BEGIN", "COMMIT"))]

@@ -37,7 +37,8 @@ from scheduler_repo.models import Base
 from scheduler_repo.quoting import get_logger
 
 _logger = get_logger(__name__)
-_TABLES: Final = [table.name for table in Base.metadata.sorted_tables]
+# With the view that writers lock.
+_TABLES: Final = [*(table.name for table in Base.metadata.sorted_tables), "quota_additions"]
 # As Alembic would make it.
 _VERSIONS: Final = sa.Table(
     VERSION_TABLE,

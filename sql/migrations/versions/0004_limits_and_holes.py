@@ -41,6 +41,28 @@ END
 $$
 """
 
+_HOLD_QUOTAS: Final = """
+CREATE FUNCTION hold_quotas(is_adding boolean, may_wait boolean) RETURNS boolean
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path FROM CURRENT
+    AS $$
+BEGIN
+    IF is_adding THEN
+        LOCK TABLE quota_additions IN SHARE ROW EXCLUSIVE MODE;
+    ELSIF may_wait THEN
+        LOCK TABLE quota_additions IN SHARE MODE;
+    ELSE
+        BEGIN
+            LOCK TABLE quota_additions IN SHARE MODE NOWAIT;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END;
+    END IF;
+    RETURN true;
+END
+$$
+"""
 # The scheduler deletes by these alone; schema.sql says what each is for.
 _PURGE_SESSIONS: Final = """
 CREATE FUNCTION purge_sessions(
@@ -288,6 +310,9 @@ _UPGRADE: Final = (
     WHERE h.session_id = r.session_id AND a.id = h.agent_id
       AND (a.status <> 'ALIVE' OR NOT a.is_schedulable OR a.scaling_group <> r.scaling_group)
     """,
+    # What writers wait on takes a privilege.
+    "CREATE VIEW quota_additions AS SELECT",
+    _HOLD_QUOTAS,
     # Times of history are the server's, and its rows go by functions of its owner's alone.
     "ALTER TABLE session_history ALTER COLUMN changed_at SET DEFAULT statement_timestamp()",
     "ALTER TABLE agent_history ALTER COLUMN changed_at SET DEFAULT statement_timestamp()",
@@ -302,6 +327,8 @@ _UPGRADE: Final = (
 
 _DOWNGRADE: Final = (
     *(_lift_lengths(table, checks) for table, checks in _length_checks().items()),
+    "DROP FUNCTION hold_quotas",
+    "DROP VIEW quota_additions",
     "DROP FUNCTION take_back_sessions",
     "DROP FUNCTION purge_operations",
     "DROP FUNCTION purge_agent_history",
