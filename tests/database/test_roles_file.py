@@ -5,6 +5,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -109,3 +110,66 @@ class TestRolesFile:
             await driver.execute(read_sql_file("roles.sql"))
 
             assert not await driver.fetchval("SELECT has_schema_privilege($1, 'public', 'CREATE')", READER)
+
+
+class TestPublic:
+    """What every role has in a new database, and has not in one of this package."""
+
+    @pytest.fixture
+    async def newcomer(self, empty_database: Database) -> AsyncIterator[str]:
+        role = f"newcomer_{secrets.token_hex(4)}"
+        await empty_database.run_as(ADMIN, f"CREATE ROLE {role} LOGIN")
+        yield role
+        await empty_database.run_as(ADMIN, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+    async def test_may_not_connect(self, empty_database: Database, newcomer: str) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
+            await empty_database.run_as(newcomer, "SELECT 1")
+
+    async def test_who_may_connect_makes_nothing_that_stays_or_fills_the_disk(
+        self, empty_database: Database, newcomer: str
+    ) -> None:
+        await empty_database.run_as(ADMIN, f"GRANT CONNECT ON DATABASE {empty_database.name} TO {newcomer}")
+        async with empty_database.driver_as(newcomer) as driver:
+            functions = await driver.fetch(
+                "SELECT proname::text, has_function_privilege(oid, 'EXECUTE') FROM pg_proc"
+                " WHERE proname ~ '^(lo_|lowrite|loread)'"
+            )
+            assert len(functions) > 15
+            assert [name for name, may_call in functions if may_call] == []
+            for statement in (
+                "SELECT lo_create(0)",
+                "SELECT lo_creat(-1)",
+                "SELECT lo_from_bytea(0, 'x')",
+                "SELECT lo_import('/etc/passwd')",
+                "SELECT lo_export(1, '/tmp/x')",
+                "CREATE TEMPORARY TABLE mine ()",
+                "CREATE TABLE mine ()",
+                "CREATE TABLE public.mine ()",
+                "CREATE SCHEMA mine",
+            ):
+                with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError)):
+                    await driver.execute(statement)
+            assert not await driver.fetchval("SELECT has_schema_privilege('public', 'USAGE')")
+
+    async def test_keeps_large_objects_where_no_superuser_runs_it(
+        self, postgres_server: DatabaseServer, empty_database: Database, newcomer: str
+    ) -> None:
+        # given: a role with CREATEROLE that owns a database
+        await empty_database.run_as(ADMIN, f"ALTER ROLE {newcomer} CREATEROLE")
+        database = await postgres_server.create_database()
+        try:
+            await database.run_as(ADMIN, f"ALTER DATABASE {database.name} OWNER TO {newcomer}")
+            notices: list[str] = []
+            async with database.driver_as(newcomer) as driver:
+                driver.add_log_listener(lambda _, message: notices.append(str(message)))
+                # when
+                await driver.execute(read_sql_file("roles.sql"))
+            # then: it says so, and the rest is done
+            assert any("large objects" in notice for notice in notices)
+            async with database.driver_as(ADMIN) as driver:
+                assert await driver.fetchval(
+                    "SELECT NOT has_database_privilege('pg_monitor', current_database(), 'CONNECT')"
+                )
+        finally:
+            await postgres_server.drop_database(database)
