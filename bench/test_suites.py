@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.data.sizes import SizeName
 from bench.measure.results import ENGINE, SuiteResult
-from bench.measure.turns import clear_up_side, prepare_side, time_side
+from bench.measure.turns import clear_up_side, prepare_side, spare_collector, time_side
 from bench.suites.reach import SuiteWalk
 from bench.suites.registry import SUITES
 from bench.suites.runner import CaseRun
@@ -28,6 +28,14 @@ def test_case(
     benchmark: BenchmarkFixture, runner: asyncio.Runner, walk: SuiteWalk, suite: str, case: str
 ) -> None:
     """Measure a case in turns, and check its thresholds."""
+    with spare_collector():
+        measure(benchmark, runner, walk, suite, case)
+
+
+def measure(
+    benchmark: BenchmarkFixture, runner: asyncio.Runner, walk: SuiteWalk, suite: str, case: str
+) -> None:
+    """Let the fixture time the engine's turns, and the other sides have theirs between."""
     run = CaseRun(runner.run(walk.reach(suite, case)), SUITES[suite].turns)
     engine = run.case.sides[ENGINE]
     runner.run(run.turns.warm_up())

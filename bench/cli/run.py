@@ -42,6 +42,7 @@ class BenchRun:
 
     def __post_init__(self) -> None:
         self._console = CommandConsole(stderr=self.as_json)
+        self._clean_up = ""
         self._display = AnimatedDisplay(self._console) if self._console.can_animate else Display(self._console)
 
     def execute(self) -> int:
@@ -59,10 +60,11 @@ class BenchRun:
     async def _run(self) -> int:
         if self.database is None:
             self._display.say("server: starting an embedded PostgreSQL")
-            self.invocation.aftermath = "the embedded server was removed; nothing was kept"
+            self._clean_up = "the embedded server was removed"
         else:
             self._display.say(f"server: using {place_of(self.database)}, in a schema of its own")
-            self.invocation.aftermath = "the schema was dropped; nothing was kept"
+            self._clean_up = "the schema was dropped"
+        self.invocation.aftermath = f"{self._clean_up}; nothing was kept"
         missed: list[str] = []
         with translated_errors():
             async with open_server(self.database, beside_other_data=self.beside_other_data) as server:
@@ -86,7 +88,9 @@ class BenchRun:
 
     def _show(self, result: SuiteResult) -> None:
         if self.output is not None:
-            write_whole(self.output / f"{result.suite}.json", result.to_json() + b"\n")
+            path = self.output / f"{result.suite}.json"
+            write_whole(path, result.to_json() + b"\n")
+            self.invocation.aftermath = f"{self._clean_up}; what was measured before is in {self.output}"
         if self.as_json:
             say_json(result.to_json())
             return

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import asyncpg
+
 from bench.data.place import Place
 from scheduler_repo.types import SessionId
 
@@ -51,29 +53,27 @@ _DROP: Final = "DROP TABLE bench_sessions, bench_kernels, bench_slots, bench_age
 class SavedState:
     """The state of a place when ``saved_state`` was entered. Takes the time of a batch to restore."""
 
-    def __init__(self, place: Place) -> None:
-        """Made by ``saved_state``."""
-        self._place = place
+    def __init__(self, driver: "asyncpg.Connection[asyncpg.Record]", *, may_checkpoint: bool) -> None:
+        """Made by ``saved_state``, with a connection of the tables' owner."""
+        self._driver = driver
+        self._may_checkpoint = may_checkpoint
 
     async def restore(self, created: Sequence[SessionId] = ()) -> None:
         """Undo what was written since; ``created`` are the sessions that were added and are to go."""
-        async with self._place.administering() as driver:
-            async with driver.transaction():
-                await driver.execute(_CREATED, list(created))
-                for statement in _RESTORE:
-                    await driver.execute(statement)
-            await driver.execute(_VACUUM)
-            if self._place.may_checkpoint:
-                await driver.execute("CHECKPOINT")
+        async with self._driver.transaction():
+            await self._driver.execute(_CREATED, list(created))
+            for statement in _RESTORE:
+                await self._driver.execute(statement)
+        await self._driver.execute(_VACUUM)
+        if self._may_checkpoint:
+            await self._driver.execute("CHECKPOINT")
 
 
 @asynccontextmanager
 async def saved_state(place: Place) -> AsyncIterator[SavedState]:
-    """Save the state of a place's unfinished work, in tables of its own."""
+    """Save the unfinished work of a place, in tables of its own; after an error these go with the place."""
     async with place.administering() as driver:
         await driver.execute(_SAVE)
         await driver.execute("ANALYZE bench_sessions, bench_kernels, bench_slots, bench_agents")
-    try:
-        yield SavedState(place)
-    finally:
-        await place.run_as_owner(_DROP)
+        yield SavedState(driver, may_checkpoint=place.may_checkpoint)
+        await driver.execute(_DROP)

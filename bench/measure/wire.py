@@ -5,6 +5,7 @@ Connections that are timed do not go this way.
 """
 
 import asyncio
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,7 +91,13 @@ class CountedWire:
         port = int(str(self._target.port or query.get("port") or _DEFAULT_PORT))
         if host.startswith("/"):
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-        return await asyncio.open_connection(host, port)
+        from_server, to_server = await asyncio.open_connection(host, port)
+        mode = str(query.get("ssl", "prefer"))
+        if mode != "disable":
+            to_server.write((8).to_bytes(4) + _SSL_REQUEST.to_bytes(4))
+            if await from_server.readexactly(1) == b"S":
+                await to_server.start_tls(_tls_context(mode), server_hostname=host)
+        return from_server, to_server
 
     async def _pass_requests(
         self,
@@ -126,6 +133,15 @@ class CountedWire:
         except ConnectionError:
             pass
         to_client.transport.abort()
+
+
+def _tls_context(mode: str) -> ssl.SSLContext:
+    """Trust the server as far as the URL says; the timed connections verify it in any case."""
+    context = ssl.create_default_context()
+    context.check_hostname = mode == "verify-full"
+    if not mode.startswith("verify"):
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @asynccontextmanager

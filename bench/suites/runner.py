@@ -9,7 +9,7 @@ import msgspec
 from bench.data.servers import place_on
 from bench.measure.machine import describe_machine
 from bench.measure.results import CaseResult, SuiteResult
-from bench.measure.turns import Side, Turns, run_side
+from bench.measure.turns import Side, Turns, run_side, spare_collector
 from bench.measure.wire import CountedWire, WireCounts
 from bench.suites.suite import Bench, Case, Suite
 
@@ -58,7 +58,8 @@ async def run_suite(
     results: dict[str, CaseResult] = {}
     async with aclosing(suite.cases(bench)) as cases:
         async for case in cases:
-            results[case.name] = await run_case(case, turns or suite.turns, results, on_turn)
+            with spare_collector():
+                results[case.name] = await run_case(case, turns or suite.turns, results, on_turn)
     size = bench.size_name.value if bench.trace is None else "trace"
     return SuiteResult(suite.name, size, machine, tuple(results.values()))
 
