@@ -8,19 +8,20 @@ import msgspec
 
 from bench.data.cluster import GROUP
 from bench.data.saved_state import SavedState, saved_state
+from bench.data.sizes import SizeName
 from bench.measure.results import ENGINE, CaseResult
 from bench.measure.turns import Side, Times
 from bench.sides.loop_processes import LoopProcesses
 from bench.sides.tickers import Changes, open_tickers
 from bench.sides.writers import BATCH
-from bench.suites.suite import Bench, Case, FigureMaker, Suite, always
+from bench.suites.suite import Bench, Case, FigureMaker, Suite
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 
 ONE_LOOP: Final = "one loop"
-GROUPS: Final = (1, 2, 4)
+_ALL_GROUPS: Final = (1, 2, 4)
 
 
 async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
@@ -40,7 +41,7 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
 
         sides = {**tickers.sides(), ENGINE: Side(settle, after=saved.restore)}
         yield Case(ONE_LOOP, sides, figures=_rate(placed, ONE_LOOP))
-        for groups in GROUPS:
+        for groups in _groups(bench.size_name):
             name = _name(groups)
             processes = LoopProcesses(place, shape.groups[:groups])
             sides = {ENGINE: _processes_side(processes, saved, placed, name)}
@@ -70,6 +71,16 @@ def _rate(placed: Mapping[str, int], name: str) -> FigureMaker:
     return figures
 
 
+def case_names(size: SizeName) -> tuple[str, ...]:
+    """Name the cases of a size."""
+    return (ONE_LOOP, *map(_name, _groups(size)))
+
+
+def _groups(size: SizeName) -> tuple[int, ...]:
+    # The smallest is for tests, where each process takes longer to start than to work.
+    return _ALL_GROUPS[:2] if size is SizeName.XS else _ALL_GROUPS
+
+
 def _name(groups: int) -> str:
     return "1 group, 1 process" if groups == 1 else f"{groups} groups, {groups} processes"
 
@@ -77,7 +88,7 @@ def _name(groups: int) -> str:
 THROUGHPUT: Final = Suite(
     name="throughput",
     about="sessions placed per second, by one loop and by several processes",
-    case_names=always(ONE_LOOP, *map(_name, GROUPS)),
+    case_names=case_names,
     cases=cases,
     turns=3,
 )

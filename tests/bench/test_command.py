@@ -1,5 +1,6 @@
 """``python -m bench``: what it prints, what it refuses, and what it leaves behind."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,40 +10,71 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from bench.cli import run
 from bench.data.servers import SCHEMA_PREFIX
+from bench.data.sizes import SizeName
+from bench.suites.registry import SUITES
+from bench.thresholds import load_thresholds
 from tests.support.command import Command, CommandHere
-from tests.support.databases import ADMIN, Database
+from tests.support.databases import ADMIN, READER, Database
 from tests.support.observation import PROJECT_ROOT
 
 TINY = ("--size", "XS", "--turns", "1")
+COUNT_SCHEMAS = f"SELECT count(*) FROM pg_namespace WHERE nspname LIKE '{SCHEMA_PREFIX}%'"
 
 
 class TestOutput:
-    def test_json_is_one_object_on_the_last_line(self, command: Command, tmp_path: Path) -> None:
+    def test_json_is_one_object_on_the_last_line(
+        self, command_here: CommandHere, empty_database: Database, tmp_path: Path
+    ) -> None:
         # when
-        ended = command.run("overhead", *TINY, "--json", "--output", str(tmp_path))
+        url = empty_database.url_as(ADMIN)
+        ended = command_here.run("overhead", *TINY, "--json", "--output", str(tmp_path), "--database-url", url)
         # then
         assert ended.code == 0, ended.errors
         (line,) = ended.output.splitlines()
         assert json.loads(line)["suite"] == "overhead"
         assert [path.name for path in tmp_path.iterdir()] == ["overhead.json"]
         assert (tmp_path / "overhead.json").read_text() == ended.output
-        assert command.left_behind() == []
 
-    def test_a_page_fits_a_terminal(self, command: Command) -> None:
-        ended = command.run_on_terminal("read", *TINY)
+    def test_a_page_fits_a_terminal(self, command: Command, empty_database: Database) -> None:
+        ended = command.run_on_terminal("memory", *TINY, "--database-url", empty_database.url_as(ADMIN))
         assert ended.code == 0, ended.output
-        assert "full read" in ended.output
-        shown = [line for line in ended.output.splitlines() if "\x1b" not in line]
-        assert max(map(len, shown)) <= 80, shown
+        lines = [line.rstrip() for line in ended.output.splitlines() if "\x1b" not in line]
+        (header,) = [line for line in lines if line.startswith("case ")]
+        page = lines[lines.index(header) :]
+        assert page[1].startswith("full read ")
+        assert max(map(len, page)) <= 80, page
+
+    def test_in_a_pipe_every_line_is_whole(self, command_here: CommandHere, empty_database: Database) -> None:
+        ended = command_here.run("memory", *TINY, "--database-url", empty_database.url_as(ADMIN))
+        assert ended.code == 0, ended.errors
+        assert ended.errors == ""
+        (figures,) = [line for line in ended.output.splitlines() if "bytes per session" in line]
+        assert "plain peak bytes per session" in figures
+
+    def test_a_missed_threshold_is_named(
+        self, command_here: CommandHere, empty_database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given
+        (memory,) = [each for each in load_thresholds() if each.suite == "memory"]
+        strict = msgspec.structs.replace(memory, at_most=1, sizes=(SizeName.XS,))
+        monkeypatch.setattr(run, "load_thresholds", lambda: (strict,))
+        # when
+        ended = command_here.run("memory", *TINY, "--check", "--database-url", empty_database.url_as(ADMIN))
+        # then
+        assert ended.code == 1
+        last = ended.output.splitlines()[-1]
+        assert last.startswith("missed: memory, full read: bytes_per_session is ")
+        assert last.endswith(f"to be at most 1: {memory.reason}")
 
     def test_help_names_all_suites(self, command_here: CommandHere) -> None:
         ended = command_here.run("--help")
-        suites = "read write cache growth history running stall memory overhead tick throughput"
-        for suite in suites.split():
+        for suite in SUITES:
             assert f"\n  {suite} " in ended.output
 
 
@@ -93,39 +125,49 @@ class TestRefusals:
 
 
 class TestOnesOwnDatabase:
-    async def schemas(self, database: Database) -> list[str]:
-        async with database.driver_as(ADMIN) as driver:
-            return [row[0] for row in await driver.fetch("SELECT nspname FROM pg_namespace")]
+    def ask(self, database: Database, query: str) -> object:
+        async def fetch() -> object:
+            async with database.driver_as(ADMIN) as driver:
+                return await driver.fetchval(query)
 
-    async def test_gets_a_schema_that_is_gone_afterwards(
-        self, command: Command, empty_database: Database
+        return asyncio.run(fetch())
+
+    def test_gets_a_schema_that_is_gone_afterwards(
+        self, command_here: CommandHere, empty_database: Database
     ) -> None:
         # when
-        ended = command.run("read", *TINY, "--json", "--database-url", empty_database.url_as(ADMIN))
+        ended = command_here.run("read", *TINY, "--json", "--database-url", empty_database.url_as(ADMIN))
         # then
         assert ended.code == 0, ended.errors
         read = json.loads(ended.output)["cases"][0]
         assert read["statements"] == 16
-        assert not [name for name in await self.schemas(empty_database) if name.startswith(SCHEMA_PREFIX)]
+        assert self.ask(empty_database, COUNT_SCHEMAS) == 0
 
-    async def test_with_other_data_is_refused_unless_told(
-        self, command: Command, migrated_database: Database
+    def test_with_other_data_is_refused_unless_told(
+        self, command_here: CommandHere, migrated_database: Database
     ) -> None:
         # given
         url = migrated_database.url_as(ADMIN)
-        async with migrated_database.driver_as(ADMIN) as driver:
-            await driver.execute("INSERT INTO domains (name) VALUES ('mine')")
+        insert = "INSERT INTO domains (name) VALUES ('mine') RETURNING name"
+        assert self.ask(migrated_database, insert) == "mine"
         # when
-        refused = command.run("overhead", *TINY, "--database-url", url)
-        told = command.run("overhead", *TINY, "--database-url", url, "--beside-other-data")
+        refused = command_here.run("overhead", *TINY, "--database-url", url)
+        told = command_here.run("overhead", *TINY, "--database-url", url, "--beside-other-data")
         # then
         assert refused.code == 1
-        assert "holds other data (24 tables, such as public." in refused.error_line
+        assert "holds other data (" in refused.error_line
+        assert "tables, such as public." in refused.error_line
         assert "--beside-other-data" in refused.error_line
         assert told.code == 0, told.errors
-        async with migrated_database.driver_as(ADMIN) as driver:
-            assert await driver.fetchval("SELECT array_agg(name) FROM domains") == ["mine"]
-        assert not [name for name in await self.schemas(migrated_database) if name.startswith(SCHEMA_PREFIX)]
+        assert self.ask(migrated_database, "SELECT array_agg(name) FROM domains") == ["mine"]
+        assert self.ask(migrated_database, COUNT_SCHEMAS) == 0
+
+    def test_where_no_schema_can_be_made_is_refused(
+        self, command_here: CommandHere, empty_database: Database
+    ) -> None:
+        ended = command_here.run("overhead", *TINY, "--database-url", empty_database.url_as(READER))
+        assert ended.code == 1
+        assert "role scheduler_repo_reader may not create a schema in database" in ended.error_line
 
 
 class TestInterruption:
@@ -144,8 +186,7 @@ class TestInterruption:
         assert ended.code == 143
         assert ended.error_line.endswith("the schema was dropped; nothing was kept")
         async with empty_database.driver_as(ADMIN) as driver:
-            found = await driver.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'scheduler%'")
-        assert found == 0
+            assert await driver.fetchval(COUNT_SCHEMAS) == 0
 
 
 class TestPytest:

@@ -21,9 +21,10 @@ FIGURES = {"name", "median_ms", "min_ms", "max_ms", "n"}
 
 class TestSuites:
     @pytest.fixture(autouse=True)
-    def _short_plain_ways(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _short_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in (writers, tickers):
             monkeypatch.setattr(module, "_PLAIN_BATCH", 2)
+        monkeypatch.setattr(writers, "SINGLES", 2)
 
     @pytest.mark.parametrize("name", SUITES)
     async def test_each_yields_the_cases_that_it_names(self, name: str, bench: Bench) -> None:
