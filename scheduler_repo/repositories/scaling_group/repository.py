@@ -32,6 +32,7 @@ from scheduler_repo.validation import (
     check_amount,
     check_id,
     check_kind,
+    check_length,
     check_limit,
     check_name,
     check_owner_id,
@@ -129,6 +130,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         above 0 without a cache. Costs two statements, or one round trip to Redis; time grows with the group's
         agents.
         """
+        check_length(scaling_group, "scaling group")
         check_staleness(max_staleness, has_cache=self._cache_source is not None)
         if self._cache_source is not None:
             return await self._cache_source.get_total_resource_slots(scaling_group, max_staleness)
