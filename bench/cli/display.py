@@ -6,6 +6,7 @@ from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.output.console import CommandConsole
 
 _TENTHS: Final = 10
@@ -26,7 +27,7 @@ class Display:
     def on_turn(self, case: str, done: int, total: int) -> None:
         """Show that a case has had ``done`` of its turns."""
         if done == 0:
-            self.say(f"{case}: {total} turns")
+            self.say(f"{case}: {format_count(total, 'turn')}")
 
     def stop(self) -> None:
         """Leave the terminal as it was."""
