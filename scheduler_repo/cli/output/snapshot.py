@@ -18,6 +18,7 @@ from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.types import OwnerScope
 
 _SHOWN_OWNERS: Final = 5
+_SHOWN_UNREADABLE: Final = 3
 _SHOWN_PRIORITIES: Final = 10
 _MILLION: Final = 1_000_000
 
@@ -54,6 +55,10 @@ def _head(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> I
     yield "group", f"{group.name}{'' if group.is_active else ' (inactive: nothing is placed)'}"
     yield "observed at", timed.data.observed_at.isoformat(sep=" ", timespec="milliseconds")
     yield "snapshot", timed.data.snapshot
+    for row in timed.data.unreadable[:_SHOWN_UNREADABLE]:
+        yield "left out", f"{row.entity} {row.entity_id}: {row.problem}"
+    if len(timed.data.unreadable) > _SHOWN_UNREADABLE:
+        yield "", f"and {len(timed.data.unreadable) - _SHOWN_UNREADABLE:,} more that cannot be read"
     if CacheOutcome.HIT in outcomes:
         yield "answered by", "the cache"
     else:

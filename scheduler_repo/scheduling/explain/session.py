@@ -22,7 +22,7 @@ from scheduler_repo.entities.scheduling_data import (
     SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
-from scheduler_repo.errors import SessionNotFound
+from scheduler_repo.errors import SessionNotFound, UnknownWord
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
 from scheduler_repo.scheduling.rules.feasibility import (
@@ -222,6 +222,9 @@ def _find(data: SchedulingData, session_id: SessionId) -> tuple[int, PendingSess
     for rank, session in enumerate(data.pending_sessions, start=1):
         if session.session_id == session_id:
             return rank, session
+    for row in data.unreadable:
+        if row.entity_id == str(session_id):
+            raise UnknownWord(f"session {session_id} is left out of every tick of this version: {row.problem}")
     bound = "" if data.pending_limit is None else f", of which the first {data.pending_limit} were read"
     raise SessionNotFound(
         f"session {session_id} is not pending in the scaling group {data.scaling_group.name!r}{bound}, at "
