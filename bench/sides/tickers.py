@@ -35,7 +35,7 @@ from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import SessionId
 
 # The plain way places these and is reckoned up.
-_PLAIN_BATCH: Final = 20
+_PLAIN_BATCH: Final = 10
 
 
 class Changes(msgspec.Struct, frozen=True):

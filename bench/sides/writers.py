@@ -34,10 +34,10 @@ from scheduler_repo.types import AgentId, KernelId, SessionId, SlotName, SlotVec
 
 BATCH: Final = 1_000
 # The plain way does a part of a batch and is reckoned up: all of it would take many seconds a turn.
-_PLAIN_BATCH: Final = 20
-_PLAIN_TURNS: Final = 3
+_PLAIN_BATCH: Final = 10
+_PLAIN_TURNS: Final = 2
 # Calls in a turn where each has one session.
-SINGLES: Final = 20
+SINGLES: Final = 10
 _RUN: Final = (
     "UPDATE sessions SET status = 'RUNNING' WHERE id = ANY ($1::uuid[])",
     "UPDATE kernels SET status = 'RUNNING' WHERE session_id = ANY ($1::uuid[])",
