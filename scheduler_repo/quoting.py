@@ -21,7 +21,7 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return text.translate({ord(char): repr(char)[1:-1] for char in set(text) if not char.isprintable()})
 
 
 def visible_json(encoded: str) -> str:
@@ -31,7 +31,8 @@ def visible_json(encoded: str) -> str:
     """
     if encoded.isprintable():
         return encoded
-    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in encoded)
+    odd = {char for char in set(encoded) if not char.isprintable()} - {"\n"}
+    return encoded.translate({ord(char): _escape(char) for char in odd})
 
 
 def clean_message(text: str) -> str:

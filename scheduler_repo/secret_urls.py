@@ -26,6 +26,8 @@ _SECRET_OPTIONS: Final = frozenset(
     ("password", "passwd", "pwd", "passfile", "sslpassword", "sslkey", "pass", "pgpassword")
 )
 _OPTIONS: Final = _PLAIN_OPTIONS | _SECRET_OPTIONS
+# Of one message; nobody writes more, and each costs a look at all that follows.
+_MOST_URLS: Final = 20
 _LONGEST_PORT: Final = 5
 # A shorter one stands in too many words to be searched for.
 _SHORTEST_SECRET: Final = 3
@@ -92,7 +94,7 @@ def hide_secrets(text: str) -> str:
 
 def _hide_urls(text: str) -> Iterator[str]:
     begin = 0
-    while True:
+    for _ in range(_MOST_URLS):
         colon = text.find("://", begin)
         if colon < 0:
             yield text[begin:]
@@ -117,17 +119,20 @@ def _hide_urls(text: str) -> Iterator[str]:
             yield f" {HIDDEN}" if rest.strip() else ""
             return
         begin = end
+    yield HIDDEN
 
 
 def _find_secret_option(text: str) -> Optional[int]:
     """Return where the value of the first ``password=`` of a list of options begins."""
     equals = text.find("=")
     while equals >= 0:
-        before = text[:equals].rstrip()
-        begin = len(before)
-        while begin and (before[begin - 1].isalnum() or before[begin - 1] == "_"):
+        end = equals
+        while end and text[end - 1].isspace():
+            end -= 1
+        begin = end
+        while begin and (text[begin - 1].isalnum() or text[begin - 1] == "_"):
             begin -= 1
-        if before[begin:].lower() in _SECRET_OPTIONS and text[equals + 1 :].strip(_AFTER_URL + "*"):
+        if text[begin:end].lower() in _SECRET_OPTIONS and text[equals + 1 :].strip(_AFTER_URL + "*"):
             return equals + 1
         equals = text.find("=", equals + 1)
     return None
