@@ -178,6 +178,7 @@ STATUS_ROWS: Final = (AGENTS, AGENT_SLOTS, RESERVATIONS_ON_AGENTS, KERNEL_RESERV
 REPORT_ROWS: Final = (*STATUS_ROWS, AGENT_HEARTBEATS, _GROUPS_OF_AGENTS)
 HEARTBEAT_ROWS: Final = (AGENTS_THERE, AGENT_HEARTBEATS)
 SCALING_GROUPS: Final = RowLocks("scaling_groups", "t.name", "t.name", "t.name = ANY ($1::text[])", "KEY SHARE")
+ALL_SCALING_GROUPS: Final = RowLocks("scaling_groups", "t.name", "t.name", "true")
 KEYPAIRS: Final = RowLocks(
     "keypairs", "t.access_key", "t.access_key", "t.access_key = ANY ($1::text[])", "KEY SHARE"
 )

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.session import CreationRejectionCode, SessionCreationSpec
-from scheduler_repo.errors import InvalidInput
+from scheduler_repo.errors import InvalidInput, LockNotAvailable
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
@@ -94,6 +94,22 @@ class TestRings:
     async def test_a_diamond_is_none(self, sessions: SessionRepository) -> None:
         batch = [depending(1, 2, 3), depending(2, 4), depending(3, 4), depending(4)]
         assert (await sessions.create_sessions(batch)).rejected == ()
+
+    async def test_those_that_cannot_look_for_rings_are_left_for_later(
+        self, sessions: SessionRepository, owner_connection: DriverConnection
+    ) -> None:
+        # given another client that keeps a group locked
+        async with owner_connection.transaction():
+            await owner_connection.execute(
+                "SELECT FROM scaling_groups WHERE name = $1 FOR NO KEY UPDATE", OTHER_GROUP
+            )
+            # when one depends on a session that is not there, and another on none
+            result = await sessions.create_sessions([depending(1, 9), depending(3)])
+            with pytest.raises(LockNotAvailable):
+                await sessions.enqueue_sessions([depending(5, 9)])
+        # then
+        assert result.created == (session_id(3),)
+        assert [each.code for each in result.rejected] == [CreationRejectionCode.ROW_LOCKED]
 
 
 class TestHopeless:

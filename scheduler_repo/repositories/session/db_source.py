@@ -14,6 +14,7 @@ from scheduler_repo.database.engine import SASession, skips_locked
 from scheduler_repo.database.identity import record_connection
 from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
 from scheduler_repo.database.row_locks import (
+    ALL_SCALING_GROUPS,
     KEYPAIRS,
     PROJECTS,
     SCALING_GROUPS,
@@ -179,7 +180,10 @@ class SessionDBSource(DBSource):
         Raises UnknownSlotType, InvalidQuantity, and InvalidInput for a ring of dependencies. Costs up to six
         statements, whatever the number; two more if any depends on a session that is not there.
         """
-        now, links = await _fetch_start(db_sess, specs)
+        now, links, blocked = await _fetch_start(db_sess, specs)
+        if blocked:
+            # It says who holds which row.
+            await db_sess.execute(HOLD_UP_RINGS)
         new = [build_session(spec, position, now, slot_names) for position, spec in enumerate(specs)]
         for rejection in reject_rings(specs, _find_rings(specs, links)):
             raise rejection.to_error()
@@ -198,8 +202,9 @@ class SessionDBSource(DBSource):
         If another transaction creates the same sessions or kernels, this one waits for it and rejects them.
         """
         slot_names = await fetch_slot_names(db_sess)
-        now, links = await _fetch_start(db_sess, specs)
+        now, links, blocked = await _fetch_start(db_sess, specs)
         batch = CreationBatch(specs, now, slot_names)
+        batch.reject_blocked(blocked)
         batch.reject_blocked(await _find_blocked(db_sess, batch.sound))
         admitted = batch.admit(await _fetch_references(db_sess, batch.sound))
         admitted = batch.leave_out_rings(admitted, _find_rings([each.spec for each in admitted], links))
@@ -210,23 +215,27 @@ class SessionDBSource(DBSource):
 
 async def _fetch_start(
     db_sess: SASession, specs: Sequence[SessionCreationSpec]
-) -> "tuple[datetime, list[Record]]":
+) -> "tuple[datetime, list[Record], dict[SessionId, RowLocked]]":
     """Read the clock, and all links of dependencies that lead on from those of the sessions.
 
     A ring goes through a session that was depended on before it was there. So whoever depends, by however many
-    steps, on one that is not there waits for others who do, and looks again.
+    steps, on one that is not there waits for others who do, and looks again. A second try does not wait: the
+    sessions that depend on others come apart then.
     """
     others: set[SessionId] = {other for spec in specs for other in filter(_is_id, spec.depends_on)}
     if not others:
         (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
-        return snapshot["observed_at"], []
+        return snapshot["observed_at"], [], {}
     made = {spec.session_id for spec in specs}
     asked = [*made | others]
     links = await fetch_rows(db_sess, DEPENDENCY_LINKS, asked)
     if any(not link["is_stored"] and link["depends_on"] not in made for link in links):
+        locked: dict[str, RowLocked] = await take_rows(db_sess, ALL_SCALING_GROUPS)
+        for row in locked.values():
+            return links[0]["observed_at"], links, {spec.session_id: row for spec in specs if spec.depends_on}
         await db_sess.execute(HOLD_UP_RINGS)
         links = await fetch_rows(db_sess, DEPENDENCY_LINKS, asked)
-    return links[0]["observed_at"], links
+    return links[0]["observed_at"], links, {}
 
 
 def _find_rings(specs: Sequence[SessionCreationSpec], links: "Sequence[Record]") -> list[frozenset[SessionId]]:
