@@ -259,7 +259,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 
     async def _autocommit_connection(self) -> AsyncConnection:
         # SQLAlchemy must not begin a transaction of its own inside the driver's.
-        connection = await self.connect()
+        connection = await super().connect()
         return await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 

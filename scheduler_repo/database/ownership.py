@@ -27,9 +27,10 @@ class Ownership:
                 "before that, or make another"
             )
         running = _find_running_loop()
-        with self._first_use:
-            self._event_loop = self._event_loop or running
-        self._refuse_other(running)
+        if self._event_loop is not running:
+            with self._first_use:
+                self._event_loop = self._event_loop or running
+            self._refuse_other(running)
 
     def check_event_loop(self) -> None:
         """Raise WrongEventLoop if the running event loop is not the owner, or there is none."""
