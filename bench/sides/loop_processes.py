@@ -20,6 +20,7 @@ from scheduler_repo.settings import SecretUrl
 from scheduler_repo.types import ScalingGroupName
 
 _BATCH: Final = 1_000
+_GO: Final = "go\n"
 
 
 class _Work(msgspec.Struct, frozen=True):
@@ -48,6 +49,8 @@ class LoopProcesses:
                 __name__,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                # Ctrl-C is for whoever started this one, and ends it.
+                start_new_session=True,
             )
             self._processes.append(process)
             work = _Work(self._place.url.reveal(), self._place.schema, group)
@@ -58,7 +61,7 @@ class LoopProcesses:
     async def settle(self) -> int:
         """Have all of them place what fits, at the same time; return how many sessions they placed."""
         for process in self._processes:
-            _write(process, b"go")
+            _write(process, _GO.strip().encode())
         return sum([int(await _read(process)) for process in self._processes])
 
     async def stop(self) -> None:
@@ -94,7 +97,8 @@ async def _work() -> None:
         # Connects, and fills the caches of this process.
         await repository.get_scheduling_data(work.group)
         print("ready", flush=True)
-        sys.stdin.readline()
+        if sys.stdin.readline() != _GO:
+            return  # whoever started this has gone
         print(sum(len(tick.allocated) for tick in await loop.run_until_settled()), flush=True)
 
 

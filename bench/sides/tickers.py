@@ -32,7 +32,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.types import SessionId
+from scheduler_repo.types import ScalingGroupName, SessionId
 
 # The plain way places these and is reckoned up.
 _PLAIN_BATCH: Final = 10
@@ -68,12 +68,14 @@ class Tickers:
         driver: "asyncpg.Connection[asyncpg.Record]",
         saved: SavedState,
         changes: Changes,
+        group: ScalingGroupName,
     ) -> None:
         """Made by ``open_tickers``."""
+        self._group = group
         self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
         self._sessions = SessionRepository(SessionDBSource(engine))
         self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
-        self._loop = SchedulerLoop(self._scheduler, BestFitPlanner(), GROUP, batch_size=BATCH)
+        self._loop = SchedulerLoop(self._scheduler, BestFitPlanner(), group, batch_size=BATCH)
         self._plain_engine = plain_engine
         self._driver = driver
         self._saved = saved
@@ -85,9 +87,9 @@ class Tickers:
     def sides(self) -> dict[str, Side]:
         """Return the sides; to plan is the engine's alone, the others know what to place."""
         return {
-            FLOOR: Side(self._run_bare, before=self._change_and_plan, after=self._undo),
+            FLOOR: Side(self.run_bare, before=self.change_and_plan, after=self._undo),
             ENGINE: Side(self._tick, before=self._change, after=self._undo),
-            PLAIN: Side(self._run_plainly, before=self._change_and_plan, after=self._undo, turns=1),
+            PLAIN: Side(self.run_plainly, before=self.change_and_plan, after=self._undo, turns=1),
         }
 
     def figures(self, times: Mapping[str, Times], earlier: Mapping[str, CaseResult]) -> dict[str, float]:
@@ -113,23 +115,26 @@ class Tickers:
     async def _undo(self) -> None:
         await self._saved.restore([spec.session_id for spec in self._changes.created])
 
-    async def _change_and_plan(self) -> None:
+    async def change_and_plan(self) -> None:
+        """Have the changes happen, and work out what the floor and the plain way place."""
         await self._change()
-        batch = PlannedBatch.of(await self._scheduler.get_scheduling_data(GROUP), None)
+        batch = PlannedBatch.of(await self._scheduler.get_scheduling_data(self._group), None)
         placed = batch.allocations
         calls = [placed[start : start + BATCH] for start in range(0, len(placed), BATCH)]
-        reads = await DriverReads.prepare(self._driver, GROUP)
+        reads = await DriverReads.prepare(self._driver, self._group)
         self._planned = [_Planned(reads, [(call, batch.slots_of(call)) for call in calls], batch)]
 
-    async def _run_bare(self) -> None:
+    async def run_bare(self) -> None:
+        """Read and place by the driver alone."""
         (planned,) = self._planned
         await planned.reads.fetch()
         for call, slots in planned.calls:
             await BareWrites(self._driver).place(call, slots)
 
-    async def _run_plainly(self) -> PartlyDone:
+    async def run_plainly(self) -> PartlyDone:
+        """Read and place the plain way, a part of it."""
         (planned,) = self._planned
-        await read_by_orm(self._plain_engine, GROUP)
+        await read_by_orm(self._plain_engine, self._group)
         placed = planned.batch.allocations
         few = placed[:_PLAIN_BATCH]
         started = perf_counter()
@@ -138,7 +143,9 @@ class Tickers:
 
 
 @asynccontextmanager
-async def open_tickers(place: Place, saved: SavedState, changes: Changes) -> AsyncIterator[Tickers]:
-    """Connect every side to a place whose state is saved."""
+async def open_tickers(
+    place: Place, saved: SavedState, changes: Changes, group: ScalingGroupName = GROUP
+) -> AsyncIterator[Tickers]:
+    """Connect every side to a group of a place whose state is saved."""
     async with place.engine() as engine, place.plain_engine() as plain, place.driver() as driver:
-        yield Tickers(engine, plain, driver, saved, changes)
+        yield Tickers(engine, plain, driver, saved, changes, group)

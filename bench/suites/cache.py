@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final, Union
 
 import msgspec
@@ -12,10 +13,12 @@ from bench.data.cluster import GROUP
 from bench.data.place import Place
 from bench.measure.results import ENGINE, FLOOR, PLAIN
 from bench.measure.turns import Call, Side
+from bench.measure.wire import counted_wire
 from bench.sides.readers import open_readers
 from bench.suites.suite import Bench, Case, FigureMaker, Suite, always, fixed
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.embedded.ready import starting
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource, create_redis
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
@@ -23,6 +26,7 @@ from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.settings import CacheSettings, SecretUrl
+from scheduler_repo.types import SessionId
 
 HIT, THROUGH, SESSION_HIT = "a tick's state, hit", "a tick's state, not allowed", "one session, hit"
 # Older than any run of the suite.
@@ -40,6 +44,18 @@ class _Caches(msgspec.Struct, frozen=True):
     source: SchedulerCacheSource
     session_source: SessionCacheSource
     client: redis_asyncio.Redis
+
+    async def read_hit(self) -> SchedulingData:
+        """Read a tick's state, of any age."""
+        return await self.scheduler.get_scheduling_data(GROUP, max_staleness=_ANY_AGE)
+
+    def through_side(self) -> Side:
+        """Return the side of a read that Redis may not answer; its answer is stored before the next turn."""
+
+        async def read() -> object:
+            return await self.scheduler.get_scheduling_data(GROUP)
+
+        return Side(read, after=self.source.drain)
 
     async def largest_key(self) -> Union[bytes, str]:
         """Find the key under which the engine has stored the one entry that there is."""
@@ -61,37 +77,39 @@ class _Caches(msgspec.Struct, frozen=True):
 async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
     """Measure reads that Redis answers, and one that it may not answer."""
     valkey = EmbeddedValkey()
-    async with bench.cluster() as loaded, starting([valkey]) as started:
+    async with (
+        bench.cluster() as loaded,
+        counted_wire(loaded.place.url) as wire,
+        starting([valkey]) as started,
+    ):
         await started
-        async with _open_caches(loaded.place, valkey.url) as caches:
-
-            async def read_hit() -> object:
-                return await caches.scheduler.get_scheduling_data(GROUP, max_staleness=_ANY_AGE)
-
-            data = await read_hit()
+        place, counted_place = loaded.place, loaded.place.by_way_of(wire)
+        async with (
+            _open_caches(place, valkey.url) as caches,
+            _open_caches(counted_place, valkey.url) as counted,
+        ):
+            # Each has its entry stored before its sides are put together.
+            data = await caches.read_hit()
             await caches.source.drain()
-            sides = await _hit_sides(caches, read_hit, data, calls=1)
+            sides = await _hit_sides(caches, caches.read_hit, data, calls=1)
+            counted_sides = await _hit_sides(counted, counted.read_hit, data, calls=1)
             del data
-            figures = await _figures(caches, read_hit)
-            yield Case(HIT, sides, figures=figures)
-
-            async def read_through() -> object:
-                return await caches.scheduler.get_scheduling_data(GROUP)
-
-            async with open_readers(loaded.place) as readers:
-                sides = {**readers.sides(), ENGINE: Side(read_through, after=caches.source.drain)}
-                yield Case(THROUGH, sides)
+            figures = await _figures(caches, caches.read_hit)
+            yield Case(HIT, sides, counted_sides, wire, figures=figures)
+            async with open_readers(place) as readers, open_readers(counted_place) as counted_readers:
+                sides = {**readers.sides(), ENGINE: caches.through_side()}
+                counted_sides = {**counted_readers.sides(), ENGINE: counted.through_side()}
+                yield Case(THROUGH, sides, counted_sides, wire)
             await caches.client.flushdb()
-            async with loaded.place.driver() as driver:
-                session_id = await driver.fetchval(_ANY_SESSION, GROUP)
-
-            async def read_session() -> object:
-                return await caches.sessions.get_session_by_id(session_id)
-
+            async with place.driver() as driver:
+                session_id = SessionId(await driver.fetchval(_ANY_SESSION, GROUP))
+            read_session = partial(caches.sessions.get_session_by_id, session_id)
+            read_counted = partial(counted.sessions.get_session_by_id, session_id)
             session = await read_session()
             sides = await _hit_sides(caches, read_session, session, calls=_CALLS)
+            counted_sides = await _hit_sides(counted, read_counted, session, calls=_CALLS)
             figures = await _figures(caches, read_session)
-            yield Case(SESSION_HIT, sides, figures=figures)
+            yield Case(SESSION_HIT, sides, counted_sides, wire, figures=figures)
 
 
 async def _hit_sides(caches: _Caches, read: Call, answer: object, *, calls: int) -> dict[str, Side]:

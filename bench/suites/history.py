@@ -8,7 +8,7 @@ import msgspec
 
 from bench.data.saved_state import saved_state
 from bench.data.sizes import SIZES, ClusterSize, SizeName
-from bench.measure.results import ENGINE, FLOOR, CaseResult
+from bench.measure.results import ENGINE, CaseResult
 from bench.measure.turns import Side, Times
 from bench.measure.wire import counted_wire
 from bench.sides.readers import open_readers
@@ -43,8 +43,8 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
             before = finished
             counted_place = full.place.by_way_of(wire)
             async with open_readers(full.place) as readers, open_readers(counted_place) as counted:
-                sides = _beside(readers.sides(), without.sides())
-                yield Case(_read_name(finished), sides, _engine_alone(counted.sides()), wire, figures=_ratio)
+                sides = _beside(readers.sides(plain_turns=1), without.sides())
+                yield Case(_read_name(finished), sides, counted.sides(), wire, figures=_ratio)
             batch = PlannedBatch.of(await read_queue(full.place), _ALLOCATED)
             async with AsyncExitStack() as inner:
                 saved = await inner.enter_async_context(saved_state(full.place))
@@ -53,7 +53,7 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
                 call = in_one_call(batch.allocations)
                 sides_without = writers_without.allocate(batch_without, in_one_call(batch_without.allocations))
                 sides = _beside(timed.allocate(batch, call), sides_without)
-                counted_sides = _engine_alone(counting.allocate(batch, call))
+                counted_sides = counting.allocate(batch, call)
                 yield Case(_allocate_name(finished), sides, counted_sides, wire, figures=_ratio)
 
 
@@ -71,11 +71,7 @@ def _allocate_name(finished: int) -> str:
 
 
 def _beside(full: Mapping[str, Side], empty: Mapping[str, Side]) -> dict[str, Side]:
-    return {FLOOR: full[FLOOR], ENGINE: full[ENGINE], _NONE: empty[ENGINE]}
-
-
-def _engine_alone(sides: Mapping[str, Side]) -> dict[str, Side]:
-    return {ENGINE: sides[ENGINE]}
+    return {**full, _NONE: empty[ENGINE]}
 
 
 def _ratio(times: Mapping[str, Times], earlier: Mapping[str, CaseResult]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from bench.data.saved_state import saved_state
 from bench.measure.results import ENGINE, CaseResult
 from bench.measure.stall import Block, sum_up, watched_loop
 from bench.measure.turns import Side, Times
+from bench.measure.wire import counted_wire
 from bench.sides.readers import open_readers
 from bench.sides.writers import PlannedBatch, in_one_call, open_writers, read_queue
 from bench.suites.suite import Bench, Case, Suite, always
@@ -19,14 +20,20 @@ READ, ALLOCATE = "full read", "allocate a batch"
 
 async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
     """Measure how long each side keeps the loop from everything else."""
-    async with bench.cluster() as loaded:
-        async with open_readers(loaded.place) as readers:
+    async with bench.cluster() as loaded, counted_wire(loaded.place.url) as wire:
+        place, counted_place = loaded.place, loaded.place.by_way_of(wire)
+        async with open_readers(place) as readers, open_readers(counted_place) as counted_readers:
             watched = _Watched(readers.sides())
-            yield Case(READ, watched.sides, figures=watched.figures)
-        batch = PlannedBatch.of(await read_queue(loaded.place))
-        async with saved_state(loaded.place) as saved, open_writers(loaded.place, saved) as writers:
-            watched = _Watched(writers.allocate(batch, in_one_call(batch.allocations)))
-            yield Case(ALLOCATE, watched.sides, figures=watched.figures)
+            yield Case(READ, watched.sides, counted_readers.sides(), wire, figures=watched.figures)
+        batch = PlannedBatch.of(await read_queue(place))
+        call = in_one_call(batch.allocations)
+        async with (
+            saved_state(place) as saved,
+            open_writers(place, saved) as writers,
+            open_writers(counted_place, saved) as counted,
+        ):
+            watched = _Watched(writers.allocate(batch, call))
+            yield Case(ALLOCATE, watched.sides, counted.allocate(batch, call), wire, figures=watched.figures)
 
 
 class _Watched:
