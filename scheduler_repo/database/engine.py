@@ -185,7 +185,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     def begin_batch_session(self, *, skips_locked: bool) -> AbstractAsyncContextManager[SASession]:
         """Open a session as ``begin_session`` does, for one of the two tries of a batch.
 
-        The first waits for each lock as long as ``batch_lock_timeout`` says, and raises LockNotAvailable then.
+        The first waits for each lock as long as ``batch_lock_timeout`` says, and raises DatabaseTimeout then.
         """
         bounds = self._bounds if skips_locked else self._batch_bounds
         return self._begin(_BEGIN, bounds, skips_locked)

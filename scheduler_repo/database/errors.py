@@ -44,7 +44,7 @@ _BY_SQLSTATE: tuple[tuple[str, type[SchedulerRepoError], str], ...] = (
     ("42704", errors.SchemaMismatch, "an object is missing; run: scheduler-repo db upgrade"),
     ("42883", errors.SchemaMismatch, "a function is missing; run: scheduler-repo db upgrade"),
     ("3F000", errors.SchemaMismatch, "the schema is missing; correct the search_path"),
-    ("55P03", errors.LockNotAvailable, "timed out waiting for a lock; another transaction holds it"),
+    ("55P03", errors.DatabaseTimeout, "timed out waiting for a lock; another transaction holds it"),
     ("57014", errors.DatabaseTimeout, "the statement was cancelled; it took longer than its bound"),
     ("25P03", errors.DatabaseUnavailable, "the transaction was idle for too long and was ended"),
     ("28", errors.DatabaseUnavailable, "the server refused the login; check role, password and pg_hba.conf"),

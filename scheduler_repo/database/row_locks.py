@@ -7,16 +7,18 @@ the write goes on with its own statements, on rows that it has locked already.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, Optional, TypeVar
 
+import asyncpg
 import msgspec
 from msgspec.structs import replace
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection, skips_locked
 from scheduler_repo.database.errors import find_driver_error
 from scheduler_repo.entities.obstacles import RowLocked
-from scheduler_repo.errors import LockNotAvailable, SchedulerRepoError
+from scheduler_repo.errors import DatabaseTimeout, LockNotAvailable, SchedulerRepoError
 from scheduler_repo.types import SessionId
 
 T = TypeVar("T")
@@ -244,12 +246,23 @@ async def run_in_two_tries(engine: ExtendedAsyncSAEngine, attempt: Callable[[boo
     """
     try:
         return await attempt(False)
-    except LockNotAvailable:
-        pass
-    try:
+    except DatabaseTimeout as error:
+        if not _is_of_lock(error):
+            raise
+    async with named_rows(engine):
         return await attempt(True)
-    except LockNotAvailable as error:
-        raise await name_row(engine, error) from error
+
+
+@asynccontextmanager
+async def named_rows(engine: ExtendedAsyncSAEngine) -> AsyncIterator[None]:
+    """Raise LockNotAvailable, with the row and its holders, for a lock that was waited for in vain inside."""
+    try:
+        yield
+    except DatabaseTimeout as error:
+        if not _is_of_lock(error):
+            raise
+        row = await _find_waited_for(engine, error)
+        raise LockNotAvailable(str(error)) if row is None else row.to_error() from error
 
 
 async def shorten_waits(db_sess: SASession) -> None:
@@ -257,19 +270,20 @@ async def shorten_waits(db_sess: SASession) -> None:
     await driver_connection(db_sess).execute(f"SET LOCAL lock_timeout = {round(_SECOND_TRY_SECONDS * 1000)}")
 
 
-async def name_row(engine: ExtendedAsyncSAEngine, error: LockNotAvailable) -> LockNotAvailable:
-    """Build the error that names the row which was waited for, and who holds it; ``error`` if that is unknown.
+def _is_of_lock(error: DatabaseTimeout) -> bool:
+    cause = error.__cause__
+    return cause is not None and isinstance(find_driver_error(cause), asyncpg.LockNotAvailableError)
 
-    Costs one statement in a transaction of its own.
-    """
+
+async def _find_waited_for(engine: ExtendedAsyncSAEngine, error: DatabaseTimeout) -> Optional[RowLocked]:
+    """Find the row which was waited for; costs one statement in a transaction of its own."""
     cause = error.__cause__
     context = None if cause is None else getattr(find_driver_error(cause), "context", None)
-    waited_for = None if context is None else _WAITED_FOR.search(context.splitlines()[0])
-    if error.table is not None or waited_for is None:
-        return error
+    waited_for = None if not context else _WAITED_FOR.search(context.splitlines()[0])
+    if waited_for is None:
+        return None
     page, place, table = waited_for.groups()
-    row = await _find_row(engine, table, f"({page},{place})")
-    return error if row is None else row.to_error()
+    return await _find_row(engine, table, f"({page},{place})")
 
 
 async def _find_row(engine: ExtendedAsyncSAEngine, table: str, place: str) -> Optional[RowLocked]:

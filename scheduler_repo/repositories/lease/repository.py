@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import TypeVar
 
 from scheduler_repo.database.engine import SASession
-from scheduler_repo.database.row_locks import name_row
+from scheduler_repo.database.row_locks import named_rows
 from scheduler_repo.entities.lease import Lease, check_lease
-from scheduler_repo.errors import LockNotAvailable, OutcomeUnknown
+from scheduler_repo.errors import OutcomeUnknown
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
@@ -78,10 +78,8 @@ class LeaseRepository(Repository[LeaseDBSource]):
 
     async def _write(self, change: Callable[[SASession], Awaitable[T]], *, advice: str) -> T:
         try:
-            async with self._db.begin_session() as db_sess:
+            async with named_rows(self._db), self._db.begin_session() as db_sess:
                 return await change(db_sess)
-        except LockNotAvailable as error:
-            raise await name_row(self._db, error) from error
         except OutcomeUnknown as lost:
             raise OutcomeUnknown(
                 f"the connection was lost at the COMMIT of a lease: it was written, or not; {advice}"
