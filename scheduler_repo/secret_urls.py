@@ -21,7 +21,6 @@ _SCHEMES: Final = frozenset(
 _PLAIN_OPTIONS: Final = frozenset(
     ("host", "port", "user", "username", "dbname", "db", "ssl", "sslmode", "target_session_attrs", "protocol")
 )
-_PLACE_OPTIONS: Final = ("host", "port")
 _SECRET_OPTIONS: Final = frozenset(
     ("password", "passwd", "pwd", "passfile", "sslpassword", "sslkey", "pass", "pgpassword")
 )
@@ -139,7 +138,8 @@ def _find_secret_option(text: str) -> Optional[int]:
 
 
 def _read(text: str) -> _Reading:
-    scheme, separator, rest = text.partition("://")
+    written_scheme, separator, rest = text.partition("://")
+    scheme = written_scheme.lower()
     if not separator:
         return _Reading(NOT_A_URL, frozenset((text, *_pieces(text))))
     if scheme not in _SCHEMES:
@@ -147,6 +147,9 @@ def _read(text: str) -> _Reading:
         if "@" not in rest and "?" not in rest and _is_plain(scheme, "+.-") and _is_place(rest, slashes=True):
             return _Reading(text)
         return _hide_all(HIDDEN, rest, text)
+    if scheme != written_scheme:
+        # No driver reads it.
+        return _hide_all(scheme, rest, text)
     main, _, query = rest.partition("?")
     options = [option.partition("=") for option in query.split("&")] if query else []
     userinfo, at, place = main.rpartition("@")
@@ -171,11 +174,7 @@ def _read(text: str) -> _Reading:
     if not is_shown:
         secrets.add(user)
     secrets.update(value for name, _, value in options if name not in _PLAIN_OPTIONS)
-    where = [
-        f"{name}={value}"
-        for name, _, value in options
-        if name in _PLACE_OPTIONS and _is_place(unquote_plus(value), slashes=True)
-    ]
+    where = [f"{name}={value}" for name, _, value in options if _is_place_option(name, unquote_plus(value))]
     shown_user = f"{user if is_shown else HIDDEN}@" if at else ""
     shown = f"{scheme}://{shown_user}{place}{'?' if where else ''}{'&'.join(where)}"
     return _Reading(shown, _spellings((*secrets, text) if shown != text else ()))
@@ -211,6 +210,16 @@ def _is_place(text: str, *, slashes: bool) -> bool:
     return all(_is_host(host) for host in hosts.split(","))
 
 
+def _is_place_option(name: str, value: str) -> bool:
+    if name == "port":
+        return all(map(_is_port, value.split(",")))
+    return name == "host" and _is_place(value, slashes=True)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _LONGEST_PORT
+
+
 def _is_host(text: str) -> bool:
     if text.startswith("["):
         address, _, port = text[1:].partition("]")
@@ -220,7 +229,7 @@ def _is_host(text: str) -> bool:
         name, _, port = text.partition(":")
         name_is_plain = _is_plain(unquote(name), "._-/")
     # Any other word behind the colon may be a password without a host.
-    return name_is_plain and ((port.isdecimal() and len(port) <= _LONGEST_PORT) or port in ("", "port"))
+    return name_is_plain and (_is_port(port) or port in ("", "port"))
 
 
 def _is_plain(text: str, marks: str) -> bool:

@@ -63,7 +63,7 @@ def passes_by_itself(error: BaseException, kind: OperationKind) -> bool:
 
     What is ``is_transient`` of a database, and: TimeoutError, ConnectionError, and what httpx, aiohttp,
     requests, urllib3, redis and valkey raise for a server that cannot be reached, does not answer, or is
-    overloaded. A WRITE is repeated only if nothing was sent.
+    overloaded. A WRITE is repeated only if nothing was sent. A group of errors passes if each of it does.
     """
     return is_transient(error, kind) or _passes_for_client(error, kind)
 
@@ -72,6 +72,9 @@ def _passes_for_client(error: BaseException, kind: OperationKind) -> bool:
     if isinstance(error, SchedulerRepoError):
         return False
     causes = [*walk_causes(error)]
+    group = next((cause for cause in causes if isinstance(cause, BaseExceptionGroup)), None)
+    if group is not None:
+        return all(passes_by_itself(each, kind) for each in group.exceptions)
     # What urllib raises says why there, and is raised from nothing.
     reasons = [getattr(cause, "reason", None) for cause in causes]
     causes.extend(reason for reason in reasons if isinstance(reason, BaseException))
@@ -90,7 +93,11 @@ def _passes_for_client(error: BaseException, kind: OperationKind) -> bool:
 
 
 def _is_lost(cause: BaseException) -> bool:
-    return isinstance(cause, _LOST_CLASSES) or (isinstance(cause, OSError) and cause.errno in _LOST_ERRNOS)
+    # Where none of a name's addresses answers, asyncio raises an OSError without a number for all of them.
+    return isinstance(cause, _LOST_CLASSES) or (
+        isinstance(cause, OSError)
+        and (cause.errno in _LOST_ERRNOS or (type(cause) is OSError and cause.errno is None))
+    )
 
 
 def _is_unresolved_for_now(cause: BaseException) -> bool:

@@ -63,7 +63,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[TracePlace, 
 
     The first line is the header; other columns are ignored, a byte order mark and blank lines at the end too.
     Raises InvalidTrace for a file that cannot be read, is not UTF-8 or not CSV, is empty or lacks a column, has
-    a line of over 1 MiB or over 1,000,000 rows, and for a row with more or fewer fields than the header.
+    a row of over 1 MiB or over 1,000,000 rows, and for a row with more or fewer fields than the header.
     Streams: memory does not grow with the file.
     """
     if "\0" in str(path):
@@ -106,9 +106,10 @@ def _parse_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[
 
 
 def _split_rows(path: Path, file: BinaryIO) -> Iterator[tuple[TracePlace, list[str]]]:
-    reader = csv.reader(_decode_lines(path, file), strict=True)
+    lines = _Lines(path, file)
+    reader = csv.reader(lines, strict=True)
     while True:
-        place = TracePlace(path, reader.line_num + 1)
+        place = lines.begin_row()
         try:
             fields = next(reader, None)
         except csv.Error as error:
@@ -118,19 +119,40 @@ def _split_rows(path: Path, file: BinaryIO) -> Iterator[tuple[TracePlace, list[s
         yield place, fields
 
 
-def _decode_lines(path: Path, file: BinaryIO) -> Iterator[str]:
-    # Decoded line by line, so that the error knows its line.
-    for line_number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
-        if len(line) > MAX_LINE_BYTES:
-            problem = (
-                f"is above {MAX_LINE_BYTES} bytes, the limit of a line; give a CSV file with a row per line"
+class _Lines:
+    """The lines of a file, decoded one by one, so that an error knows its line; a row may span several."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self._number = 0
+        self._row = TracePlace(path, 1)
+        self._row_bytes = 0
+
+    def begin_row(self) -> TracePlace:
+        """Let the next line be the first of a row, and return its place."""
+        self._row, self._row_bytes = TracePlace(self._path, self._number + 1), 0
+        return self._row
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        """Return the next line; raises InvalidTrace for a row that is too long, and for what is not UTF-8."""
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self._row_bytes += len(line)
+        if self._row_bytes > MAX_LINE_BYTES:
+            raise self._row.error(
+                f"is above {MAX_LINE_BYTES} bytes, the limit of a row; give a CSV file with a row per line"
             )
-            raise TracePlace(path, line_number).error(problem)
-        content = line.removeprefix(codecs.BOM_UTF8) if line_number == 1 else line
+        content = line.removeprefix(codecs.BOM_UTF8) if self._number == 1 else line
         try:
-            yield content.decode("utf-8")
+            return content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise TracePlace(path, line_number).error(
+            raise TracePlace(self._path, self._number).error(
                 f"is not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
             ) from error
 

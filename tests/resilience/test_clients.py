@@ -51,6 +51,7 @@ LOST: list[Exception] = [
     ConnectionAbortedError(),
     BrokenPipeError(32, "Broken pipe"),
     OSError(errno.EHOSTUNREACH, "No route to host"),
+    ExceptionGroup("of two agents", [TimeoutError(), ConnectionResetError(104, "Connection reset by peer")]),
     asyncio.IncompleteReadError(b"", 10),
     ssl.SSLEOFError("EOF occurred in violation of protocol"),
     _foreign("httpx", *_HTTPX, "NetworkError", "ReadError")("no"),
@@ -70,6 +71,9 @@ LASTING: list[Exception] = [
     OSError(errno.ENOSPC, "No space left on device"),
     ssl.SSLCertVerificationError("self-signed certificate"),
     ValueError("a mistake"),
+    ExceptionGroup(
+        "of two agents", [ConnectionRefusedError(111, "Connection refused"), ValueError("a mistake")]
+    ),
     _foreign("httpx", *_HTTPX, "UnsupportedProtocol")("no"),
     _foreign("httpx", *_HTTPX, "ProtocolError", "LocalProtocolError")("no"),
     _foreign("httpx", "InvalidURL")("no"),
@@ -132,6 +136,21 @@ class TestWhatPasses:
         with pytest.raises(urllib.error.URLError) as refused:
             urllib.request.urlopen(f"http://127.0.0.1:{unused_tcp_port}/")
         assert passes_by_itself(refused.value, READ)
+
+    async def test_name_of_which_no_address_answers(
+        self, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def two_addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, unused_tcp_port))
+                for address in ("127.0.0.1", "127.0.0.2")
+            ]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+        with pytest.raises(OSError, match="Multiple") as refused:
+            await asyncio.open_connection("agent.example", unused_tcp_port)
+        assert passes_by_itself(refused.value, READ)
+        assert not passes_by_itself(refused.value, WRITE)
 
     @pytest.mark.parametrize("kind", OperationKind)
     def test_error_of_this_package_last_whatever_they_came_from(self, kind: OperationKind) -> None:

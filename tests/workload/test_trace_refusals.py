@@ -206,6 +206,16 @@ class TestWithoutABound:
         assert most < 16 * 2**20
         assert source == "/dev/urandom" or "above 1048576 bytes, the limit" in message
 
+    def test_a_row_of_many_short_lines_is_refused(self, trace: TraceFolder) -> None:
+        # Given: each line ends one quoted field and begins the next
+        with trace.nodes.open("a", encoding="utf-8") as file:
+            file.write('"\n' + '","\n' * 2**19)
+        # When
+        message = trace.refusal()
+        # Then
+        assert message.startswith(f"{trace.nodes}, line ")
+        assert "is above 1048576 bytes, the limit of a row" in message
+
     @pytest.mark.parametrize("which", ["nodes", "pods"])
     def test_rows_without_end_are_refused(
         self, trace: TraceFolder, monkeypatch: pytest.MonkeyPatch, which: str
