@@ -84,7 +84,9 @@ from .entities.session import (
     SessionState as SessionState, SessionWithDependencies as SessionWithDependencies,
 )
 from .entities.slot_type import SlotType as SlotType, SlotTypeSpec as SlotTypeSpec
-from .entities.unreadable import UnreadableRow as UnreadableRow
+from .entities.unreadable import (
+    DependencyOutlook as DependencyOutlook, PartialAnswer as PartialAnswer, UnreadableRow as UnreadableRow,
+)
 from .entities.vfolder import (
     MountSpec as MountSpec, MountedVFolder as MountedVFolder, VFolder as VFolder, VFolderSpec as VFolderSpec,
 )

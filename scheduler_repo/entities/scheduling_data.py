@@ -10,7 +10,7 @@ from typing import Generic, NewType, Optional, Union
 import msgspec
 
 from scheduler_repo.entities.slot_type import SlotType
-from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.entities.unreadable import DependencyOutlook, PartialAnswer
 from scheduler_repo.types import (
     FINISHED_STATUSES,
     OWNER_FIELDS,
@@ -71,7 +71,7 @@ class PendingKernel(msgspec.Struct, frozen=True, gc=False):
     requested_slots: SlotVector
 
 
-class DependencyState(msgspec.Struct, frozen=True, gc=False):
+class DependencyState(DependencyOutlook, frozen=True, gc=False):
     """A session that another waits for; ``status`` None means that it no longer exists."""
 
     depends_on: SessionId
@@ -80,14 +80,7 @@ class DependencyState(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionDependency(DependencyState, frozen=True, gc=False, tag=True):
-    """A session that must have succeeded first.
-
-    ``is_hopeless``: it waits itself, in a ring or for one that can never succeed. ``unknown_word`` is its
-    status or result where this version does not know that; both are None then, and it is waited for.
-    """
-
-    is_hopeless: bool = False
-    unknown_word: Optional[str] = None
+    """A session that must have succeeded first."""
 
     @property
     def is_met(self) -> bool:
@@ -203,7 +196,7 @@ class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
 AnyOwnerUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[ProjectId], OwnerUsage[DomainName]]
 
 
-class SchedulingData(msgspec.Struct, frozen=True, gc=False):
+class SchedulingData(PartialAnswer, frozen=True, gc=False):
     """Everything that one tick of one scaling group needs, true of one instant.
 
     ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
@@ -231,7 +224,6 @@ class SchedulingData(msgspec.Struct, frozen=True, gc=False):
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]
     domains: tuple[OwnerUsage[DomainName], ...]
-    unreadable: tuple[UnreadableRow, ...] = ()
 
     def owners_of(self, scope: OwnerScope) -> tuple[AnyOwnerUsage, ...]:
         """Return what the owners of one scope occupy."""

@@ -1,5 +1,7 @@
 """Rows that this version cannot read, because a newer one has stored a word that it does not know."""
 
+from typing import Optional
+
 import msgspec
 
 
@@ -9,3 +11,20 @@ class UnreadableRow(msgspec.Struct, frozen=True, gc=False, tag=True):
     entity: str
     entity_id: str
     problem: str
+
+
+class PartialAnswer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An answer from which rows may be left out."""
+
+    unreadable: tuple[UnreadableRow, ...] = ()
+
+
+class DependencyOutlook(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What is to be expected of a session that another waits for.
+
+    ``is_hopeless``: it waits itself, in a ring or for one that can never succeed. ``unknown_word`` is its
+    status or result where this version does not know that; both are None then, and it is waited for.
+    """
+
+    is_hopeless: bool = False
+    unknown_word: Optional[str] = None

@@ -190,7 +190,9 @@ class _Oracle:
                 result = None if row["result"] is None else SessionResult(row["result"])
                 is_pending = row["status"] == "PENDING"
                 is_hopeless = is_pending and not self.can_start(session_id, frozenset())
-                return SessionDependency(row["id"], SessionStatus(row["status"]), result, is_hopeless)
+                return SessionDependency(
+                    row["id"], SessionStatus(row["status"]), result, is_hopeless=is_hopeless
+                )
         return SessionDependency(session_id, None, None)
 
     def can_start(self, session_id: SessionId, behind: frozenset[SessionId]) -> bool:

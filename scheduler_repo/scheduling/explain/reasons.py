@@ -62,10 +62,7 @@ class GroupInactive(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class UnmetDependency(DependencyState, frozen=True, gc=False, tag=True):
-    """A session that must succeed first, and has not; the fields are those of SessionDependency."""
-
-    is_hopeless: bool = False
-    unknown_word: Optional[str] = None
+    """A session that must succeed first, and has not."""
 
 
 class DesignatedUnavailable(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -225,7 +222,7 @@ class _Judge:
         if unmet is not None:
             can_be_met = unmet.can_be_met
             reason = WaitingReason.DEPENDENCY_NOT_MET if can_be_met else WaitingReason.DEPENDENCY_CANNOT_BE_MET
-            return reason, None, UnmetDependency(*msgspec.structs.astuple(unmet))
+            return reason, None, UnmetDependency(**msgspec.structs.asdict(unmet))
         breach = self._ledger.breach(session, self._placer.request(session).slots)
         if breach is not None:
             return _QUOTA_REASONS[breach.breach.kind], None, breach

@@ -264,9 +264,15 @@ def _pending_sessions(
     unreadable: dict[str, UnreadableRow],
 ) -> Steps[tuple[PendingSession, ...]]:
     sessions: list[PendingSession] = []
-    for chunk in _chunks(_readable_sessions(rows, unreadable)):
+    for chunk in _chunks(rows):
         columns = zip(*chunk, strict=True)
         session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
+        if not (_SESSION_TYPES.keys() >= set(types) and _CLUSTER_MODES.keys() >= set(modes)):
+            readable = _leave_out_unreadable(chunk, unreadable)
+            if not readable:
+                continue
+            columns = zip(*readable, strict=True)
+            session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
         keys = list(map(_bytes_of, session_ids))
         sessions.extend(
             map(
@@ -288,14 +294,10 @@ def _pending_sessions(
     return tuple(sessions)
 
 
-def _readable_sessions(
+def _leave_out_unreadable(
     rows: Sequence[PendingSessionRow], unreadable: dict[str, UnreadableRow]
 ) -> Sequence[PendingSessionRow]:
     """Leave out the sessions with a word that this version does not know."""
-    kinds = set(map(_WORDS_OF, rows))
-    unknown = [kind for kind in kinds if kind[0] not in _SESSION_TYPES or kind[1] not in _CLUSTER_MODES]
-    if not unknown:
-        return rows
     readable = []
     for row in rows:
         session_type, cluster_mode = _WORDS_OF(row)
