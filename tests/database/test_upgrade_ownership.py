@@ -6,7 +6,7 @@ import pytest
 
 from scheduler_repo.database.schema.upgrade import check_schema, downgrade_schema, upgrade_schema
 from scheduler_repo.database.schema.version import known_revisions
-from tests.support.databases import ADMIN, OWNER, Database
+from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database
 
 _MEMBER = "upgrading_member"
 
@@ -76,6 +76,20 @@ class TestOwner:
 
         assert await _owners(migrated_database) == {OWNER}
         await _upgrade(migrated_database, OWNER)
+
+    async def test_what_strangers_made_stays_theirs(self, migrated_database: Database) -> None:
+        """Else one who may create here could have a function run with the owner's rights."""
+        script = f"""
+        SET ROLE {SCHEDULER};
+        CREATE FUNCTION session_dependencies_mark_sessions(text) RETURNS text LANGUAGE sql SECURITY DEFINER
+            AS 'SELECT current_user::text'
+        """
+        await migrated_database.run_as(ADMIN, f"GRANT CREATE ON SCHEMA public TO {SCHEDULER}")
+        await migrated_database.run_as(ADMIN, script)
+
+        await _upgrade(migrated_database, ADMIN)
+
+        assert await _owners(migrated_database) == {OWNER, SCHEDULER}
 
     async def test_without_rights_in_the_schema_the_owner_gets_nothing(self, empty_database: Database) -> None:
         await empty_database.run_as(ADMIN, f"REVOKE CREATE ON SCHEMA public FROM {OWNER}")
