@@ -91,22 +91,21 @@ from .entities.vfolder import (
     MountSpec as MountSpec, MountedVFolder as MountedVFolder, VFolder as VFolder, VFolderSpec as VFolderSpec,
 )
 from .errors import (
-    EmbeddedServerError as EmbeddedServerError,
     AgentAlreadyExists as AgentAlreadyExists, AgentNotFound as AgentNotFound,
     AllocationRefused as AllocationRefused, AlreadyExists as AlreadyExists, BreakerOpen as BreakerOpen,
     BusinessError as BusinessError, CacheBusy as CacheBusy, CacheMisused as CacheMisused,
     CacheRefused as CacheRefused, CacheUnavailable as CacheUnavailable,
-    ConfigurationLimitReached as ConfigurationLimitReached,
-    ConstraintViolated as ConstraintViolated, DatabaseError as DatabaseError,
-    DatabaseExhausted as DatabaseExhausted,
+    ConfigurationLimitReached as ConfigurationLimitReached, ConstraintViolated as ConstraintViolated,
+    DatabaseError as DatabaseError, DatabaseExhausted as DatabaseExhausted,
     DatabaseReadOnly as DatabaseReadOnly, DatabaseTimeout as DatabaseTimeout,
     DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded, DiskFull as DiskFull,
-    EngineClosed as EngineClosed, InvalidCursor as InvalidCursor, InvalidFilter as InvalidFilter,
-    InvalidInput as InvalidInput, InvalidLimit as InvalidLimit, InvalidQuantity as InvalidQuantity,
-    InvalidSettings as InvalidSettings, InvalidTrace as InvalidTrace, InvalidTransition as InvalidTransition,
-    InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound, LeaseHeld as LeaseHeld,
-    LockNotAvailable as LockNotAvailable, MissingDependency as MissingDependency, NotFound as NotFound, OperationMismatch as OperationMismatch,
-    OutcomeUnknown as OutcomeUnknown, OutOfMemory as OutOfMemory, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
+    EmbeddedServerError as EmbeddedServerError, EngineClosed as EngineClosed, InvalidCursor as InvalidCursor,
+    InvalidFilter as InvalidFilter, InvalidInput as InvalidInput, InvalidLimit as InvalidLimit,
+    InvalidQuantity as InvalidQuantity, InvalidSettings as InvalidSettings, InvalidTrace as InvalidTrace,
+    InvalidTransition as InvalidTransition, InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound,
+    LeaseHeld as LeaseHeld, LockNotAvailable as LockNotAvailable, MissingDependency as MissingDependency,
+    NotFound as NotFound, OperationMismatch as OperationMismatch, OutOfMemory as OutOfMemory,
+    OutcomeUnknown as OutcomeUnknown, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
     PermissionDenied as PermissionDenied, PoolerInTheWay as PoolerInTheWay, QuotaExceeded as QuotaExceeded,
     QuotaNotFound as QuotaNotFound, ResourcePolicyNotFound as ResourcePolicyNotFound,
     ScalingGroupAlreadyExists as ScalingGroupAlreadyExists, ScalingGroupNotFound as ScalingGroupNotFound,
@@ -114,9 +113,8 @@ from .errors import (
     SessionAlreadyExists as SessionAlreadyExists, SessionNotFound as SessionNotFound,
     StaleLeaseError as StaleLeaseError, TooManyConnections as TooManyConnections,
     TransactionConflict as TransactionConflict, UnknownSlotType as UnknownSlotType, UnknownWord as UnknownWord,
-    UnsupportedEncoding as UnsupportedEncoding,
-    VFolderAlreadyExists as VFolderAlreadyExists, VFolderNotFound as VFolderNotFound,
-    WriteNotSeen as WriteNotSeen, WrongEventLoop as WrongEventLoop,
+    UnsupportedEncoding as UnsupportedEncoding, VFolderAlreadyExists as VFolderAlreadyExists,
+    VFolderNotFound as VFolderNotFound, WriteNotSeen as WriteNotSeen, WrongEventLoop as WrongEventLoop,
 )
 from .leadership import LeaseKeeper as LeaseKeeper
 from .loop import (
@@ -195,8 +193,8 @@ from .scheduling.explain.session import (
 from .scheduling.planner.best_fit import BestFitPlanner as BestFitPlanner, Planner as Planner
 from .scheduling.rules.preemption import may_preempt as may_preempt, preemptible as preemptible
 from .settings import (
-    CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretKey as SecretKey, SecretUrl as SecretUrl,
-    Settings as Settings, load_settings as load_settings,
+    CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretKey as SecretKey,
+    SecretUrl as SecretUrl, Settings as Settings, load_settings as load_settings,
 )
 from .types import (
     AccessKey as AccessKey, AgentId as AgentId, AgentStatus as AgentStatus, Architecture as Architecture,
