@@ -14,7 +14,18 @@ from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_rea
 from scheduler_repo.scheduling.explain.session import explain_session
 from scheduler_repo.types import AgentId, AgentStatus
 from tests.reservation.contest import A1, A2, A3, LOW, Contest, hold, important
-from tests.support.small_cluster import CPU, GROUP, MEM, OTHER_GROUP, agent, place, session, session_id
+from tests.support.small_cluster import (
+    ARM,
+    CPU,
+    GROUP,
+    MEM,
+    OTHER_GROUP,
+    X86,
+    agent,
+    place,
+    session,
+    session_id,
+)
 
 Close = Callable[[Contest, AgentRepository], Awaitable[object]]
 
@@ -89,6 +100,46 @@ class TestEveryWay:
         assert (await contest.reserve(hold(10, A3, A3))).rejected == ()
         assert await contest.plan() == {session_id(10): (A3, A3)}
         assert (await contest.allocate(place(10, A3, A3))).rejected == ()
+
+
+class TestSmallerAgent:
+    """Agents that stay open, and could not take what is held on them even when they are empty."""
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            AgentReport(AgentId(A1), {CPU: 9, MEM: 100}),
+            AgentReport(AgentId(A1), {MEM: 100}),
+            AgentReport(AgentId(A1), {CPU: 10, MEM: 100}, max_containers=0),
+            AgentReport(AgentId(A1), {CPU: 10, MEM: 100}, architecture=ARM),
+        ],
+    )
+    async def test_its_session_goes_beside(
+        self, contest: Contest, agents: AgentRepository, report: AgentReport
+    ) -> None:
+        # given
+        spec = important(session(10, 10, architecture=X86))
+        await contest.given([agent(A1), agent(A2)], [spec], {})
+        await contest.reserve(hold(10, A1))
+        # when
+        assert (await agents.return_agents([report])).alive == (A1,)
+        # then
+        (waiting,) = waiting_reasons(data := await contest.read())
+        assert waiting.reason is WaitingReason.PLACEABLE
+        assert explain_session(data, session_id(10)).waiting == waiting
+        assert await contest.plan() == {session_id(10): (A2,)}
+        assert (await contest.allocate(place(10, A2))).rejected == ()
+        assert await contest.holders() == []
+
+    async def test_that_is_only_full_is_waited_for(self, contest: Contest) -> None:
+        # given
+        await contest.given(
+            [agent(A1), agent(A2)], [important(session(2, 10), LOW), important(session(10, 10))], {2: [A1]}
+        )
+        # when
+        await contest.reserve(hold(10, A1, victims=[2]))
+        # then
+        assert await contest.plan() == {}
 
 
 class TestOpenAgent:

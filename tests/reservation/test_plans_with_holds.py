@@ -33,15 +33,28 @@ class HeldCluster:
     def __init__(self, data: SchedulingData) -> None:
         self.data = data
         self.cluster = NaiveCluster(data)
+        idle = [
+            msgspec.structs.replace(agent, occupied=(), container_count=0, reserved=(), reserved_containers=0)
+            for agent in data.agents
+        ]
+        self.idle = NaiveCluster(msgspec.structs.replace(data, agents=tuple(idle)))
         self.standing = {each.session_id: each for each in data.reservations}
 
     def hold_of(self, session: PendingSession) -> Optional[Reservation]:
-        """Its reservation, if that names all of its kernels, on agents that take any."""
+        """Its reservation, if that names all of its kernels, on agents that take them when they are idle."""
         reservation = self.standing.get(session.session_id)
         if reservation is None or len(reservation.kernels) != len(session.kernels):
             return None
         if not {kernel.agent_id for kernel in reservation.kernels} <= self.cluster.occupied.keys():
             return None
+        for agent_id in {kernel.agent_id for kernel in reservation.kernels}:
+            kernels = [
+                session.kernels[index]
+                for index, held in enumerate(reservation.kernels)
+                if held.agent_id == agent_id
+            ]
+            if agent_id not in [agent.agent_id for agent in self.idle.fitting(session, kernels)]:
+                return None
         return reservation
 
     def others_ahead(self, session: PendingSession, *, on_hold: bool) -> list[Reservation]:

@@ -1,13 +1,15 @@
 """The room that reservations claim: all of it from sessions without one, earlier ones from those with one.
 
-A reservation that does not name exactly its session's kernels, or names an agent that takes none, is no
-placement: it still claims its room, and its session is placed as any other, which ends it.
+A reservation that does not name exactly its session's kernels, or names an agent that takes none, or not these
+even when it is empty, is no placement: it still claims its room, and its session is placed as any other, which
+ends it.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Optional
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.obstacles import HoldNotFree
@@ -104,7 +106,8 @@ def reserved_places(data: SchedulingData) -> Mapping[SessionId, ReservedPlace]:
         is_placement = all(kernel.agent_id in agents for kernel in kernels)
         if session is not None and is_placement and _names_all(kernels, session):
             obstacle = _first_obstacle(session, kernels, agents, earlier)
-            places[session.session_id] = ReservedPlace(session, kernels, obstacle)
+            if obstacle is None or _have_size(session, kernels, agents):
+                places[session.session_id] = ReservedPlace(session, kernels, obstacle)
         for agent_id, reserved in reserved_by_agent((reservation,)).items():
             earlier[agent_id] = earlier.get(agent_id, NO_LOAD).plus(reserved)
     return places
@@ -113,6 +116,21 @@ def reserved_places(data: SchedulingData) -> Mapping[SessionId, ReservedPlace]:
 def _names_all(kernels: Iterable[KernelAllocation], session: PendingSession) -> bool:
     named = sorted(kernel.kernel_id for kernel in kernels)
     return named == sorted(kernel.kernel_id for kernel in session.kernels)
+
+
+def _have_size(
+    session: PendingSession, kernels: Iterable[KernelAllocation], agents: Mapping[AgentId, SchedulableAgent]
+) -> bool:
+    """Whether the agents could take the kernels if they were empty: one may have shrunk since."""
+    return not any(
+        agent_obstacle(
+            request,
+            session.designated_agent_ids,
+            replace(agents[agent_id], occupied=(), container_count=0, reserved=(), reserved_containers=0),
+            NO_LOAD,
+        )
+        for agent_id, request in requests_by_agent(session, kernels).items()
+    )
 
 
 def _first_obstacle(
