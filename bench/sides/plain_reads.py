@@ -1,7 +1,7 @@
-"""The plain way to read: ORM entities, related rows loaded 500 at a time, usage summed in Python.
+"""The plain way to read: ORM entities with selectinload, usage summed in Python.
 
-It is what one writes first, and reads the same state in one transaction. It stops once the entities are
-grouped: what a scheduler would then spend on turning them into structures of its own is not counted.
+It is what one writes first, and reads the same state in one transaction. It stops once the entities are there:
+what a scheduler would then spend on turning them into structures of its own is not counted.
 """
 
 from collections import defaultdict
@@ -11,22 +11,21 @@ from typing import Optional
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import selectinload
 
-from scheduler_repo.models import AgentRow, AgentSlotRow, KernelRow, QuotaRow, SessionDependencyRow, SessionRow
+from bench.sides.plain_entities import PlainAgent, PlainSession
+from scheduler_repo.models import AgentRow, KernelRow, QuotaRow, SessionRow
 from scheduler_repo.types import OCCUPYING_STATUSES, AgentStatus, ScalingGroupName, SessionId, SessionStatus
 
-# What SQLAlchemy's own selectinload uses.
-_IDS_PER_STATEMENT = 500
+_MOST_SLOT_TYPES = 64
+_session, _agent = SessionRow.__table__.c, AgentRow.__table__.c
 
 
 class PlainState(msgspec.Struct, frozen=True):
     """What one read has found, so that it can be compared and weighed."""
 
-    pending: Sequence[SessionRow]
-    kernels: dict[SessionId, list[KernelRow]]
-    dependencies: dict[SessionId, list[SessionDependencyRow]]
-    agents: Sequence[AgentRow]
-    slots: dict[str, list[AgentSlotRow]]
+    pending: Sequence[PlainSession]
+    agents: Sequence[PlainAgent]
     usage: dict[object, list[int]]
     quotas: Sequence[QuotaRow]
 
@@ -36,41 +35,26 @@ async def read_by_orm(
 ) -> PlainState:
     """Read a group's queue, agents and usage."""
     repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
-    async with AsyncSession(repeatable) as db_sess, db_sess.begin():
+    # Usable after the transaction, as asynchronous code needs it.
+    async with AsyncSession(repeatable, expire_on_commit=False) as db_sess, db_sess.begin():
         pending = (
             await db_sess.scalars(
-                sa.select(SessionRow)
-                .where(SessionRow.scaling_group == scaling_group)
-                .where(SessionRow.status == SessionStatus.PENDING)
-                .order_by(SessionRow.priority.desc(), SessionRow.created_at, SessionRow.id)
+                sa.select(PlainSession)
+                .where(_session.scaling_group == scaling_group, _session.status == SessionStatus.PENDING)
+                .order_by(_session.priority.desc(), _session.created_at, _session.id)
                 .limit(pending_limit)
+                .options(selectinload(PlainSession.kernels), selectinload(PlainSession.dependencies))
             )
         ).all()
-        kernels: defaultdict[SessionId, list[KernelRow]] = defaultdict(list)
-        dependencies: defaultdict[SessionId, list[SessionDependencyRow]] = defaultdict(list)
-        for start in range(0, len(pending), _IDS_PER_STATEMENT):
-            ids = [session.id for session in pending[start : start + _IDS_PER_STATEMENT]]
-            for kernel in await db_sess.scalars(
-                sa.select(KernelRow).where(KernelRow.session_id.in_(ids)).order_by(KernelRow.kernel_index)
-            ):
-                kernels[kernel.session_id].append(kernel)
-            for dependency in await db_sess.scalars(
-                sa.select(SessionDependencyRow).where(SessionDependencyRow.session_id.in_(ids))
-            ):
-                dependencies[dependency.session_id].append(dependency)
         agents = (
             await db_sess.scalars(
-                sa.select(AgentRow)
-                .where(AgentRow.scaling_group == scaling_group)
-                .where(AgentRow.status == AgentStatus.ALIVE, AgentRow.is_schedulable)
+                sa.select(PlainAgent)
+                .where(_agent.scaling_group == scaling_group)
+                .where(_agent.status == AgentStatus.ALIVE, _agent.is_schedulable)
+                .options(selectinload(PlainAgent.slots))
             )
         ).all()
-        agent_ids = {agent.id for agent in agents}
-        slots: defaultdict[str, list[AgentSlotRow]] = defaultdict(list)
-        for slot in await db_sess.scalars(sa.select(AgentSlotRow)):
-            if slot.agent_id in agent_ids:
-                slots[slot.agent_id].append(slot)
-        usage: defaultdict[object, list[int]] = defaultdict(lambda: [0] * 64)
+        usage: defaultdict[object, list[int]] = defaultdict(lambda: [0] * _MOST_SLOT_TYPES)
         for kernel in await db_sess.scalars(
             sa.select(KernelRow).where(KernelRow.status.in_(OCCUPYING_STATUSES))
         ):
@@ -78,7 +62,7 @@ async def read_by_orm(
                 for index, amount in enumerate(kernel.occupied_slots):
                     usage[owner][index] += amount
         quotas = (await db_sess.scalars(sa.select(QuotaRow))).all()
-    return PlainState(pending, kernels, dependencies, agents, slots, usage, quotas)
+    return PlainState(pending, agents, usage, quotas)
 
 
 async def get_session_by_orm(engine: AsyncEngine, session_id: SessionId) -> SessionRow:

@@ -69,7 +69,7 @@ class TestSides:
             plain = await readers.read_plainly()
             kernels = sum(len(session.kernels) for session in data.pending_sessions)
             assert len(data.pending_sessions) == len(plain.pending) == 70
-            assert kernels == sum(map(len, plain.kernels.values())) == 112
+            assert kernels == sum(len(each.kernels) for each in plain.pending) == 112
             assert {70, 112, 14} <= {len(fetched) for fetched in rows}
             assert len(data.agents) == len(plain.agents) == 14
             assert all(agent.occupied == agent.occupied_by_kernels for agent in data.agents)
