@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from scheduler_repo.errors import InvalidInput, InvalidSettings
 from scheduler_repo.quoting import with_article
-from scheduler_repo.secret_urls import HIDDEN, shown_url
-from scheduler_repo.validation import Bound, PoolSize, check_fields, described, wrong_value
+from scheduler_repo.secret_urls import HIDDEN, holds_secret_option, shown_url
+from scheduler_repo.validation import Bound, PoolSize, check_fields, check_text, described, wrong_value
 
 ENVIRONMENT_PREFIX = "SCHEDULER_REPO_"
 _TEST_PREFIX = f"{ENVIRONMENT_PREFIX}TEST_"
@@ -158,6 +158,12 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check(self)
+        # Every role of the server can read it.
+        if "://" in unquote(self.application_name) or holds_secret_option(self.application_name):
+            raise InvalidSettings(
+                "DatabaseSettings.application_name is a URL or holds a password; give a short name"
+            )
+        check_text(self.application_name, "DatabaseSettings.application_name", InvalidSettings)
 
     def sqlalchemy_url(self) -> sa.URL:
         """Return the URL for SQLAlchemy with the asyncpg driver; raises InvalidSettings if it is none."""
