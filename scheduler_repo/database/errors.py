@@ -147,6 +147,8 @@ def came_from_database(error: BaseException, driver: "asyncpg.Connection[asyncpg
     does not tell, the frames that the error has passed do.
     """
     found = find_driver_error(error)
+    if isinstance(found, sa.exc.TimeoutError):
+        return False  # of another engine's pool: this one has given its connection
     is_of_driver, passed_a_driver = False, False
     traceback = found.__traceback__
     while traceback is not None:

@@ -8,6 +8,7 @@ from typing import NoReturn
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from scheduler_repo.database.connecting import connect
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
@@ -132,6 +133,24 @@ async def _ask_through_sqlalchemy(url: str) -> None:
         connection.execute(sa.text("SELECT * FROM nowhere"))
 
 
+async def _ask_through_another_engine(url: str) -> None:
+    other = create_async_engine(url)
+    try:
+        async with other.connect() as connection:
+            await connection.execute(sa.text("SELECT * FROM nowhere"))
+    finally:
+        await other.dispose()
+
+
+async def _wait_for_another_pool(url: str) -> None:
+    other = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    try:
+        async with other.connect():
+            await other.connect()
+    finally:
+        await other.dispose()
+
+
 async def _fail_to_connect(url: str) -> NoReturn:
     await asyncpg.connect(host="127.0.0.1", port=1, user="nobody", database="nowhere")
     raise LookupError
@@ -143,6 +162,8 @@ class TestOtherDatabases:
         [
             (_ask_other_database, asyncpg.UndefinedTableError),
             (_ask_through_sqlalchemy, sa.exc.OperationalError),
+            (_ask_through_another_engine, sa.exc.ProgrammingError),
+            (_wait_for_another_pool, sa.exc.TimeoutError),
             (_fail_to_connect, OSError),
         ],
     )
