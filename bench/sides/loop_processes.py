@@ -1,7 +1,7 @@
 """Scheduler loops in processes of their own, one for each group, that start together when they are told to.
 
-Run as a program, this module is such a process: it reads where to work from its first line of input, says that
-it is connected, waits for the second line, places all that fits, and says how much that was.
+Run as a program, this module is such a process: it reads where to work from its first line of input and says
+that it is connected; at each further line it places all that fits, and says how much that was.
 """
 
 import asyncio
@@ -41,7 +41,9 @@ class LoopProcesses:
         self._processes: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
-        """Start all, and wait until each is connected and waits for the start."""
+        """Start all that do not run yet, and wait until each is connected and waits to be told to begin."""
+        if self._processes:
+            return
         for group in self._groups:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -97,9 +99,9 @@ async def _work() -> None:
         # Connects, and fills the caches of this process.
         await repository.get_scheduling_data(work.group)
         print("ready", flush=True)
-        if sys.stdin.readline() != _GO:
-            return  # whoever started this has gone
-        print(sum(len(tick.allocated) for tick in await loop.run_until_settled()), flush=True)
+        # At the end of its input, whoever started this has gone.
+        while sys.stdin.readline() == _GO:
+            print(sum(len(tick.allocated) for tick in await loop.run_until_settled()), flush=True)
 
 
 if __name__ == "__main__":

@@ -87,14 +87,10 @@ class _Sides(msgspec.Struct, frozen=True):
             done = await asyncio.gather(*(each.run_plainly() for each in tickers))
             return max(done, key=lambda each: each.seconds * each.parts)
 
-        async def stop() -> None:
-            await processes.stop()
-            await self.saved.restore()
-
         restore = self.saved.restore
         return {
             FLOOR: Side(settle_barely, before=plan, after=restore),
-            ENGINE: Side(settle, before=processes.start, after=stop),
+            ENGINE: Side(settle, before=processes.start, after=restore),
             PLAIN: Side(settle_plainly, before=plan, after=restore, turns=1),
         }
 
