@@ -102,9 +102,9 @@ BEGIN
     GRANT INSERT, UPDATE (capacity, occupied, reported_capacity) ON agent_slots TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (heartbeat_at) ON agent_heartbeats TO scheduler_repo_scheduler;
 
-    -- The work. Finished sessions are deleted by the functions below; has_dependencies is the trigger's, which has the
-    -- rights of whoever fires it.
-    GRANT INSERT, UPDATE (priority, status, result, status_changed_at, has_dependencies, retry_count,
+    -- The work. A purge deletes by the functions below; DELETE is for those who clean up what they made, as tests do, and
+    -- leaves history as it is. has_dependencies is the trigger's, which has the rights of whoever fires it.
+    GRANT INSERT, DELETE, UPDATE (priority, status, result, status_changed_at, has_dependencies, retry_count,
             failed_agent_ids, dispatched_at)
         ON sessions TO scheduler_repo_scheduler;
     GRANT INSERT, UPDATE (status, agent_id, occupied_slots, exit_code, status_changed_at)

@@ -36,7 +36,7 @@ _WRITES: Mapping[str, tuple[str, str, str]] = {
     "agent_heartbeats": ("INSERT", "", "heartbeat_at"),
     "agent_history": ("", "agent_id from_status to_status reason", ""),
     "sessions": (
-        "INSERT",
+        "INSERT DELETE",
         "",
         f"{_STATUS} priority result has_dependencies retry_count failed_agent_ids dispatched_at",
     ),

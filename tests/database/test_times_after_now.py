@@ -134,6 +134,27 @@ class TestTimesAfterNow:
             # then
             await CHECKS[place_of_time](repos, fresh_database)
 
+    async def test_a_session_made_by_such_a_clock_waits_from_when_it_is_first_looked_at(
+        self, fresh_database: Database
+    ) -> None:
+        async with open_repositories(fresh_database.url_as(SCHEDULER)) as repos:
+            # given
+            await repos.cluster.load_cluster(small())
+            await fresh_database.run_as(
+                OWNER,
+                f"UPDATE sessions SET created_at = {AHEAD}, status_changed_at = {AHEAD};"
+                "UPDATE scaling_groups SET pending_timeout = '1 hour'",
+            )
+            # when
+            assert (await repos.lifecycle.sweep_pending_sessions(GROUP)).changed == ()
+            # then the hour has begun
+            await fresh_database.run_as(
+                OWNER,
+                "UPDATE sessions SET status_changed_at = status_changed_at - interval '61 minutes'",
+            )
+            expired = await repos.lifecycle.sweep_pending_sessions(GROUP)
+            assert expired.changed == (session_id(0), session_id(1))
+
     async def test_every_time_that_is_stored_is_looked_at(self, migrated_database: Database) -> None:
         async with migrated_database.driver_as(OWNER) as driver:
             rows = await driver.fetch(
