@@ -10,7 +10,7 @@ import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
-from scheduler_repo.entities.obstacles import ContainerShortage, OwnerBreach, SlotShortage
+from scheduler_repo.entities.obstacles import ContainerShortage, OwnerBreach, RowLocked, SlotShortage
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
@@ -178,4 +178,7 @@ class TestEightSchedulers:
         if code is RejectionCode.AGENT_UNAVAILABLE:
             lost = "SELECT count(*) FROM agent_history WHERE agent_id = $1 AND to_status = $2"
             return bool(await observer.fetchval(lost, rejected.agent_id, AgentStatus.LOST.value))
+        if isinstance(detail, RowLocked):
+            # On a crowded machine another scheduler may keep a row of these for longer than a batch waits.
+            return detail.table in ("sessions", "kernels", "quotas", "agents", "agent_slots")
         return False
