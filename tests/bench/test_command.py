@@ -125,6 +125,7 @@ class TestRefusals:
         assert ended.error_line == "error: psutil is not installed; pip install 'scheduler-repo[bench]'"
 
 
+@pytest.mark.slow
 class TestOnesOwnDatabase:
     def ask(self, database: Database, query: str) -> object:
         async def fetch() -> object:
@@ -171,6 +172,7 @@ class TestOnesOwnDatabase:
         assert "role scheduler_repo_reader may not create a schema in database" in ended.error_line
 
 
+@pytest.mark.slow
 class TestInterruption:
     def test_leaves_nothing_behind(self, command: Command) -> None:
         ended = command.run_until("full read:", signal.SIGINT, "read", "--size", "XS", "--turns", "10000")
@@ -190,6 +192,7 @@ class TestInterruption:
             assert await driver.fetchval(COUNT_SCHEMAS) == 0
 
 
+@pytest.mark.slow
 class TestPytest:
     def test_every_case_goes_through_the_fixture(self, tmp_path: Path) -> None:
         # when

@@ -31,6 +31,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 class TestSuites:
     @pytest.fixture(autouse=True)
     def _short_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +62,7 @@ class TestSuites:
                     assert set(threshold.sizes) <= set(sizes), threshold
 
 
+@pytest.mark.slow
 class TestSides:
     async def test_all_of_them_read_the_same(self, bench: Bench) -> None:
         async with bench.cluster() as loaded, open_readers(loaded.place) as readers:
@@ -91,6 +93,7 @@ class TestSides:
         assert counts.bytes_received > 0
 
 
+@pytest.mark.slow
 class TestReaching:
     async def test_a_case_that_lies_behind_is_reached_again(self, bench: Bench) -> None:
         walk = SuiteWalk(bench)

@@ -88,6 +88,7 @@ def placed(placed_database: Database) -> Placed:
     return Placed(placed_database)
 
 
+@pytest.mark.slow
 class TestEveryCommand:
     @pytest.mark.parametrize("groups", [True, False])
     @pytest.mark.parametrize("words", _COMMANDS, ids=" ".join)

@@ -12,6 +12,7 @@ SMALL = ("demo", "--agents", "20", "--sessions", "300")
 LARGE = ("demo", "--agents", "1000", "--sessions", "8000")
 
 
+@pytest.mark.slow
 class TestInterruption:
     @pytest.mark.parametrize(
         ("mark", "size"),

@@ -69,7 +69,6 @@ _REFUSED_TO_SCHEDULER = (
     "DELETE FROM agent_heartbeats",
     "DELETE FROM kernels",
     # purged by functions of the owner's
-    "DELETE FROM sessions",
     "DELETE FROM operations",
     "DELETE FROM quotas",
     "DELETE FROM scaling_groups",

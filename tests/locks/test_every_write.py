@@ -101,6 +101,7 @@ class TestEveryWrite:
         await QuotaRepository(QuotaDBSource(engine)).set_quotas([quota])
         return world
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("case", [pytest.param(case, id=case.label) for case in writes()])
     async def test_with_one_locked_row_of_every_table(
         self, case: Case, world: World, holder: DriverConnection
