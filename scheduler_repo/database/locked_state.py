@@ -32,13 +32,15 @@ from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.errors import TransactionConflict
 from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedState
-from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish, pending_owners
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
+from scheduler_repo.scheduling.snapshot.owners import pending_owners
 from scheduler_repo.scheduling.snapshot.rows import (
     PendingSessionRow,
     PreemptionCandidateRow,
     RawSchedulingData,
     SchedulableAgentRow,
 )
+from scheduler_repo.scheduling.snapshot.steps import finish
 from scheduler_repo.types import (
     OWNER_FIELDS,
     AgentId,

@@ -13,12 +13,12 @@ from scheduler_repo.cache.read_through import compute_format_version
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.entities import scheduling_data as data_module
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.scheduling.snapshot.build import CHUNK_ROWS, finish
 from scheduler_repo.scheduling.snapshot.encoding import (
     Envelope,
     decode_scheduling_data,
     encode_scheduling_data,
 )
+from scheduler_repo.scheduling.snapshot.steps import CHUNK_ROWS, finish
 from tests.support.strategies import (
     ACCESS_KEYS,
     X86,

@@ -15,7 +15,8 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.scheduling.snapshot.build import Steps, build_scheduling_data, finish_in_slices
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
+from scheduler_repo.scheduling.snapshot.steps import Steps, finish_in_slices
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 from tests.support.databases import OWNER, SCHEDULER, Database, DatabaseServer

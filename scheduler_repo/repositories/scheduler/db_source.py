@@ -24,8 +24,10 @@ from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import Decisions, LockedState
-from scheduler_repo.scheduling.snapshot.build import build_scheduling_data, finish_in_slices, pending_owners
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
+from scheduler_repo.scheduling.snapshot.owners import pending_owners
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
+from scheduler_repo.scheduling.snapshot.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName, SessionStatus
 from scheduler_repo.validation import Limit31, check_range
 

@@ -5,19 +5,16 @@ that an event loop can turn in between. Rows become structs a column at a time a
 in C, and the columns of each statement stand in the order of the struct's fields.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from itertools import groupby, repeat, zip_longest
-from operator import attrgetter, itemgetter
-from typing import Optional, TypeVar
+from collections.abc import Mapping, Sequence
+from itertools import groupby, repeat
+from operator import itemgetter
 
 import msgspec
 
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
     DatabaseIdentity,
-    OwnerUsage,
     PendingKernel,
     PendingSession,
     PreemptionCandidate,
@@ -35,72 +32,39 @@ from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.dependencies import find_hopeless
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
+from scheduler_repo.scheduling.snapshot.owners import build_usages
 from scheduler_repo.scheduling.snapshot.rows import (
     GroupOptionsRow,
     IndexedSlotTypeRow,
-    OwnerLimitsRow,
     PendingDependencyRow,
     PendingKernelRow,
-    PendingOwners,
     PendingSessionRow,
     PreemptionCandidateRow,
     RawSchedulingData,
     ReservedKernelRow,
 )
-from scheduler_repo.slots import read_slot_limits
+from scheduler_repo.scheduling.snapshot.steps import CHUNK_ROWS, Steps, bytes_of, chunks_of, finish, fitted
 from scheduler_repo.types import (
-    OWNER_FIELDS,
-    AccessKey,
     ClusterMode,
-    DomainName,
     OptionalWordTable,
     OwnerScope,
-    OwnerT,
     PreemptionScope,
-    ProjectId,
     SessionId,
     SessionResult,
     SessionStatus,
     SessionType,
     SlotName,
     SlotVector,
-    UserId,
     WordTable,
 )
 
-T = TypeVar("T")
-RowT = TypeVar("RowT")
-Steps = Generator[None, None, T]
-_OwnerKey = tuple[OwnerScope, object]
-
-# About 2 ms of work on the slowest transform.
-CHUNK_ROWS = 2_000
 _SESSION_TYPES = WordTable(SessionType)
 _CLUSTER_MODES = WordTable(ClusterMode)
 _PREEMPTION_SCOPES = OptionalWordTable(PreemptionScope)
 _STATUSES = OptionalWordTable(SessionStatus)
 _RESULTS = OptionalWordTable(SessionResult)
 
-# A UUID is grouped by its bytes: hashing the driver's UUID objects takes four times as long.
-_bytes_of = attrgetter("bytes")
 _WORDS_OF = itemgetter(*map(PendingSessionRow._fields.index, ("session_type", "cluster_mode")))
-_OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields in OWNER_FIELDS.values()))
-
-
-def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
-    """Return who owns the pending sessions, each owner once."""
-    access_keys: set[AccessKey] = set()
-    users: dict[bytes, UserId] = {}
-    projects: dict[bytes, ProjectId] = {}
-    domains: set[DomainName] = set()
-    for chunk in _chunks(rows):
-        keys, user_ids, project_ids, domain_names = zip(*map(_OWNERS_OF, chunk), strict=True)
-        access_keys.update(keys)
-        users.update(zip(map(_bytes_of, user_ids), user_ids, strict=True))
-        projects.update(zip(map(_bytes_of, project_ids), project_ids, strict=True))
-        domains.update(domain_names)
-        yield
-    return PendingOwners(list(access_keys), list(users.values()), list(projects.values()), list(domains))
 
 
 def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
@@ -119,7 +83,7 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     reservations = _reservations(raw.reservations)
     agents = yield from _agents(raw, reservations, width)
     candidates = yield from _candidates(raw.preemption_candidates, width)
-    usages = yield from _usages(raw, width)
+    usages = yield from build_usages(raw, width)
     scaling_group = _scaling_group(raw.scaling_group, unreadable)
     return SchedulingData(
         database=DatabaseIdentity(*raw.snapshot[2:]),
@@ -140,31 +104,6 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     )
 
 
-def finish(steps: Steps[T]) -> T:
-    """Run a transform to its end at once."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-
-
-async def finish_in_slices(steps: Steps[T]) -> T:
-    """Run a transform to its end, giving way to the event loop after each chunk (a few ms)."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        await asyncio.sleep(0)
-
-
-def _chunks(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
-    return (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
-
-
 def slot_types_by_index(rows: Sequence[IndexedSlotTypeRow]) -> tuple[SlotType, ...]:
     """Slot types at their index; a gap is filled, as the amounts of a slot type that was removed remain."""
     by_index = {row[1]: SlotType(*row) for row in rows}
@@ -180,9 +119,9 @@ def _kernels_by_session(rows: Sequence[PendingKernelRow]) -> Steps[dict[bytes, t
     sessions: list[bytes] = []
     # Requests repeat: those alike share one vector, which saves memory and the collector's time.
     shared: dict[SlotVector, SlotVector] = {}
-    for chunk in _chunks(rows):
+    for chunk in chunks_of(rows):
         session_ids, kernel_ids, indexes, architectures, requested = zip(*chunk, strict=True)
-        sessions.extend(map(_bytes_of, session_ids))
+        sessions.extend(map(bytes_of, session_ids))
         vectors: list[SlotVector] = list(map(tuple, requested))
         shared_vectors = map(shared.setdefault, vectors, vectors)
         kernels.extend(map(PendingKernel, kernel_ids, indexes, architectures, shared_vectors))
@@ -206,7 +145,7 @@ def _dependencies_by_session(
     unreadable: dict[str, UnreadableRow],
 ) -> Steps[dict[bytes, tuple[SessionDependency, ...]]]:
     by_session: dict[bytes, list[SessionDependency]] = {}
-    for chunk in _chunks(rows):
+    for chunk in chunks_of(rows):
         for row in chunk:
             by_session.setdefault(row[0].bytes, []).append(_dependency(row, unreadable))
         yield
@@ -264,7 +203,7 @@ def _pending_sessions(
     unreadable: dict[str, UnreadableRow],
 ) -> Steps[tuple[PendingSession, ...]]:
     sessions: list[PendingSession] = []
-    for chunk in _chunks(rows):
+    for chunk in chunks_of(rows):
         columns = zip(*chunk, strict=True)
         session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
         if not (_SESSION_TYPES.keys() >= set(types) and _CLUSTER_MODES.keys() >= set(modes)):
@@ -273,7 +212,7 @@ def _pending_sessions(
                 continue
             columns = zip(*readable, strict=True)
             session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
-        keys = list(map(_bytes_of, session_ids))
+        keys = list(map(bytes_of, session_ids))
         sessions.extend(
             map(
                 PendingSession,
@@ -340,7 +279,7 @@ def _candidates(rows: Sequence[PreemptionCandidateRow], width: int) -> Steps[tup
     for number, (_, together) in enumerate(groupby(rows, itemgetter(0))):
         kernels = list(together)
         loads = loads_by((row[7], tuple(row[8] or ())) for row in kernels if row[7] is not None)
-        gains = tuple(AgentGain(each, _fitted(load.slots, width), load.count) for each, load in loads.items())
+        gains = tuple(AgentGain(each, fitted(load.slots, width), load.count) for each, load in loads.items())
         candidates.append(PreemptionCandidate(*kernels[0][:7], gains))
         if number % CHUNK_ROWS == 0:
             yield
@@ -354,12 +293,12 @@ def _agents(
     capacity = {row[0]: empty.copy() for row in raw.agents}
     occupied = {row[0]: empty.copy() for row in raw.agents}
     by_kernels = {row[0]: empty.copy() for row in raw.agents}
-    for slot_chunk in _chunks(raw.agent_slots):
+    for slot_chunk in chunks_of(raw.agent_slots):
         for agent_id, slot_index, slot_capacity, slot_occupied in slot_chunk:
             capacity[agent_id][slot_index] = slot_capacity
             occupied[agent_id][slot_index] = slot_occupied
         yield
-    for occupancy_chunk in _chunks(raw.agent_occupancy):
+    for occupancy_chunk in chunks_of(raw.agent_occupancy):
         for agent_id, slot_index, amount in occupancy_chunk:
             amounts = by_kernels[agent_id]
             if slot_index >= len(amounts):
@@ -369,9 +308,9 @@ def _agents(
         yield
     nothing = (0,) * width
     loads = reserved_by_agent(reservations)
-    reserved = {agent_id: _fitted(load.slots, width) for agent_id, load in loads.items()}
+    reserved = {agent_id: fitted(load.slots, width) for agent_id, load in loads.items()}
     agents: list[SchedulableAgent] = []
-    for chunk in _chunks(raw.agents):
+    for chunk in chunks_of(raw.agents):
         agents.extend(
             SchedulableAgent(
                 *row,
@@ -385,64 +324,3 @@ def _agents(
         )
         yield
     return tuple(agents)
-
-
-class _Usages(msgspec.Struct):
-    """Occupancy, session counts and limits of the owners, by scope and id."""
-
-    width: int
-    occupied: dict[_OwnerKey, list[int]]
-    session_counts: dict[_OwnerKey, int]
-    limits: dict[_OwnerKey, OwnerLimitsRow]
-
-    def of(self, scope: OwnerScope, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
-        """Return the usage of each owner of one scope, by id."""
-        return tuple(self._of_owner((scope, owner), owner) for owner in sorted(owners))
-
-    def _of_owner(self, key: _OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
-        occupied = _fitted(self.occupied.get(key, ()), self.width)
-        session_count = self.session_counts.get(key, 0)
-        row = self.limits.get(key)
-        if row is None:
-            return OwnerUsage(owner, occupied, session_count, None, (None,) * self.width, None, None)
-        policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = row[4:]
-        # What is missing at the end of either list of limits is no limit.
-        limits = read_slot_limits(
-            [_least(*pair) for pair in zip_longest(policy_slots or (), own_slots)], self.width
-        )
-        sessions = _least(policy_sessions, own_sessions)
-        return OwnerUsage(owner, occupied, session_count, policy, limits, sessions, policy_kernels)
-
-
-def _usages(raw: RawSchedulingData, width: int) -> Steps[_Usages]:
-    occupied: dict[_OwnerKey, list[int]] = {}
-    for chunk in _chunks(raw.owner_occupancy):
-        for row in chunk:
-            amounts = occupied.setdefault(_owner_key(row), [])
-            amounts.extend([0] * (row[4] - len(amounts)))
-            amounts[row[4] : row[4] + len(row[5])] = map(int, row[5])
-        yield
-    session_counts = {_owner_key(counted): counted[4] for counted in raw.owner_session_counts}
-    limits = {_owner_key(limited): limited for limited in raw.owner_limits}
-    yield
-    return _Usages(width, occupied, session_counts, limits)
-
-
-def _fitted(amounts: Sequence[int], width: int) -> SlotVector:
-    """Amounts as a vector of the known slots, longer only where there is something beyond them."""
-    end = len(amounts)
-    while end > width and not amounts[end - 1]:
-        end -= 1
-    return tuple(amounts[:end]) + (0,) * (width - end)
-
-
-def _owner_key(row: Sequence[object]) -> _OwnerKey:
-    """Return whose row of an owner statement this is: one of its first four columns is set."""
-    for scope, owner_id in zip(OwnerScope, row, strict=False):
-        if owner_id is not None:
-            return scope, owner_id
-    raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
-
-
-def _least(one: Optional[int], other: Optional[int]) -> Optional[int]:
-    return min((limit for limit in (one, other) if limit is not None), default=None)

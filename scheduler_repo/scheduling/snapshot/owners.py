@@ -1,0 +1,100 @@
+"""The owners of the pending sessions, and what they occupy and may occupy."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from operator import itemgetter
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.entities.scheduling_data import OwnerUsage
+from scheduler_repo.scheduling.snapshot.rows import (
+    OwnerLimitsRow,
+    PendingOwners,
+    PendingSessionRow,
+    RawSchedulingData,
+)
+from scheduler_repo.scheduling.snapshot.steps import Steps, bytes_of, chunks_of, fitted
+from scheduler_repo.slots import read_slot_limits
+from scheduler_repo.types import (
+    OWNER_FIELDS,
+    AccessKey,
+    DomainName,
+    OwnerScope,
+    OwnerT,
+    ProjectId,
+    UserId,
+)
+
+_OwnerKey = tuple[OwnerScope, object]
+_OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields in OWNER_FIELDS.values()))
+
+
+def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
+    """Return who owns the pending sessions, each owner once."""
+    access_keys: set[AccessKey] = set()
+    users: dict[bytes, UserId] = {}
+    projects: dict[bytes, ProjectId] = {}
+    domains: set[DomainName] = set()
+    for chunk in chunks_of(rows):
+        keys, user_ids, project_ids, domain_names = zip(*map(_OWNERS_OF, chunk), strict=True)
+        access_keys.update(keys)
+        users.update(zip(map(bytes_of, user_ids), user_ids, strict=True))
+        projects.update(zip(map(bytes_of, project_ids), project_ids, strict=True))
+        domains.update(domain_names)
+        yield
+    return PendingOwners(list(access_keys), list(users.values()), list(projects.values()), list(domains))
+
+
+class Usages(msgspec.Struct):
+    """Occupancy, session counts and limits of the owners, by scope and id."""
+
+    width: int
+    occupied: dict[_OwnerKey, list[int]]
+    session_counts: dict[_OwnerKey, int]
+    limits: dict[_OwnerKey, OwnerLimitsRow]
+
+    def of(self, scope: OwnerScope, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
+        """Return the usage of each owner of one scope, by id."""
+        return tuple(self._of_owner((scope, owner), owner) for owner in sorted(owners))
+
+    def _of_owner(self, key: _OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
+        occupied = fitted(self.occupied.get(key, ()), self.width)
+        session_count = self.session_counts.get(key, 0)
+        row = self.limits.get(key)
+        if row is None:
+            return OwnerUsage(owner, occupied, session_count, None, (None,) * self.width, None, None)
+        policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = row[4:]
+        # What is missing at the end of either list of limits is no limit.
+        limits = read_slot_limits(
+            [_least(*pair) for pair in zip_longest(policy_slots or (), own_slots)], self.width
+        )
+        sessions = _least(policy_sessions, own_sessions)
+        return OwnerUsage(owner, occupied, session_count, policy, limits, sessions, policy_kernels)
+
+
+def build_usages(raw: RawSchedulingData, width: int) -> Steps[Usages]:
+    """Sort the rows of owners by owner."""
+    occupied: dict[_OwnerKey, list[int]] = {}
+    for chunk in chunks_of(raw.owner_occupancy):
+        for row in chunk:
+            amounts = occupied.setdefault(_owner_key(row), [])
+            amounts.extend([0] * (row[4] - len(amounts)))
+            amounts[row[4] : row[4] + len(row[5])] = map(int, row[5])
+        yield
+    session_counts = {_owner_key(counted): counted[4] for counted in raw.owner_session_counts}
+    limits = {_owner_key(limited): limited for limited in raw.owner_limits}
+    yield
+    return Usages(width, occupied, session_counts, limits)
+
+
+def _owner_key(row: Sequence[object]) -> _OwnerKey:
+    """Return whose row of an owner statement this is: one of its first four columns is set."""
+    for scope, owner_id in zip(OwnerScope, row, strict=False):
+        if owner_id is not None:
+            return scope, owner_id
+    raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
+
+
+def _least(one: Optional[int], other: Optional[int]) -> Optional[int]:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
