@@ -129,8 +129,11 @@ async def _ask_other_database(url: str) -> None:
 
 async def _ask_through_sqlalchemy(url: str) -> None:
     other = sa.create_engine("sqlite://")
-    with other.connect() as connection:
-        connection.execute(sa.text("SELECT * FROM nowhere"))
+    try:
+        with other.connect() as connection:
+            connection.execute(sa.text("SELECT * FROM nowhere"))
+    finally:
+        other.dispose()
 
 
 async def _ask_through_another_engine(url: str) -> None:
