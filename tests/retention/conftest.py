@@ -18,7 +18,9 @@ from tests.support.small_cluster import agent, cluster, session
 @pytest.fixture
 async def engine(migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
     """An engine on a cluster of two agents; sessions 1 to 8 are pending, of two kernels each."""
-    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+    url = SecretUrl(migrated_database.url_as(SCHEDULER))
+    # Rows that a test holds stay held: a second of waiting for each proves no more.
+    engine = create_engine(DatabaseSettings(url=url, batch_lock_timeout=0.1))
     sessions = [session(number, 1, 1) for number in LIVE]
     await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster([agent("a1"), agent("a2")], sessions))
     yield engine
