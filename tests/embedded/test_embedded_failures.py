@@ -5,8 +5,10 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedServerError, EmbeddedValkey
@@ -28,6 +30,10 @@ class TestFailedStart:
     def leaves_nothing(self, folder: Path) -> Iterator[None]:
         yield
         assert list(folder.iterdir()) == []
+        # What was killed as the child of a child takes a moment to go.
+        for pid in processes_in(folder):
+            with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+                psutil.Process(pid).wait(5)
         assert processes_in(folder) == []
 
     @pytest.mark.usefixtures("leaves_nothing")
