@@ -1,4 +1,4 @@
-"""What must hold, from thresholds.toml: bounds on ratios within one run, each with its reason."""
+"""The thresholds of thresholds.toml: bounds on ratios within one run, each with its reason."""
 
 from collections.abc import Sequence
 from pathlib import Path

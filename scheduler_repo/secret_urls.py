@@ -1,4 +1,4 @@
-"""What may be shown of a text that may hold a password: found by reading it as a URL, hidden where in doubt.
+"""Hides passwords in texts: reads a text as a URL, and hides what is in doubt.
 
 A part is shown only if every reading of the text agrees that it is no secret, and if it is made of plain
 characters; the password itself and the options are never shown.
@@ -35,7 +35,7 @@ _AFTER_URL: Final = ".,;:!)]}"
 
 
 class _Reading(NamedTuple):
-    """What may be shown of a URL, and the parts of it that may be secret."""
+    """A URL as it may be shown, and the parts of it that may be secret."""
 
     shown: str
     secrets: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""What a synthetic cluster has besides its sessions: groups, agents, and owners with policies and quotas.
+"""The surroundings of a synthetic cluster's sessions: groups, agents, and owners with policies and quotas.
 
 The same seed makes the same cluster. Pure: a ClusterSpec, which ClusterRepository loads.
 """
@@ -44,7 +44,7 @@ _KERNELS_PER_AGENT: Final = 8
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What a cluster is like: its size, how its groups share it, and the seed of all that is drawn.
+    """The shape of a cluster: its size, how its groups share it, and the seed of all that is drawn.
 
     ``shares`` are the groups' parts in per cent, the first one is GROUP's. The agents have room for
     ``most_running`` sessions, those of the size unless it is given.

@@ -77,7 +77,7 @@ class EmbeddedBenchServer:
     description = "an embedded PostgreSQL, removed at the end"
 
     def __init__(self, postgres: EmbeddedPostgres) -> None:
-        """Take a server that runs, or will when the first place is made."""
+        """``postgres`` runs already, or will when the first place is made."""
         self._postgres = postgres
 
     async def make_place(self) -> Place:
@@ -106,7 +106,7 @@ class GivenBenchServer:
     """Makes a schema of a new name for each place, in the user's database; touches nothing else there."""
 
     def __init__(self, settings: DatabaseSettings, *, beside_other_data: bool) -> None:
-        """Take where the database is, and whether it may hold other data; connects to nothing yet."""
+        """Connect to nothing yet; ``beside_other_data`` allows a database that holds other data."""
         self._settings = settings
         self._beside_other_data = beside_other_data
         self.description = place_of(settings)

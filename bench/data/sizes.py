@@ -42,12 +42,12 @@ class ClusterSize(msgspec.Struct, frozen=True):
 
     @property
     def disk_bytes(self) -> int:
-        """What the database and its WAL take, at the most."""
+        """The most that the database and its WAL take."""
         return _SERVER_DISK_BYTES + self.sessions * _DISK_BYTES_PER_SESSION
 
     @property
     def memory_bytes(self) -> int:
-        """What the server and the largest side of a suite take, at the most."""
+        """The most that the server and the largest side of a suite take."""
         return _SERVER_MEMORY_BYTES + (self.running + self.pending) * _MEMORY_BYTES_PER_SESSION
 
 

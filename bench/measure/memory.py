@@ -1,4 +1,4 @@
-"""What a call allocates, and what its answer keeps."""
+"""Measures the memory that a call allocates and that its answer keeps."""
 
 import gc
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What a suite has measured, and the one JSON object that it is printed as."""
+"""The results of a suite, and the one JSON object that they are printed as."""
 
 from collections.abc import Mapping
 from typing import Final, Optional

@@ -23,7 +23,7 @@ class Block(msgspec.Struct, frozen=True):
 
     @property
     def own_seconds(self) -> float:
-        """What is not the collector's."""
+        """The part that the collector did not take."""
         return max(0.0, self.seconds - self.collector_seconds)
 
 

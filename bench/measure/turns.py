@@ -108,7 +108,7 @@ class Turns:
             await run_side(side)
 
     async def take(self, name: str) -> None:
-        """Take one turn of a side, unless it has had all of its own."""
+        """Run one turn of a side, unless it has had all of its own."""
         side, taken = self._sides[name], self._taken[name]
         if len(taken) < (self._turns if side.turns is None else min(side.turns, self._turns)):
             self.note(name, await run_side(side))
@@ -118,7 +118,7 @@ class Turns:
         self._taken[name].append(milliseconds)
 
     async def take_all(self) -> None:
-        """Take one turn of each side, in their order."""
+        """Run one turn of each side, in their order."""
         for name in self._sides:
             await self.take(name)
 

@@ -26,7 +26,7 @@ _TRIPS: Final = frozenset(b"QSHc")
 
 
 class WireCounts(msgspec.Struct, frozen=True):
-    """What one call sent and received; BEGIN and COMMIT are statements too."""
+    """The traffic of one call; BEGIN and COMMIT are statements too."""
 
     statements: int
     round_trips: int
@@ -45,7 +45,7 @@ class CountedWire:
     """Listens on a Unix socket and passes everything on to one PostgreSQL server."""
 
     def __init__(self, target: sa.URL, folder: Path) -> None:
-        """Take the server, and the folder of the socket; see ``counted_wire``."""
+        """Listen in ``folder`` and pass on to ``target``; see ``counted_wire``."""
         self._target = target
         self._folder = folder
         self._statements = self._round_trips = self._bytes = 0

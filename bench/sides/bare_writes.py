@@ -60,7 +60,7 @@ class BareWrites:
     """One connection of the driver's own, with the figures worked out beforehand."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Take a connection with the engine's planner settings."""
+        """``connection`` has the engine's planner settings."""
         self._connection = connection
 
     async def place(self, batch: Sequence[SessionAllocation], slots: SlotAmounts) -> None:

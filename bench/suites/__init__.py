@@ -1,4 +1,4 @@
-"""What is measured: one module per suite, listed in ``registry``.
+"""The suites: one module per suite, listed in ``registry``.
 
 ``suite`` says what a suite is, ``runner`` runs one, ``reach`` takes its cases one by one.
 """

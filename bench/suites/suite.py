@@ -1,4 +1,4 @@
-"""What a suite is: cases, each with its sides, on clusters that it loads."""
+"""A suite: cases, each with its sides, on clusters that it loads."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -58,7 +58,7 @@ class LoadedCluster(msgspec.Struct, frozen=True):
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """What a suite runs with."""
+    """The server that a suite runs on, and the size, seed or trace of its clusters."""
 
     server: BenchServer
     size_name: SizeName

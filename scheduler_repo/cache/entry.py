@@ -94,7 +94,7 @@ def build_entry(header: Header, value: bytes, seal: Seal = WITHOUT_KEYS) -> byte
 
 
 def open_entry(stored: bytes, seal: Seal = WITHOUT_KEYS) -> Union[Entry, CacheOutcome]:
-    """Take an entry apart, or say what else it is: BEING_FILLED, OTHER_FORMAT, UNREADABLE or BAD_SIGNATURE.
+    """Split an entry, or return its defect: BEING_FILLED, OTHER_FORMAT, UNREADABLE or BAD_SIGNATURE.
 
     Nothing of it is looked at before its signature. Costs about 1 ms a megabyte.
     """

@@ -23,11 +23,7 @@ from scheduler_repo.database.ownership import OwnedPool, Ownership
 from scheduler_repo.database.pooled_connections import ConnectionAges, was_made_since, watch_connections
 from scheduler_repo.database.stale_connections import Staleness, find_staleness
 from scheduler_repo.database.turns import Turns
-from scheduler_repo.errors import (
-    DatabaseError,
-    InvalidInput,
-    OutcomeUnknown,
-)
+from scheduler_repo.errors import DatabaseError, InvalidInput, OutcomeUnknown
 from scheduler_repo.metrics.pools import watch_pool
 from scheduler_repo.quoting import with_article
 from scheduler_repo.settings import DatabaseSettings

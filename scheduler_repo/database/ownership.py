@@ -1,4 +1,4 @@
-"""Who may use an engine: the event loop that it was first used in, until it is closed."""
+"""An engine belongs to the event loop that it was first used in, until it is closed."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What is checked of a connection when it is made, and each time that it is taken from the pool."""
+"""Checks of a connection when it is made, and each time that it is taken from the pool."""
 
 from time import monotonic
 from typing import Final, Optional

@@ -1,4 +1,4 @@
-"""What an error says of the connections that the pool keeps: which of them are of the past."""
+"""Errors that tell which of the pool's connections are stale."""
 
 import enum
 from typing import Final

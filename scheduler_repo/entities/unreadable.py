@@ -20,7 +20,7 @@ class PartialAnswer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class DependencyOutlook(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What is to be expected of a session that another waits for.
+    """The prospects of a session that another waits for.
 
     ``is_hopeless``: it waits itself, in a ring or for one that can never succeed. ``unknown_word`` is its
     status or result where this version does not know that; both are None then, and it is waited for.

@@ -1,4 +1,4 @@
-"""Whose the schema is: what an upgrade makes belongs to the owner role, whoever runs it."""
+"""Gives what an upgrade makes to the owner role, whoever runs it."""
 
 import re
 from typing import Final

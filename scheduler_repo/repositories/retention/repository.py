@@ -85,8 +85,6 @@ class RetentionRepository(Repository[RetentionDBSource]):
                     # Nobody is in a hurry for it: schedulers have the server to themselves half of the time.
                     await asyncio.sleep(monotonic() - started)
                     started = monotonic()
-            except _ArchiveFailed as failed:
-                raise failed.error from None
             except OutcomeUnknown as lost:
                 raise OutcomeUnknown(
                     "the connection was lost at the COMMIT of a batch, which was purged wholly or not at all; "
@@ -145,11 +143,8 @@ class RetentionRepository(Repository[RetentionDBSource]):
                 archived = await self._db_source.list_archived(db_sess, chosen)
                 # What cannot be read is neither archived nor purged.
                 chosen = [session.session_id for session in archived]
-                try:
-                    if archived:
-                        await archive(archived)
-                except OSError as error:
-                    raise _ArchiveFailed(error) from error
+                if archived:
+                    await archive(archived)
         # It looks again at who needs them: the archive may have taken its time.
         return await self._db_source.delete_sessions(db_sess, chosen, cutoff) if chosen else (0, 0)
 
@@ -171,11 +166,3 @@ class RetentionRepository(Repository[RetentionDBSource]):
             yield PurgeResult(operations=purged, batches=1)
             if purged < batch_size:
                 return
-
-
-class _ArchiveFailed(Exception):
-    """Carries an OSError of the caller's past the database layer, which would take it for its own."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(str(error))
-        self.error = error

@@ -35,7 +35,7 @@ class PlacementAttempt(msgspec.Struct, frozen=True):
 
 
 class SessionRequest(msgspec.Struct, gc=False, eq=False):
-    """What sessions that ask alike ask for: a request to each agent, their slots in all, and designated agents.
+    """The request that equal sessions share: one to each agent, their slots in all, and designated agents.
 
     ``failed`` is the attempt to place it that failed in this plan, if one did.
     """

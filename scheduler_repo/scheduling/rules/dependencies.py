@@ -1,4 +1,4 @@
-"""What waits for what: rings of sessions, and sessions that wait for one that can never succeed."""
+"""Rings of dependencies, and sessions that wait for one that can never succeed."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
