@@ -1,5 +1,6 @@
 """What an archive is given: each session that goes, whole, before it goes."""
 
+import errno
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -31,6 +32,28 @@ class TestArchive:
     @pytest.fixture
     def archived(self) -> list[ArchivedSession]:
         return []
+
+    @pytest.mark.parametrize(
+        "error", [OSError(errno.ENOSPC, "full"), TimeoutError("slow"), ConnectionResetError()]
+    )
+    async def test_an_error_of_its_own_leaves_as_it_is_and_nothing_goes(
+        self, retention: RetentionRepository, owner_connection: DriverConnection, error: OSError
+    ) -> None:
+        # given
+        await add_finished(owner_connection, OLD)
+        before, calls = await existing(owner_connection), 0
+
+        async def archive(sessions: Sequence[ArchivedSession]) -> None:
+            nonlocal calls
+            calls += 1
+            raise error
+
+        # when
+        with pytest.raises(type(error)) as raised:
+            await retention.purge(MONTH, archive=archive)
+        # then: it is not the database's, so nobody tries again
+        assert raised.value is error
+        assert (calls, await existing(owner_connection)) == (1, before)
 
     async def test_sessions_are_given_whole_and_once(
         self,
