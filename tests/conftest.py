@@ -15,7 +15,7 @@ import pytest
 from scheduler_repo.testing.databases import Database
 from scheduler_repo.testing.prepared_databases import PreparingServer
 
-pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures")
+pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures", "tests.support.chromium")
 
 # Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
 # its own, that counts.
