@@ -64,3 +64,11 @@ def check_slot_limits(limits: Mapping[SlotName, Optional[int]], subject: str) ->
 def read_slot_limits(stored: Sequence[Optional[int]], width: int) -> SlotLimits:
     """Return stored limits with one element per slot: what is missing at the end is no limit."""
     return tuple(stored) + (None,) * (width - len(stored))
+
+
+def fitted(amounts: Sequence[int], width: int) -> SlotVector:
+    """Return amounts as a vector of the known slots, longer only where there is something beyond them."""
+    end = len(amounts)
+    while end > width and not amounts[end - 1]:
+        end -= 1
+    return tuple(amounts[:end]) + (0,) * (width - end)

@@ -12,7 +12,7 @@ import msgspec
 from scheduler_repo.database import lookups
 from scheduler_repo.repositories.scheduler import db_source as reading
 from scheduler_repo.scheduling.snapshot.owners import pending_owners
-from scheduler_repo.scheduling.snapshot.steps import finish
+from scheduler_repo.steps import finish
 from scheduler_repo.types import ScalingGroupName
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -40,7 +40,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
     RawSchedulingData,
     SchedulableAgentRow,
 )
-from scheduler_repo.scheduling.snapshot.steps import finish
+from scheduler_repo.steps import finish
 from scheduler_repo.types import (
     OWNER_FIELDS,
     AgentId,

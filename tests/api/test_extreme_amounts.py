@@ -20,7 +20,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.snapshot.steps import finish
+from scheduler_repo.steps import finish
 from scheduler_repo.types import OperationId, OwnerScope
 from tests.api.statement_table import CASES, Case, fill_table
 from tests.api.world import World

@@ -22,8 +22,8 @@ from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_reasons
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.snapshot.steps import finish
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.steps import finish
 from scheduler_repo.types import AgentId, KernelId, SessionId
 from tests.api.statement_table import CASES, fill_table
 from tests.api.world import LARGE, World

@@ -14,7 +14,7 @@ from scheduler_repo.database.identity import name_database
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.scheduling.snapshot.encoding import Envelope, encode_scheduling_data
-from scheduler_repo.scheduling.snapshot.steps import finish_in_slices
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName
 from tests.faults.cached_reads import GROUP, KEY, OTHER_GROUP, OTHER_KEY, CachedReads
 from tests.support.databases import SCHEDULER, Database

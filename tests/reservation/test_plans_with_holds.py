@@ -14,7 +14,7 @@ from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_rea
 from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.snapshot.steps import finish
+from scheduler_repo.steps import finish
 from scheduler_repo.types import AgentId, ClusterMode, SessionId, SessionStatus
 from tests.support.naive_cluster import NaiveCluster, are_alike
 from tests.support.strategies import (

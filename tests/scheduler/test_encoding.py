@@ -18,7 +18,7 @@ from scheduler_repo.scheduling.snapshot.encoding import (
     decode_scheduling_data,
     encode_scheduling_data,
 )
-from scheduler_repo.scheduling.snapshot.steps import CHUNK_ROWS, finish
+from scheduler_repo.steps import CHUNK_ROWS, finish
 from tests.support.strategies import (
     ACCESS_KEYS,
     X86,

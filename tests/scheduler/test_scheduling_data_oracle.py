@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.snapshot.steps import finish
+from scheduler_repo.steps import finish
 from scheduler_repo.types import ScalingGroupName
 from tests.scheduler.cluster_strategies import GROUPS, clusters
 from tests.support.cluster_rows import ClusterRows, fill

@@ -13,8 +13,8 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, T
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.encoding import Envelope, decode_scheduling_data, encode_scheduling_data
-from scheduler_repo.scheduling.snapshot.steps import finish_in_slices
 from scheduler_repo.settings import CacheSettings
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName, TransactionId
 from scheduler_repo.validation import check_staleness
 

@@ -27,7 +27,7 @@ from scheduler_repo.scheduling.admission.allocations import Decisions, LockedSta
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.scheduling.snapshot.owners import pending_owners
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
-from scheduler_repo.scheduling.snapshot.steps import finish_in_slices
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName, SessionStatus
 from scheduler_repo.validation import Limit31, check_range
 

@@ -42,8 +42,10 @@ from scheduler_repo.scheduling.snapshot.rows import (
     PreemptionCandidateRow,
     RawSchedulingData,
     ReservedKernelRow,
+    bytes_of,
 )
-from scheduler_repo.scheduling.snapshot.steps import CHUNK_ROWS, Steps, bytes_of, chunks_of, finish, fitted
+from scheduler_repo.slots import fitted
+from scheduler_repo.steps import CHUNK_ROWS, Steps, chunks_of, finish
 from scheduler_repo.types import (
     ClusterMode,
     OptionalWordTable,

@@ -7,7 +7,7 @@ import msgspec
 
 from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
-from scheduler_repo.scheduling.snapshot.steps import CHUNK_ROWS, Steps
+from scheduler_repo.steps import CHUNK_ROWS, Steps
 
 _decode_sessions = build_decoder(tuple[PendingSession, ...])
 _decode_candidates = build_decoder(tuple[PreemptionCandidate, ...])

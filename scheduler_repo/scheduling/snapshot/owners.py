@@ -13,9 +13,10 @@ from scheduler_repo.scheduling.snapshot.rows import (
     PendingOwners,
     PendingSessionRow,
     RawSchedulingData,
+    bytes_of,
 )
-from scheduler_repo.scheduling.snapshot.steps import Steps, bytes_of, chunks_of, fitted
-from scheduler_repo.slots import read_slot_limits
+from scheduler_repo.slots import fitted, read_slot_limits
+from scheduler_repo.steps import Steps, chunks_of
 from scheduler_repo.types import (
     OWNER_FIELDS,
     AccessKey,
