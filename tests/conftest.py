@@ -6,8 +6,11 @@ password) has them run on another Redis or Valkey, where each worker empties a d
 stop a server start one themselves.
 """
 
+import resource
 import signal
+import sys
 from collections.abc import AsyncIterator
+from typing import Final
 
 import hypothesis
 import pytest
@@ -23,9 +26,15 @@ hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings(), max_examples=300)
 hypothesis.settings.load_profile("brief")
 
+# Many times what any test takes, and less than a machine has.
+_MOST_BYTES: Final = 6 << 30
+
 
 def pytest_configure() -> None:
-    """Heed the signals that a background job ignores, here and in every program that the tests start."""
+    """Bound the memory and heed what a background job ignores, here and in all that the tests start."""
+    if sys.platform == "linux":
+        # A test that grows without end fails itself; else the kernel kills the worker, which tells nothing.
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
