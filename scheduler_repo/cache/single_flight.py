@@ -47,6 +47,13 @@ class _Flight(Generic[ResultT]):
         self.task = task
         self.waiting = 0
 
+    def can_be_joined(self) -> bool:
+        """Whether it is under way in this event loop.
+
+        One that has ended is there until the loop's next turn, which a caller that joined it would not give.
+        """
+        return not self.task.done() and self.task.get_loop() is asyncio.get_running_loop()
+
 
 class SingleFlight(Generic[ResultT]):
     """Work that is begun once for each key and shared by all who come before its end.
@@ -64,7 +71,7 @@ class SingleFlight(Generic[ResultT]):
         Work in another event loop, as of a caller in the wrong thread, cannot be waited for and is not shared.
         """
         flight = self._flights.get(key)
-        if flight is None or flight.task.get_loop() is not asyncio.get_running_loop():
+        if flight is None or not flight.can_be_joined():
             flight = self._flights[key] = self._begin(key, work)
         flight.waiting += 1
         try:

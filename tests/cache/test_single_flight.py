@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.errors import DeadlineExceeded, SessionNotFound
 from scheduler_repo.repositories.session.repository import SessionRepository
@@ -164,3 +165,32 @@ class TestSingleFlight:
         assert (await earlier).status is not SessionStatus.CANCELLED
         await warm.sessions.drain()
         assert (await repository.get_session_by_id(SESSION)).status is SessionStatus.CANCELLED
+
+
+class TestWorkThatHasEnded:
+    async def test_is_not_shared_with_one_who_comes_after_it(self) -> None:
+        """Such a caller would not wait at all: in a loop, it gave nobody else a turn and never saw a change."""
+        # given a caller whose turn comes between the end of the work and what is told of that end
+        flights: SingleFlight[int] = SingleFlight()
+        has_begun, may_end = asyncio.Event(), asyncio.Event()
+        begun = 0
+
+        async def work() -> int:
+            nonlocal begun
+            begun += 1
+            has_begun.set()
+            await may_end.wait()
+            return begun
+
+        async def come_later() -> int:
+            await may_end.wait()
+            return await flights.run("key", work)
+
+        first = asyncio.create_task(flights.run("key", work))
+        await has_begun.wait()
+        later = asyncio.create_task(come_later())
+        await asyncio.sleep(0)
+        # when
+        may_end.set()
+        # then it has work of its own
+        assert (await first, await later) == (1, 2)
