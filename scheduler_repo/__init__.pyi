@@ -101,7 +101,8 @@ from .errors import (
     DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded, DiskFull as DiskFull,
     EmbeddedServerError as EmbeddedServerError, EngineClosed as EngineClosed, InvalidCursor as InvalidCursor,
     InvalidFilter as InvalidFilter, InvalidInput as InvalidInput, InvalidLimit as InvalidLimit,
-    InvalidQuantity as InvalidQuantity, InvalidSettings as InvalidSettings, InvalidTrace as InvalidTrace,
+    InvalidQuantity as InvalidQuantity, InvalidSettings as InvalidSettings, InvalidSnapshot as InvalidSnapshot,
+    InvalidTrace as InvalidTrace,
     InvalidTransition as InvalidTransition, InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound,
     LeaseHeld as LeaseHeld, LockNotAvailable as LockNotAvailable, MissingDependency as MissingDependency,
     NotFound as NotFound, OperationMismatch as OperationMismatch, OutOfMemory as OutOfMemory,
@@ -196,6 +197,7 @@ from .settings import (
     CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretKey as SecretKey,
     SecretUrl as SecretUrl, Settings as Settings, load_settings as load_settings,
 )
+from .snapshot_files import read_snapshot as read_snapshot, write_snapshot as write_snapshot
 from .types import (
     AccessKey as AccessKey, AgentId as AgentId, AgentStatus as AgentStatus, Architecture as Architecture,
     ClusterMode as ClusterMode, DomainName as DomainName, KernelId as KernelId, LeaseHolder as LeaseHolder,

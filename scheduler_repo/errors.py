@@ -111,6 +111,10 @@ class InvalidTrace(InvalidInput):
     """A trace file cannot be read as a cluster; the message names file and line."""
 
 
+class InvalidSnapshot(InvalidInput):
+    """A snapshot file cannot be read: it is of another format, damaged, too large or no snapshot at all."""
+
+
 class InvalidWiring(InvalidInput):
     """A part was given where another is needed, such as an engine for a source, or a class for an object."""
 

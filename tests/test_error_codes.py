@@ -36,6 +36,7 @@ CODES = {
     "InvalidLimit": "invalid_limit",
     "InvalidQuantity": "invalid_quantity",
     "InvalidSettings": "invalid_settings",
+    "InvalidSnapshot": "invalid_snapshot",
     "InvalidTrace": "invalid_trace",
     "InvalidTransition": "invalid_transition",
     "InvalidWiring": "invalid_wiring",

@@ -13,6 +13,7 @@ from typing import Final, Optional, Union
 import msgspec
 
 from scheduler_repo.cache.metrics import CacheOutcome
+from scheduler_repo.entities.encoding import UNREADABLE
 
 # Three bytes for all versions of this format, one for its version: entries of another version are a miss.
 _FAMILY: Final = b"SRC"
@@ -23,9 +24,6 @@ _MARK_BYTES: Final = len(_SIGNED)
 LEASE: Final = b"SRL"
 _SIGNATURE_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
-
-# What msgspec may raise on bytes that are no encoding, whatever they are.
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):

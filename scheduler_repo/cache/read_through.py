@@ -1,7 +1,6 @@
 """The base of all caches: the key of a value, the entry around it, the one check of an entry, and counts."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final, Generic, Optional, ParamSpec, TypeVar, Union
@@ -10,11 +9,11 @@ import msgspec
 
 from scheduler_repo.cache.client import ValkeyClient
 from scheduler_repo.cache.current_database import CurrentDatabase
-from scheduler_repo.cache.entry import UNREADABLE, Header, Identity, build_entry, find_mismatch, open_entry
+from scheduler_repo.cache.entry import Header, Identity, build_entry, find_mismatch, open_entry
 from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, StoreOutcome
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.database.identity import name_database, recording_origin
-from scheduler_repo.entities.encoding import build_decoder, encode
+from scheduler_repo.entities.encoding import UNREADABLE, build_decoder, compute_format_version, encode
 from scheduler_repo.entities.scheduling_data import DatabaseIdentity
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheMisused, CacheRefused, CacheUnavailable
 from scheduler_repo.quoting import get_logger
@@ -158,12 +157,6 @@ class ReadThroughCache(Generic[ValueT]):
                 return
             self._has_warned_of_misuse = True
         _logger.warning(text, self._kind.name, error)
-
-
-def compute_format_version(value_type: object) -> str:
-    """Compute the version of a struct's encoding: any change of its fields is another format."""
-    schema = msgspec.json.encode(msgspec.json.schema(value_type), order="sorted")
-    return hashlib.sha256(schema).hexdigest()[:16]
 
 
 async def _run_beside(size: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -4,6 +4,7 @@ A sum of amounts may be above the 64 bits that msgpack has for a whole number. A
 extension, inside of which these numbers alone are text.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar, Union
@@ -15,6 +16,9 @@ from scheduler_repo.entities.spec import encode_value
 
 T = TypeVar("T")
 Encoded = Union[bytes, memoryview, msgspec.Raw]
+
+# What msgspec may raise on bytes that are no encoding, whatever they are.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)
 
 _WIDE: Final = 1
 # The first bytes of msgpack's extensions.
@@ -38,7 +42,7 @@ def encode(value: object) -> bytes:
 def build_decoder(kind: type[T]) -> Callable[[Encoded], T]:
     """Build the function that decodes what ``encode`` made of a value of one type.
 
-    It raises what msgspec does for bytes that are no encoding of one.
+    It raises one of ``UNREADABLE`` for bytes that are no encoding of one.
     """
     decode_narrow = msgspec.msgpack.Decoder(kind).decode
     # Takes text for a whole number.
@@ -54,6 +58,12 @@ def build_decoder(kind: type[T]) -> Callable[[Encoded], T]:
         return decode_wide(extension.data)
 
     return decode
+
+
+def compute_format_version(value_type: object) -> str:
+    """Compute the version of a struct's encoding: any change of its fields is another format."""
+    schema = msgspec.json.encode(msgspec.json.schema(value_type), order="sorted")
+    return hashlib.sha256(schema).hexdigest()[:16]
 
 
 def _write_wide(value: object) -> object:

@@ -38,6 +38,8 @@ class TestUsage:
                 ["snapshot", "demo", "--max-staleness", "5", "--database-url", "postgresql:///x"],
                 "--max-staleness needs a cache that may answer; give --redis-url",
             ),
+            (["snapshot", "demo", "-o", "-", "--json"], "-o - and --json both write to stdout"),
+            (["snapshot", "demo", "-o", "postgresql:///x"], "this is a URL; give the path of a file"),
             (["demo", "--agents"], "'--agents' requires an argument. See 'scheduler-repo demo --help'"),
             (["db", "current", "--database-url"], "See 'scheduler-repo db current --help'"),
             (["db", "purge", "--bogus"], "See 'scheduler-repo db purge --help'"),

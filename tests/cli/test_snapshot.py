@@ -1,7 +1,10 @@
 """``scheduler-repo snapshot``."""
 
 import re
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,9 +12,11 @@ import pytest
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
 from scheduler_repo.scheduling.explain.text import describe
+from scheduler_repo.snapshot_files import read_snapshot
 from scheduler_repo.types import SessionId
 from tests.support.command import Command, CommandHere
 from tests.support.databases import SCHEDULER, Database
+from tests.support.observation import PROJECT_ROOT
 
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -119,6 +124,50 @@ class TestSnapshot:
         assert 0 < len(data.pending_sessions) < 120
         assert len(data.agents) == 10
         assert data.scaling_group.name == "batch"
+
+    def test_a_file_holds_what_json_shows(
+        self, command_here: CommandHere, arguments: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "case"
+        ended = command_here.run(*arguments, "--json", "-o", str(path))
+        data = read_snapshot(path)
+        assert data == msgspec.json.decode(ended.output, type=SchedulingData)
+        pending = f"{len(data.pending_sessions)} pending sessions"
+        assert ended.errors == f"{path}: {pending}, 10 agents, {path.stat().st_size:,} bytes\n"
+        assert command_here.run(*arguments, "-o", str(path)).output == ""
+
+    def test_a_pipe_gets_the_file(self, command: Command, arguments: tuple[str, ...], tmp_path: Path) -> None:
+        path = tmp_path / "piped"
+        with path.open("wb") as stream:
+            piped = subprocess.run(
+                [sys.executable, "-m", "scheduler_repo.cli", *arguments, "-o", "-"],
+                stdout=stream,
+                stderr=subprocess.PIPE,
+                cwd=PROJECT_ROOT,
+                env=command.environment({}),
+                check=True,
+            )
+        assert piped.stderr == b""
+        assert len(read_snapshot(path).agents) == 10
+
+    def test_a_terminal_gets_no_bytes(self, command: Command, arguments: tuple[str, ...]) -> None:
+        shown = command.run_on_terminal(*arguments, "-o", "-")
+        assert shown.code == 2
+        assert "-o - writes bytes, and stdout is a terminal" in shown.output
+
+    @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("/", "Is a directory: /"),
+            ("/no/such/case", "No such file or directory: /no/such/case"),
+            ("/dev/full", "No space left on device: /dev/full"),
+        ],
+    )
+    def test_a_file_that_cannot_be_is_named(
+        self, command_here: CommandHere, arguments: tuple[str, ...], path: str, expected: str
+    ) -> None:
+        ended = command_here.run(*arguments, "-o", path)
+        assert (ended.code, ended.output, ended.error_line) == (1, "", f"error: {expected}")
 
     def test_some_staleness_is_answered_from_the_cache(
         self, command_here: CommandHere, arguments: tuple[str, ...], redis_url: str

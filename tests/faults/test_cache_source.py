@@ -9,8 +9,8 @@ import pytest
 
 from scheduler_repo.cache.entry import Entry, Header, Identity, build_entry, open_entry
 from scheduler_repo.cache.metrics import CacheOutcome
-from scheduler_repo.cache.read_through import compute_format_version
 from scheduler_repo.database.identity import name_database
+from scheduler_repo.entities.encoding import compute_format_version
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.scheduling.snapshot.encoding import Envelope, encode_scheduling_data

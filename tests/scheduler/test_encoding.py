@@ -8,10 +8,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.cache.entry import UNREADABLE
-from scheduler_repo.cache.read_through import compute_format_version
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.entities import scheduling_data as data_module
+from scheduler_repo.entities.encoding import UNREADABLE, compute_format_version
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.scheduling.snapshot.encoding import (
     Envelope,

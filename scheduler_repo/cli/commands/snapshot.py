@@ -1,10 +1,12 @@
 """``scheduler-repo snapshot``: what one tick of a group would see now."""
 
+from pathlib import Path
 from typing import Optional
 
 import click
 
 from scheduler_repo.cli.options import (
+    FilePath,
     database_url_option,
     parse_group_name,
     parse_seconds,
@@ -12,6 +14,7 @@ from scheduler_repo.cli.options import (
     redis_url_option,
     require_database,
 )
+from scheduler_repo.cli.output.snapshot_file import check_output, write_output
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.terminal import say_json
 from scheduler_repo.types import ScalingGroupName
@@ -26,6 +29,13 @@ from scheduler_repo.types import ScalingGroupName
     metavar="SECONDS",
     help="Accept an answer from Redis that is at most this old. [default: 0, ask the database]",
 )
+@click.option(
+    "-o",
+    "--output",
+    type=FilePath(),
+    metavar="FILE",
+    help="Write the snapshot to this file, for 'scheduler-repo replay'; - is stdout.",
+)
 @database_url_option
 @redis_url_option
 @click.option(
@@ -39,6 +49,7 @@ def snapshot(
     invocation: Invocation,
     group: ScalingGroupName,
     max_staleness: float,
+    output: Optional[Path],
     database_url: Optional[str],
     redis_url: Optional[str],
     as_json: bool,
@@ -47,7 +58,11 @@ def snapshot(
 
     Reads only. Amounts in JSON are whole numbers in each slot's smallest unit; "waiting" gives the reason for
     each pending session, by its id, and the reason in words.
+
+    With -o it is written to a file as it was read: whole, or not at all.
     """
+    if output is not None:
+        check_output(output, as_json=as_json)
     settings = read_settings(database_url, redis_url)
     database = require_database(settings)
     if max_staleness and settings.cache is None:
@@ -71,9 +86,11 @@ def snapshot(
                 except ScalingGroupNotFound as error:
                     advice = "list the groups with: SELECT name FROM scaling_groups"
                     raise error.with_message(error.found, advice) from error
+        if output is not None:
+            write_output(output, timed.data)
         if as_json:
             say_json(encode_snapshot(timed.data))
-        else:
+        elif output is None:
             outcomes = {} if cache_source is None else cache_source.outcomes
             CommandConsole().show(lay_out_snapshot(timed, outcomes))
 

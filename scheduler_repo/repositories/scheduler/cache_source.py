@@ -7,8 +7,9 @@ from scheduler_repo.cache.bounded_staleness import BoundedStalenessCache, Demand
 from scheduler_repo.cache.client import create_redis as create_redis
 from scheduler_repo.cache.metrics import CacheName
 from scheduler_repo.cache.metrics import CacheOutcome as CacheOutcome
-from scheduler_repo.cache.read_through import CachedKind, Codec, compute_format_version
+from scheduler_repo.cache.read_through import CachedKind, Codec
 from scheduler_repo.cache.source import CacheSource
+from scheduler_repo.entities.encoding import compute_format_version
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
