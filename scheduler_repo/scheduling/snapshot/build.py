@@ -98,10 +98,10 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
         agents=agents,
         reservations=reservations,
         preemption_candidates=candidates,
-        access_keys=usages.of(OwnerScope.ACCESS_KEY, raw.owners.access_keys),
-        users=usages.of(OwnerScope.USER, raw.owners.users),
-        projects=usages.of(OwnerScope.PROJECT, raw.owners.projects),
-        domains=usages.of(OwnerScope.DOMAIN, raw.owners.domains),
+        access_keys=(yield from usages.of(OwnerScope.ACCESS_KEY, raw.owners.access_keys)),
+        users=(yield from usages.of(OwnerScope.USER, raw.owners.users)),
+        projects=(yield from usages.of(OwnerScope.PROJECT, raw.owners.projects)),
+        domains=(yield from usages.of(OwnerScope.DOMAIN, raw.owners.domains)),
         unreadable=tuple(unreadable.values()),
     )
 

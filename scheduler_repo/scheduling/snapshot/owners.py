@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from operator import itemgetter
 from typing import Optional
+from uuid import UUID
 
 import msgspec
 
@@ -27,7 +28,9 @@ from scheduler_repo.types import (
     UserId,
 )
 
-_OwnerKey = tuple[OwnerScope, object]
+# Text and bytes: to hash an OwnerScope or a UUID of the driver takes several times as long.
+_OwnerKey = tuple[str, object]
+_SCOPES = tuple(scope.value for scope in OwnerScope)
 _OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields in OWNER_FIELDS.values()))
 
 
@@ -55,9 +58,14 @@ class Usages(msgspec.Struct):
     session_counts: dict[_OwnerKey, int]
     limits: dict[_OwnerKey, OwnerLimitsRow]
 
-    def of(self, scope: OwnerScope, owners: list[OwnerT]) -> tuple[OwnerUsage[OwnerT], ...]:
-        """Return the usage of each owner of one scope, by id."""
-        return tuple(self._of_owner((scope, owner), owner) for owner in sorted(owners))
+    def of(self, scope: OwnerScope, owners: list[OwnerT]) -> Steps[tuple[OwnerUsage[OwnerT], ...]]:
+        """Build the usage of each owner of one scope, by id."""
+        usages: list[OwnerUsage[OwnerT]] = []
+        word = scope.value
+        for chunk in chunks_of(sorted(owners)):
+            usages.extend(self._of_owner(_key(word, owner), owner) for owner in chunk)
+            yield
+        return tuple(usages)
 
     def _of_owner(self, key: _OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
         occupied = fitted(self.occupied.get(key, ()), self.width)
@@ -83,19 +91,30 @@ def build_usages(raw: RawSchedulingData, width: int) -> Steps[Usages]:
             amounts.extend([0] * (row[4] - len(amounts)))
             amounts[row[4] : row[4] + len(row[5])] = map(int, row[5])
         yield
-    session_counts = {_owner_key(counted): counted[4] for counted in raw.owner_session_counts}
-    limits = {_owner_key(limited): limited for limited in raw.owner_limits}
-    yield
+    session_counts: dict[_OwnerKey, int] = {}
+    for count_chunk in chunks_of(raw.owner_session_counts):
+        session_counts.update((_owner_key(row), row[4]) for row in count_chunk)
+        yield
+    limits: dict[_OwnerKey, OwnerLimitsRow] = {}
+    for limits_chunk in chunks_of(raw.owner_limits):
+        limits.update((_owner_key(row), row) for row in limits_chunk)
+        yield
     return Usages(width, occupied, session_counts, limits)
 
 
 def _owner_key(row: Sequence[object]) -> _OwnerKey:
     """Return whose row of an owner statement this is: one of its first four columns is set."""
-    for scope, owner_id in zip(OwnerScope, row, strict=False):
+    for scope, owner_id in zip(_SCOPES, row, strict=False):
         if owner_id is not None:
-            return scope, owner_id
+            return _key(scope, owner_id)
     raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
 
 
+def _key(scope: str, owner_id: object) -> _OwnerKey:
+    return scope, owner_id.bytes if isinstance(owner_id, UUID) else owner_id
+
+
 def _least(one: Optional[int], other: Optional[int]) -> Optional[int]:
-    return min((limit for limit in (one, other) if limit is not None), default=None)
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)
