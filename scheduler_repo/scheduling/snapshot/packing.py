@@ -21,7 +21,7 @@ from scheduler_repo.scheduling.snapshot.encoding import (
     encode_scheduling_data,
 )
 from scheduler_repo.scheduling.snapshot.leaves import Change, Leaf, compile_walk
-from scheduler_repo.scheduling.snapshot.steps import finish
+from scheduler_repo.steps import finish
 
 # Half a million pending sessions, of one kernel each. A file may unpack to no more, whatever its own size.
 MAX_SNAPSHOT_BYTES: Final = 256 * 2**20
