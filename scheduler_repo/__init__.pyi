@@ -71,7 +71,7 @@ from .entities.scaling_group import (
     ScalingGroupSpec as ScalingGroupSpec,
 )
 from .entities.scheduling_data import (
-    AgentGain as AgentGain, DatabaseIdentity as DatabaseIdentity, DependencyState as DependencyState,
+    AgentGain as AgentGain, DependencyState as DependencyState,
     OwnerUsage as OwnerUsage, PendingKernel as PendingKernel, PendingSession as PendingSession,
     PreemptionCandidate as PreemptionCandidate, Reservation as Reservation, ReservedKernel as ReservedKernel,
     ScalingGroupInfo as ScalingGroupInfo, SchedulableAgent as SchedulableAgent,
@@ -84,6 +84,9 @@ from .entities.session import (
     SessionState as SessionState, SessionWithDependencies as SessionWithDependencies,
 )
 from .entities.slot_type import SlotType as SlotType, SlotTypeSpec as SlotTypeSpec
+from .entities.snapshot_token import (
+    ChangeHistory as ChangeHistory, DatabaseIdentity as DatabaseIdentity, SnapshotToken as SnapshotToken,
+)
 from .entities.unreadable import (
     DependencyOutlook as DependencyOutlook, PartialAnswer as PartialAnswer, UnreadableRow as UnreadableRow,
 )
@@ -102,7 +105,7 @@ from .errors import (
     EmbeddedServerError as EmbeddedServerError, EngineClosed as EngineClosed, InvalidCursor as InvalidCursor,
     InvalidFilter as InvalidFilter, InvalidInput as InvalidInput, InvalidLimit as InvalidLimit,
     InvalidQuantity as InvalidQuantity, InvalidSettings as InvalidSettings, InvalidSnapshot as InvalidSnapshot,
-    InvalidTrace as InvalidTrace,
+    InvalidToken as InvalidToken, InvalidTrace as InvalidTrace,
     InvalidTransition as InvalidTransition, InvalidWiring as InvalidWiring, KernelNotFound as KernelNotFound,
     LeaseHeld as LeaseHeld, LockNotAvailable as LockNotAvailable, MissingDependency as MissingDependency,
     NotFound as NotFound, OperationMismatch as OperationMismatch, OutOfMemory as OutOfMemory,

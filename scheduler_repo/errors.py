@@ -103,6 +103,10 @@ class InvalidCursor(InvalidInput):
     """A cursor is not one of this package, was changed, or is of another question than it is given to."""
 
 
+class InvalidToken(InvalidInput):
+    """A text is no snapshot token of this version, or was changed."""
+
+
 class InvalidFilter(InvalidInput):
     """A search names a field, order or status that does not exist, or a value that its field cannot have."""
 

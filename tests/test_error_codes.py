@@ -37,6 +37,7 @@ CODES = {
     "InvalidQuantity": "invalid_quantity",
     "InvalidSettings": "invalid_settings",
     "InvalidSnapshot": "invalid_snapshot",
+    "InvalidToken": "invalid_token",
     "InvalidTrace": "invalid_trace",
     "InvalidTransition": "invalid_transition",
     "InvalidWiring": "invalid_wiring",

@@ -7,7 +7,7 @@ from typing import Final, Optional
 from scheduler_repo.cache.single_flight import BackgroundTasks, SingleFlight
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.identity import BELIEVED_SECONDS, fetch_identity
-from scheduler_repo.entities.scheduling_data import DatabaseIdentity
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity
 from scheduler_repo.errors import SchedulerRepoError
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.resilience.policies.retry import RetryPolicy

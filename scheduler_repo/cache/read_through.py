@@ -14,7 +14,7 @@ from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, S
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.database.identity import name_database, recording_origin
 from scheduler_repo.entities.encoding import UNREADABLE, build_decoder, compute_format_version, encode
-from scheduler_repo.entities.scheduling_data import DatabaseIdentity
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheMisused, CacheRefused, CacheUnavailable
 from scheduler_repo.quoting import get_logger
 from scheduler_repo.types import TransactionId

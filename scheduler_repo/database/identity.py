@@ -17,7 +17,7 @@ import msgspec
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, driver_connection
 from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.statements import fetch_rows
-from scheduler_repo.entities.scheduling_data import DatabaseIdentity
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity
 
 # A connection leads to one server for good, but a schema may be renamed and another put in its place.
 BELIEVED_SECONDS: Final = 5.0

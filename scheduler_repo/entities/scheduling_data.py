@@ -5,11 +5,12 @@ Amounts are in each slot's smallest unit. None of the structs can be part of a r
 """
 
 from datetime import datetime, timedelta
-from typing import Generic, NewType, Optional, Union
+from typing import Generic, Optional, Union
 
 import msgspec
 
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.snapshot_token import SnapshotToken
 from scheduler_repo.entities.unreadable import DependencyOutlook, PartialAnswer
 from scheduler_repo.types import (
     FINISHED_STATUSES,
@@ -35,21 +36,6 @@ from scheduler_repo.types import (
     TransactionId,
     UserId,
 )
-
-# The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
-SnapshotToken = NewType("SnapshotToken", str)
-
-
-class DatabaseIdentity(msgspec.Struct, frozen=True, gc=False):
-    """The database that answered: its cluster, the database in it, its table sessions, its server's start.
-
-    Copies of a database differ in one of these at least.
-    """
-
-    system_identifier: int
-    database_oid: int
-    table_oid: int
-    started_at: datetime
 
 
 class ScalingGroupInfo(msgspec.Struct, frozen=True, gc=False):
@@ -200,7 +186,7 @@ class SchedulingData(PartialAnswer, frozen=True, gc=False):
     """Everything that one tick of one scaling group needs, true of one instant.
 
     ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
-    are those of the pending sessions. ``observed_at`` is the clock of the database at ``snapshot``.
+    are those of the pending sessions. ``observed_at`` is the database's clock at the snapshot of ``token``.
     ``pending_limit`` is the bound that the read was given: sessions may wait behind it.
 
     ``reservations`` are the group's, by position, those of sessions behind the bound too. Where preemption is
@@ -210,8 +196,7 @@ class SchedulingData(PartialAnswer, frozen=True, gc=False):
     others depend on, and the group where its preemption scope is one; then nothing is preempted.
     """
 
-    database: DatabaseIdentity
-    snapshot: SnapshotToken
+    token: SnapshotToken
     observed_at: datetime
     pending_limit: Optional[int]
     scaling_group: ScalingGroupInfo
@@ -232,13 +217,12 @@ class SchedulingData(PartialAnswer, frozen=True, gc=False):
 
     def has_seen(self, transaction_id: TransactionId) -> bool:
         """Whether the snapshot includes the write whose result carries ``transaction_id``."""
-        _, xmax, xip = self.snapshot.split(":")
-        return transaction_id < int(xmax) and str(transaction_id) not in xip.split(",")
+        return self.token.has_seen(transaction_id)
 
     def __repr__(self) -> str:
         """Name the group, time and sizes only: all of it would be megabytes in a log."""
         return (
             f"SchedulingData(scaling_group={self.scaling_group.name!r}, "
-            f"observed_at={self.observed_at.isoformat()}, snapshot={self.snapshot!r}, "
+            f"observed_at={self.observed_at.isoformat()}, snapshot={self.token.snapshot!r}, "
             f"pending_sessions={len(self.pending_sessions)}, agents={len(self.agents)})"
         )

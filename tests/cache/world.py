@@ -108,7 +108,8 @@ def _timeless(value: Value) -> Value:
     if isinstance(value, (Session, SessionInfo)):
         return value
     if isinstance(value, SchedulingData):
-        return msgspec.structs.replace(value, observed_at=_EPOCH, snapshot="")
+        token = msgspec.structs.replace(value.token, snapshot="")
+        return msgspec.structs.replace(value, observed_at=_EPOCH, token=token)
     return msgspec.structs.replace(value, observed_at=_EPOCH)
 
 

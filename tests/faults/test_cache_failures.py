@@ -216,7 +216,7 @@ class TestFailures:
         newest = await cached.stored()
 
         assert kept[0] is CacheOutcome.HIT
-        assert newest.snapshot
+        assert newest.token.snapshot
         await cached.redis.delete(KEY)
         assert (await cached.outcome(30))[0] is CacheOutcome.ABSENT
         await cached.source.drain()

@@ -12,6 +12,7 @@ from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.database.identity import name_database
 from scheduler_repo.entities.encoding import compute_format_version
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity
 from scheduler_repo.errors import InvalidInput, ScalingGroupNotFound
 from scheduler_repo.scheduling.snapshot.encoding import Envelope, encode_scheduling_data
 from scheduler_repo.steps import finish_in_slices
@@ -35,8 +36,10 @@ async def _age(cached: CachedReads, milliseconds: int) -> None:
 
 
 def _without_instant(data: SchedulingData) -> SchedulingData:
-    epoch = data.database.started_at
-    return msgspec.structs.replace(data, snapshot="", observed_at=epoch)
+    epoch = data.token.database.started_at
+    return msgspec.structs.replace(
+        data, token=msgspec.structs.replace(data.token, snapshot=""), observed_at=epoch
+    )
 
 
 class TestFreshness:
@@ -139,7 +142,7 @@ async def _replace(
     format_version: str = FORMAT_VERSION,
 ) -> None:
     encoded = await finish_in_slices(encode_scheduling_data(data))
-    read_from = data.database
+    read_from = data.token.database
     database = name_database(read_from)
     seconds, _ = await cached.redis.time()
     header = Header(Identity(cache, key, format_version, database), seconds * 1000)
@@ -163,18 +166,22 @@ async def _limited(cached: CachedReads) -> None:
     await _replace(cached, (await cached.db_source.get_scheduling_data(GROUP, 1)).data)
 
 
+def _moved(data: SchedulingData, database: DatabaseIdentity) -> SchedulingData:
+    return msgspec.structs.replace(data, token=msgspec.structs.replace(data.token, database=database))
+
+
 async def _other_database(cached: CachedReads) -> None:
     data = await cached.stored()
-    other = msgspec.structs.replace(data.database, database_oid=data.database.database_oid + 1)
-    await _replace(cached, msgspec.structs.replace(data, database=other))
+    other = msgspec.structs.replace(data.token.database, database_oid=data.token.database.database_oid + 1)
+    await _replace(cached, _moved(data, other))
 
 
 async def _other_start(cached: CachedReads) -> None:
     data = await cached.stored()
     earlier = msgspec.structs.replace(
-        data.database, started_at=data.database.started_at - timedelta(milliseconds=1)
+        data.token.database, started_at=data.token.database.started_at - timedelta(milliseconds=1)
     )
-    await _replace(cached, msgspec.structs.replace(data, database=earlier))
+    await _replace(cached, _moved(data, earlier))
 
 
 async def _other_format(cached: CachedReads) -> None:

@@ -51,7 +51,7 @@ def look_at(encoded: bytes) -> None:
     assert isinstance(decoded, SchedulingData)
     assert isinstance(decoded.scaling_group.name == "gpu", bool)
     assert isinstance(decoded.pending_limit is None, bool)
-    assert isinstance(decoded.database == DATA.database, bool)
+    assert isinstance(decoded.token == DATA.token, bool)
     hash(decoded)
 
 

@@ -196,7 +196,7 @@ class TestOneSnapshot:
             "SELECT pg_snapshot_xmax($1::text::pg_snapshot) <= pg_snapshot_xmax($2::text::pg_snapshot)"
             " AND pg_snapshot_xmax($2::text::pg_snapshot) <= pg_snapshot_xmax($3::text::pg_snapshot)",
             before[1],
-            data.snapshot,
+            data.token.snapshot,
             after[1],
         )
         assert ordered

@@ -12,7 +12,6 @@ import msgspec
 
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
-    DatabaseIdentity,
     OwnerUsage,
     PendingKernel,
     PendingSession,
@@ -23,9 +22,9 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulableAgent,
     SchedulingData,
     SessionDependency,
-    SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity, Snapshot, SnapshotToken
 from scheduler_repo.types import (
     AccessKey,
     ClusterMode,
@@ -62,7 +61,8 @@ async def naive_scheduling_data(
 
 def as_naive(data: SchedulingData, naive: SchedulingData) -> SchedulingData:
     """``naive`` at the instant of ``data``: two reads have two instants."""
-    return msgspec.structs.replace(naive, snapshot=data.snapshot, observed_at=data.observed_at)
+    token = msgspec.structs.replace(data.token, database=naive.token.database)
+    return msgspec.structs.replace(naive, token=token, observed_at=data.observed_at)
 
 
 class _Oracle:
@@ -103,8 +103,7 @@ class _Oracle:
         agents.sort(key=lambda row: row["id"].encode())
         reservations = self.reservations_of(group)
         return SchedulingData(
-            database=await self.database(),
-            snapshot=SnapshotToken(""),
+            token=SnapshotToken(Snapshot(""), await self.database(), None),
             observed_at=await self.connection.fetchval("SELECT now()"),
             pending_limit=pending_limit,
             scaling_group=ScalingGroupInfo(

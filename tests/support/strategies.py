@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
-    DatabaseIdentity,
     OwnerUsage,
     PendingKernel,
     PendingSession,
@@ -21,9 +20,9 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulableAgent,
     SchedulingData,
     SessionDependency,
-    SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity, Snapshot, SnapshotToken
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -171,8 +170,7 @@ def make_data(
     domains: Optional[tuple[OwnerUsage[DomainName], ...]] = None,
 ) -> SchedulingData:
     return SchedulingData(
-        DatabaseIdentity(1, 1, 1, OBSERVED_AT),
-        SnapshotToken("1:1:"),
+        SnapshotToken(Snapshot("1:1:"), DatabaseIdentity(1, 1, 1, OBSERVED_AT), None),
         OBSERVED_AT,
         None,
         ScalingGroupInfo(

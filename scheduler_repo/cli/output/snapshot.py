@@ -54,7 +54,7 @@ def _head(timed: TimedSchedulingData, outcomes: Mapping[CacheOutcome, int]) -> I
     group = timed.data.scaling_group
     yield "group", f"{group.name}{'' if group.is_active else ' (inactive: nothing is placed)'}"
     yield "observed at", timed.data.observed_at.isoformat(sep=" ", timespec="milliseconds")
-    yield "snapshot", timed.data.snapshot
+    yield "snapshot", timed.data.token.snapshot
     for row in timed.data.unreadable[:_SHOWN_UNREADABLE]:
         yield "left out", f"{row.entity} {row.entity_id}: {row.problem}"
     if len(timed.data.unreadable) > _SHOWN_UNREADABLE:

@@ -109,7 +109,7 @@ class SchedulerDBSource(DBSource):
             # The rows are gone with the last step, before the collector would look at all of them.
             del raw
             data = await finish_in_slices(steps)
-        record_origin(data.database)
+        record_origin(data.token.database)
         count_unreadable(data.unreadable)
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
 

@@ -19,9 +19,9 @@ from scheduler_repo.entities.scheduling_data import (
     PendingSession,
     SchedulableAgent,
     SchedulingData,
-    SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.snapshot_token import Snapshot
 from scheduler_repo.errors import SessionNotFound, UnknownWord
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
@@ -161,7 +161,7 @@ class SessionExplanation(msgspec.Struct, frozen=True, gc=False):
     name: str
     scaling_group: ScalingGroupName
     observed_at: datetime
-    snapshot: SnapshotToken
+    snapshot: Snapshot
     slot_types: tuple[SlotType, ...]
     cluster_mode: ClusterMode
     waiting: WaitingSession
@@ -189,7 +189,7 @@ def explain_session(data: SchedulingData, session_id: SessionId) -> SessionExpla
         name=session.name,
         scaling_group=data.scaling_group.name,
         observed_at=data.observed_at,
-        snapshot=data.snapshot,
+        snapshot=data.token.snapshot,
         slot_types=data.slot_types,
         cluster_mode=session.cluster_mode,
         waiting=waiting,

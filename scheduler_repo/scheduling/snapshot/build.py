@@ -14,7 +14,6 @@ import msgspec
 
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
-    DatabaseIdentity,
     PendingKernel,
     PendingSession,
     PreemptionCandidate,
@@ -24,9 +23,9 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulableAgent,
     SchedulingData,
     SessionDependency,
-    SnapshotToken,
 )
 from scheduler_repo.entities.slot_type import SlotType
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity, Snapshot, SnapshotToken
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.dependencies import find_hopeless
@@ -42,6 +41,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
     PreemptionCandidateRow,
     RawSchedulingData,
     ReservedKernelRow,
+    SnapshotRow,
     bytes_of,
 )
 from scheduler_repo.slots import fitted
@@ -88,8 +88,7 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     usages = yield from build_usages(raw, width)
     scaling_group = _scaling_group(raw.scaling_group, unreadable)
     return SchedulingData(
-        database=DatabaseIdentity(*raw.snapshot[2:]),
-        snapshot=SnapshotToken(raw.snapshot[1]),
+        token=build_token(raw.snapshot),
         observed_at=raw.snapshot[0],
         pending_limit=raw.pending_limit,
         scaling_group=scaling_group,
@@ -104,6 +103,11 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
         domains=(yield from usages.of(OwnerScope.DOMAIN, raw.owners.domains)),
         unreadable=tuple(unreadable.values()),
     )
+
+
+def build_token(row: SnapshotRow) -> SnapshotToken:
+    """Build the token of the snapshot that a read was made under."""
+    return SnapshotToken(Snapshot(row[1]), DatabaseIdentity(*row[2:6]), None)
 
 
 def slot_types_by_index(rows: Sequence[IndexedSlotTypeRow]) -> tuple[SlotType, ...]:
