@@ -53,6 +53,13 @@ def chunks_of(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
     return (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
 
 
+def chunks_taken_from(rows: list[RowT]) -> Iterator[Sequence[RowT]]:
+    """Take rows out of their list, a chunk at a time: they go as they are used, not all of them at the end."""
+    while chunk := rows[:CHUNK_ROWS]:
+        del rows[:CHUNK_ROWS]
+        yield chunk
+
+
 def collect(items: Iterable[T]) -> Steps[list[T]]:
     """Make a list of what is made one by one, such as by a generator expression, in steps of a few."""
     iterator, collected = iter(items), list[T]()

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Optional
 
 import asyncpg
-import msgspec
 
 from scheduler_repo.database import lookups
 from scheduler_repo.repositories.scheduler import db_source as reading
@@ -40,7 +39,7 @@ class DriverReads:
         """Find out which parameters the engine gives its statements."""
         sessions = await connection.fetch(reading.PENDING_SESSIONS.text, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in sessions]
-        owner_ids = msgspec.structs.astuple(finish(pending_owners(sessions)))
+        owner_ids = finish(pending_owners(sessions)).parameters
         parameters: dict[str, tuple[object, ...]] = {
             lookups.SNAPSHOT.name: (),
             lookups.SLOT_TYPES.name: (),

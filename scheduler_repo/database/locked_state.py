@@ -8,7 +8,6 @@ only frees capacity, so a batch that still saw one is at worst refused what it m
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-import msgspec
 from asyncpg import Record
 
 from scheduler_repo.database import lookups
@@ -81,7 +80,7 @@ async def lock_state(
         pending = [row for row in pending if row[0] not in blocked_sessions]
     agent_ids, blocked_agents = await take_all(db_sess, agent_ids, *AGENT_ROWS)
     owners = finish(pending_owners(pending))
-    owner_ids = msgspec.structs.astuple(owners)
+    owner_ids = owners.parameters
     quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, not skips_locked(db_sess))
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)

@@ -125,7 +125,7 @@ class SchedulerDBSource(DBSource):
         sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in sessions]
         owners = await finish_in_slices(pending_owners(sessions))
-        owner_ids = msgspec.structs.astuple(owners)
+        owner_ids = owners.parameters
         return RawSchedulingData(
             pending_limit=pending_limit,
             snapshot=snapshot,

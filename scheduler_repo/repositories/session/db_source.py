@@ -51,7 +51,7 @@ from scheduler_repo.scheduling.admission.creation import (
 )
 from scheduler_repo.scheduling.rules.dependencies import find_rings
 from scheduler_repo.scheduling.rules.feasibility import total_slots
-from scheduler_repo.scheduling.snapshot.build import dependencies_of
+from scheduler_repo.scheduling.snapshot.pending import dependencies_of
 from scheduler_repo.types import (
     AgentId,
     ScalingGroupName,

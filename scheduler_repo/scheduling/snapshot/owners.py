@@ -10,6 +10,7 @@ import msgspec
 
 from scheduler_repo.entities.scheduling_data import OwnerUsage
 from scheduler_repo.scheduling.snapshot.rows import (
+    OwnerColumns,
     OwnerLimitsRow,
     PendingOwners,
     PendingSessionRow,
@@ -35,19 +36,22 @@ _OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields
 
 
 def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
-    """Return who owns the pending sessions, each owner once."""
-    access_keys: set[AccessKey] = set()
+    """Return who owns the pending sessions, each owner once, and the owners of each session."""
+    access_keys: dict[AccessKey, AccessKey] = {}
     users: dict[bytes, UserId] = {}
     projects: dict[bytes, ProjectId] = {}
-    domains: set[DomainName] = set()
+    domains: dict[DomainName, DomainName] = {}
+    of_sessions = OwnerColumns([], [], [], [])
     for chunk in chunks_of(rows):
         keys, user_ids, project_ids, domain_names = zip(*map(_OWNERS_OF, chunk), strict=True)
-        access_keys.update(keys)
-        users.update(zip(map(bytes_of, user_ids), user_ids, strict=True))
-        projects.update(zip(map(bytes_of, project_ids), project_ids, strict=True))
-        domains.update(domain_names)
+        of_sessions.access_keys.extend(map(access_keys.setdefault, keys, keys))
+        of_sessions.users.extend(map(users.setdefault, map(bytes_of, user_ids), user_ids))
+        of_sessions.projects.extend(map(projects.setdefault, map(bytes_of, project_ids), project_ids))
+        of_sessions.domains.extend(map(domains.setdefault, domain_names, domain_names))
         yield
-    return PendingOwners(list(access_keys), list(users.values()), list(projects.values()), list(domains))
+    return PendingOwners(
+        list(access_keys), list(users.values()), list(projects.values()), list(domains), of_sessions
+    )
 
 
 class Usages(msgspec.Struct):

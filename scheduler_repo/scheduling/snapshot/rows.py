@@ -11,6 +11,8 @@ from typing import NamedTuple, Optional
 
 import msgspec
 
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.errors import UnknownWord
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -65,9 +67,9 @@ class PendingSessionRow(NamedTuple):  # pending_sessions.sql
     cluster_mode: str
     created_at: datetime
     requested_start_at: Optional[datetime]
-    designated_agent_ids: list[str]
+    designated_agent_ids: Optional[list[str]]  # NULL for none
     retry_count: int
-    failed_agent_ids: list[str]
+    failed_agent_ids: Optional[list[str]]  # NULL for none
 
 
 class PendingKernelRow(NamedTuple):  # pending_kernels.sql
@@ -75,7 +77,7 @@ class PendingKernelRow(NamedTuple):  # pending_kernels.sql
     kernel_id: KernelId
     kernel_index: int
     architecture: Optional[Architecture]
-    requested_slots: list[int]
+    requested_slots: str  # as PostgreSQL writes an array
 
 
 class PendingDependencyRow(NamedTuple):  # pending_dependencies.sql
@@ -158,13 +160,28 @@ class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
     own_max_concurrent_sessions: Optional[int]
 
 
-class PendingOwners(msgspec.Struct, frozen=True):
-    """The owners of the pending sessions, as parameters of the owner statements."""
+class OwnerColumns(NamedTuple):
+    """The owners of each pending session, in the order of the sessions; those alike are one object."""
 
     access_keys: list[AccessKey]
     users: list[UserId]
     projects: list[ProjectId]
     domains: list[DomainName]
+
+
+class PendingOwners(msgspec.Struct, frozen=True):
+    """The owners of the pending sessions, each once, and those of each session."""
+
+    access_keys: list[AccessKey]
+    users: list[UserId]
+    projects: list[ProjectId]
+    domains: list[DomainName]
+    of_sessions: OwnerColumns
+
+    @property
+    def parameters(self) -> tuple[list[AccessKey], list[UserId], list[ProjectId], list[DomainName]]:
+        """The four parameters of the owner statements."""
+        return self.access_keys, self.users, self.projects, self.domains
 
 
 class RawSchedulingData(msgspec.Struct, frozen=True):
@@ -174,8 +191,8 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     snapshot: SnapshotRow
     scaling_group: GroupOptionsRow
     slot_types: Sequence[IndexedSlotTypeRow]
-    pending_sessions: Sequence[PendingSessionRow]
-    pending_kernels: Sequence[PendingKernelRow]
+    pending_sessions: list[PendingSessionRow]
+    pending_kernels: list[PendingKernelRow]
     pending_dependencies: Sequence[PendingDependencyRow]
     agents: Sequence[SchedulableAgentRow]
     agent_slots: Sequence[SchedulableAgentSlotRow]
@@ -186,3 +203,10 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     owner_occupancy: Sequence[OwnerOccupancyRow]
     owner_session_counts: Sequence[OwnerSessionCountRow]
     owner_limits: Sequence[OwnerLimitsRow]
+
+
+def note_unreadable(
+    unreadable: dict[str, UnreadableRow], entity: str, entity_id: object, error: UnknownWord
+) -> None:
+    """Note a row with a word that this version does not know, once."""
+    unreadable.setdefault(f"{entity} {entity_id}", UnreadableRow(entity, str(entity_id), str(error)))

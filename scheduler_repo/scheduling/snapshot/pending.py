@@ -1,0 +1,198 @@
+"""The pending sessions of a snapshot, with their kernels and dependencies.
+
+Rows become structs a column at a time and by position: the loops are in C, and the columns of each statement
+stand in the order of the struct's fields. What many sessions have alike is one object for all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import compress, count, islice, repeat
+from operator import ne
+from typing import Optional
+
+import msgspec
+
+from scheduler_repo.entities.scheduling_data import PendingKernel, PendingSession, SessionDependency
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.errors import UnknownWord
+from scheduler_repo.scheduling.rules.dependencies import find_hopeless
+from scheduler_repo.scheduling.snapshot.rows import (
+    OwnerColumns,
+    PendingDependencyRow,
+    PendingKernelRow,
+    PendingSessionRow,
+    bytes_of,
+    note_unreadable,
+)
+from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from, finish
+from scheduler_repo.types import (
+    Architecture,
+    ClusterMode,
+    OptionalWordTable,
+    SessionId,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    SlotVector,
+    WordTable,
+)
+
+KernelsBySession = Mapping[bytes, tuple[PendingKernel, ...]]
+DependenciesBySession = Mapping[bytes, tuple[SessionDependency, ...]]
+
+_SESSION_TYPES = WordTable(SessionType)
+_CLUSTER_MODES = WordTable(ClusterMode)
+_STATUSES = OptionalWordTable(SessionStatus)
+_RESULTS = OptionalWordTable(SessionResult)
+# They stand together, in the same order.
+_OWNER_COLUMNS = slice(*(PendingSessionRow._fields.index(name) for name in ("access_key", "priority")))
+
+
+class _Vectors(dict[str, SlotVector]):
+    """The vectors that were read so far, by their text: requests repeat."""
+
+    def __missing__(self, text: str) -> SlotVector:
+        vector = self[text] = tuple(map(int, text[1:-1].split(","))) if text != "{}" else ()
+        return vector
+
+
+def build_kernels(rows: list[PendingKernelRow]) -> Steps[KernelsBySession]:
+    """Build the kernels of each session, by the bytes of its id; ``rows`` is empty afterwards."""
+    by_session: dict[bytes, tuple[PendingKernel, ...]] = {}
+    vectors = _Vectors()
+    shared: dict[Optional[Architecture], Optional[Architecture]] = {}
+    for chunk in chunks_taken_from(rows):
+        session_ids, kernel_ids, indexes, architectures, requested = zip(*chunk, strict=True)
+        kernels = tuple(
+            map(
+                PendingKernel,
+                kernel_ids,
+                indexes,
+                map(shared.setdefault, architectures, architectures),
+                map(vectors.__getitem__, requested),
+            )
+        )
+        # Rows of one session stand together, so each session has a run of them.
+        starts = [0, *compress(count(1), map(ne, session_ids, session_ids[1:]))]
+        runs = map(kernels.__getitem__, map(slice, starts, [*starts[1:], None]))
+        first = session_ids[0].bytes
+        earlier = by_session.get(first, ())
+        by_session.update(zip(map(bytes_of, map(session_ids.__getitem__, starts)), runs, strict=True))
+        if earlier:  # the last chunk ended within it
+            by_session[first] = earlier + by_session[first]
+        yield
+    return by_session
+
+
+def build_dependencies(
+    rows: Sequence[PendingDependencyRow], unreadable: dict[str, UnreadableRow]
+) -> Steps[DependenciesBySession]:
+    """Build the dependencies of each session that has any, by the bytes of its id."""
+    by_session: dict[bytes, list[SessionDependency]] = {}
+    for chunk in chunks_of(rows):
+        for row in chunk:
+            by_session.setdefault(row[0].bytes, []).append(_dependency(row, unreadable))
+        yield
+    return {session: tuple(each) for session, each in _with_hopeless(by_session).items()}
+
+
+def dependencies_of(
+    rows: Sequence[PendingDependencyRow], session_id: SessionId
+) -> tuple[SessionDependency, ...]:
+    """Build the dependencies of one session from the rows of all that it waits for."""
+    return finish(build_dependencies(rows, {})).get(session_id.bytes, ())
+
+
+def _dependency(row: PendingDependencyRow, unreadable: dict[str, UnreadableRow]) -> SessionDependency:
+    _, depends_on, status, result = row
+    try:
+        return SessionDependency(depends_on, _STATUSES[status], _RESULTS[result])
+    except UnknownWord as error:
+        note_unreadable(unreadable, "session", depends_on, error)
+        word = status if status not in _STATUSES else result
+        return SessionDependency(depends_on, None, None, unknown_word=word)
+
+
+def _with_hopeless(by_session: dict[bytes, list[SessionDependency]]) -> dict[bytes, list[SessionDependency]]:
+    """Mark the dependencies that wait themselves and can never start."""
+    links = {
+        session: [each.depends_on.bytes for each in dependencies if each.status is SessionStatus.PENDING]
+        for session, dependencies in by_session.items()
+    }
+    if not any(other in by_session for others in links.values() for other in others):
+        return by_session
+    failed = [
+        session
+        for session, dependencies in by_session.items()
+        if not all(each.can_be_met for each in dependencies)
+    ]
+    hopeless = find_hopeless(links, failed)
+    if not hopeless:
+        return by_session
+    return {
+        session: [
+            msgspec.structs.replace(each, is_hopeless=True)
+            if each.status is SessionStatus.PENDING and each.depends_on.bytes in hopeless
+            else each
+            for each in dependencies
+        ]
+        for session, dependencies in by_session.items()
+    }
+
+
+def build_sessions(
+    rows: list[PendingSessionRow],
+    owners: OwnerColumns,
+    kernels: KernelsBySession,
+    dependencies: DependenciesBySession,
+    unreadable: dict[str, UnreadableRow],
+) -> Steps[tuple[PendingSession, ...]]:
+    """Build the sessions in the order of ``rows``, which is empty afterwards; ``owners`` are theirs.
+
+    Those with a word that this version does not know are left out.
+    """
+    sessions: list[PendingSession] = []
+    owner_columns = [iter(column) for column in owners]
+    for chunk in chunks_taken_from(rows):
+        columns = list(zip(*chunk, strict=True))
+        columns[_OWNER_COLUMNS] = [tuple(islice(column, len(chunk))) for column in owner_columns]
+        session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
+        if not (_SESSION_TYPES.keys() >= set(types) and _CLUSTER_MODES.keys() >= set(modes)):
+            are_readable = _find_readable(session_ids, types, modes, unreadable)
+            columns = [tuple(compress(column, are_readable)) for column in columns]
+            session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
+        keys = list(map(bytes_of, session_ids))
+        sessions.extend(
+            map(
+                PendingSession,
+                session_ids,
+                *middle,
+                map(_SESSION_TYPES.__getitem__, types),
+                map(_CLUSTER_MODES.__getitem__, modes),
+                created,
+                start,
+                [tuple(sorted(agents)) if agents else () for agents in designated],
+                retries,
+                [tuple(agents) if agents else () for agents in failed],
+                map(kernels.get, keys, repeat(())),
+                map(dependencies.get, keys, repeat(())),
+            )
+        )
+        yield
+    return tuple(sessions)
+
+
+def _find_readable(
+    session_ids: Sequence[SessionId],
+    types: Sequence[str],
+    modes: Sequence[str],
+    unreadable: dict[str, UnreadableRow],
+) -> list[bool]:
+    """Say of each session whether this version knows all of its words, and note those that it does not."""
+    are_readable = []
+    for session_id, session_type, cluster_mode in zip(session_ids, types, modes, strict=True):
+        try:
+            _SESSION_TYPES[session_type], _CLUSTER_MODES[cluster_mode]
+        except UnknownWord as error:
+            note_unreadable(unreadable, "session", session_id, error)
+        are_readable.append(session_type in _SESSION_TYPES and cluster_mode in _CLUSTER_MODES)
+    return are_readable

@@ -1,0 +1,105 @@
+"""Rows of pending sessions become structs, whatever chunks they are cut into."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_repo import steps
+from scheduler_repo.entities.unreadable import UnreadableRow
+from scheduler_repo.scheduling.snapshot.owners import pending_owners
+from scheduler_repo.scheduling.snapshot.pending import build_kernels, build_sessions
+from scheduler_repo.scheduling.snapshot.rows import PendingKernelRow, PendingSessionRow
+from scheduler_repo.steps import finish
+from scheduler_repo.types import (
+    AccessKey,
+    Architecture,
+    DomainName,
+    KernelId,
+    ProjectId,
+    SessionId,
+    UserId,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_chunks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(steps, "CHUNK_ROWS", 3)
+        yield
+
+
+def _kernel_row(session: int, index: int, amounts: tuple[int, ...]) -> PendingKernelRow:
+    text = f"{{{','.join(map(str, amounts))}}}"
+    kernel_id = KernelId(UUID(int=1000 * session + index))
+    return PendingKernelRow(SessionId(UUID(int=session)), kernel_id, index, Architecture("x"), text)
+
+
+def _session_row(number: int, session_type: str) -> PendingSessionRow:
+    # Texts and UUIDs of their own for each row, as the driver makes them.
+    return PendingSessionRow(
+        SessionId(UUID(int=number)),
+        f"session {number}",
+        AccessKey("".join(["key ", str(number % 2)])),
+        UserId(UUID(int=number % 2)),
+        ProjectId(UUID(int=7)),
+        DomainName("".join(["do", "main"])),
+        0,
+        session_type,
+        "SINGLE_NODE",
+        datetime(2026, 1, 1, tzinfo=UTC),
+        None,
+        ["b", "a"] if number % 3 else None,
+        0,
+        None,
+    )
+
+
+class TestKernels:
+    @given(
+        counts=st.lists(st.integers(1, 8), max_size=8), amounts=st.lists(st.integers(0, 2**63 - 1), max_size=3)
+    )
+    def test_each_session_has_its_own_in_their_order(self, counts: list[int], amounts: list[int]) -> None:
+        # given
+        rows = [
+            _kernel_row(session, index, tuple(amounts))
+            for session, count in enumerate(counts)
+            for index in range(count)
+        ]
+        # when
+        kernels = finish(build_kernels(rows))
+        # then
+        assert rows == []
+        assert {session: [kernel.kernel_index for kernel in each] for session, each in kernels.items()} == {
+            UUID(int=session).bytes: list(range(count)) for session, count in enumerate(counts)
+        }
+        assert {kernel.requested_slots for each in kernels.values() for kernel in each} <= {tuple(amounts)}
+        assert len({id(kernel.requested_slots) for each in kernels.values() for kernel in each}) <= 1
+
+
+class TestSessions:
+    @given(types=st.lists(st.sampled_from(["BATCH", "of a newer version"]), max_size=10))
+    def test_each_has_its_owners_and_what_is_unreadable_is_left_out(self, types: list[str]) -> None:
+        # given
+        rows = [_session_row(number, session_type) for number, session_type in enumerate(types)]
+        owners = finish(pending_owners(rows))
+        unreadable: dict[str, UnreadableRow] = {}
+        # when
+        sessions = finish(build_sessions(list(rows), owners.of_sessions, {}, {}, unreadable))
+        # then
+        readable = [row for row in rows if row.session_type == "BATCH"]
+        assert [(each.session_id, each.access_key, each.user_id, each.project_id) for each in sessions] == [
+            (row.session_id, row.access_key, row.user_id, row.project_id) for row in readable
+        ]
+        assert [each.designated_agent_ids for each in sessions] == [
+            tuple(sorted(row.designated_agent_ids or ())) for row in readable
+        ]
+        assert len(unreadable) == len(rows) - len(readable)
+        assert len({id(each.access_key) for each in sessions}) == len({each.access_key for each in sessions})
+        assert len({id(each.user_id) for each in sessions}) == len({each.user_id for each in sessions})
+        assert (
+            len({id(each.domain_name) for each in sessions} | {id(each.project_id) for each in sessions}) <= 2
+        )
