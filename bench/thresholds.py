@@ -23,18 +23,24 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     at_most: Optional[float] = None
     at_least: Optional[float] = None
 
+    @property
+    def bound(self) -> str:
+        """Say what it bounds the figure to."""
+        if self.at_most is not None:
+            return f"at most {self.at_most:g}"
+        return f"at least {self.at_least:g}"
+
+    def is_kept_by(self, found: float) -> bool:
+        """Whether a figure is within the bound."""
+        is_low_enough = self.at_most is None or found <= self.at_most
+        return is_low_enough and (self.at_least is None or found >= self.at_least)
+
     def missed_by(self, case: CaseResult) -> Optional[str]:
         """Say how a case misses this; None if it keeps it, or has no such figure without an earlier case."""
         found = case.to_dict().get(self.figure)
-        if not isinstance(found, (int, float)):
+        if not isinstance(found, (int, float)) or self.is_kept_by(found):
             return None
-        if self.at_most is not None and found > self.at_most:
-            bound = f"at most {self.at_most:g}"
-        elif self.at_least is not None and found < self.at_least:
-            bound = f"at least {self.at_least:g}"
-        else:
-            return None
-        return f"{self.suite}, {case.name}: {self.figure} is {found:g}, to be {bound}: {self.reason}"
+        return f"{self.suite}, {case.name}: {self.figure} is {found:g}, to be {self.bound}: {self.reason}"
 
 
 class _Thresholds(msgspec.Struct, forbid_unknown_fields=True):

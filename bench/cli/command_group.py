@@ -1,29 +1,23 @@
-"""The commands: one for each suite, and ``all``."""
+"""The commands: one for each suite, ``all``, and ``report``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional
 
 import click
 
+from bench.cli.options import cluster_options, database_options, read_database
+from bench.cli.report import report
 from bench.data.cluster import DEFAULT_SEED
-from bench.data.sizes import SIZES, SizeName
+from bench.data.sizes import SizeName
 from bench.suites.registry import SUITES
 from scheduler_repo.cli.command_group import add_debug_option
-from scheduler_repo.cli.options import DATABASE_URL_OPTION, FilePath, WholeNumber, whole_number_option
+from scheduler_repo.cli.options import FilePath
 from scheduler_repo.cli.process.invocation import Invocation
-from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
 
 if TYPE_CHECKING:
     from bench.data.trace import TraceFiles
-    from scheduler_repo.settings import DatabaseSettings
 
 _ALL: Final = "all"
-_MAX_TURNS: Final = 10_000
-_SIZE_HELP: Final = "; ".join(
-    f"{name}: {size.agents:,} agents, {size.running:,} running, {size.pending:,} pending, "
-    f"{size.finished:,} finished"
-    for name, size in SIZES.items()
-)
 
 
 class SuiteGroup(click.Group):
@@ -41,18 +35,7 @@ class SuiteGroup(click.Group):
 
 def _suite_command(name: str, about: str) -> click.Command:
     @click.command(name, short_help=about, help=_help(name, about))
-    @click.option(
-        "--size",
-        "size_name",
-        type=click.Choice([size.value for size in SizeName]),
-        default=SizeName.S.value,
-        show_default=True,
-        help=f"The size of the cluster. {_SIZE_HELP}.",
-    )
-    @whole_number_option(
-        "--turns", WholeNumber(1, _MAX_TURNS), "Turns of each side, instead of the suite's own."
-    )
-    @whole_number_option("--seed", WholeNumber(), "The same seed makes the same cluster.", DEFAULT_SEED)
+    @cluster_options
     @click.option(
         "--trace-nodes",
         type=FilePath(),
@@ -65,13 +48,7 @@ def _suite_command(name: str, about: str) -> click.Command:
         metavar="FILE",
         help="CSV of tasks; with --trace-nodes.",
     )
-    @click.option(
-        DATABASE_URL_OPTION,
-        metavar="URL",
-        help="Your PostgreSQL, instead of an embedded one: postgresql://user@host:port/database. Everything "
-        "goes into a schema of a new name, which is dropped at the end.",
-    )
-    @click.option("--beside-other-data", is_flag=True, help="Use a --database-url that holds other data too.")
+    @database_options
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; all else goes to stderr.")
     @click.option(
         "--output",
@@ -100,11 +77,7 @@ def _suite_command(name: str, about: str) -> click.Command:
                 "--json prints the object of one suite; give --output FOLDER for all of them."
             )
         trace = _read_trace_options(names, trace_nodes, trace_pods)
-        settings = _read_database(database_url)
-        if beside_other_data and settings is None:
-            raise click.UsageError(
-                f"--beside-other-data is for your own database; give {DATABASE_URL_OPTION} too."
-            )
+        settings = read_database(database_url, beside_other_data=beside_other_data)
         from bench.cli.run import BenchRun
 
         run = BenchRun(
@@ -152,24 +125,12 @@ def _read_trace_options(
     return TraceFiles(nodes, pods)
 
 
-def _read_database(database_url: Optional[str]) -> "Optional[DatabaseSettings]":
-    """Read where the user's database is. The environment's is not taken unasked: clusters are loaded there."""
-    from scheduler_repo.cli.options import read_settings
-    from scheduler_repo.settings import Settings
-
-    settings: Settings = read_settings(database_url, None)
-    if database_url is None and not came_as_option(DATABASE_URL_OPTION):
-        return None
-    if settings.database is None:
-        raise click.UsageError(f"{URL_OPTIONS[DATABASE_URL_OPTION]} is empty; give a URL.")
-    return settings.database
-
-
 @click.group(
     cls=SuiteGroup,
     commands=[
         *(_suite_command(suite.name, suite.about) for suite in SUITES.values()),
         _suite_command(_ALL, "every suite, one after the other"),
+        report,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -36,9 +36,11 @@ class BenchRun:
     trace: Optional[TraceFiles]
     database: Optional[DatabaseSettings]
     beside_other_data: bool
-    as_json: bool
     output: Optional[Path]
-    check: bool
+    as_json: bool = False
+    check: bool = False
+    shows_tables: bool = True
+    results: list[SuiteResult] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self._console = CommandConsole(stderr=self.as_json)
@@ -75,9 +77,12 @@ class BenchRun:
                     seed=self.seed,
                     trace=self.trace,
                 )
-                for suite in self.suites:
-                    self._display.say(f"suite {suite.name}: {suite.about}")
+                for number, suite in enumerate(self.suites, 1):
+                    place = f" ({number} of {len(self.suites)})" if len(self.suites) > 1 else ""
+                    self._display.say(f"suite {suite.name}{place}: {suite.about}")
                     result = await run_suite(suite, bench, self.turns, self._display.on_turn)
+                    self.results.append(result)
+                    self._keep(result)
                     self._show(result)
                     missed += find_missed(load_thresholds(), result) if self.check else []
         for line in missed:
@@ -86,13 +91,17 @@ class BenchRun:
             self._console.say("all thresholds that hold at this size are kept")
         return 1 if missed else 0
 
-    def _show(self, result: SuiteResult) -> None:
+    def _keep(self, result: SuiteResult) -> None:
         if self.output is not None:
             path = self.output / f"{result.suite}.json"
             write_whole(path, result.to_json() + b"\n")
             self.invocation.aftermath = f"{self._clean_up}; what was measured before is in {self.output}"
+
+    def _show(self, result: SuiteResult) -> None:
         if self.as_json:
             say_json(result.to_json())
+            return
+        if not self.shows_tables:
             return
         self._console.show(lay_out_cases(result))
         self._console.show(lay_out_figures(result))
