@@ -35,5 +35,6 @@ async def run(url: str) -> None:
     await engine.dispose()
 
 
-if __name__ == "__main__":
-    asyncio.run(run(*sys.argv[1:]))
+def main(url: str) -> None:
+    """Run until the input ends."""
+    asyncio.run(run(url))

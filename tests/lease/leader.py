@@ -45,5 +45,6 @@ async def lead(url: str, agent_id: str) -> None:
     await engine.dispose()
 
 
-if __name__ == "__main__":
-    asyncio.run(lead(*sys.argv[1:]))
+def main(url: str, agent_id: str) -> None:
+    """Lead until the input ends."""
+    asyncio.run(lead(url, agent_id))

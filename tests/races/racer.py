@@ -1,10 +1,9 @@
 """One of the eight: a process that reads, plans at random, writes, and lives through what happens to a cluster.
 
-``python -m tests.races.racer URL SEED SECONDS [--no-owner-locks]`` prints, as one JSON line, what it was told.
+It prints, as one JSON line, what it was told.
 """
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -154,13 +153,10 @@ async def race(url: str, seed: int, seconds: float) -> Outcome:
 
 
 def main(url: str, seed: str, seconds: str, *options: str) -> None:
+    """Race; the only option is ``--no-owner-locks``."""
     if "--no-owner-locks" in options:
         without = LOCK_QUOTAS.text.replace("FOR NO KEY UPDATE", "")
         assert without != LOCK_QUOTAS.text
         setattr(locked_state, "LOCK_QUOTAS", Statement("lock_quotas", without))  # noqa: B010 - not exported
     outcome = asyncio.run(race(url, int(seed), float(seconds)))
-    sys.stdout.write(msgspec.json.encode(outcome).decode())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(msgspec.json.encode(outcome).decode())

@@ -1,9 +1,9 @@
 """Eight processes race over the same sessions, agents and owners: nothing is ever given away twice."""
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
@@ -21,10 +21,11 @@ from tests.races.arena import arena
 from tests.races.checks import BREACHED, BROKEN_CHAINS, OVERCOMMITTED
 from tests.races.racer import Outcome
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.program import running
 
 PROCESSES = 8
 RACE_SECONDS = 60
-SHORT_RACE_SECONDS = 4
+SHORT_RACE_SECONDS = 2
 # Long enough for a breach where the owners' rows are not locked.
 UNLOCKED_SECONDS = 20
 
@@ -131,36 +132,23 @@ class TestEightSchedulers:
     async def race(
         self, database: Database, observer: DriverConnection, seconds: float, *options: str
     ) -> tuple[list[Outcome], Samples]:
-        racers = [
-            await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.races.racer",
-                database.url_as(SCHEDULER),
-                str(seed),
-                str(seconds),
-                *options,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            for seed in range(PROCESSES)
-        ]
-        ended = asyncio.gather(*(racer.communicate() for racer in racers))
         samples = Samples()
-        try:
+        async with AsyncExitStack() as stack:
+            racers = [
+                await stack.enter_async_context(
+                    running("tests.races.racer", database.url_as(SCHEDULER), str(seed), str(seconds), *options)
+                )
+                for seed in range(PROCESSES)
+            ]
+            ended = asyncio.gather(*(racer.end() for racer in racers))
             while not ended.done():
                 samples.taken += 1
                 samples.overcommitted += await observer.fetchval(OVERCOMMITTED)
                 samples.breached += await observer.fetchval(BREACHED)
                 await asyncio.wait([ended], timeout=0.02)
-        finally:
-            for racer in racers:
-                if racer.returncode is None:
-                    racer.kill()
-        outputs = await ended
-        for racer, (_, errors) in zip(racers, outputs, strict=True):
-            assert racer.returncode == 0, errors.decode()[-3000:]
-        return [msgspec.json.decode(output, type=Outcome) for output, _ in outputs], samples
+            assert await ended == [0] * PROCESSES
+            told = [await racer.says() for racer in racers]
+        return [msgspec.json.decode(line, type=Outcome) for line in told], samples
 
     async def is_true(self, rejected: RejectedAllocation, observer: DriverConnection) -> bool:
         """Whether a reason can have been true: by its own figures, or by what the histories tell."""
