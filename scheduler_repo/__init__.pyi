@@ -195,6 +195,7 @@ from .scheduling.explain.session import (
     SessionExplanation as SessionExplanation, explain_session as explain_session,
 )
 from .scheduling.planner.best_fit import BestFitPlanner as BestFitPlanner, Planner as Planner
+from .scheduling.snapshot.anonymize import anonymize as anonymize
 from .scheduling.rules.preemption import may_preempt as may_preempt, preemptible as preemptible
 from .settings import (
     CacheSettings as CacheSettings, DatabaseSettings as DatabaseSettings, SecretKey as SecretKey,

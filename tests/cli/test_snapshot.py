@@ -136,6 +136,18 @@ class TestSnapshot:
         assert ended.errors == f"{path}: {pending}, 10 agents, {path.stat().st_size:,} bytes\n"
         assert command_here.run(*arguments, "-o", str(path)).output == ""
 
+    def test_no_name_is_in_an_anonymous_one(
+        self, command_here: CommandHere, arguments: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "case"
+        ended = command_here.run(*arguments, "--json")
+        shown = command_here.run(*arguments, "--json", "-o", str(path), "--anonymize").output
+        data = msgspec.json.decode(ended.output, type=SchedulingData)
+        assert read_snapshot(path).agents[0].agent_id == "agent-01"
+        for name in (data.agents[0].agent_id, data.access_keys[0].owner_id, str(data.users[0].owner_id)):
+            assert name in ended.output
+            assert name not in shown
+
     def test_a_pipe_gets_the_file(self, command: Command, arguments: tuple[str, ...], tmp_path: Path) -> None:
         path = tmp_path / "piped"
         with path.open("wb") as stream:

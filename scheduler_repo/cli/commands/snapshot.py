@@ -36,6 +36,12 @@ from scheduler_repo.types import ScalingGroupName
     metavar="FILE",
     help="Write the snapshot to this file, for 'scheduler-repo replay'; - is stdout.",
 )
+@click.option(
+    "--anonymize",
+    "is_anonymous",
+    is_flag=True,
+    help="Replace names and ids, each by the same everywhere; numbers and times stay.",
+)
 @database_url_option
 @redis_url_option
 @click.option(
@@ -50,6 +56,7 @@ def snapshot(
     group: ScalingGroupName,
     max_staleness: float,
     output: Optional[Path],
+    is_anonymous: bool,
     database_url: Optional[str],
     redis_url: Optional[str],
     as_json: bool,
@@ -59,7 +66,7 @@ def snapshot(
     Reads only. Amounts in JSON are whole numbers in each slot's smallest unit; "waiting" gives the reason for
     each pending session, by its id, and the reason in words.
 
-    With -o it is written to a file as it was read: whole, or not at all.
+    With -o it is written to a file as it was read: whole, or not at all. To share a case, add --anonymize.
     """
     if output is not None:
         check_output(output, as_json=as_json)
@@ -69,6 +76,8 @@ def snapshot(
         raise click.UsageError("--max-staleness needs a cache that may answer; give --redis-url")
 
     async def work() -> None:
+        import msgspec
+
         from scheduler_repo.cli.output.console import CommandConsole
         from scheduler_repo.cli.output.snapshot import encode_snapshot, lay_out_snapshot
         from scheduler_repo.cli.process.servers import open_cache_source
@@ -76,6 +85,7 @@ def snapshot(
         from scheduler_repo.errors import ScalingGroupNotFound
         from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
         from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+        from scheduler_repo.scheduling.snapshot.anonymize import anonymize
 
         async with open_database(database, to_write=False) as engine:
             db_source = SchedulerDBSource(engine)
@@ -86,6 +96,8 @@ def snapshot(
                 except ScalingGroupNotFound as error:
                     advice = "list the groups with: SELECT name FROM scaling_groups"
                     raise error.with_message(error.found, advice) from error
+        if is_anonymous:
+            timed = msgspec.structs.replace(timed, data=anonymize(timed.data))
         if output is not None:
             write_output(output, timed.data)
         if as_json:

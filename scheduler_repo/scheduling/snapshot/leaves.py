@@ -6,9 +6,12 @@ A walk is compiled from the types, not from the values: a field that is added la
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import NamedTuple, Optional, Union
 
 import msgspec
+
+from scheduler_repo.types import Word
 
 # Makes the new value of a leaf from the value and the struct that holds it.
 Change = Callable[[object, object], object]
@@ -21,12 +24,22 @@ class Leaf(NamedTuple):
     field: str
     kind: object
 
+    @property
+    def is_struct(self) -> bool:
+        """Whether it is no leaf but holds structs, which have leaves."""
+        return isinstance(self.kind, type) and issubclass(self.kind, msgspec.Struct)
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it holds one of the few words that the field has in every database."""
+        return isinstance(self.kind, type) and issubclass(self.kind, Word)
+
 
 def compile_walk(kind: object, choose: Callable[[Leaf], Optional[Change]]) -> Callable[[object], object]:
-    """Build the function that gives a struct of this kind the changes that ``choose`` names for its leaves.
+    """Build the function that gives a struct of this kind the changes that ``choose`` names for its fields.
 
-    None for a leaf keeps it. What holds no change is kept as it is, the same object. Raises TypeError for a
-    field whose type is not understood.
+    A field that holds structs is asked for first, then theirs, if it gets no change as a whole. What holds no
+    change is kept as it is, the same object. Raises TypeError for a field whose type is not understood.
     """
     change = _compile(kind, Leaf(object, "", kind), choose, {})
     return lambda value: value if change is None else change(value, None)
@@ -48,6 +61,9 @@ def _compile(
         return _each(_compile(arguments[0], leaf, choose, bound))
     struct = origin or kind
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+        whole = choose(leaf._replace(kind=struct))
+        if whole is not None:
+            return whole
         parameters = getattr(struct, "__parameters__", ())
         return _fields(struct, dict(zip(parameters, arguments, strict=True)), choose)
     if origin is not None or isinstance(kind, typing.TypeVar):
@@ -60,7 +76,7 @@ def _fields(
     bound: Mapping[object, object],
     choose: Callable[[Leaf], Optional[Change]],
 ) -> Optional[Change]:
-    hints = typing.get_type_hints(struct)
+    hints = _hints_of(struct)
     changes: list[tuple[str, Change]] = []
     for field in struct.__struct_fields__:
         change = _compile(hints[field], Leaf(struct, field, hints[field]), choose, bound)
@@ -75,6 +91,11 @@ def _fields(
         return msgspec.structs.replace(given, **new)
 
     return change_fields
+
+
+@cache
+def _hints_of(struct: type[msgspec.Struct]) -> Mapping[str, object]:
+    return typing.get_type_hints(struct)
 
 
 def _or_none(change: Optional[Change]) -> Optional[Change]:
