@@ -335,3 +335,58 @@ class OperationRow(Base):
     request_digest: Mapped[bytes]
     result: Mapped[Optional[bytes]]
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)
+
+
+class _ServerType(sa.types.UserDefinedType[str]):
+    """A type of PostgreSQL's that no row is read or written by through SQLAlchemy."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: object) -> str:
+        return self.name
+
+
+# What statement files alone read, and functions of the database alone write.
+CHANGE_LOG = sa.Table(
+    "change_log",
+    Base.metadata,
+    sa.Column(
+        "xid", _ServerType("xid8"), nullable=False, server_default=sa.func.pg_current_xact_id(), index=True
+    ),
+    sa.Column("kind", _ServerType('"char"'), nullable=False),
+    sa.Column("sessions", ARRAY(sa.Uuid())),
+    sa.Column("names", ARRAY(ORDERED_TEXT)),
+)
+USAGE_LOG = sa.Table(
+    "usage_log",
+    Base.metadata,
+    sa.Column(
+        "xid", _ServerType("xid8"), nullable=False, server_default=sa.func.pg_current_xact_id(), index=True
+    ),
+    sa.Column("access_key", ORDERED_TEXT, nullable=False),
+    sa.Column("user_id", sa.Uuid(), nullable=False),
+    sa.Column("project_id", sa.Uuid(), nullable=False),
+    sa.Column("domain_name", ORDERED_TEXT, nullable=False),
+    sa.Column("session_count", sa.BigInteger(), nullable=False),
+    sa.Column("slots", ARRAY(sa.Numeric()), nullable=False),
+)
+OWNER_USAGE = sa.Table(
+    "owner_usage",
+    Base.metadata,
+    sa.Column("scope", ORDERED_TEXT, primary_key=True),
+    sa.Column("owner_id", ORDERED_TEXT, primary_key=True),
+    sa.Column("session_count", sa.BigInteger(), nullable=False),
+    sa.Column("slots", ARRAY(sa.Numeric()), nullable=False),
+)
+CHANGE_FLOOR = sa.Table(
+    "change_floor",
+    Base.metadata,
+    sa.Column("floor", _ServerType("pg_snapshot"), nullable=False),
+    sa.Column("folded", _ServerType("pg_snapshot"), nullable=False),
+    sa.Column("next_floor", _ServerType("pg_snapshot"), nullable=False),
+    sa.Column("next_floor_at", sa.DateTime(timezone=True), nullable=False),
+)
+SERVER_LIFE = sa.Table("server_life", Base.metadata, sa.Column("life", sa.Uuid(), nullable=False))

@@ -10,16 +10,23 @@ REVOKE ALL ON
     slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
     agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
     session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-    scaling_group_grants, scheduler_repo_schema_version
+    scaling_group_grants, change_log, usage_log, owner_usage, change_floor, server_life, counted_usage,
+    unfolded_usage, usage_parts, scheduler_repo_schema_version
 FROM PUBLIC;
 
 REVOKE ALL ON SEQUENCE agent_history_id_seq, session_history_id_seq, reservations_position_seq FROM PUBLIC;
 
 -- A trigger's function runs for whoever fires it, without this privilege.
-REVOKE ALL ON FUNCTION session_dependencies_mark_sessions(), agents_end_reservations() FROM PUBLIC;
+REVOKE ALL ON FUNCTION
+    session_dependencies_mark_sessions(), agents_end_reservations(), log_sessions(), log_parts_of_sessions(),
+    log_reservations(), log_agents(), log_agent_slots(), log_scaling_groups(), log_quotas(), log_resource_policies(),
+    log_slot_types(), log_session_usage(), log_kernel_usage(), log_former_key(), log_truncate(), refuse_change(),
+    drop_restored_row()
+FROM PUBLIC;
 REVOKE ALL ON quota_additions FROM PUBLIC;
 REVOKE ALL ON FUNCTION
-    hold_quotas, purge_sessions, purge_agent_history, purge_operations, take_back_sessions
+    hold_quotas, purge_sessions, purge_agent_history, purge_operations, take_back_sessions, refuse_restored_usage,
+    snapshot_without_own, is_usage_restored, rebuild_usage, fold_usage, trim_changes, renew_server_life
 FROM PUBLIC;
 
 DO $reader$
@@ -40,15 +47,20 @@ BEGIN
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scaling_group_grants, scheduler_repo_schema_version
+        scaling_group_grants, change_log, usage_log, owner_usage, change_floor, server_life, counted_usage,
+        unfolded_usage, usage_parts, scheduler_repo_schema_version
     FROM scheduler_repo_reader;
 
     GRANT SELECT ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scaling_group_grants, scheduler_repo_schema_version
+        scaling_group_grants, change_log, usage_log, owner_usage, change_floor, server_life, counted_usage,
+        unfolded_usage, usage_parts, scheduler_repo_schema_version
     TO scheduler_repo_reader;
+
+    -- A view calls it for whoever reads the view.
+    GRANT EXECUTE ON FUNCTION refuse_restored_usage TO scheduler_repo_reader;
 END
 $reader$;
 
@@ -71,14 +83,16 @@ BEGIN
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scaling_group_grants, scheduler_repo_schema_version
+        scaling_group_grants, change_log, usage_log, owner_usage, change_floor, server_life, counted_usage,
+        unfolded_usage, usage_parts, scheduler_repo_schema_version
     FROM scheduler_repo_scheduler;
 
     GRANT SELECT ON
         slot_types, resource_policies, domains, projects, users, keypairs, quotas, vfolders, scaling_groups, agents,
         agent_slots, agent_heartbeats, agent_history, sessions, kernels, session_dependencies,
         session_vfolder_mounts, session_history, reservations, kernel_reservations, operations, scheduler_leases,
-        scaling_group_grants, scheduler_repo_schema_version
+        scaling_group_grants, change_log, usage_log, owner_usage, change_floor, server_life, counted_usage,
+        unfolded_usage, usage_parts, scheduler_repo_schema_version
     TO scheduler_repo_scheduler;
 
     -- What there is, and who may use it. Amounts stored under a slot type would change their meaning with its
@@ -127,6 +141,11 @@ BEGIN
     -- What is finished and old is deleted with the rights of these functions' owner, within the bounds that they
     -- keep. Who wants another role to purge grants it these instead.
     GRANT EXECUTE ON FUNCTION purge_sessions, purge_agent_history, purge_operations, take_back_sessions
+        TO scheduler_repo_scheduler;
+
+    -- Triggers alone write what changed, with their owner's rights; these functions keep it.
+    GRANT EXECUTE ON FUNCTION
+        refuse_restored_usage, is_usage_restored, rebuild_usage, fold_usage, trim_changes, renew_server_life
         TO scheduler_repo_scheduler;
 END
 $scheduler$;

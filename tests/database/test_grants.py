@@ -7,7 +7,8 @@ from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.models import Base
 from tests.support.databases import OWNER, READER, SCHEDULER, Database
 
-_TABLES = sorted({*Base.metadata.tables, VERSION_TABLE})
+_VIEWS = ("counted_usage", "unfolded_usage", "usage_parts")
+_TABLES = sorted({*Base.metadata.tables, *_VIEWS, VERSION_TABLE})
 _STATUS = "status status_changed_at"
 
 # What the scheduler may write: the privileges on the whole table, and the columns of INSERT and UPDATE.

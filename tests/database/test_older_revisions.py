@@ -22,7 +22,7 @@ from scheduler_repo.database.schema.version import (
     require_schema,
 )
 from tests.support.databases import OWNER, READER, SCHEDULER, Database
-from tests.support.rows import OTHER_SESSION, ROWS, insert, insert_all
+from tests.support.rows import KEPT_BY_DATABASE, OTHER_SESSION, ROWS, insert, insert_all
 
 _TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
 # What each revision added: columns with what they say by default of rows that were there, and tables.
@@ -37,6 +37,7 @@ _ADDED_COLUMNS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 _ADDED_TABLES: Mapping[str, tuple[str, ...]] = {
     "0002": ("reservations", "kernel_reservations", "operations", "scheduler_leases"),
     "0003": ("scaling_group_grants",),
+    "0005": KEPT_BY_DATABASE,
 }
 
 # Each table's rows as texts, without the columns that came later.
@@ -132,7 +133,7 @@ class OlderRevision:
             async with older_database.connect_as(role) as connection:
                 await require_schema(connection)
         async with older_database.driver_as(SCHEDULER) as driver:
-            for table in _tables_added_since(self.revision):
+            for table in ROWS.keys() & _tables_added_since(self.revision):
                 await insert(driver, table, ROWS[table])
 
     async def test_is_what_a_downgrade_leaves(
@@ -195,8 +196,14 @@ class TestRevision0002(RevisionBeforeTables):
     table_in_the_way = "scaling_group_grants"
 
 
-class TestRevision0003(OlderRevision):
+class TestRevision0003(RevisionBeforeTables):
     revision = "0003"
+    table_in_the_way = "change_log"
+
+
+class TestRevision0004(RevisionBeforeTables):
+    revision = "0004"
+    table_in_the_way = "owner_usage"
 
 
 class TestEveryRevision:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.embedded.installation import postgres_of_wheel
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer
-from tests.support.rows import insert_all
+from tests.support.rows import KEPT_BY_DATABASE, insert_all
 
 _TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> $1 ORDER BY 1"
 _FUNCTIONS = """
@@ -27,7 +27,7 @@ def _run(program: str, database: Database, role: str, *arguments: str, script: s
 
 async def _rows(database: Database) -> dict[str, list[str]]:
     async with database.driver_as(OWNER) as driver:
-        tables = [row[0] for row in await driver.fetch(_TABLES, VERSION_TABLE)]
+        tables = {row[0] for row in await driver.fetch(_TABLES, VERSION_TABLE)}.difference(KEPT_BY_DATABASE)
         return {
             table: [row[0] for row in await driver.fetch(f"SELECT t::text FROM {table} AS t ORDER BY 1")]
             for table in tables

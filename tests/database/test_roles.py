@@ -8,7 +8,7 @@ import pytest
 from scheduler_repo.database.schema.version import VERSION_TABLE
 from scheduler_repo.models import Base
 from tests.support.databases import OWNER, READER, Database, DriverConnection
-from tests.support.rows import KERNEL, ROWS, insert, second_row
+from tests.support.rows import KEPT_BY_DATABASE, KERNEL, ROWS, insert, second_row
 
 _TABLES = sorted({*Base.metadata.tables, VERSION_TABLE})
 _DDL = (
@@ -101,7 +101,8 @@ class TestReader:
 
     async def test_reads_every_table(self, reader: DriverConnection) -> None:
         for table in _TABLES:
-            assert await reader.fetchval(f"SELECT count(*) FROM {table}") >= 1
+            rows = await reader.fetchval(f"SELECT count(*) FROM {table}")
+            assert rows >= 1 or table in KEPT_BY_DATABASE
 
     @pytest.mark.parametrize("table", _TABLES)
     async def test_writes_none(self, reader: DriverConnection, table: str) -> None:

@@ -75,6 +75,7 @@ _DRIFTS: tuple[tuple[str, str, str, Optional[str]], ...] = (
     (f"DROP TRIGGER {_MARK} ON session_dependencies", "trigger", _MARK_TRIGGER, None),
     (f"ALTER TABLE session_dependencies DISABLE TRIGGER {_MARK}", "trigger", _MARK_TRIGGER, "DISABLED"),
     (f"ALTER TABLE session_dependencies ENABLE ALWAYS TRIGGER {_MARK}", "trigger", _MARK_TRIGGER, "ALWAYS"),
+    ("ALTER TABLE quotas ENABLE TRIGGER log_update", "trigger", "quotas.log_update", "log_quotas()"),
     (_OTHER_BODY, "function", _MARK_FUNCTION, "BEGIN RETURN NULL; END"),
     (f"ALTER FUNCTION {_MARK}() SECURITY DEFINER", "function", _MARK_FUNCTION, "SECURITY DEFINER"),
     (f"ALTER FUNCTION {_MARK}() SET search_path = public", "function", _MARK_FUNCTION, "path=public AS"),
@@ -88,9 +89,9 @@ _DRIFTS_BY_SUPERUSER: tuple[tuple[str, str, str, Optional[str]], ...] = (
         "INVALID",
     ),
     (
-        "ALTER TABLE quotas DISABLE TRIGGER ALL",
+        "ALTER TABLE agent_heartbeats DISABLE TRIGGER ALL",
         "constraint",
-        "quotas.quotas_resource_policy_fkey",
+        "agent_heartbeats.agent_heartbeats_agent_id_fkey",
         "triggers are disabled",
     ),
 )

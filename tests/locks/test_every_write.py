@@ -22,13 +22,16 @@ from tests.api.statement_table import CASES, Case, fill_table
 from tests.api.world import World
 from tests.locks.held_rows import HeldRow, held_row
 from tests.support.databases import DriverConnection
+from tests.support.rows import KEPT_BY_DATABASE
 from tests.support.small_cluster import ACCESS_KEY
 
 fill_table()
 
 SIZE: Final = 3
 READS: Final = ("get_", "find_", "list_", "search_", "count_", "audit")
-TABLES: Final = tuple(sorted({*Base.metadata.tables} - {"operations", "session_history", "agent_history"}))
+TABLES: Final = tuple(
+    sorted({*Base.metadata.tables} - {"operations", "session_history", "agent_history"} - {*KEPT_BY_DATABASE})
+)
 # The rows that belong to one item of a batch, by what the items are.
 OF_ONE_SESSION: Final = frozenset({"sessions", "kernels", "reservations", "kernel_reservations"})
 OF_ONE_AGENT: Final = frozenset({"agents", "agent_slots", "agent_heartbeats"})

@@ -92,6 +92,10 @@ ROWS: Final[Mapping[str, Row]] = {
 }
 
 
+# Which triggers and functions of the database alone write.
+KEPT_BY_DATABASE: Final = ("change_log", "usage_log", "owner_usage", "change_floor", "server_life")
+
+
 _KEYS_OF_SECOND: Final[Mapping[str, Row]] = {
     "slot_types": {"name": "mem", "slot_index": 1},
     "resource_policies": {"name": "second"},

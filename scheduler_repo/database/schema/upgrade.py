@@ -37,8 +37,9 @@ from scheduler_repo.models import Base
 from scheduler_repo.quoting import get_logger
 
 _logger = get_logger(__name__)
-# With the view that writers lock.
-_TABLES: Final = [*(table.name for table in Base.metadata.sorted_tables), "quota_additions"]
+# With the view that writers lock, and those that usage is read by.
+_VIEWS: Final = ("quota_additions", "counted_usage", "unfolded_usage", "usage_parts")
+_TABLES: Final = [*(table.name for table in Base.metadata.sorted_tables), *_VIEWS]
 # As Alembic would make it.
 _VERSIONS: Final = sa.Table(
     VERSION_TABLE,
@@ -94,6 +95,8 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
             refuse_unknown_revision(found)
         await connection.run_sync(migrate, head)
         await _run_script(connection, "grants.sql")
+        # In a dump of another cluster's what owners occupy has to be counted anew.
+        await connection.execute(sa.text("SELECT fold_usage()"))
     return SchemaUpgrade(found, head)
 
 
