@@ -199,10 +199,10 @@ def _draw_phases(suite: SavedSuite) -> Optional[Plot]:
         return None
     most = [max(parts, key=parts.__getitem__) for _, parts in cases]
     says = "; ".join(
-        f"{name}: {phase} takes {_share(parts, phase):.0%}"
+        f"of {name} {phase} takes {_share(parts, phase):.0%}"
         for (name, parts), phase in zip(cases, most, strict=True)
     )
-    return draw_shares(f"Suite {suite.suite}, by phase", f"The longest phase of each. {says}.", cases)
+    return draw_shares(f"Suite {suite.suite}, by phase", f"The longest phase: {says}.", cases)
 
 
 def _share(parts: Mapping[str, float], phase: str) -> float:

@@ -97,11 +97,15 @@ def draw_cases(suite: SavedSuite) -> Plot:
 
 def draw_shares(title: str, says: str, cases: Sequence[tuple[str, Mapping[str, float]]]) -> Plot:
     """Draw into which parts the milliseconds of each case fall, each case as wide as the others."""
-    height = _TOP + _ROW * len(cases)
-    drawing = Drawing(_WIDTH, height, title, says)
+    drawing = Drawing(_WIDTH, _TOP + 20 + _ROW * len(cases), title, says)
+    place = 0.0
+    for number, part in enumerate(cases[0][1]):
+        drawing.box(f"part part-{number}", place, 0, 10, 10)
+        drawing.text("tick", place + 15, 9, part)
+        place += 80
     rows = []
     for row, (name, parts) in enumerate(cases):
-        top, total = _TOP + _ROW * row, sum(parts.values())
+        top, total = _TOP + 20 + _ROW * row, sum(parts.values())
         drawing.text("name", 0, top + 10, name)
         drawing.text("note", _WIDTH, top + 10, write_milliseconds(total), anchor="end")
         left = 0.0
@@ -242,8 +246,8 @@ def _say_growth(series: Series) -> str:
     said = []
     if early.engine.median_ms > 0:
         growth = late.engine.median_ms / early.engine.median_ms
-        more = f"{last / first:,.4g} times as many" if first > 0 else f"{last:,} instead of none"
-        said.append(f"{more} {series.unit} take the engine {format_figure(growth)} times as long.")
+        more = f" for {format_figure(last / first)} times as many" if first > 0 else ""
+        said.append(f"From {first:,} to {last:,} the engine takes {format_figure(growth)} times as long{more}.")
     ratio, share = ratio_to(late, FLOOR), ratio_to(late, PLAIN)
     ends = [write_milliseconds(late.engine.median_ms)]
     if ratio is not None:

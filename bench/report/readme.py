@@ -20,7 +20,7 @@ from scheduler_repo.errors import InvalidInput
 
 MACHINE: Final = "machine"
 FIGURE: Final = re.compile(
-    r"(?P<shown>[^\s|<>]+)(?P<source><!-- figure: (?P<suite>[^;>]+); (?P<case>[^;>]+); (?P<field>[^;>]+) -->)"
+    r"(?P<shown>[^\s|<>()]+)(?P<source><!-- figure: (?P<suite>[^;>]+); (?P<case>[^;>]+); (?P<field>[^;>]+) -->)"
 )
 TABLE: Final = re.compile(
     r"(?P<comment><!-- table: (?P<suite>\S+)\n(?P<lines>(?:[^\n>]+\n)+)-->\n)"
@@ -77,7 +77,8 @@ def _find(suite: SavedSuite, case_name: str, field: str) -> str:
         fact: object = suite.machine
         for name in field.split("."):
             fact = fact[name] if isinstance(fact, Mapping) else suite.machine[field]
-        return f"{fact:,}" if isinstance(fact, int) else str(fact)
+        # The first word, as a figure in a text is one: a version may be followed by who built it.
+        return f"{fact:,}" if isinstance(fact, int) else str(fact).split()[0]
     case = suite.case(case_name)
     if case is None:
         raise LookupError(f"there is no case {case_name!r}")
