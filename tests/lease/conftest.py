@@ -11,19 +11,18 @@ from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.lease.holders import AGENT, SESSIONS
-from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.shared_databases import SharedDatabase
 from tests.support.small_cluster import agent, cluster, session
 
 
 @pytest.fixture
-async def database(migrated_database: Database) -> Database:
+async def database(shared_database: SharedDatabase) -> Database:
     """A database with one agent and six sessions that fit it together."""
-    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
-    await ClusterRepository(ClusterDBSource(engine)).load_cluster(
+    await ClusterRepository(ClusterDBSource(shared_database.engine)).load_cluster(
         cluster([agent(AGENT)], [session(number, 1) for number in range(SESSIONS)])
     )
-    await engine.dispose()
-    return migrated_database
+    return shared_database.database
 
 
 @pytest.fixture
@@ -41,7 +40,6 @@ def leases(engine: ExtendedAsyncSAEngine) -> LeaseRepository:
 
 
 @pytest.fixture
-async def owner_connection(database: Database) -> AsyncIterator[DriverConnection]:
+async def owner_connection(database: Database, shared_database: SharedDatabase) -> DriverConnection:
     """A connection of the tables' owner."""
-    async with database.driver_as(OWNER) as connection:
-        yield connection
+    return await shared_database.owner_connection()

@@ -177,55 +177,64 @@ class TestStaleLease:
         )
         return lease
 
-    @pytest.mark.parametrize("write", WRITES, ids=str)
+    @pytest.mark.parametrize("lose", LOSSES)
     async def test_writes_nothing(
         self,
         engine: ExtendedAsyncSAEngine,
         leases: LeaseRepository,
         owner_connection: DriverConnection,
         lease: Lease,
-        write: LeasedWrite,
+        lose: Loss,
     ) -> None:
-        for lose in LOSSES:
-            # given
-            stale = await lose(leases, owner_connection, lease)
-            before = await all_rows(owner_connection)
+        # given
+        stale = await lose(leases, owner_connection, lease)
+        before = await all_rows(owner_connection)
+        for write in WRITES:
             # when
             with pytest.raises(StaleLeaseError, match="nothing was written"):
                 await write.call(engine, stale)
             # then
-            assert await all_rows(owner_connection) == before, lose.__name__
-            # given it once more
-            await expire(owner_connection)
-            lease = await leases.acquire_lease(GROUP, ADA, TTL)
-        # and the same write goes through with a lease that holds
+            assert await all_rows(owner_connection) == before, write
+
+    @pytest.mark.parametrize("write", WRITES, ids=str)
+    async def test_the_same_goes_through_with_one_that_holds(
+        self,
+        engine: ExtendedAsyncSAEngine,
+        owner_connection: DriverConnection,
+        lease: Lease,
+        write: LeasedWrite,
+    ) -> None:
+        # given
         before = await all_rows(owner_connection)
+        # when
         await write.call(engine, lease=lease)
+        # then
         after = await all_rows(owner_connection)
         assert len(after["operations"]) == len(before["operations"]) + 1
 
     @pytest.mark.parametrize("write", WRITES, ids=str)
-    async def test_what_is_no_lease_is_refused(self, engine: ExtendedAsyncSAEngine, write: LeasedWrite) -> None:
+    async def test_what_is_no_lease_is_refused(
+        self, unreachable: ExtendedAsyncSAEngine, write: LeasedWrite
+    ) -> None:
         for given in (7, "one", (GROUP, ADA, 1)):
             with pytest.raises(InvalidInput, match="give what acquire_lease"):
-                await write.call(engine, given)  # type: ignore[arg-type] # it is what is tested
+                await write.call(unreachable, given)  # type: ignore[arg-type] # it is what is tested
 
-    @pytest.mark.parametrize("write", WRITES, ids=str)
     async def test_of_another_group(
         self,
         engine: ExtendedAsyncSAEngine,
         leases: LeaseRepository,
         owner_connection: DriverConnection,
         lease: Lease,
-        write: LeasedWrite,
     ) -> None:
         """Refused where the write names its group, else each of its sessions is rejected."""
         # given
         other = await leases.acquire_lease(OTHER_GROUP, ADA, TTL)
         before = await all_rows(owner_connection)
-        # when
-        with contextlib.suppress(InvalidInput):
-            await write.call(engine, lease=other)
-        # then
-        after = await all_rows(owner_connection)
-        assert after | {"operations": []} == before | {"operations": []}
+        for write in WRITES:
+            # when
+            with contextlib.suppress(InvalidInput):
+                await write.call(engine, lease=other)
+            # then
+            after = await all_rows(owner_connection)
+            assert after | {"operations": []} == before | {"operations": []}, write

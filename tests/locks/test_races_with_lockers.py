@@ -32,7 +32,7 @@ LOCKERS: Final = 3
 BATCH_LOCK_TIMEOUT: Final = 0.2
 LONGEST_HOLD: Final = 1.0
 SECONDS: Final = 60
-SHORT_SECONDS: Final = 4
+SHORT_SECONDS: Final = 1.5
 # Rows of all kinds that a write needs, some of several at once; none is waited for, so that two lockers cannot
 # deadlock with a writer that waits for both.
 TABLES: Final = {
@@ -57,8 +57,12 @@ class Race:
         self.counts = Counter[str]()
 
     @property
+    def seconds_left(self) -> float:
+        return max(self.end - asyncio.get_running_loop().time(), 0.0)
+
+    @property
     def is_on(self) -> bool:
-        return asyncio.get_running_loop().time() < self.end
+        return self.seconds_left > 0
 
     async def schedule(self, number: int) -> None:
         """Place, run and end sessions of one group, and hear of its agents."""
@@ -106,7 +110,7 @@ class Race:
                     )
                     self.counts["held"] += len(rows)
                 # It is what a slow client does; nothing waits for it here.
-                await asyncio.sleep(rng.uniform(0.0, LONGEST_HOLD))
+                await asyncio.sleep(min(rng.uniform(0.0, LONGEST_HOLD), self.seconds_left))
 
 
 class TestRaces:

@@ -2,6 +2,6 @@
 
 from typing import Final
 
-FINISHED: Final = 20_000
+FINISHED: Final = 6_000
 PENDING: Final = 300
 RUNNING: Final = 300

@@ -33,7 +33,7 @@ from tests.support.small_cluster import OTHER_GROUP, session
 
 fill_table()
 
-FINISHED: Final = 20_000
+FINISHED: Final = 6_000
 PENDING: Final = 200
 RUNNING: Final = 200
 BATCH: Final = 5

@@ -1,4 +1,4 @@
-"""Beside 200,000 finished sessions a page costs what it answers, and no statement reads a whole table."""
+"""Beside 40,000 finished sessions a page costs what it answers, and no statement reads a whole table."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -37,8 +37,8 @@ from tests.support.small_cluster import (
     session_id,
 )
 
-FINISHED: Final = 200_000
-PAGE: Final = 100
+FINISHED: Final = 40_000
+PAGE: Final = 20
 DEEP: Final = 1_000
 # One in a hundred is of another owner, whose sessions ended long ago.
 RARE_USER: Final = UserId(UUID(int=77))
@@ -69,7 +69,7 @@ SELECT id, id, 0, '{GROUP}', '{ACCESS_KEY}', '{USER}', '{PROJECT}', '{DOMAIN}', 
 FROM finished;
 INSERT INTO session_history (session_id, to_status) SELECT id, 'TERMINATED' FROM finished;
 INSERT INTO session_dependencies (session_id, depends_on)
-    SELECT id, '{session_id(1)}' FROM finished WHERE number % 1000 = 0;
+    SELECT id, '{session_id(1)}' FROM finished WHERE number % 100 = 0;
 INSERT INTO agent_history (agent_id, to_status, changed_at)
     SELECT 'agent', 'ALIVE', '2026-01-01Z'::timestamptz + number * interval '1 second'
     FROM finished WHERE number % 10 = 0;
