@@ -28,6 +28,7 @@ from scheduler_repo.errors import (
 )
 from scheduler_repo.quoting import shortened
 from scheduler_repo.resilience.operation import current_operation
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId, SessionId, TransactionId
 from scheduler_repo.validation import check_id
 
@@ -88,7 +89,7 @@ class IdempotentWrite(Generic[ResultT]):
         ``work``. Costs two statements besides, three with a lease.
         """
         chosen = _choose_id(operation_id)
-        digest = RequestDigest(self.name, request)
+        digest = await RequestDigest.of(self.name, request)
 
         async def attempt(settled: Callable[[], None], skips_locked: bool) -> ResultT:
             async with engine.begin_batch_session(skips_locked=skips_locked) as db_sess:
@@ -129,7 +130,7 @@ class IdempotentWrite(Generic[ResultT]):
                 "was written now"
             )
         kind, stored_digest, result = rows[0]
-        if kind != self.name or not digest.is_of(stored_digest):
+        if kind != self.name or not await digest.is_of(stored_digest):
             raise OperationMismatch(
                 f"operation {operation_id} was {kind} with another request, and is now asked for as "
                 f"{self.name}; an id stands for one write, make a new one for another",
@@ -142,18 +143,24 @@ class IdempotentWrite(Generic[ResultT]):
             return _Done(msgspec.Raw(result), ())
 
 
-class RequestDigest:
-    """The digest of a request, as it is stored now, and as the version before stored it."""
+class RequestDigest(msgspec.Struct, frozen=True):
+    """The digest of a request as it is stored now; it knows too what the version before stored."""
 
-    def __init__(self, name: str, request: object) -> None:
-        self.stored = compute_digest(name, request)
-        self._name = name
-        self._request = request
+    name: str
+    request: object
+    stored: bytes
 
-    def is_of(self, stored: bytes) -> bool:
+    @classmethod
+    async def of(cls, name: str, request: object) -> "RequestDigest":
+        """Compute the digest of a request to the write ``name``; raises InvalidInput for what has none."""
+        return cls(name, request, await finish_in_slices(compute_digest(name, request)))
+
+    async def is_of(self, stored: bytes) -> bool:
         """Whether a stored digest is of this request."""
         # Until mappings were ordered, a digest went by the order that they were given in.
-        return stored in (self.stored, compute_unordered_digest(self._name, self._request))
+        return stored == self.stored or stored == await finish_in_slices(
+            compute_unordered_digest(self.name, self.request)
+        )
 
 
 def _choose_id(given: Optional[OperationId]) -> OperationId:

@@ -14,16 +14,17 @@ import pytest
 import scheduler_repo
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.database.idempotent_write import IdempotentWrite
+from scheduler_repo.entities import request_digest
 from scheduler_repo.entities.agent import AgentReport
 from scheduler_repo.entities.kernel import KernelSpec
 from scheduler_repo.entities.lifecycle import SessionEnd
-from scheduler_repo.entities.request_digest import compute_digest, compute_unordered_digest
 from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.entities.spec import encode_value
 from scheduler_repo.errors import OperationMismatch
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.admission.transitions import SessionChange
+from scheduler_repo.steps import finish
 from scheduler_repo.types import KernelId, OperationId, SessionId
 from tests.api.statement_table import CASES, fill_table
 from tests.api.world import World
@@ -55,6 +56,14 @@ MORE: Final[dict[str, object]] = {
     "create_sessions": (session(1, 2**70, 3), session(2, 1)),
     "a set": frozenset(KERNELS),
 }
+
+
+def compute_digest(name: str, request: object) -> bytes:
+    return finish(request_digest.compute_digest(name, request))
+
+
+def compute_unordered_digest(name: str, request: object) -> bytes:
+    return finish(request_digest.compute_unordered_digest(name, request))
 
 
 def digest_of_before(name: str, request: object) -> bytes:
@@ -140,6 +149,18 @@ class TestEveryWrite:
             # but another request is another
             other = changed(request, lambda value: grown(value, "other"))
             assert (compute_digest(name, other) == digest) == (other == request), name
+
+    def test_long_requests_are_encoded_in_steps_and_as_ever(self) -> None:
+        ids = [UUID(int=number) for number in range(65_536)]
+        agents = [agent(f"a{number}") for number in range(300)]
+        lists = [ids[:size] for size in (0, 1, 15, 16, 63, 64, 65, 65_535, 65_536)]
+        whole = cluster(agents, [session(number, 1) for number in range(200)])
+        for request in (*lists, ("gpu", ids[:200], None), [[ids[:99]], []], agents, tuple(agents), whole):
+            # when
+            steps = sum(1 for _ in request_digest.compute_digest("write", request))
+            # then
+            assert compute_digest("write", request) == digest_of_before("write", request)
+            assert request is not whole or steps > 500 / 64
 
     def test_digests_of_this_version_stay_for_ever(self) -> None:
         spec = SessionCreationSpec(
