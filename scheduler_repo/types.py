@@ -16,6 +16,9 @@ ProjectId = NewType("ProjectId", UUID)
 # One write, made once however often it is asked for.
 OperationId = NewType("OperationId", UUID)
 
+# The order of UUIDs, as a key: to compare the objects takes three times as long.
+uuid_order: Final = attrgetter("int")
+
 AgentId = NewType("AgentId", str)
 ScalingGroupName = NewType("ScalingGroupName", str)
 SlotName = NewType("SlotName", str)

@@ -1,15 +1,35 @@
 """Long work stops by the clock, so that the event loop turns in between."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
 
 from scheduler_repo import steps
-from scheduler_repo.steps import Steps, collect, finish, finish_in_slices
+from scheduler_repo.steps import Steps, finish_in_slices, in_slices
 
 STEPS = 12
+
+
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[Callable[[], int]]:
+    """Yields what says how often another task has had its turn."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(turn())
+    await asyncio.sleep(0)
+    try:
+        yield lambda: turns
+    finally:
+        other.cancel()
 
 
 class TestSlices:
@@ -17,34 +37,26 @@ class TestSlices:
     async def test_the_loop_turns_when_a_slice_is_over(
         self, steps_a_slice: int, slices: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # given: a clock that each step moves by one, and another task
-        now = turns = 0
+        # given: a clock that each step moves by one
+        now = 0
         monkeypatch.setattr(steps, "perf_counter", lambda: now)
         turns_at_step: list[int] = []
 
         def work() -> Steps[str]:
             nonlocal now
             for _ in range(STEPS):
-                turns_at_step.append(turns)
+                turns_at_step.append(turns())
                 now += 1
                 yield
             return "done"
 
-        async def turn() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0)
-                turns += 1
-
-        other = asyncio.create_task(turn())
-        await asyncio.sleep(0)
-        # when
-        result = await finish_in_slices(work(), longest_slice=steps_a_slice)
-        other.cancel()
+        async with counted_turns() as turns:
+            # when
+            result = await finish_in_slices(work(), longest_slice=steps_a_slice)
         # then
         assert result == "done"
         assert turns_at_step == [number // steps_a_slice for number in range(STEPS)]
-        assert turns == slices
+        assert turns() == slices
 
     async def test_a_cancel_ends_the_work_between_two_slices(self) -> None:
         # given
@@ -65,22 +77,20 @@ class TestSlices:
         assert done == [0]
 
 
-class TestCollect:
-    @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 1_000])
-    def test_collects_all_in_order(self, size: int) -> None:
-        assert finish(collect(number for number in range(size))) == list(range(size))
+class TestBatches:
+    @pytest.mark.parametrize("size", [0, 1, 1_000])
+    async def test_items_come_all_and_in_order(self, size: int) -> None:
+        assert [item async for item in in_slices(range(size), longest_slice=0)] == list(range(size))
 
-    def test_stops_every_few(self) -> None:
-        # given
-        made: list[int] = []
-
-        def make() -> Iterator[int]:
-            for number in range(100):
-                made.append(number)
-                yield number
-
-        # when
-        at_stops = [len(made) for _ in collect(make())]
+    async def test_the_loop_turns_while_items_are_worked_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # given: a clock that the work on each item moves by one
+        now = 0
+        monkeypatch.setattr(steps, "perf_counter", lambda: now)
+        turns_at_item: list[int] = []
+        async with counted_turns() as turns:
+            # when
+            async for _ in in_slices(range(STEPS), longest_slice=4):
+                turns_at_item.append(turns())
+                now += 1
         # then
-        assert at_stops[-1] == 100
-        assert max(after - before for before, after in zip([0, *at_stops], at_stops, strict=False)) <= 16
+        assert turns_at_item == [number // 4 for number in range(STEPS)]

@@ -39,7 +39,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
     RawSchedulingData,
     SchedulableAgentRow,
 )
-from scheduler_repo.steps import finish
+from scheduler_repo.steps import finish_in_slices, in_slices
 from scheduler_repo.types import (
     OWNER_FIELDS,
     AgentId,
@@ -71,7 +71,7 @@ async def lock_state(
     session_ids = [row["session_id"] for row in sessions]
     pending = [
         row[:_SESSION_WIDTH]
-        for row in sessions
+        async for row in in_slices(sessions)
         if row["status"] == SessionStatus.PENDING and row["scaling_group"] == scaling_group
     ]
     blocked_sessions = dict(blocked or {})
@@ -79,14 +79,14 @@ async def lock_state(
         blocked_sessions = {**await _find_blocked(db_sess, scaling_group, sessions), **blocked_sessions}
         pending = [row for row in pending if row[0] not in blocked_sessions]
     agent_ids, blocked_agents = await take_all(db_sess, agent_ids, *AGENT_ROWS)
-    owners = finish(pending_owners(pending))
+    owners = await finish_in_slices(pending_owners(pending))
     owner_ids = owners.parameters
     quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, not skips_locked(db_sess))
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
     agent_slots = await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
     open_agents = [
         row[:_AGENT_WIDTH]
-        for row in agents
+        async for row in in_slices(agents)
         if row["status"] == AgentStatus.ALIVE
         and row["is_schedulable"]
         and row["scaling_group"] == scaling_group
@@ -121,11 +121,11 @@ async def lock_state(
         raise TransactionConflict(
             "a quota of the batch's owners was made while it waited for its locks; nothing was written"
         )
-    data = finish(build_scheduling_data(raw))
+    data = await finish_in_slices(build_scheduling_data(raw))
     count_unreadable(data.unreadable)
     return LockedState(
         data=data,
-        sessions=locked_sessions(sessions),
+        sessions=await locked_sessions(sessions),
         known_agents=frozenset(row["agent_id"] for row in agents),
         blocked_sessions=blocked_sessions,
         blocked_agents=blocked_agents,

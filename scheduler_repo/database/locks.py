@@ -24,6 +24,7 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedSession
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import SessionId, SessionStatus
 
 LOCK_SESSIONS = load_statement("session/lock_sessions")
@@ -33,9 +34,9 @@ LOCK_AGENTS = load_statement("agent/lock_agents")
 LOCK_AGENT_SLOTS = load_statement("agent/lock_agent_slots")
 
 
-def locked_sessions(rows: Sequence[Record]) -> dict[SessionId, LockedSession]:
+async def locked_sessions(rows: Sequence[Record]) -> dict[SessionId, LockedSession]:
     """Build, from rows of lock_sessions.sql, what decides whether each session may change."""
-    return {row["session_id"]: _locked_session(row) for row in rows}
+    return {row["session_id"]: _locked_session(row) async for row in in_slices(rows)}
 
 
 def _locked_session(row: Record) -> LockedSession:

@@ -32,7 +32,8 @@ from scheduler_repo.scheduling.admission.transitions import (
     decide_transitions,
     reject_status,
 )
-from scheduler_repo.types import SessionId, SessionResult, SessionStatus
+from scheduler_repo.steps import finish_in_slices, in_slices
+from scheduler_repo.types import SessionId, SessionResult, SessionStatus, uuid_order
 
 SESSION_KERNELS = load_statement("lifecycle/session_kernels")
 CHANGE_KERNELS = load_statement("lifecycle/change_kernels")
@@ -50,15 +51,19 @@ async def change_statuses(
     """
     db_sess = write.db_sess
     slot_names = await fetch_slot_names(db_sess) if target.to_status is SessionStatus.RUNNING else ()
-    session_ids = sorted({change.session_id for change in changes})
+    session_ids = sorted({change.session_id for change in changes}, key=uuid_order)
     free_ids, blocked = await take_all(db_sess, session_ids, SESSIONS)
-    sessions = locked_sessions(await fetch_rows(db_sess, LOCK_SESSIONS, free_ids))
-    may_change = [each for each in sessions if reject_status(target, each, sessions[each]) is None]
+    sessions = await locked_sessions(await fetch_rows(db_sess, LOCK_SESSIONS, free_ids))
+    may_change = [
+        each
+        async for each, session in in_slices(sessions.items())
+        if reject_status(target, each, session) is None
+    ]
     rows = REQUEUED_ROWS if target.to_status is SessionStatus.PENDING else SESSION_ROWS
     open_ids, found = await take_all(db_sess, may_change, *rows)
     blocked.update(found)
     kernels: dict[SessionId, list[LockedKernel]] = {}
-    for row in await fetch_rows(db_sess, SESSION_KERNELS, open_ids):
+    async for row in in_slices(await fetch_rows(db_sess, SESSION_KERNELS, open_ids)):
         kernels.setdefault(row[0], []).append(LockedKernel(*row))
     agent_ids = {
         kernel.agent_id
@@ -72,7 +77,7 @@ async def change_statuses(
             blocked[kernel.session_id] = blocked_agents[kernel.agent_id]
     counters = await lock_agent_counters(db_sess, free_agents)
     state = TransitionState(sessions, kernels, counters, slot_names, blocked)
-    decisions = decide_transitions(target, changes, state)
+    decisions = await finish_in_slices(decide_transitions(target, changes, state))
     accepted = decisions.accepted
     await write_kernels(db_sess, decisions.kernels, target.to_status)
     from_statuses = {
@@ -94,7 +99,7 @@ async def change_statuses(
 async def write_kernels(db_sess: SASession, changes: Sequence[KernelChange], to_status: SessionStatus) -> None:
     """Change the status of kernels whose sessions are locked; costs one statement."""
     rows = []
-    for change in changes:
+    async for change in in_slices(changes):
         occupied = None if change.occupied_slots is None else array_text(change.occupied_slots)
         rows.append((change.kernel_id, change.from_status, to_status.value, change.exit_code, occupied))
     await change_rows(db_sess, CHANGE_KERNELS, 5, rows)

@@ -30,8 +30,9 @@ from scheduler_repo.errors import (
     SessionNotFound,
     UnknownWord,
 )
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import AgentId, KernelId, SessionId, SessionStatus, TransactionId
-from scheduler_repo.validation import check_id, check_ids, checked_batch
+from scheduler_repo.validation import check_id, check_ids, check_text, checked_batch
 
 
 class KernelAllocation(msgspec.Struct, frozen=True, gc=False):
@@ -61,14 +62,18 @@ class Placement(Protocol):
 PlacementT = TypeVar("PlacementT", bound=Placement)
 
 
-def checked_placements(given: object, kind: type[PlacementT], subject: str) -> list[KernelAllocation]:
+def checked_placements(given: object, kind: type[PlacementT], subject: str) -> Steps[list[KernelAllocation]]:
     """Return all kernels of a batch of placements; raises InvalidInput for anything else."""
     kernels: list[KernelAllocation] = []
     for placement in checked_batch(given, kind, subject):
         check_id(placement.session_id, "session")
         of_session = f"kernels of session {placement.session_id}"
-        kernels.extend(checked_batch(placement.kernels, KernelAllocation, of_session))
-    check_ids([kernel.kernel_id for kernel in kernels], "kernel")
+        of_placement = checked_batch(placement.kernels, KernelAllocation, of_session)
+        check_ids([kernel.kernel_id for kernel in of_placement], "kernel")
+        for kernel in of_placement:
+            check_text(kernel.agent_id, "agent id")
+        kernels.extend(of_placement)
+        yield
     return kernels
 
 

@@ -174,7 +174,7 @@ class TestPlan:
         # given
         plan = BestFitPlanner().plan(data)
         # when
-        decisions = decide(plan, locked(data))
+        decisions = finish(decide(plan, locked(data)))
         # then
         assert decisions.rejected == []
 
@@ -227,7 +227,7 @@ class TestGate:
             ]
             batch.append(SessionAllocation(session.session_id, tuple(kernels)))
         # when
-        decisions = decide(batch, locked(data))
+        decisions = finish(decide(batch, locked(data)))
         # then
         accepted: list[SessionId] = []
         by_id = {session.session_id: session for session in data.pending_sessions}

@@ -10,6 +10,7 @@ from scheduler_repo.entities.allocation import KernelAllocation, RejectionCode, 
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.admission.allocations import LockedSession, LockedState, decide
 from scheduler_repo.scheduling.rules.feasibility import Load
+from scheduler_repo.steps import finish
 from scheduler_repo.types import (
     AgentId,
     ClusterMode,
@@ -166,7 +167,7 @@ class TestAgainstPlainRules:
         }
         known = frozenset({CLOSED_AGENT, *(agent.agent_id for agent in data.agents)})
         # when
-        decisions = decide(allocated, LockedState(data, pending | others, known))
+        decisions = finish(decide(allocated, LockedState(data, pending | others, known)))
         # then
         naive = NaiveGate(data)
         codes = [naive.codes(allocation) for allocation in allocated]

@@ -15,6 +15,7 @@ from scheduler_repo.entities.lifecycle import SessionAttempt, UndispatchedKernel
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.scheduling.admission.transitions import SessionChange
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import (
     OCCUPYING_STATUSES,
     AgentId,
@@ -22,6 +23,7 @@ from scheduler_repo.types import (
     ScalingGroupName,
     SessionId,
     SessionStatus,
+    uuid_order,
 )
 
 EXPIRED_PENDING_SESSIONS = load_statement("lifecycle/expired_pending_sessions")
@@ -69,7 +71,7 @@ class LifecycleDBSource(DBSource):
         found, blocked = await take_all(db_sess, found, *REQUEUED_ROWS)
         sessions = await fetch_rows(db_sess, LOCK_SESSIONS, found)
         agents_of: dict[SessionId, set[AgentId]] = {}
-        for kernel in await fetch_rows(db_sess, SESSION_KERNELS, found):
+        async for kernel in in_slices(await fetch_rows(db_sess, SESSION_KERNELS, found)):
             if kernel["status"] in OCCUPYING_STATUSES:
                 agents_of.setdefault(kernel["session_id"], set()).add(kernel["agent_id"])
         needed = sorted(set().union(*agents_of.values()))
@@ -80,10 +82,10 @@ class LifecycleDBSource(DBSource):
         agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
         await fetch_rows(db_sess, LOCK_AGENT_SLOTS, agent_ids)
         lost = {agent["agent_id"] for agent in agents if agent["status"] == AgentStatus.LOST}
-        statuses = {session_id: found.status for session_id, found in locked_sessions(sessions).items()}
+        statuses = {session_id: found.status for session_id, found in (await locked_sessions(sessions)).items()}
         changes = [
             (SessionChange(row["session_id"], failed_agent_ids=failed), statuses[row["session_id"]])
-            for row in sessions
+            async for row in in_slices(sessions)
             if row["session_id"] not in blocked
             and (failed := tuple(sorted(lost & agents_of.get(row["session_id"], set()))))
         ]
@@ -108,7 +110,7 @@ class LifecycleDBSource(DBSource):
 
         Returns the sessions that were marked, and those that another transaction has locked.
         """
-        asked = sorted({dispatch.session_id for dispatch in dispatches})
+        asked = sorted({dispatch.session_id for dispatch in dispatches}, key=uuid_order)
         session_ids, blocked = await take_all(db_sess, asked, SESSIONS)
         locked = {
             row["session_id"]
@@ -117,7 +119,7 @@ class LifecycleDBSource(DBSource):
         }
         attempts = [
             dispatch
-            for dispatch in dispatches
+            async for dispatch in in_slices(dispatches)
             # The driver would take 0.5 for 0, and True for 1.
             if dispatch.session_id in locked
             and type(dispatch.retry_count) is int
@@ -127,9 +129,10 @@ class LifecycleDBSource(DBSource):
         return {row[0] for row in await fetch_rows(db_sess, DISPATCH_SESSIONS, ids, counts)}, blocked
 
 
-def undispatched_from_rows(rows: Sequence[Record]) -> tuple[UndispatchedSession, ...]:
+async def undispatched_from_rows(rows: Sequence[Record]) -> tuple[UndispatchedSession, ...]:
     """Build sessions from rows of undispatched_kernels.sql, in their order."""
     kernels: dict[tuple[SessionId, int], list[UndispatchedKernel]] = {}
-    for session_id, retry_count, *kernel in rows:
+    async for session_id, retry_count, *kernel in in_slices(rows):
         kernels.setdefault((session_id, retry_count), []).append(UndispatchedKernel(*kernel))
-    return tuple(UndispatchedSession(*attempt, tuple(group)) for attempt, group in kernels.items())
+    sessions = (UndispatchedSession(*attempt, tuple(group)) for attempt, group in kernels.items())
+    return tuple([each async for each in in_slices(sessions)])

@@ -26,6 +26,7 @@ from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange, reject_blocked
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, SessionResult, SessionStatus
 from scheduler_repo.validation import (
     Limit31,
@@ -77,7 +78,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
     ) -> TransitionResult:
         """Mark sessions, or an attempt of each, whose agents pull images and make containers."""
         checked_sequence(sessions, "sessions")
-        changes = [*map(_build_change, sessions)]
+        changes = [_build_change(each) async for each in in_slices(sessions)]
         return await self._mark(SessionStatus.PREPARING, changes, None, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -92,7 +93,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
 
         A session that occupies more than it requested is rejected.
         """
-        changes = _build_changes(checked_batch(starts, SessionStart, "starts"))
+        changes = await _build_changes(checked_batch(starts, SessionStart, "starts"))
         return await self._mark(SessionStatus.RUNNING, changes, None, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -119,7 +120,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         operation_id: Optional[OperationId] = None,
     ) -> TransitionResult:
         """Mark sessions that have ended, with result and exit codes, and give back all that they occupied."""
-        changes = _build_changes(checked_batch(ends, SessionEnd, "ends"))
+        changes = await _build_changes(checked_batch(ends, SessionEnd, "ends"))
         return await self._mark(SessionStatus.TERMINATED, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -147,7 +148,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
     ) -> TransitionResult:
         """Mark sessions, or an attempt of each, that the system failed, and give back what they occupied."""
         checked_sequence(sessions, "sessions")
-        changes = [*map(_build_change, sessions)]
+        changes = [_build_change(each) async for each in in_slices(sessions)]
         return await self._mark(SessionStatus.ERROR, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -163,7 +164,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
 
         They keep their priority and creation time, and with them their place. What they occupied is given back.
         """
-        changes = _build_changes(checked_batch(retries, SessionRetry, "retries"))
+        changes = await _build_changes(checked_batch(retries, SessionRetry, "retries"))
         return await self._mark(SessionStatus.PENDING, changes, reason, lease, operation_id)
 
     @_resilience.apply(OperationKind.WRITE)
@@ -256,9 +257,8 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         check_length(scaling_group, "scaling group")
         if limit is not None:
             check_range(limit, Limit63, "limit")
-        return undispatched_from_rows(
-            await self._read(self._db_source.list_undispatched_kernels, scaling_group, limit)
-        )
+        rows = await self._read(self._db_source.list_undispatched_kernels, scaling_group, limit)
+        return await undispatched_from_rows(rows)
 
     @_resilience.apply(OperationKind.WRITE)
     async def mark_dispatched(
@@ -307,7 +307,7 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         if not changes:
             return TransitionResult(to_status, (), ())
         check_reason(reason)
-        for change in changes:
+        async for change in in_slices(changes):
             _check_change(change)
         target = StatusChange(to_status, reason, scaling_group=None if lease is None else lease.scaling_group)
         return await _MARK_SESSIONS.run(
@@ -319,9 +319,11 @@ class LifecycleRepository(Repository[LifecycleDBSource]):
         )
 
 
-def _build_changes(reports: Sequence[Union[SessionStart, SessionEnd, SessionRetry]]) -> list[SessionChange]:
+async def _build_changes(
+    reports: Sequence[Union[SessionStart, SessionEnd, SessionRetry]],
+) -> list[SessionChange]:
     """Build the changes that reports ask for: a report's fields are fields of a SessionChange too."""
-    return [SessionChange(**msgspec.structs.asdict(report)) for report in reports]
+    return [SessionChange(**msgspec.structs.asdict(report)) async for report in in_slices(reports)]
 
 
 def _build_change(session: Union[SessionId, SessionAttempt]) -> SessionChange:

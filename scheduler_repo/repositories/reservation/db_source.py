@@ -25,7 +25,15 @@ from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.scheduling.admission.reservations import KernelClaim, ReservationDecisions, ReservationState
 from scheduler_repo.scheduling.admission.transitions import KernelChange, LockedKernel
 from scheduler_repo.scheduling.snapshot.rows import PreemptionCandidateRow
-from scheduler_repo.types import OCCUPYING_STATUSES, OwnerScope, ScalingGroupName, SessionId, SessionStatus
+from scheduler_repo.steps import in_slices
+from scheduler_repo.types import (
+    OCCUPYING_STATUSES,
+    OwnerScope,
+    ScalingGroupName,
+    SessionId,
+    SessionStatus,
+    uuid_order,
+)
 
 ENDING_KERNELS = load_statement("reservation/ending_kernels")
 OWNER_RESERVATIONS = load_statement("reservation/owner_reservations")
@@ -53,14 +61,17 @@ class ReservationDBSource(DBSource):
 
         Raises ScalingGroupNotFound. Costs 16 statements.
         """
-        victim_ids = sorted({victim for reservation in reservations for victim in reservation.victims})
-        session_ids = sorted({*victim_ids, *(reservation.session_id for reservation in reservations)})
+        victims = {victim for reservation in reservations for victim in reservation.victims}
+        victim_ids = sorted(victims, key=uuid_order)
+        asked = {*victims, *(reservation.session_id for reservation in reservations)}
+        session_ids = sorted(asked, key=uuid_order)
         agent_ids = sorted({kernel.agent_id for reservation in reservations for kernel in reservation.kernels})
         free_ids, blocked = await take_all(db_sess, session_ids, *SESSION_ROWS)
         sessions = await fetch_rows(db_sess, LOCK_SESSIONS, free_ids)
         victim_ids = without(victim_ids, blocked)
-        victim_kernels = [LockedKernel(*row) for row in await fetch_rows(db_sess, SESSION_KERNELS, victim_ids)]
-        running = _running_kernels(sessions, victim_kernels, scaling_group)
+        kernel_rows = await fetch_rows(db_sess, SESSION_KERNELS, victim_ids)
+        victim_kernels = [LockedKernel(*row) async for row in in_slices(kernel_rows)]
+        running = await _running_kernels(sessions, victim_kernels, scaling_group)
         locked = await lock_state(db_sess, scaling_group, sessions, agent_ids, running, blocked)
         owner_ids = [[usage.owner_id for usage in locked.data.owners_of(scope)] for scope in OwnerScope]
         # Read after what the owners occupy: what ends in between counts as occupied, never twice as given back.
@@ -107,23 +118,23 @@ class ReservationDBSource(DBSource):
         Returns the sessions that had one, and those of which another transaction has a row locked.
         """
         rows = (SESSIONS, RESERVATIONS, KERNEL_RESERVATIONS)
-        free_ids, blocked = await take_all(db_sess, sorted(set(session_ids)), *rows)
+        free_ids, blocked = await take_all(db_sess, sorted(set(session_ids), key=uuid_order), *rows)
         locked = await fetch_rows(db_sess, LOCK_SESSIONS, free_ids)
         allowed = [row["session_id"] for row in locked if scaling_group in (None, row["scaling_group"])]
         return {row[0] for row in await fetch_rows(db_sess, RELEASE_RESERVATIONS, allowed)}, blocked
 
 
-def _running_kernels(
+async def _running_kernels(
     sessions: Sequence[Record], kernels: Sequence[LockedKernel], scaling_group: ScalingGroupName
 ) -> list[PreemptionCandidateRow]:
     """List what the victims that run in the group would give back, as rows of preemption_candidates.sql."""
     occupying: dict[SessionId, list[tuple[object, object]]] = {}
-    for kernel in kernels:
+    async for kernel in in_slices(kernels):
         if kernel.agent_id is not None and kernel.status in OCCUPYING_STATUSES:
             occupying.setdefault(kernel.session_id, []).append((kernel.agent_id, kernel.occupied_slots))
     return [
         PreemptionCandidateRow._make((*_victim_columns(row), *held))
-        for row in sessions
+        async for row in in_slices(sessions)
         if row["status"] == SessionStatus.RUNNING and row["scaling_group"] == scaling_group
         for held in occupying.get(row["session_id"], [(None, None)])
     ]
@@ -131,4 +142,4 @@ def _running_kernels(
 
 async def _claims(db_sess: SASession, statement: Statement, *parameters: object) -> list[KernelClaim]:
     rows = await fetch_rows(db_sess, statement, *parameters)
-    return [build_struct(KernelClaim, row, slots=tuple(row["slots"])) for row in rows]
+    return [build_struct(KernelClaim, row, slots=tuple(row["slots"])) async for row in in_slices(rows)]

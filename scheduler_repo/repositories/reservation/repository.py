@@ -18,8 +18,9 @@ from scheduler_repo.repositories.reservation.db_source import ReservationDBSourc
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.reservations import decide_reservations
+from scheduler_repo.steps import finish_in_slices, in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
-from scheduler_repo.validation import check_agent_ids, check_ids
+from scheduler_repo.validation import check_ids
 
 _RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
@@ -58,16 +59,15 @@ class ReservationRepository(Repository[ReservationDBSource]):
         time grows with the batch, the group's reservations and the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
-        kernels = checked_placements(reservations, SessionReservation, "reservations")
-        check_agent_ids([kernel.agent_id for kernel in kernels])
-        for reservation in reservations:
+        await finish_in_slices(checked_placements(reservations, SessionReservation, "reservations"))
+        async for reservation in in_slices(reservations):
             check_ids(reservation.victims, "victim")
         if not reservations:
             return ReservationResult((), ())
 
         async def reserve(write: WriteTransaction) -> ReservationResult:
             state, victim_kernels = await self._db_source.lock_batch(write.db_sess, scaling_group, reservations)
-            decisions = decide_reservations(reservations, state)
+            decisions = await finish_in_slices(decide_reservations(reservations, state))
             if decisions.accepted:
                 await self._db_source.reserve_sessions(write.db_sess, scaling_group, decisions, victim_kernels)
                 write.changed_sessions.update(decisions.victims)

@@ -14,8 +14,9 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, T
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import Limit63, check_length, check_range, check_staleness, check_text
+from scheduler_repo.validation import Limit63, check_length, check_range, check_staleness
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
@@ -93,14 +94,13 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         with the batch and with the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)
-        for kernel in checked_placements(allocations, SessionAllocation, "allocations"):
-            check_text(kernel.agent_id, "agent id")
+        await finish_in_slices(checked_placements(allocations, SessionAllocation, "allocations"))
         if not allocations:
             return AllocationResult((), ())
 
         async def allocate(write: WriteTransaction) -> AllocationResult:
             state = await self._db_source.lock_batch(write.db_sess, scaling_group, allocations)
-            decisions = decide(allocations, state)
+            decisions = await finish_in_slices(decide(allocations, state))
             allocated = tuple(allocation.session_id for allocation in decisions.accepted)
             if allocated:
                 await self._db_source.place_sessions(write.db_sess, decisions)

@@ -21,6 +21,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
 )
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import StandingReservations
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import AgentId, ClusterMode, ScalingGroupName, SessionId, SessionStatus
 
 
@@ -60,7 +61,7 @@ class Decisions(msgspec.Struct):
     added: dict[AgentId, Load] = {}
 
 
-def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Decisions:
+def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Steps[Decisions]:
     """Judge a batch in its order: what an earlier session takes is gone for a later one.
 
     A session that goes where its reservation is has before it what was reserved earlier; anywhere else it is
@@ -74,6 +75,7 @@ def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Deci
             decisions.accepted.append(allocation)
         else:
             decisions.rejected.append(rejection)
+        yield
     return decisions
 
 

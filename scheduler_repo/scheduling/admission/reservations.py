@@ -25,10 +25,11 @@ from scheduler_repo.entities.scheduling_data import (
     ReservedKernel,
 )
 from scheduler_repo.scheduling.admission.allocations import LockedState, SessionChecks
-from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load, loads_by, requests_by_agent, total_slots
+from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load, requests_by_agent, total_slots
 from scheduler_repo.scheduling.rules.preemption import protection
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import StandingReservations
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import (
     AccessKey,
     AgentId,
@@ -75,12 +76,13 @@ class ReservationDecisions(msgspec.Struct):
 
 def decide_reservations(
     reservations: Sequence[SessionReservation], state: ReservationState
-) -> ReservationDecisions:
+) -> Steps[ReservationDecisions]:
     """Judge a batch in its order: what is reserved for an earlier session is not there for a later one.
 
     A victim ends for one session of the batch; what it gives back beyond that is there for the later ones.
     """
-    gate, decisions = _ReservationGate(state), ReservationDecisions()
+    gate, decisions = _ReservationGate(state.locked), ReservationDecisions()
+    yield from gate.count_claims(state)
     for reservation in reservations:
         rejection = gate.take(reservation)
         if rejection is None:
@@ -88,26 +90,34 @@ def decide_reservations(
             decisions.victims.extend(dict.fromkeys(reservation.victims))
         else:
             decisions.rejected.append(rejection)
+        yield
     return decisions
 
 
 class _ReservationGate:
-    def __init__(self, state: ReservationState) -> None:
-        self._data = state.locked.data
-        self._sessions = state.locked.sessions
-        self._blocked = state.locked.blocked_sessions
-        self._checks = SessionChecks(state.locked)
+    def __init__(self, locked: LockedState) -> None:
+        self._data = locked.data
+        self._sessions = locked.sessions
+        self._blocked = locked.blocked_sessions
+        self._checks = SessionChecks(locked)
         self._reservations = StandingReservations(self._data.reservations)
         self._running = {each.session_id: each for each in self._data.preemption_candidates}
-        self._ending = loads_by((claim.agent_id, claim.slots) for claim in state.ending)
-        # The owners' usage once all that ends has ended and all that is reserved is placed.
+        self._ending: dict[AgentId, Load] = {}
         self._ledger = OwnerLedger(self._data)
+
+    def count_claims(self, state: ReservationState) -> Steps[None]:
+        """Count the owners' usage once all that ends has ended and all that is reserved is placed."""
         counted: set[SessionId] = set()
         for claims, sign in ((state.ending, -1), (state.reserved, 1)):
             for claim in claims:
                 sessions = 0 if claim.session_id in counted else sign
                 counted.add(claim.session_id)
                 self._ledger.charge(claim, tuple(sign * amount for amount in claim.slots), sessions)
+                yield
+        for claim in state.ending:
+            before = self._ending.get(claim.agent_id, NO_LOAD)
+            self._ending[claim.agent_id] = before.plus(Load(claim.slots, 1))
+            yield
 
     def take(self, reservation: SessionReservation) -> Optional[RejectedReservation]:
         """Reserve the session's place and end its victims, or say what stands against it and do neither."""

@@ -14,6 +14,7 @@ from scheduler_repo.quoting import printable, quoted
 from scheduler_repo.scheduling.admission.allocations import LockedSession
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load, free_slots, slot_shortage
 from scheduler_repo.slots import slot_vector
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import (
     OCCUPYING_STATUSES,
     AgentId,
@@ -128,7 +129,7 @@ class TransitionDecisions(msgspec.Struct):
 
 def decide_transitions(
     target: StatusChange, changes: Sequence[SessionChange], state: TransitionState
-) -> TransitionDecisions:
+) -> Steps[TransitionDecisions]:
     """Judge a batch in its order; ``state.counters`` then hold what all accepted sessions give back."""
     decisions = TransitionDecisions()
     seen: set[SessionId] = set()
@@ -149,6 +150,7 @@ def decide_transitions(
         else:
             decisions.accepted[change.session_id] = change
             decisions.kernels.extend(judged)
+        yield
     return decisions
 
 

@@ -40,6 +40,8 @@ class StandingReservations:
     def __init__(self, reservations: Iterable[Reservation]) -> None:
         self._reservations: dict[SessionId, Reservation] = {}
         self._by_agent: dict[AgentId, dict[SessionId, Load]] = {}
+        # Of each agent, all of them together.
+        self._totals: dict[AgentId, Load] = {}
         for reservation in reservations:
             self.add(reservation)
 
@@ -51,13 +53,15 @@ class StandingReservations:
         self._reservations[reservation.session_id] = reservation
         for agent_id, reserved in reserved_by_agent((reservation,)).items():
             self._by_agent.setdefault(agent_id, {})[reservation.session_id] = reserved
+            self._totals[agent_id] = self._totals.get(agent_id, NO_LOAD).plus(reserved)
 
     def drop(self, session_id: SessionId) -> None:
         """End the reservation of a session, if it has one."""
         reservation = self._reservations.pop(session_id, None)
         if reservation is not None:
             for agent_id in {kernel.agent_id for kernel in reservation.kernels}:
-                del self._by_agent[agent_id][session_id]
+                given_up = self._by_agent[agent_id].pop(session_id)
+                self._totals[agent_id] = self._totals[agent_id].minus(given_up)
 
     def position_of(self, allocation: SessionAllocation) -> Optional[int]:
         """Return the position of an allocation's reservation, None if it does not go where that is."""
@@ -70,11 +74,12 @@ class StandingReservations:
 
     def ahead_of(self, session_id: SessionId, agent_id: AgentId, position: Optional[int]) -> Load:
         """Add up what others reserved on an agent: before a position, or all for a session without one."""
+        on_agent = self._by_agent.get(agent_id, {})
+        if position is None:
+            return self._totals.get(agent_id, NO_LOAD).minus(on_agent.get(session_id, NO_LOAD))
         ahead = NO_LOAD
-        for other_id, reserved in self._by_agent.get(agent_id, {}).items():
-            if other_id != session_id and (
-                position is None or self._reservations[other_id].position < position
-            ):
+        for other_id, reserved in on_agent.items():
+            if other_id != session_id and self._reservations[other_id].position < position:
                 ahead = ahead.plus(reserved)
         return ahead
 
