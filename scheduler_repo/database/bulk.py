@@ -1,27 +1,32 @@
 """Many rows at once: COPY for new rows, unnest for rows that may be there already."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Optional
 
 from scheduler_repo.database.engine import SASession, driver_connection
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.steps import in_slices
 
 
 async def copy_rows(
-    db_sess: SASession, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+    db_sess: SASession, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]
 ) -> None:
-    """Add rows to a table in one COPY, all or none.
+    """Add rows to a table in one COPY, all or none; they may be made while they are sent. No rows cost nothing.
 
     Constraints and triggers hold; columns that are left out take their defaults. Raises InvalidInput for a
     value that is not of its column's type, and, at the end of the session, what the database refused.
     """
-    if rows:
-        try:
-            await driver_connection(db_sess).copy_records_to_table(table, columns=columns, records=rows)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidInput(
-                f"a value for {table} ({', '.join(columns)}) cannot be stored: {error}"
-            ) from error
+    remaining = iter(rows)
+    first = next(remaining, None)
+    if first is None:
+        return
+    records = in_slices(chain((first,), remaining))
+    try:
+        await driver_connection(db_sess).copy_records_to_table(table, columns=columns, records=records)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"a value for {table} ({', '.join(columns)}) cannot be stored: {error}") from error
 
 
 async def insert_missing(
@@ -50,8 +55,9 @@ async def insert_missing(
         f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS given ({names}) "  # noqa: S608
         f"ON CONFLICT ({', '.join(name for name, _ in columns[:key_width])}) DO NOTHING"
     )
-    ordered = sorted(rows, key=lambda row: tuple(map(str, row[:key_width])))
-    by_column = [list(column) for column in zip(*ordered, strict=True)]
+    keyed = [(tuple(map(str, row[:key_width])), row) async for row in in_slices(rows)]
+    keyed.sort(key=itemgetter(0))
+    by_column = [list(column) for column in zip(*map(itemgetter(1), keyed), strict=True)]
     await driver_connection(db_sess).execute(statement, *by_column)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from scheduler_repo.entities.quota import QuotaSpec, check_quota
 from scheduler_repo.entities.resource_policy import ResourcePolicySpec, check_policy
 from scheduler_repo.entities.spec import Spec
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import AccessKey, DomainName, ProjectId, UserId
 from scheduler_repo.validation import check_id, check_name, checked_batch, wrong_value
 
@@ -83,24 +84,30 @@ class OwnersSpec(Spec, frozen=True, kw_only=True):
     quotas: tuple[QuotaSpec, ...] = ()
 
 
-def check_owners(owners: object) -> None:
+def check_owners(owners: object) -> Steps[None]:
     """Raise InvalidInput or InvalidQuantity for a spec of owners that names or holds what cannot be."""
     if not isinstance(owners, OwnersSpec):
         raise wrong_value(owners, "owners", "an OwnersSpec")
     for domain in owners.domains:
         check_name(domain, "domain")
+        yield
     for project in checked_batch(owners.projects, ProjectSpec, "projects"):
         check_id(project.project_id, "project")
         check_name(project.name, "project name")
         check_name(project.domain_name, "domain")
+        yield
     for user in checked_batch(owners.users, UserSpec, "users"):
         check_id(user.user_id, "user")
         check_name(user.name, "user name")
         check_name(user.domain_name, "domain")
+        yield
     for keypair in checked_batch(owners.keypairs, KeypairSpec, "keypairs"):
         check_name(keypair.access_key, "access key")
         check_id(keypair.user_id, "keypair's user")
+        yield
     for policy in checked_batch(owners.resource_policies, ResourcePolicySpec, "resource policies"):
         check_policy(policy)
+        yield
     for quota in checked_batch(owners.quotas, QuotaSpec, "quotas"):
         check_quota(quota)
+        yield

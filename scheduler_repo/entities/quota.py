@@ -9,6 +9,7 @@ import msgspec
 from scheduler_repo.entities.spec import Spec
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.slots import check_slot_limits
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import OwnerScope, ResourcePolicyName, SlotLimits, SlotName, SlotVector
 from scheduler_repo.validation import check_count, check_name, check_owner_id, checked_batch
 
@@ -67,7 +68,7 @@ class QuotaSpec(Spec, frozen=True, kw_only=True):
         return f"quota of {self.scope} {self.owner_id}"
 
 
-def check_quotas(quotas: object) -> None:
+def check_quotas(quotas: object) -> Steps[None]:
     """Raise InvalidInput or InvalidQuantity for the first quota that cannot be, or whose owner has two."""
     seen = set()
     for quota in checked_batch(quotas, QuotaSpec, "quotas"):
@@ -75,6 +76,7 @@ def check_quotas(quotas: object) -> None:
         if (quota.scope, quota.owner_id) in seen:
             raise InvalidInput(f"{quota.subject} is given twice; give each owner's once")
         seen.add((quota.scope, quota.owner_id))
+        yield
 
 
 def check_quota(quota: QuotaSpec) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from scheduler_repo.entities.spec import Spec
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.slots import check_slot_limits
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import ResourcePolicyName, SlotLimits, SlotName
 from scheduler_repo.validation import check_count, check_name, checked_batch
 
@@ -35,7 +36,7 @@ class ResourcePolicySpec(Spec, frozen=True, kw_only=True):
         return f"resource policy {self.name}"
 
 
-def check_policies(policies: object) -> None:
+def check_policies(policies: object) -> Steps[None]:
     """Raise InvalidInput or InvalidQuantity for the first policy that cannot be, or is given twice."""
     seen = set()
     for policy in checked_batch(policies, ResourcePolicySpec, "resource policies"):
@@ -43,6 +44,7 @@ def check_policies(policies: object) -> None:
         if policy.name in seen:
             raise InvalidInput(f"{policy.subject} is given twice; give each one once")
         seen.add(policy.name)
+        yield
 
 
 def check_policy(policy: ResourcePolicySpec) -> None:

@@ -17,6 +17,7 @@ from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.history import db_source as history
 from scheduler_repo.repositories.kernel import db_source as kernel
+from scheduler_repo.repositories.session import creation
 from scheduler_repo.repositories.session import db_source as session_source
 from scheduler_repo.repositories.vfolder import db_source as vfolder
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
@@ -227,7 +228,7 @@ class TestPlansAtSize:
             session_source.SESSION_DEPENDENCIES: (one,),
             session_source.SESSION_DEPENDANTS: (one,),
             session_source.COUNT_ACTIVE_SESSIONS: (GROUP,),
-            session_source.CREATION_REFERENCES: ([GROUP], [ACCESS_KEY], [PROJECT], []),
+            creation.CREATION_REFERENCES: ([GROUP], [ACCESS_KEY], [PROJECT], []),
             kernel.KERNEL_BY_ID: (kernel_id(1),),
             kernel.KERNELS_OF_SESSION: (one,),
             kernel.KERNELS_ON_AGENT: ("agent", None, PAGE),

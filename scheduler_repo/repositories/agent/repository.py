@@ -36,6 +36,7 @@ from scheduler_repo.scheduling.admission.agents import (
     decide_switches,
     reject_blocked,
 )
+from scheduler_repo.steps import Steps, finish_in_slices
 from scheduler_repo.types import AgentId, AgentStatus, OperationId, ScalingGroupName
 from scheduler_repo.validation import (
     check_agent_ids,
@@ -135,7 +136,7 @@ class AgentRepository(Repository[AgentDBSource]):
 
         Raises AgentAlreadyExists, ScalingGroupNotFound, UnknownSlotType and InvalidQuantity.
         """
-        check_agents(agents)
+        await finish_in_slices(check_agents(agents))
         if not agents:
             return
 
@@ -381,7 +382,7 @@ class AgentRepository(Repository[AgentDBSource]):
         )
 
 
-def check_agents(agents: object) -> None:
+def check_agents(agents: object) -> Steps[None]:
     """Raise InvalidInput unless it is a list of specs whose values can be stored."""
     for agent in checked_batch(agents, AgentSpec, "agents"):
         check_name(agent.agent_id, "an agent's id")
@@ -390,3 +391,4 @@ def check_agents(agents: object) -> None:
         check_text(agent.address, f"{subject}, address")
         check_text(agent.architecture, f"{subject}, architecture")
         check_count(agent.max_containers, f"{subject}, max_containers")
+        yield

@@ -14,6 +14,7 @@ from scheduler_repo.repositories.scaling_group.repository import check_groups, c
 from scheduler_repo.resilience.layers import BULK_DEADLINE, LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import check_sessions
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId
 from scheduler_repo.validation import check_kind
 
@@ -45,10 +46,10 @@ class ClusterRepository(Repository[ClusterDBSource]):
         """
         check_kind(cluster, ClusterSpec, "cluster")
         check_slot_types(cluster.slot_types)
-        check_groups(cluster.scaling_groups)
-        check_owners(cluster.owners)
-        check_agents(cluster.agents)
-        check_sessions(cluster.sessions)
+        await finish_in_slices(check_groups(cluster.scaling_groups))
+        await finish_in_slices(check_owners(cluster.owners))
+        await finish_in_slices(check_agents(cluster.agents))
+        await finish_in_slices(check_sessions(cluster.sessions))
 
         async def load(write: WriteTransaction) -> None:
             await self._db_source.load_cluster(write.db_sess, cluster, on_progress)

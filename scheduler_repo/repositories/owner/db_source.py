@@ -25,6 +25,7 @@ from scheduler_repo.errors import OwnerAlreadyExists, OwnerNotFound
 from scheduler_repo.models import DomainRow, KeypairRow, ProjectRow, UserRow
 from scheduler_repo.quoting import quoted, shortened
 from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import DomainName, OwnerScope, OwnerT, SlotName, UserId
 from scheduler_repo.validation import check_id, check_name
 
@@ -95,8 +96,8 @@ class OwnerDBSource(DBSource):
         Raises OwnerAlreadyExists, OwnerNotFound and ResourcePolicyNotFound (of quotas), UnknownSlotType and the
         database's refusals.
         """
-        policies = [policy_row(policy, slot_names) for policy in owners.resource_policies]
-        quotas = [quota_row(quota, slot_names) for quota in owners.quotas]
+        policies = [policy_row(each, slot_names) async for each in in_slices(owners.resource_policies)]
+        quotas = [quota_row(quota, slot_names) async for quota in in_slices(owners.quotas)]
         await insert_missing(db_sess, "domains", (("name", "text"),), [(name,) for name in owners.domains])
         named = (("id", "uuid"), ("name", "text"), ("domain_name", "text"))
         projects = [(each.project_id, each.name, each.domain_name) for each in owners.projects]

@@ -26,6 +26,7 @@ from scheduler_repo.repositories.owner.db_source import (
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.steps import finish_in_slices, in_slices
 from scheduler_repo.types import AccessKey, DomainName, OperationId, OwnerT, ProjectId, UserId
 from scheduler_repo.validation import check_kind, check_limit, check_name, checked_sequence
 
@@ -74,7 +75,7 @@ class OwnerRepository(Repository[OwnerDBSource]):
         quota it is to be), ResourcePolicyNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and
         OutcomeUnknown. Costs at most twelve statements, whatever the number.
         """
-        check_owners(owners)
+        await finish_in_slices(check_owners(owners))
 
         async def register(write: WriteTransaction) -> None:
             slot_names = await fetch_slot_names(write.db_sess)
@@ -212,7 +213,7 @@ class OwnerRepository(Repository[OwnerDBSource]):
         is_active: bool,
         operation_id: Optional[OperationId],
     ) -> None:
-        for owner_id in checked_sequence(owner_ids, f"{table.id_noun}s"):
+        async for owner_id in in_slices(checked_sequence(owner_ids, f"{table.id_noun}s")):
             table.check_id(owner_id)
         check_kind(is_active, bool, "is_active")
         if not owner_ids:

@@ -24,6 +24,7 @@ from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, Quo
 from scheduler_repo.models import QuotaRow
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.slots import read_slot_limits
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope, ResourcePolicyName, SlotVector
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class QuotaDBSource(DBSource):
         Raises OwnerNotFound, ResourcePolicyNotFound and UnknownSlotType.
         """
         slot_names = await fetch_slot_names(db_sess)
-        rows = [quota_row(quota, slot_names) for quota in quotas]
+        rows = [quota_row(quota, slot_names) async for quota in in_slices(quotas)]
         await require_policies(db_sess, quotas)
         owners = await require_owners(db_sess, [(quota.scope, quota.owner_id) for quota in quotas])
         if not all(owner["has_quota"] for owner in owners):

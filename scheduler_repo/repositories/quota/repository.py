@@ -12,6 +12,7 @@ from scheduler_repo.repositories.quota.db_source import QuotaDBSource
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId, OwnerScope, TransactionId
 from scheduler_repo.validation import check_kind, check_limit, check_owner_id
 
@@ -105,7 +106,7 @@ class QuotaRepository(Repository[QuotaDBSource]):
         given twice, a count above 31 bits), OperationMismatch and OutcomeUnknown; nothing was written, save
         after the last. Costs six statements, seven where an owner had no quota yet, whatever the number.
         """
-        check_quotas(quotas)
+        await finish_in_slices(check_quotas(quotas))
         if not quotas:
             return None
 

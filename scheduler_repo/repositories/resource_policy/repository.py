@@ -11,6 +11,7 @@ from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.resource_policy.db_source import ResourcePolicyDBSource
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId, ResourcePolicyName, TransactionId
 from scheduler_repo.validation import check_limit, check_name
 
@@ -72,7 +73,7 @@ class ResourcePolicyRepository(Repository[ResourcePolicyDBSource]):
         OperationMismatch and OutcomeUnknown; nothing was written, save after the last. Costs five statements,
         whatever the number; time grows with the quotas that refer to the policies, which are locked.
         """
-        check_policies(policies)
+        await finish_in_slices(check_policies(policies))
         if not policies:
             return None
 

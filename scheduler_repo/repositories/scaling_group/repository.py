@@ -27,6 +27,7 @@ from scheduler_repo.repositories.scaling_group.db_source import (
 )
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.steps import Steps, finish_in_slices, in_slices
 from scheduler_repo.types import AccessKey, OperationId, ProjectId, ScalingGroupName
 from scheduler_repo.validation import (
     check_amount,
@@ -212,7 +213,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         self, groups: Sequence[ScalingGroupSpec], *, operation_id: Optional[OperationId] = None
     ) -> None:
         """Create groups, all or none; raises ScalingGroupAlreadyExists. Costs three statements."""
-        check_groups(groups)
+        await finish_in_slices(check_groups(groups))
 
         async def create(write: WriteTransaction) -> None:
             await self._db_source.insert_groups(write.db_sess, groups)
@@ -243,7 +244,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     async def _change_grants(
         self, grants: Sequence[ScalingGroupGrant], *, is_granted: bool, operation_id: Optional[OperationId]
     ) -> tuple[ScalingGroupGrant, ...]:
-        for grant in checked_batch(grants, ScalingGroupGrant, "grants"):
+        async for grant in in_slices(checked_batch(grants, ScalingGroupGrant, "grants")):
             check_name(grant.scaling_group, "a grant's scaling group")
             check_owner_id(grant.scope, grant.owner_id)
         if not grants:
@@ -259,10 +260,11 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         return await kind.run(self._db, change, request=grants, operation_id=operation_id)
 
 
-def check_groups(groups: object) -> None:
+def check_groups(groups: object) -> Steps[None]:
     """Raise InvalidInput unless it is a list of specs whose names can be stored."""
     for group in checked_batch(groups, ScalingGroupSpec, "scaling groups"):
         check_name(group.name, "a scaling group's name")
+        yield
 
 
 def check_slot_types(slot_types: object) -> None:

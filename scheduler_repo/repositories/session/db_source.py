@@ -1,32 +1,13 @@
 """The statements of sessions; the reads that a cache stands before have a transaction of their own."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from itertools import chain
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Optional
-from uuid import UUID
 
-import sqlalchemy as sa
-
-from scheduler_repo.database.bulk import array_text, copy_rows
-from scheduler_repo.database.engine import SASession, skips_locked
+from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.identity import record_connection
-from scheduler_repo.database.lookups import SNAPSHOT, fetch_slot_names
-from scheduler_repo.database.row_locks import (
-    ALL_SCALING_GROUPS,
-    KEYPAIRS,
-    PROJECTS,
-    SCALING_GROUPS,
-    VFOLDERS,
-    RowLocks,
-    take_rows,
-)
 from scheduler_repo.database.session_search import SessionSearch
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
-from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.session import (
-    RejectedSession,
     Session,
     SessionCreationSpec,
     SessionInfo,
@@ -34,32 +15,19 @@ from scheduler_repo.entities.session import (
     SessionWithDependencies,
 )
 from scheduler_repo.errors import SessionNotFound
-from scheduler_repo.models import ScalingGroupRow
 from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
 
 # A session is answered with its kernels and mounts, whose rows their own sources describe.
 from scheduler_repo.repositories.kernel.db_source import KERNELS_OF_SESSION, kernel_from_row
+from scheduler_repo.repositories.session.creation import CreatedSessions, create_sessions, insert_sessions
 from scheduler_repo.repositories.vfolder.db_source import SESSION_MOUNTS, mount_from_row
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
-from scheduler_repo.scheduling.admission.creation import (
-    CreationBatch,
-    ExistingReferences,
-    NewSession,
-    build_session,
-    reject_rings,
-)
-from scheduler_repo.scheduling.rules.dependencies import find_rings
-from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.scheduling.snapshot.pending import dependencies_of
 from scheduler_repo.types import (
-    AgentId,
     ScalingGroupName,
     SessionId,
-    SessionStatus,
     SlotName,
-    SlotVector,
-    owner_ids,
 )
 from scheduler_repo.validation import check_id
 
@@ -70,48 +38,10 @@ SESSION_BY_ID = load_statement("session/session_by_id")
 SESSION_INFO = load_statement("session/session_info")
 SESSION_STATE = load_statement("session/session_state")
 SESSION_DEPENDENCIES = load_statement("session/session_dependencies")
-DEPENDENCY_LINKS = load_statement("session/dependency_links")
-# All groups, as a ring may go through several; other new sessions, and allocations, do not wait for it.
-HOLD_UP_RINGS: Final = (
-    sa.select(ScalingGroupRow.name).order_by(ScalingGroupRow.name).with_for_update(key_share=True)
-)
 SESSION_DEPENDANTS = load_statement("session/session_dependants")
 COUNT_ACTIVE_SESSIONS = load_statement("session/count_active_sessions")
-CREATION_REFERENCES = load_statement("session/creation_references")
-CREATE_SESSIONS = load_statement("session/create_sessions")
-CREATE_KERNELS = load_statement("session/create_kernels")
-TAKE_BACK_SESSIONS = load_statement("session/take_back_sessions")
 
 _resilience = layer_resilience(LayerType.SESSION_DB_SOURCE)
-
-
-_QUEUE_AND_OWNERS: Final = ("scaling_group", "access_key", "user_id", "project_id", "domain_name")
-_SESSION_COLUMNS: Final = (
-    *("id", "name", *_QUEUE_AND_OWNERS, "session_type", "cluster_mode", "priority"),
-    *("created_at", "requested_start_at", "designated_agent_ids"),
-)
-_KERNEL: Final = ("id", "session_id", "kernel_index")
-_KERNEL_COLUMNS: Final = (*_KERNEL, *_QUEUE_AND_OWNERS, "image", "architecture", "requested_slots")
-_Row = tuple[object, ...]
-# created_at and status_changed_at of each session that was created.
-_Times = dict[SessionId, tuple[datetime, datetime]]
-
-
-# The rows that a new session names, and their keys.
-_REFERENCES: Final[tuple[tuple[RowLocks, Callable[[SessionCreationSpec], Sequence[object]]], ...]] = (
-    (SCALING_GROUPS, lambda spec: (spec.scaling_group,)),
-    (KEYPAIRS, lambda spec: (spec.access_key,)),
-    (PROJECTS, lambda spec: (spec.project_id,)),
-    (VFOLDERS, lambda spec: [mount.vfolder_id for mount in spec.mounts]),
-)
-
-
-class CreatedSessions(NamedTuple):
-    """The outcome of a batch: the sessions admitted, the times of those created, and the rejected."""
-
-    admitted: list[NewSession]
-    times: _Times
-    rejected: tuple[RejectedSession, ...]
 
 
 class RawSession(NamedTuple):
@@ -175,185 +105,14 @@ class SessionDBSource(DBSource):
     async def insert_sessions(
         self, db_sess: SASession, specs: Sequence[SessionCreationSpec], slot_names: Sequence[SlotName]
     ) -> None:
-        """Add checked sessions with all that belongs to them, all or none.
-
-        Raises UnknownSlotType, InvalidQuantity, and InvalidInput for a ring of dependencies. Costs up to six
-        statements, whatever the number; two more if any depends on a session that is not there.
-        """
-        now, links, blocked = await _fetch_start(db_sess, specs)
-        if blocked:
-            # It says who holds which row.
-            await db_sess.execute(HOLD_UP_RINGS)
-        new = [build_session(spec, position, now, slot_names) for position, spec in enumerate(specs)]
-        for rejection in reject_rings(specs, _find_rings(specs, links)):
-            raise rejection.to_error()
-        # In one order: of two callers with the same sessions the second waits, instead of deadlocking.
-        rows = sorted(_session_rows(new, sorted), key=itemgetter(0))
-        await copy_rows(db_sess, "sessions", _SESSION_COLUMNS, rows)
-        await copy_rows(db_sess, "kernels", _KERNEL_COLUMNS, _kernel_rows(new, tuple))
-        await _copy_the_rest(db_sess, new)
+        """Add checked sessions, all or none; raises and costs what ``creation.insert_sessions`` does."""
+        await insert_sessions(db_sess, specs, slot_names)
 
     async def create_sessions(
         self, db_sess: SASession, specs: Sequence[SessionCreationSpec]
     ) -> CreatedSessions:
-        """Add each session of a batch that can be created; costs up to nine statements, whatever its size.
-
-        Two more if any depends on a session that is not there.
-        If another transaction creates the same sessions or kernels, this one waits for it and rejects them.
-        """
-        slot_names = await fetch_slot_names(db_sess)
-        now, links, blocked = await _fetch_start(db_sess, specs)
-        batch = CreationBatch(specs, now, slot_names)
-        batch.reject_blocked(blocked)
-        batch.reject_blocked(await _find_blocked(db_sess, batch.sound))
-        admitted = batch.admit(await _fetch_references(db_sess, batch.sound))
-        admitted = batch.leave_out_rings(admitted, _find_rings([each.spec for each in admitted], links))
-        times, incomplete = await _insert_missing(db_sess, admitted)
-        batch.reject_existing(times, incomplete)
-        return CreatedSessions(admitted, times, batch.rejected)
-
-
-async def _fetch_start(
-    db_sess: SASession, specs: Sequence[SessionCreationSpec]
-) -> "tuple[datetime, list[Record], dict[SessionId, RowLocked]]":
-    """Read the clock, and all links of dependencies that lead on from those of the sessions.
-
-    A ring goes through a session that was depended on before it was there. So whoever depends, by however many
-    steps, on one that is not there waits for others who do, and looks again. A second try does not wait: the
-    sessions that depend on others come apart then.
-    """
-    others: set[SessionId] = {other for spec in specs for other in filter(_is_id, spec.depends_on)}
-    if not others:
-        (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
-        return snapshot["observed_at"], [], {}
-    made = {spec.session_id for spec in specs}
-    asked = [*made | others]
-    links = await fetch_rows(db_sess, DEPENDENCY_LINKS, asked)
-    if any(not link["is_stored"] and link["depends_on"] not in made for link in links):
-        locked: dict[str, RowLocked] = await take_rows(db_sess, ALL_SCALING_GROUPS)
-        for row in locked.values():
-            return links[0]["observed_at"], links, {spec.session_id: row for spec in specs if spec.depends_on}
-        await db_sess.execute(HOLD_UP_RINGS)
-        links = await fetch_rows(db_sess, DEPENDENCY_LINKS, asked)
-    return links[0]["observed_at"], links, {}
-
-
-def _find_rings(specs: Sequence[SessionCreationSpec], links: "Sequence[Record]") -> list[frozenset[SessionId]]:
-    """Find the rings of dependencies that sessions close which are not there yet."""
-    stored = {link["depends_on"] for link in links if link["is_stored"]}
-    new = [
-        (spec.session_id, other) for spec in specs for other in spec.depends_on if spec.session_id not in stored
-    ]
-    old = [(link["session_id"], link["depends_on"]) for link in links if link["session_id"] is not None]
-    return find_rings([*new, *old])
-
-
-def _is_id(value: object) -> bool:
-    # One that is none is refused with its session.
-    return isinstance(value, UUID)
-
-
-async def _find_blocked(db_sess: SASession, specs: Sequence[SessionCreationSpec]) -> dict[SessionId, RowLocked]:
-    """In a second try find the sessions that name a row which another transaction has locked."""
-    if not skips_locked(db_sess):
-        return {}
-    blocked: dict[SessionId, RowLocked] = {}
-    for rows, names_of in _REFERENCES:
-        named = {spec.session_id: names_of(spec) for spec in specs}
-        wanted = list(set(chain.from_iterable(named.values())))
-        locked: dict[object, RowLocked] = await take_rows(db_sess, rows, wanted)
-        for session_id, names in named.items():
-            for name in names if locked else ():
-                if name in locked:
-                    blocked.setdefault(session_id, locked[name])
-    return blocked
-
-
-async def _fetch_references(db_sess: SASession, specs: Sequence[SessionCreationSpec]) -> ExistingReferences:
-    """Read which groups, owners and vfolders of those that the specs name exist; locks all but the vfolders."""
-    rows = await fetch_rows(
-        db_sess,
-        CREATION_REFERENCES,
-        list({spec.scaling_group for spec in specs}),
-        list({spec.access_key for spec in specs}),
-        list({spec.project_id for spec in specs}),
-        list({mount.vfolder_id for spec in specs for mount in spec.mounts}),
-    )
-    # A row names one of the four, the others are NULL.
-    return ExistingReferences(
-        scaling_groups=frozenset(row["scaling_group"] for row in rows),
-        key_owners=frozenset((row["access_key"], row["user_id"]) for row in rows),
-        project_domains=frozenset((row["project_id"], row["domain_name"]) for row in rows),
-        vfolders=frozenset(row["vfolder_id"] for row in rows),
-    )
-
-
-async def _insert_missing(db_sess: SASession, new: Sequence[NewSession]) -> tuple[_Times, set[SessionId]]:
-    """Add the sessions that are not there yet; return their times, and those of which a kernel was there."""
-    columns = _columns(_session_rows(new, _ordered_text_array), len(_SESSION_COLUMNS))
-    found = await fetch_rows(db_sess, CREATE_SESSIONS, *columns)
-    times: _Times = {session_id: (created_at, changed_at) for session_id, created_at, changed_at in found}
-    inserted = [each for each in new if each.spec.session_id in times]
-    columns = _columns(_kernel_rows(inserted, array_text), len(_KERNEL_COLUMNS))
-    kernel_ids = {row["id"] for row in await fetch_rows(db_sess, CREATE_KERNELS, *columns)}
-    incomplete = {
-        each.spec.session_id
-        for each in inserted
-        if not kernel_ids.issuperset(kernel.kernel_id for kernel in each.spec.kernels)
-    }
-    if incomplete:
-        await fetch_rows(db_sess, TAKE_BACK_SESSIONS, list(incomplete))
-        for session_id in incomplete:
-            del times[session_id]
-    await _copy_the_rest(db_sess, [each for each in inserted if each.spec.session_id in times])
-    return times, incomplete
-
-
-async def _copy_the_rest(db_sess: SASession, new: Sequence[NewSession]) -> None:
-    """Add what belongs to sessions that were added: a statement for each kind that any of them has."""
-    specs = [each.spec for each in new]
-    dependencies = [(spec.session_id, other) for spec in specs for other in spec.depends_on]
-    await copy_rows(db_sess, "session_dependencies", ("session_id", "depends_on"), dependencies)
-    history = [(spec.session_id, SessionStatus.PENDING.value) for spec in specs]
-    await copy_rows(db_sess, "session_history", ("session_id", "to_status"), history)
-    mounts = [
-        (spec.session_id, mount.vfolder_id, mount.mount_path, mount.permission.value)
-        for spec in specs
-        for mount in spec.mounts
-    ]
-    columns = ("session_id", "vfolder_id", "mount_path", "permission")
-    await copy_rows(db_sess, "session_vfolder_mounts", columns, mounts)
-
-
-def _session_rows(new: Sequence[NewSession], write_array: Callable[[Sequence[AgentId]], object]) -> list[_Row]:
-    rows: list[_Row] = []
-    for each in new:
-        spec = each.spec
-        kind = (spec.session_type.value, spec.cluster_mode.value, spec.priority)
-        own = (*kind, each.created_at, spec.requested_start_at, write_array(spec.designated_agent_ids))
-        rows.append((spec.session_id, spec.name, spec.scaling_group, *owner_ids(spec), *own))
-    return rows
-
-
-def _kernel_rows(new: Sequence[NewSession], write_array: Callable[[SlotVector], object]) -> list[_Row]:
-    rows: list[_Row] = []
-    for each in new:
-        spec, owners = each.spec, owner_ids(each.spec)
-        for index, (kernel, slots) in enumerate(zip(spec.kernels, each.requested_slots, strict=True)):
-            own = (kernel.image, kernel.architecture, write_array(slots))
-            rows.append((kernel.kernel_id, spec.session_id, index, spec.scaling_group, *owners, *own))
-    return rows
-
-
-def _columns(rows: Sequence[_Row], width: int) -> list[list[object]]:
-    """Turn rows into columns, as unnest takes them, also where there are no rows."""
-    return [[row[place] for row in rows] for place in range(width)]
-
-
-def _ordered_text_array(texts: Sequence[str]) -> str:
-    """Write texts in order, as PostgreSQL writes a text[]."""
-    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in sorted(texts))
-    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
+        """Add each session of a batch that can be created; costs what ``creation.create_sessions`` does."""
+        return await create_sessions(db_sess, specs)
 
 
 def _only(rows: "list[Record]", session_id: SessionId) -> "Record":
@@ -378,25 +137,6 @@ def session_info_from_row(row: "Record") -> SessionInfo:
 
 
 SESSION_INFOS: Final = RowReader("session", session_info_from_row)
-
-
-def build_created_info(created: CreatedSessions) -> SessionInfo:
-    """Build the only session of a batch, which was created, as lists show it."""
-    (new,) = created.admitted
-    spec = new.spec
-    created_at, status_changed_at = created.times[spec.session_id]
-    return SessionInfo(
-        session_id=spec.session_id,
-        name=spec.name,
-        scaling_group=spec.scaling_group,
-        access_key=spec.access_key,
-        session_type=spec.session_type,
-        status=SessionStatus.PENDING,
-        result=None,
-        created_at=created_at,
-        status_changed_at=status_changed_at,
-        requested_slots=total_slots(new.requested_slots),
-    )
 
 
 def session_state_from_row(row: "Record") -> SessionState:

@@ -26,10 +26,10 @@ from scheduler_repo.entities.session import (
 )
 from scheduler_repo.entities.spec import checked_filter
 from scheduler_repo.errors import InvalidFilter, InvalidInput
+from scheduler_repo.repositories.session.creation import build_created_info
 from scheduler_repo.repositories.session.db_source import (
     SESSION_INFOS,
     SessionDBSource,
-    build_created_info,
     session_state_from_row,
     session_with_dependencies_from_rows,
 )
@@ -37,6 +37,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.creation import check_session_ids, check_sessions
 from scheduler_repo.scheduling.admission.transitions import SessionChange, StatusChange
+from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import (
     AccessKey,
     OperationId,
@@ -217,7 +218,7 @@ class SessionRepository:
         VFolderNotFound, UnknownSlotType, InvalidQuantity, OperationMismatch and OutcomeUnknown; after all but
         OutcomeUnknown nothing was written. Costs up to eleven statements.
         """
-        check_sessions((spec,))
+        await finish_in_slices(check_sessions((spec,)))
 
         async def create(write: WriteTransaction) -> SessionInfo:
             created = await self._db_source.create_sessions(write.db_sess, (spec,))
@@ -259,7 +260,7 @@ class SessionRepository:
         Raises what ``create_session`` does. Costs eight statements, one more if any session mounts a vfolder,
         whatever the number.
         """
-        check_sessions(sessions)
+        await finish_in_slices(check_sessions(sessions))
         if not sessions:
             return ()
 

@@ -29,8 +29,8 @@ class VFolderDBSource(DBSource):
     async def insert_vfolders(self, db_sess: SASession, vfolders: Sequence[VFolderSpec]) -> None:
         """Add vfolders, all or none."""
         # In one order: of two callers with the same folders the second waits, instead of deadlocking.
-        ordered = sorted(vfolders, key=attrgetter("vfolder_id"))
-        rows = [(each.vfolder_id, each.name, each.host, each.user_id, each.project_id) for each in ordered]
+        ordered = sorted(vfolders, key=attrgetter("vfolder_id.int"))
+        rows = ((each.vfolder_id, each.name, each.host, each.user_id, each.project_id) for each in ordered)
         await copy_rows(db_sess, "vfolders", _COLUMNS, rows)
 
     async def find_vfolder(self, db_sess: SASession, vfolder_id: VFolderId) -> "Optional[Record]":

@@ -16,6 +16,7 @@ from scheduler_repo.repositories.vfolder.db_source import (
 )
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFolderId
 from scheduler_repo.validation import check_id, check_ids, check_limit, check_text, checked_batch
 
@@ -44,7 +45,7 @@ class VFolderRepository(Repository[VFolderDBSource]):
         OutcomeUnknown. Asking again under the same ``operation_id`` answers the same and writes nothing twice.
         Costs three statements, whatever the number.
         """
-        for vfolder in checked_batch(vfolders, VFolderSpec, "vfolders"):
+        async for vfolder in in_slices(checked_batch(vfolders, VFolderSpec, "vfolders")):
             _check_spec(vfolder)
         if not vfolders:
             return ()

@@ -14,6 +14,7 @@ from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import printable, quoted, shortened
 from scheduler_repo.scheduling.rules.feasibility import total_slots
 from scheduler_repo.slots import slot_vector
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import OwnerScope, SessionId, SlotName, SlotVector
 from scheduler_repo.validation import (
     Int32,
@@ -66,13 +67,14 @@ def check_session_ids(specs: object) -> None:
     check_ids([spec.session_id for spec in checked_batch(specs, SessionCreationSpec, "sessions")], "session")
 
 
-def check_sessions(specs: Sequence[SessionCreationSpec]) -> None:
+def check_sessions(specs: Sequence[SessionCreationSpec]) -> Steps[None]:
     """Raise the error of the first session with a value that cannot be stored; amounts are not checked."""
     check_session_ids(specs)
     for spec in specs:
         rejection = _judge_values(spec)
         if rejection is not None:
             raise rejection.to_error()
+        yield
 
 
 def build_session(
@@ -96,19 +98,26 @@ def build_session(
 class CreationBatch:
     """A batch of which each session is created or rejected by itself."""
 
-    def __init__(
-        self, specs: Sequence[SessionCreationSpec], now: datetime, slot_names: Sequence[SlotName]
-    ) -> None:
-        """Judge values and amounts of specs that passed ``check_session_ids``; raises nothing."""
+    def __init__(self, specs: Sequence[SessionCreationSpec]) -> None:
+        """Take specs that passed ``check_session_ids``; see ``judge``."""
         self._specs = specs
         self._rejected: dict[int, RejectedSession] = {}
         self._sound: dict[int, NewSession] = {}
+
+    @classmethod
+    def judge(
+        cls, specs: Sequence[SessionCreationSpec], now: datetime, slot_names: Sequence[SlotName]
+    ) -> "Steps[CreationBatch]":
+        """Judge values and amounts of specs that passed ``check_session_ids``; raises nothing."""
+        batch = cls(specs)
         for position, spec in enumerate(specs):
             judged = _judge_values(spec) or _judge_amounts(spec, position, now, slot_names)
             if isinstance(judged, NewSession):
-                self._sound[position] = judged
+                batch._sound[position] = judged
             else:
-                self._rejected[position] = judged
+                batch._rejected[position] = judged
+            yield
+        return batch
 
     @property
     def sound(self) -> list[SessionCreationSpec]:
@@ -129,12 +138,13 @@ class CreationBatch:
                 self._rejected[position] = RejectedSession(new.spec.session_id, code, printable(detail), row)
                 del self._sound[position]
 
-    def admit(self, existing: ExistingReferences) -> list[NewSession]:
+    def admit(self, existing: ExistingReferences) -> Steps[list[NewSession]]:
         """Return the sound sessions that name what exists, under ids that no earlier one of them has."""
         admitted: list[NewSession] = []
         session_ids: set[object] = set()
         kernel_ids: set[object] = set()
         for position, new in self._sound.items():
+            yield
             spec = new.spec
             own = {kernel.kernel_id for kernel in spec.kernels}
             is_repeated = spec.session_id in session_ids or own & kernel_ids or len(own) < len(spec.kernels)
@@ -154,6 +164,8 @@ class CreationBatch:
         self, admitted: Sequence[NewSession], rings: Sequence[Collection[SessionId]]
     ) -> list[NewSession]:
         """Reject the admitted sessions that would wait for each other, and return the others."""
+        if not rings:
+            return list(admitted)
         rejected = {each.session_id: each for each in reject_rings([new.spec for new in admitted], rings)}
         for position, new in self._sound.items():
             rejection = rejected.get(new.spec.session_id)
@@ -161,9 +173,12 @@ class CreationBatch:
                 self._rejected[position] = rejection
         return [new for new in admitted if new.spec.session_id not in rejected]
 
-    def reject_existing(self, created: Collection[SessionId], kernel_exists: Collection[SessionId]) -> None:
+    def reject_existing(
+        self, created: Collection[SessionId], kernel_exists: Collection[SessionId]
+    ) -> Steps[None]:
         """Reject the admitted sessions that were not created: their id is there, or one of their kernels'."""
         for position, spec in enumerate(self._specs):
+            yield
             if position in self._rejected or spec.session_id in created:
                 continue
             code, found = CreationRejectionCode.SESSION_EXISTS, "a session of this id"
@@ -178,7 +193,7 @@ def reject_rings(
 ) -> Iterator[RejectedSession]:
     """Yield a rejection for each of the sessions that is in a ring of dependencies."""
     ring_of = {session_id: ring for ring in rings for session_id in ring}
-    for spec in specs:
+    for spec in specs if ring_of else ():
         ring = ring_of.get(spec.session_id, ())
         other = next((each for each in spec.depends_on if each in ring), None)
         if other is not None:
