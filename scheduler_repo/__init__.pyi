@@ -190,6 +190,9 @@ from .scheduling.explain.reasons import (
     WaitingReason as WaitingReason, WaitingSession as WaitingSession, waiting_reason as waiting_reason,
     waiting_reasons as waiting_reasons,
 )
+from .scheduling.explain.replay import (
+    ReplayedPlan as ReplayedPlan, StillWaiting as StillWaiting, replay_plan as replay_plan,
+)
 from .scheduling.explain.text import describe as describe
 from .scheduling.explain.session import (
     SessionExplanation as SessionExplanation, explain_session as explain_session,

@@ -13,13 +13,14 @@ from scheduler_repo.entities.allocation import RejectedAllocation, SessionAlloca
 from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.errors import InvalidInput, InvalidWiring, StaleLeaseError
+from scheduler_repo.errors import InvalidWiring, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
-from scheduler_repo.quoting import quoted, with_article
+from scheduler_repo.quoting import quoted
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner
+from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
 from scheduler_repo.types import ScalingGroupName, SessionId
 from scheduler_repo.validation import Limit31, check_range
 from scheduler_repo.wiring import check_wiring
@@ -82,7 +83,7 @@ class SchedulerLoop:
         another kind, such as a planner's class for an object of it.
         """
         check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
-        _check_planner(planner)
+        check_planner(planner)
         if lease_keeper is not None:
             check_wiring(lease_keeper, LeaseKeeper, "lease_keeper", "LeaseKeeper(repository, group, holder)")
         if audit is not None:
@@ -129,15 +130,8 @@ class SchedulerLoop:
         self._ticks += 1
         show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
-        plan: object = await asyncio.to_thread(self._planner.plan, timed.data)
-        if not isinstance(plan, Sequence):
-            if asyncio.iscoroutine(plan):
-                plan.close()
-            found = with_article(type(plan))
-            raise InvalidInput(
-                f"{type(self._planner).__name__}.plan() returned {found}; it must be a plain "
-                "function that returns a sequence of SessionAllocation"
-            )
+        made: object = await asyncio.to_thread(self._planner.plan, timed.data)
+        plan = check_plan(made, self._planner)
         planned = perf_counter()
         allocated, rejected = await self._write(timed.data, plan, lease)
         written = perf_counter()
@@ -180,23 +174,3 @@ class SchedulerLoop:
                 pending = len(data.pending_sessions) - len(allocated)
                 self._on_batch(BatchProgress(self._ticks, pending, len(plan), len(allocated), len(rejected)))
         return tuple(allocated), tuple(rejected)
-
-
-def _check_planner(planner: object) -> None:
-    if isinstance(planner, type):
-        raise InvalidWiring(f"planner is the class {planner.__name__}; give an object, {planner.__name__}()")
-    plan = getattr(planner, "plan", None)
-    if not callable(plan):
-        raise InvalidWiring(
-            f"planner is {with_article(type(planner))} without a method plan(data); give an object that has "
-            "one, such as BestFitPlanner()"
-        )
-    if inspect.iscoroutinefunction(plan):
-        raise InvalidWiring(
-            f"{type(planner).__name__}.plan() is a coroutine function; it must be a plain function that "
-            "returns a sequence of SessionAllocation, as it runs in a thread"
-        )
-    try:
-        inspect.signature(plan).bind(None)
-    except TypeError as error:
-        raise InvalidWiring(f"{type(planner).__name__}.plan() must take the data alone: {error}") from None

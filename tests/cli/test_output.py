@@ -17,7 +17,7 @@ from tests.support.observation import PROJECT_ROOT
 
 
 class TestHelp:
-    @pytest.mark.parametrize("arguments", [[], ["demo"], ["db"], ["db", "check"], ["snapshot"]])
+    @pytest.mark.parametrize("arguments", [[], ["demo"], ["db"], ["db", "check"], ["snapshot"], ["replay"]])
     def test_it_fits_a_terminal(self, command_here: CommandHere, arguments: list[str]) -> None:
         ended = command_here.run(*arguments, "--help", COLUMNS="200")
         assert (ended.code, ended.errors) == (0, "")

@@ -4,9 +4,8 @@ Every verdict comes from the checks of the planner and the write gate; this modu
 by slot and owner by owner. Amounts are whole numbers in each slot's smallest unit.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Optional
 
 import msgspec
@@ -23,10 +22,10 @@ from scheduler_repo.entities.scheduling_data import (
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.entities.snapshot_token import Snapshot
 from scheduler_repo.errors import SessionNotFound, UnknownWord
+from scheduler_repo.scheduling.explain.placed import with_placed
 from scheduler_repo.scheduling.explain.reasons import WaitingReason, WaitingSession, waiting_reason
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, in_turn
 from scheduler_repo.scheduling.rules.feasibility import (
-    NO_LOAD,
     Load,
     NodeRequest,
     agent_obstacle,
@@ -34,7 +33,6 @@ from scheduler_repo.scheduling.rules.feasibility import (
     claimed_containers,
     container_limit,
     limit_breach,
-    loads_by,
     node_requests,
     open_slots,
     start_not_reached,
@@ -44,7 +42,6 @@ from scheduler_repo.scheduling.rules.feasibility import (
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import reserved_places
 from scheduler_repo.types import (
-    OWNER_FIELDS,
     AgentId,
     ClusterMode,
     OwnerScope,
@@ -319,57 +316,4 @@ def _queue_turn(data: SchedulingData, session: PendingSession) -> QueueTurn:
     for allocation in plan:
         if allocation.session_id == session.session_id:
             return QueueTurn(len(before), allocation, None)
-    return QueueTurn(len(before), None, waiting_reason(_with_placed(data, before), session))
-
-
-def _with_placed(data: SchedulingData, allocations: Sequence[SessionAllocation]) -> SchedulingData:
-    """Return the snapshot as it is once these sessions are placed."""
-    agent_of = {kernel.kernel_id: kernel.agent_id for each in allocations for kernel in each.kernels}
-    placed_ids = {allocation.session_id for allocation in allocations}
-    placed = [session for session in data.pending_sessions if session.session_id in placed_ids]
-    reserved = reserved_places(data)
-    # Reserved room was not free for other sessions: as much is left as before.
-    on_agents = loads_by(
-        (agent_of[kernel.kernel_id], kernel.requested_slots)
-        for session in placed
-        if session.session_id not in reserved
-        for kernel in session.kernels
-    )
-    agents = [
-        msgspec.structs.replace(
-            agent,
-            occupied=total_slots((agent.occupied, load.slots)),
-            container_count=agent.container_count + load.count,
-        )
-        for agent in data.agents
-        for load in (on_agents.get(agent.agent_id, NO_LOAD),)
-    ]
-    return msgspec.structs.replace(
-        data,
-        pending_sessions=tuple(each for each in data.pending_sessions if each.session_id not in placed_ids),
-        agents=tuple(agents),
-        **{
-            fields.several: _with_sessions(data.owners_of(scope), placed, attrgetter(fields.one))
-            for scope, fields in OWNER_FIELDS.items()
-        },
-    )
-
-
-def _with_sessions(
-    usages: tuple[AnyOwnerUsage, ...],
-    placed: Iterable[PendingSession],
-    owner_of: Callable[[PendingSession], object],
-) -> tuple[AnyOwnerUsage, ...]:
-    loads = loads_by(
-        (owner_of(session), total_slots(kernel.requested_slots for kernel in session.kernels))
-        for session in placed
-    )
-    return tuple(
-        msgspec.structs.replace(
-            usage,
-            session_count=usage.session_count + load.count,
-            occupied=total_slots((usage.occupied, load.slots)),
-        )
-        for usage in usages
-        for load in (loads.get(usage.owner_id, NO_LOAD),)
-    )
+    return QueueTurn(len(before), None, waiting_reason(with_placed(data, before), session))
