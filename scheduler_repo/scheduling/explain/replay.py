@@ -12,6 +12,7 @@ from scheduler_repo.scheduling.explain.reasons import WaitingSession, waiting_re
 from scheduler_repo.scheduling.explain.text import describe
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
+from scheduler_repo.steps import finish
 from scheduler_repo.types import SessionStatus
 
 
@@ -52,7 +53,7 @@ def replay_plan(data: SchedulingData, planner: Optional[Planner] = None) -> Repl
         },
         frozenset(agent.agent_id for agent in data.agents),
     )
-    decisions = decide(plan, state)
+    decisions = finish(decide(plan, state))
     after = with_placed(data, decisions.accepted)
     waiting = tuple(StillWaiting(each, describe(each, after)) for each in waiting_reasons(after))
     return ReplayedPlan(tuple(decisions.accepted), tuple(decisions.rejected), waiting)
