@@ -26,7 +26,8 @@ FROM PUBLIC;
 REVOKE ALL ON quota_additions FROM PUBLIC;
 REVOKE ALL ON FUNCTION
     hold_quotas, purge_sessions, purge_agent_history, purge_operations, take_back_sessions, refuse_restored_usage,
-    snapshot_without_own, is_usage_restored, rebuild_usage, fold_usage, trim_changes, renew_server_life
+    snapshot_without_own, is_usage_restored, rebuild_usage, fold_usage, trim_changes, renew_server_life,
+    change_history
 FROM PUBLIC;
 
 DO $reader$
@@ -60,7 +61,7 @@ BEGIN
     TO scheduler_repo_reader;
 
     -- A view calls it for whoever reads the view.
-    GRANT EXECUTE ON FUNCTION refuse_restored_usage TO scheduler_repo_reader;
+    GRANT EXECUTE ON FUNCTION refuse_restored_usage, change_history TO scheduler_repo_reader;
 END
 $reader$;
 
@@ -145,7 +146,8 @@ BEGIN
 
     -- Triggers alone write what changed, with their owner's rights; these functions keep it.
     GRANT EXECUTE ON FUNCTION
-        refuse_restored_usage, is_usage_restored, rebuild_usage, fold_usage, trim_changes, renew_server_life
+        refuse_restored_usage, is_usage_restored, rebuild_usage, fold_usage, trim_changes, renew_server_life,
+        change_history
         TO scheduler_repo_scheduler;
 END
 $scheduler$;

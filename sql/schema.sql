@@ -1250,6 +1250,39 @@ BEGIN
 END
 $$;
 
+-- The history that the change log tells, for the token of a read; without one of the columns nothing can be asked since it.
+-- A statement that names an unlogged table cannot even be planned on a standby: each one here is planned when it is run.
+-- A row of either catalog has another xmin once a trigger or its function was changed, were it only for a moment.
+CREATE FUNCTION change_history(
+        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path FROM CURRENT
+    AS $$
+DECLARE
+    logged CONSTANT regclass[] := ARRAY[
+        'slot_types', 'resource_policies', 'quotas', 'scaling_groups', 'agents', 'agent_slots', 'sessions',
+        'kernels', 'session_dependencies', 'reservations', 'kernel_reservations'];
+    kept CONSTANT regclass[] := ARRAY['change_log', 'usage_log', 'owner_usage', 'change_floor', 'server_life'];
+BEGIN
+    IF pg_is_in_recovery() OR EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = ANY (logged)) THEN
+        RETURN;
+    END IF;
+    log_oid := 'change_log'::regclass;
+    schema_oid := (SELECT relnamespace FROM pg_class WHERE oid = log_oid);
+    timeline := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+    life := (SELECT l.life FROM server_life AS l);
+    triggers := (
+        SELECT CASE WHEN count(*) = 70 AND bool_and(t.tgenabled = 'A')
+               THEN md5(string_agg(concat_ws(',', t.oid, t.xmin, p.oid, p.xmin), ';' ORDER BY t.oid)) END
+        FROM pg_trigger AS t
+        JOIN pg_proc AS p ON p.oid = t.tgfoid
+        WHERE t.tgrelid = ANY (logged) AND starts_with(t.tgname::text, 'log_')
+           OR t.tgrelid = ANY (kept) AND t.tgname IN ('refuse_change', 'drop_restored_row')
+    );
+END
+$$;
+
 -- The server's life, made anew where a crash took it away. Not in a transaction that reads only.
 CREATE FUNCTION renew_server_life() RETURNS uuid
     LANGUAGE plpgsql

@@ -754,6 +754,37 @@ END
 $$
 """,
     """
+CREATE FUNCTION change_history(
+        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text)
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path FROM CURRENT
+    AS $$
+DECLARE
+    logged CONSTANT regclass[] := ARRAY[
+        'slot_types', 'resource_policies', 'quotas', 'scaling_groups', 'agents', 'agent_slots', 'sessions',
+        'kernels', 'session_dependencies', 'reservations', 'kernel_reservations'];
+    kept CONSTANT regclass[] := ARRAY['change_log', 'usage_log', 'owner_usage', 'change_floor', 'server_life'];
+BEGIN
+    IF pg_is_in_recovery() OR EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = ANY (logged)) THEN
+        RETURN;
+    END IF;
+    log_oid := 'change_log'::regclass;
+    schema_oid := (SELECT relnamespace FROM pg_class WHERE oid = log_oid);
+    timeline := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+    life := (SELECT l.life FROM server_life AS l);
+    triggers := (
+        SELECT CASE WHEN count(*) = 70 AND bool_and(t.tgenabled = 'A')
+               THEN md5(string_agg(concat_ws(',', t.oid, t.xmin, p.oid, p.xmin), ';' ORDER BY t.oid)) END
+        FROM pg_trigger AS t
+        JOIN pg_proc AS p ON p.oid = t.tgfoid
+        WHERE t.tgrelid = ANY (logged) AND starts_with(t.tgname::text, 'log_')
+           OR t.tgrelid = ANY (kept) AND t.tgname IN ('refuse_change', 'drop_restored_row')
+    );
+END
+$$
+""",
+    """
 CREATE FUNCTION renew_server_life() RETURNS uuid
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -790,7 +821,7 @@ _DROPPED: Final = (
     "FUNCTION log_scaling_groups, log_quotas, log_resource_policies, log_slot_types, log_former_key",
     "FUNCTION log_session_usage, log_kernel_usage, log_truncate, refuse_change, drop_restored_row",
     "FUNCTION refuse_restored_usage, snapshot_without_own, is_usage_restored",
-    "FUNCTION rebuild_usage, fold_usage, trim_changes, renew_server_life",
+    "FUNCTION rebuild_usage, fold_usage, trim_changes, renew_server_life, change_history",
 )
 
 
