@@ -162,6 +162,7 @@ class TestCommands:
             ("trace", "demo --trace-nodes nodes.csv --trace-pods pods.csv"),
             ("bench", "python -m bench read --size M"),
             ("bench as tests", "python -m pytest bench"),
+            ("profile", "python -m bench profile read --size M"),
         ],
     )
     def test_it_can_be_extracted(self, name: str, part: str) -> None:

@@ -1,27 +1,30 @@
-"""The commands: one for each suite, ``all``, and ``report``."""
+"""The commands: one for each suite, ``all``, ``profile`` and ``report``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Optional
+from typing import Final, Optional
 
 import click
 
-from bench.cli.options import cluster_options, database_options, read_database
+from bench.cli.options import (
+    cluster_options,
+    database_options,
+    read_database,
+    read_trace_options,
+    trace_options,
+)
+from bench.cli.profile_command import profile
 from bench.cli.report import report
 from bench.data.cluster import DEFAULT_SEED
 from bench.data.sizes import SizeName
 from bench.suites.registry import SUITES
 from scheduler_repo.cli.command_group import add_debug_option
-from scheduler_repo.cli.options import FilePath
 from scheduler_repo.cli.process.invocation import Invocation
-
-if TYPE_CHECKING:
-    from bench.data.trace import TraceFiles
 
 _ALL: Final = "all"
 
 
 class SuiteGroup(click.Group):
-    """A group whose commands are the suites; an unknown one is told which there are."""
+    """A group whose commands are the suites, and a few more; an unknown one is told which suites there are."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -29,25 +32,14 @@ class SuiteGroup(click.Group):
         """Find the command of the first argument; raises UsageError, which names all."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            ctx.fail(f"There is no suite {name!r}; there are {', '.join(self.list_commands(ctx))}.")
+            ctx.fail(f"There is no suite {name!r}; there are {', '.join((*SUITES, _ALL))}.")
         return super().resolve_command(ctx, args)
 
 
 def _suite_command(name: str, about: str) -> click.Command:
     @click.command(name, short_help=about, help=_help(name, about))
     @cluster_options
-    @click.option(
-        "--trace-nodes",
-        type=FilePath(),
-        metavar="FILE",
-        help="CSV of nodes, instead of a synthetic cluster; with --trace-pods.",
-    )
-    @click.option(
-        "--trace-pods",
-        type=FilePath(),
-        metavar="FILE",
-        help="CSV of tasks; with --trace-nodes.",
-    )
+    @trace_options
     @database_options
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; all else goes to stderr.")
     @click.option(
@@ -76,7 +68,7 @@ def _suite_command(name: str, about: str) -> click.Command:
             raise click.UsageError(
                 "--json prints the object of one suite; give --output FOLDER for all of them."
             )
-        trace = _read_trace_options(names, trace_nodes, trace_pods)
+        trace = read_trace_options(names, trace_nodes, trace_pods)
         settings = read_database(database_url, beside_other_data=beside_other_data)
         from bench.cli.run import BenchRun
 
@@ -107,29 +99,12 @@ def _help(name: str, about: str) -> str:
     )
 
 
-def _read_trace_options(
-    names: list[str], nodes: Optional[Path], pods: Optional[Path]
-) -> "Optional[TraceFiles]":
-    if nodes is None and pods is None:
-        return None
-    if nodes is None or pods is None:
-        raise click.UsageError("--trace-nodes and --trace-pods belong together; give both or neither.")
-    own = [name for name in names if not SUITES[name].takes_trace]
-    if own:
-        usable = ", ".join(name for name, suite in SUITES.items() if suite.takes_trace)
-        raise click.UsageError(
-            f"Suite {own[0]} makes clusters of its own; leave the trace out, or measure it with {usable}."
-        )
-    from bench.data.trace import TraceFiles
-
-    return TraceFiles(nodes, pods)
-
-
 @click.group(
     cls=SuiteGroup,
     commands=[
         *(_suite_command(suite.name, suite.about) for suite in SUITES.values()),
         _suite_command(_ALL, "every suite, one after the other"),
+        profile,
         report,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},

@@ -24,10 +24,10 @@ class Display:
         """Show how many of ``total`` are loaded, while the block runs."""
         return self._loading(what, total)
 
-    def on_turn(self, case: str, done: int, total: int) -> None:
-        """Show that a case has had ``done`` of its turns."""
+    def on_turn(self, case: str, done: int, total: int, unit: str = "turn") -> None:
+        """Show that a case has had ``done`` of its turns, or of what else ``unit`` names."""
         if done == 0:
-            self.say(f"{case}: {format_count(total, 'turn')}")
+            self.say(f"{case}: {format_count(total, unit)}")
 
     def stop(self) -> None:
         """Leave the terminal as it was."""
@@ -54,7 +54,7 @@ class AnimatedDisplay(Display):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bars = Progress(*columns, console=console, transient=True)
 
-    def on_turn(self, case: str, done: int, total: int) -> None:
+    def on_turn(self, case: str, done: int, total: int, unit: str = "turn") -> None:
         if done == 0:
             self._bars.start()
             for task in self._bars.task_ids:

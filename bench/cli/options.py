@@ -1,20 +1,24 @@
 """Options that several commands share: of what size a cluster is, and on whose server it lies."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional, TypeVar
 
 import click
 
 from bench.data.cluster import DEFAULT_SEED
 from bench.data.sizes import SIZES, SizeName
-from scheduler_repo.cli.options import DATABASE_URL_OPTION, WholeNumber, whole_number_option
+from bench.suites.registry import SUITES
+from scheduler_repo.cli.options import DATABASE_URL_OPTION, FilePath, WholeNumber, whole_number_option
 from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
 
 if TYPE_CHECKING:
+    from bench.data.trace import TraceFiles
     from scheduler_repo.settings import DatabaseSettings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
+SIZE_OPTION: Final = "--size"
 _MAX_TURNS: Final = 10_000
 _SIZE_HELP: Final = "; ".join(
     f"{name}: {size.agents:,} agents, {size.running:,} running, {size.pending:,} pending, "
@@ -23,20 +27,48 @@ _SIZE_HELP: Final = "; ".join(
 )
 
 
-def cluster_options(command: CommandT) -> CommandT:
-    """Add ``--size``, ``--turns`` and ``--seed``."""
+def cluster_options(
+    command: CommandT,
+    turns_help: str = "Turns of each side, instead of the suite's own.",
+    turns: Optional[int] = None,
+) -> CommandT:
+    """Add ``--size``, ``--turns`` and ``--seed``; ``turns`` are those that help shows as the default."""
     seed_help = "The same seed makes the same cluster."
-    turns_help = "Turns of each side, instead of the suite's own."
     command = whole_number_option("--seed", WholeNumber(), seed_help, DEFAULT_SEED)(command)
-    command = whole_number_option("--turns", WholeNumber(1, _MAX_TURNS), turns_help)(command)
+    command = whole_number_option("--turns", WholeNumber(1, _MAX_TURNS), turns_help, turns)(command)
     return click.option(
-        "--size",
+        SIZE_OPTION,
         "size_name",
         type=click.Choice([size.value for size in SizeName]),
         default=SizeName.S.value,
         show_default=True,
         help=f"The size of the cluster. {_SIZE_HELP}.",
     )(command)
+
+
+def trace_options(command: CommandT) -> CommandT:
+    """Add ``--trace-nodes`` and ``--trace-pods``."""
+    pods_help = "CSV of tasks; with --trace-nodes."
+    nodes_help = "CSV of nodes, instead of a synthetic cluster; with --trace-pods."
+    command = click.option("--trace-pods", type=FilePath(), metavar="FILE", help=pods_help)(command)
+    return click.option("--trace-nodes", type=FilePath(), metavar="FILE", help=nodes_help)(command)
+
+
+def read_trace_options(names: list[str], nodes: Optional[Path], pods: Optional[Path]) -> "Optional[TraceFiles]":
+    """Return the trace's files, if they are given; raises UsageError for suites that take none."""
+    if nodes is None and pods is None:
+        return None
+    if nodes is None or pods is None:
+        raise click.UsageError("--trace-nodes and --trace-pods belong together; give both or neither.")
+    own = [name for name in names if not SUITES[name].takes_trace]
+    if own:
+        usable = ", ".join(name for name, suite in SUITES.items() if suite.takes_trace)
+        raise click.UsageError(
+            f"Suite {own[0]} makes clusters of its own; leave the trace out, or measure it with {usable}."
+        )
+    from bench.data.trace import TraceFiles
+
+    return TraceFiles(nodes, pods)
 
 
 def database_options(command: CommandT) -> CommandT:

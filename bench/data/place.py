@@ -1,6 +1,6 @@
 """One database, or one schema of a database, to load a cluster into and to measure."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Optional
 
@@ -26,13 +26,15 @@ _ADMIN_SECONDS: Final = 900.0
 class Place(msgspec.Struct, frozen=True):
     """Where a cluster lies: the URL that the engine uses, and that of the tables' owner.
 
-    ``schema`` comes first in the search_path of every connection; None leaves that as it is.
+    ``schema`` comes first in the search_path of every connection; None leaves that as it is. ``on_engine`` gets
+    each engine that is opened, before it connects.
     """
 
     url: SecretUrl
     admin_url: SecretUrl
     schema: Optional[str] = None
     may_checkpoint: bool = True
+    on_engine: Optional[Callable[[ExtendedAsyncSAEngine], None]] = None
 
     def by_way_of(self, wire: "CountedWire") -> "Place":
         """Return the same place, where the engine's connections are counted on their way."""
@@ -53,6 +55,8 @@ class Place(msgspec.Struct, frozen=True):
 
         if search_path:
             sa.event.listen(engine.sync_engine, "do_connect", enter_schema)
+        if self.on_engine is not None:
+            self.on_engine(engine)
         try:
             yield engine
         finally:

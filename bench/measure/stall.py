@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import quantiles
 from time import perf_counter
@@ -16,10 +16,15 @@ _BOUNDS_MS: Final = (1, 5, 10, 50, 100)
 
 
 class Block(msgspec.Struct, frozen=True):
-    """One time for which the loop turned to nobody, in seconds, and the collector's part of it."""
+    """One time for which the loop turned to nobody, in seconds, the collector's part of it, and its end.
+
+    ``clock_seconds`` is what the clock of the watch's own choice says of it.
+    """
 
     seconds: float
     collector_seconds: float
+    ended_at: float
+    clock_seconds: float
 
     @property
     def own_seconds(self) -> float:
@@ -30,8 +35,10 @@ class Block(msgspec.Struct, frozen=True):
 class LoopWatch:
     """Runs a callback in every turn of the running loop; whatever lies between two of them blocks the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         """Made by ``watched_loop``."""
+        self._clock = clock
+        self._last_clock = clock()
         self._loop = asyncio.get_running_loop()
         self.blocks: list[Block] = []
         self._last = perf_counter()
@@ -40,11 +47,12 @@ class LoopWatch:
 
     def turn(self) -> None:
         """Note the time since the last turn, and come again in the next one."""
-        now = perf_counter()
+        now, clock = perf_counter(), self._clock()
         if now - self._last >= _LEAST_SECONDS:
-            self.blocks.append(Block(now - self._last, self._collector_seconds))
+            block = Block(now - self._last, self._collector_seconds, now, clock - self._last_clock)
+            self.blocks.append(block)
         self._collector_seconds = 0.0
-        self._last = now
+        self._last, self._last_clock = now, clock
         if not self._is_over:
             self._loop.call_soon(self.turn)
 
@@ -62,9 +70,12 @@ class LoopWatch:
 
 
 @contextmanager
-def watched_loop() -> Iterator[LoopWatch]:
-    """Watch the running event loop for as long as the block runs; that loop never sleeps meanwhile."""
-    watch = LoopWatch()
+def watched_loop(clock: Callable[[], float] = lambda: 0.0) -> Iterator[LoopWatch]:
+    """Watch the running event loop for as long as the block runs; that loop never sleeps meanwhile.
+
+    ``clock`` is read in each turn of the loop, such as the thread's own time on a processor.
+    """
+    watch = LoopWatch(clock)
     gc.callbacks.append(watch.note_collector)
     watch.turn()
     try:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from statistics import median
 from time import perf_counter
-from typing import Final
+from typing import Final, Optional
 
 import asyncpg
 import msgspec
@@ -31,7 +31,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
 
 # The plain way places these and is reckoned up.
@@ -69,13 +69,14 @@ class Tickers:
         saved: SavedState,
         changes: Changes,
         group: ScalingGroupName,
+        planner: Planner,
     ) -> None:
         """Made by ``open_tickers``."""
         self._group = group
         self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
         self._sessions = SessionRepository(SessionDBSource(engine))
         self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
-        self._loop = SchedulerLoop(self._scheduler, BestFitPlanner(), group, batch_size=BATCH)
+        self._loop = SchedulerLoop(self._scheduler, planner, group, batch_size=BATCH)
         self._plain_engine = plain_engine
         self._driver = driver
         self._saved = saved
@@ -144,8 +145,12 @@ class Tickers:
 
 @asynccontextmanager
 async def open_tickers(
-    place: Place, saved: SavedState, changes: Changes, group: ScalingGroupName = GROUP
+    place: Place,
+    saved: SavedState,
+    changes: Changes,
+    group: ScalingGroupName = GROUP,
+    planner: Optional[Planner] = None,
 ) -> AsyncIterator[Tickers]:
-    """Connect every side to a group of a place whose state is saved."""
+    """Connect every side to a group of a place whose state is saved; without ``planner`` it is best fit."""
     async with place.engine() as engine, place.plain_engine() as plain, place.driver() as driver:
-        yield Tickers(engine, plain, driver, saved, changes, group)
+        yield Tickers(engine, plain, driver, saved, changes, group, planner or BestFitPlanner())

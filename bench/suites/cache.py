@@ -1,7 +1,7 @@
 """Suite ``cache``: a tick's state and single sessions from Redis, against bytes alone and pickles."""
 
 import pickle
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final, Union
@@ -85,7 +85,7 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
         await started
         place, counted_place = loaded.place, loaded.place.by_way_of(wire)
         async with (
-            _open_caches(place, valkey.url) as caches,
+            _open_caches(place, valkey.url, bench.on_redis) as caches,
             _open_caches(counted_place, valkey.url) as counted,
         ):
             # Each has its entry stored before its sides are put together.
@@ -155,13 +155,18 @@ def _repeated(call: Call, times: int) -> Call:
 
 
 @asynccontextmanager
-async def _open_caches(place: Place, redis_url: str) -> AsyncIterator[_Caches]:
+async def _open_caches(
+    place: Place, redis_url: str, on_redis: Callable[[redis_asyncio.Redis], None] = lambda client: None
+) -> AsyncIterator[_Caches]:
     settings = CacheSettings(url=SecretUrl(redis_url), timeout=5.0, lifetime=_ANY_AGE)
     async with place.engine() as engine, AsyncExitStack() as stack:
         scheduler, sessions = SchedulerDBSource(engine), SessionDBSource(engine)
-        source = SchedulerCacheSource(create_redis(settings), scheduler, timeout=5.0, lifetime=_ANY_AGE)
+        clients = [create_redis(settings), create_redis(settings)]
+        for engine_client in clients:
+            on_redis(engine_client)
+        source = SchedulerCacheSource(clients[0], scheduler, timeout=5.0, lifetime=_ANY_AGE)
         stack.push_async_callback(source.aclose)
-        session_source = SessionCacheSource(create_redis(settings), sessions, timeout=5.0, lifetime=_ANY_AGE)
+        session_source = SessionCacheSource(clients[1], sessions, timeout=5.0, lifetime=_ANY_AGE)
         stack.push_async_callback(session_source.aclose)
         client = create_redis(settings)
         stack.push_async_callback(client.aclose)

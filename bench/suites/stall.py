@@ -70,4 +70,5 @@ STALL: Final = Suite(
     cases=cases,
     takes_trace=True,
     turns=9,
+    not_profiled="it keeps the event loop busy to watch it; profile read or write, which show the blocks too",
 )

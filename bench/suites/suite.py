@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Optional, Protocol
 
 import msgspec
+import redis.asyncio as redis_asyncio
 
 from bench.data.cluster import DEFAULT_SEED, Shape
 from bench.data.load import ClusterLoader
@@ -16,6 +17,7 @@ from bench.measure.results import CaseResult
 from bench.measure.turns import Side, Times
 from bench.measure.wire import CountedWire
 from scheduler_repo.errors import InvalidInput
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.types import ScalingGroupName, SessionStatus
 
 Figures = Mapping[str, float]
@@ -58,13 +60,18 @@ class LoadedCluster(msgspec.Struct, frozen=True):
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """The server that a suite runs on, and the size, seed or trace of its clusters."""
+    """The server that a suite runs on, the size, seed or trace of its clusters, and who plans in its ticks.
+
+    ``on_redis`` gets each client of Redis that the engine's side is given.
+    """
 
     server: BenchServer
     size_name: SizeName
     on_loading: OnLoading
     seed: int = DEFAULT_SEED
     trace: Optional[TraceFiles] = None
+    planner: Planner = msgspec.field(default_factory=BestFitPlanner)
+    on_redis: Callable[[redis_asyncio.Redis], None] = lambda client: None
 
     @property
     def size(self) -> ClusterSize:
@@ -95,6 +102,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 
     ``case_names`` says beforehand, by size, which cases ``cases`` yields, in their order. ``largest`` is the
     largest cluster that it loads at a size. ``turns`` are those of a case that says nothing else.
+    ``not_profiled`` says why a profile of it would show nothing, and what to profile instead.
     """
 
     name: str
@@ -104,6 +112,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     largest: Callable[[SizeName], ClusterSize] = SIZES.__getitem__
     takes_trace: bool = False
     turns: int = 11
+    not_profiled: Optional[str] = None
 
 
 def fixed(**figures: float) -> FigureMaker:

@@ -143,4 +143,5 @@ THROUGHPUT: Final = Suite(
     case_names=case_names,
     cases=cases,
     turns=3,
+    not_profiled="its loops run in processes of their own; profile tick",
 )

@@ -10,6 +10,7 @@ from bench.measure.wire import CountedWire, counted_wire
 from bench.sides.tickers import Changes, open_tickers
 from bench.sides.writers import PlannedBatch, have_them_run, read_queue
 from bench.suites.suite import Bench, Case, Suite, always
+from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.types import SessionId
 
 FIRST: Final = "first tick"
@@ -21,7 +22,7 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
     """Measure ticks of one cluster; each turn is undone."""
     async with bench.cluster() as loaded, counted_wire(loaded.place.url) as wire:
         place = loaded.place
-        async for case in _tick_case(FIRST, place, wire, Changes()):
+        async for case in _tick_case(FIRST, place, wire, Changes(), bench.planner):
             yield case
         # What changes are made of, drawn from the queue while it is full.
         models = PlannedBatch.of(await read_queue(place), CHANGES[-1]).specs
@@ -31,14 +32,16 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
             running = await _list_running(place, changes // 2)
             several = min(changes // 2, len(running), len(models))
             changed = Changes(models[:several], running[:several])
-            async for case in _tick_case(_steady(changes), place, wire, changed):
+            async for case in _tick_case(_steady(changes), place, wire, changed, bench.planner):
                 yield case
 
 
-async def _tick_case(name: str, place: Place, wire: CountedWire, changes: Changes) -> AsyncIterator[Case]:
+async def _tick_case(
+    name: str, place: Place, wire: CountedWire, changes: Changes, planner: Planner
+) -> AsyncIterator[Case]:
     async with (
         saved_state(place) as saved,
-        open_tickers(place, saved, changes) as timed,
+        open_tickers(place, saved, changes, planner=planner) as timed,
         open_tickers(place.by_way_of(wire), saved, changes) as counted,
     ):
         yield Case(name, timed.sides(), counted.sides(), wire, figures=timed.figures)

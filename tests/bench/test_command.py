@@ -83,7 +83,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["raed"], "There is no suite 'raed'; there are all, cache, growth"),
+            (["raed"], "There is no suite 'raed'; there are read, write, cache, growth"),
             (["read", "--size", "XXL"], "'XXL' is not one of 'XS', 'S', 'M', 'L', 'XL'"),
             (["read", "--turns", "0"], "0 is not in the range"),
             (["read", "--seed", "one"], "'one' is not a whole number"),
