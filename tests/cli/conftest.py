@@ -17,7 +17,7 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.workload.synthetic import synthetic_cluster
-from tests.support.command import Command, CommandHere
+from tests.support.command import Command, CommandHere, ForkedCommand
 from tests.support.databases import SCHEDULER, Database
 from tests.support.shared_folder import shared_folder
 
@@ -25,10 +25,17 @@ _GROUP: Final = ScalingGroupName("batch")
 
 
 @pytest.fixture
-def command() -> Iterator[Command]:
-    """The real command, with a folder that every account can enter for its servers."""
+def loaded_command() -> Iterator[Command]:
+    """The real command from its first line on, with a folder that every account can enter for its servers."""
     with shared_folder("cli-") as folder:
         yield Command(folder)
+
+
+@pytest.fixture
+def command() -> Iterator[Command]:
+    """The real command in a process of its own that has loaded it, with such a folder."""
+    with shared_folder("cli-") as folder:
+        yield ForkedCommand(folder)
 
 
 @pytest.fixture

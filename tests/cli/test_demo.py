@@ -154,11 +154,11 @@ class TestSummary:
 
 class TestKeep:
     @pytest.fixture
-    def kept(self, command: Command) -> Ended:
-        return command.run("demo", *SMALL, "--keep", "--port", str(free_port()))
+    def kept(self, loaded_command: Command) -> Ended:
+        return loaded_command.run("demo", *SMALL, "--keep", "--port", str(free_port()))
 
     def test_kept_servers_are_reached_and_ended_as_it_says(
-        self, command: Command, kept: Ended, tmp_path: Path
+        self, loaded_command: Command, kept: Ended, tmp_path: Path
     ) -> None:
         # Given the commands that the last lines show
         assert kept.code == 0, kept.errors
@@ -185,9 +185,9 @@ class TestKeep:
         # Then
         assert has_ended
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-        assert list(command.folder.iterdir()) == []
-        assert command.left_behind() == []
-        assert width_of(stop.replace(command.folder.name, "")) <= 80
+        assert list(loaded_command.folder.iterdir()) == []
+        assert loaded_command.left_behind() == []
+        assert width_of(stop.replace(loaded_command.folder.name, "")) <= 80
 
     def _folder_with_a_sleep_that_continues(self, pid: int, folder: Path) -> Path:
         """A ``sleep`` for PATH that lets the paused process go on: whoever does not wait finds it paused."""

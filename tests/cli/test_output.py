@@ -24,7 +24,7 @@ class TestHelp:
         assert ended.output.startswith("Usage: scheduler-repo")
         assert max(len(line) for line in ended.output.splitlines()) <= 80
 
-    def test_it_does_not_load_what_it_does_not_need(self, command: Command) -> None:
+    def test_it_does_not_load_what_it_does_not_need(self, loaded_command: Command) -> None:
         program = (
             "import sys; from scheduler_repo.cli.main import main; sys.argv[1:] = ['--help']; main(); "
             "print(sorted({'sqlalchemy', 'asyncpg', 'redis', 'uvloop', 'rich', 'alembic'} & set(sys.modules)))"
@@ -32,9 +32,9 @@ class TestHelp:
         output = subprocess.check_output([sys.executable, "-c", program], cwd=PROJECT_ROOT, text=True)
         assert output.splitlines()[-1] == "[]"
 
-    def test_it_comes_soon(self, command: Command) -> None:
+    def test_it_comes_soon(self, loaded_command: Command) -> None:
         started = perf_counter()
-        command.run("--help")
+        loaded_command.run("--help")
         assert perf_counter() - started < 1  # some 0.1 s; others may be at work
 
     def test_no_command_shows_the_help(self, command_here: CommandHere) -> None:
@@ -56,9 +56,9 @@ class TestInstalledCommand:
 
 class TestStreams:
     @pytest.mark.parametrize("lines", [1, 5])
-    def test_a_reader_that_leaves_ends_it_quietly(self, command: Command, lines: int) -> None:
+    def test_a_reader_that_leaves_ends_it_quietly(self, loaded_command: Command, lines: int) -> None:
         # Given
-        process = command.start("demo", "--sessions", "6000")
+        process = loaded_command.start("demo", "--sessions", "6000")
         assert process.stdout is not None
         assert process.stderr is not None
 
@@ -71,9 +71,9 @@ class TestStreams:
         assert process.stderr.read() == ""
         assert process.wait(30) == 1
         process.stderr.close()
-        assert command.left_behind() == []
+        assert loaded_command.left_behind() == []
 
-    def test_a_full_disk_is_said(self, command: Command) -> None:
+    def test_a_full_disk_is_said(self, loaded_command: Command) -> None:
         with Path("/dev/full").open("w") as full:
             ended = subprocess.run(
                 [sys.executable, "-m", "scheduler_repo.cli", "demo", "--sessions", "10"],
@@ -81,20 +81,20 @@ class TestStreams:
                 stderr=subprocess.PIPE,
                 text=True,
                 cwd=PROJECT_ROOT,
-                env=command.environment({}),
+                env=loaded_command.environment({}),
                 check=False,
             )
         assert ended.returncode == 1
         assert ended.stderr == "error: the output cannot be written: No space left on device\n"
-        assert command.left_behind() == []
+        assert loaded_command.left_behind() == []
 
-    def test_closed_streams_are_no_hindrance(self, command: Command) -> None:
+    def test_closed_streams_are_no_hindrance(self, loaded_command: Command) -> None:
         shell = f"{sys.executable} -m scheduler_repo.cli demo --agents 2 --sessions 10 <&- >&- 2>&-"
         ended = subprocess.run(
-            ["/bin/sh", "-c", shell], cwd=PROJECT_ROOT, env=command.environment({}), check=False
+            ["/bin/sh", "-c", shell], cwd=PROJECT_ROOT, env=loaded_command.environment({}), check=False
         )
         assert ended.returncode == 0
-        assert command.left_behind() == []
+        assert loaded_command.left_behind() == []
 
 
 class TestAmounts:

@@ -58,8 +58,8 @@ class TestUsage:
         assert ended.code == 2
         assert "are for the embedded PostgreSQL; unset SCHEDULER_REPO_DATABASE_URL." in ended.error_line
 
-    def test_a_url_that_was_hidden_is_still_called_an_option(self, command: Command) -> None:
-        ended = command.run("demo", "--keep", "--database-url", "postgresql://u:hunter2@h/d")
+    def test_a_url_that_was_hidden_is_still_called_an_option(self, loaded_command: Command) -> None:
+        ended = loaded_command.run("demo", "--keep", "--database-url", "postgresql://u:hunter2@h/d")
         assert ended.code == 2
         assert "; leave out --database-url." in ended.error_line
 
@@ -101,11 +101,11 @@ class TestTraceFiles:
         assert ended.code == 1
         assert expected in ended.error_line
 
-    def test_the_real_command_ends_as_clean(self, command: Command) -> None:
-        ended = command.run("demo", "--trace-nodes", "/no/nodes.csv", "--trace-pods", "/no/pods.csv")
+    def test_the_real_command_ends_as_clean(self, loaded_command: Command) -> None:
+        ended = loaded_command.run("demo", "--trace-nodes", "/no/nodes.csv", "--trace-pods", "/no/pods.csv")
         assert ended.code == 1
         assert ended.error_line.startswith("error: /no/nodes.csv: cannot be read")
-        assert command.left_behind() == []
+        assert loaded_command.left_behind() == []
 
 
 class TestServers:

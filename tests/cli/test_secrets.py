@@ -24,7 +24,7 @@ OPEN = "postgresql://planner@127.0.0.1/d"
 
 class TestProcessList:
     @pytest.mark.parametrize("form", ["two words", "one word"])
-    def test_a_password_is_moved_out_of_sight(self, command: Command, form: str) -> None:
+    def test_a_password_is_moved_out_of_sight(self, loaded_command: Command, form: str) -> None:
         # Given a server that keeps the command waiting, and so looked at
         asked = threading.Event()
 
@@ -37,7 +37,7 @@ class TestProcessList:
             option = ["--database-url", url] if form == "two words" else [f"--database-url={url}"]
 
             # When
-            process = command.start("db", "current", *option)
+            process = loaded_command.start("db", "current", *option)
             assert asked.wait(30), process.communicate()
             shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
             process.kill()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Optional, Union
 
 import click
 import msgspec
@@ -16,7 +17,10 @@ import pytest
 from scheduler_repo.cli.command_group import command_line
 from scheduler_repo.cli.process.failure import run_reporting_failures
 from scheduler_repo.cli.process.invocation import Invocation
+from tests.support.forked import Forked, fork_command
 from tests.support.observation import PROJECT_ROOT, processes_in
+
+Started = Union["subprocess.Popen[str]", Forked]
 
 _TIMEOUT = 60
 
@@ -50,35 +54,34 @@ class Command:
         }
         return {**inherited, "TMPDIR": str(self.folder), "COLUMNS": "80", **variables}
 
-    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, **variables: str) -> Started:
         """Start with pipes for both streams."""
+        return self._start(arguments, self.environment(variables), None)
+
+    def _start(
+        self, arguments: tuple[str, ...], environment: dict[str, str], terminal: Optional[int]
+    ) -> Started:
         return subprocess.Popen(
             [sys.executable, "-m", self._module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=subprocess.PIPE if terminal is None else terminal,
+            stderr=subprocess.PIPE if terminal is None else terminal,
             text=True,
             cwd=PROJECT_ROOT,
-            env=self.environment(variables),
+            env=environment,
         )
 
     def run(self, *arguments: str, **variables: str) -> Ended:
         """Run to the end."""
         process = self.start(*arguments, **variables)
         output, errors = process.communicate(timeout=_TIMEOUT)
-        return Ended(process.returncode, output, errors)
+        return Ended(process.wait(), output, errors)
 
     def run_on_terminal(self, *arguments: str) -> Ended:
         """Run to the end on a terminal of 80 columns; both streams go there."""
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", self._module, *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=PROJECT_ROOT,
-            env=self.environment({"TERM": "xterm-256color", "NO_COLOR": "1"}),
-        )
+        environment = self.environment({"TERM": "xterm-256color", "NO_COLOR": "1"})
+        process = self._start(arguments, environment, theirs)
         os.close(theirs)
         shown = _read_all(ours)
         return Ended(process.wait(_TIMEOUT), shown, "")
@@ -102,7 +105,7 @@ class Command:
             process.send_signal(number)
             time.sleep(0.001)
         rest, errors = process.communicate(timeout=_TIMEOUT)
-        return Ended(process.returncode, output + rest, errors)
+        return Ended(process.wait(), output + rest, errors)
 
     def left_behind(self) -> list[object]:
         """The processes and directories below the folder, when those that are ending have ended."""
@@ -113,6 +116,15 @@ class Command:
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.01)
+
+
+class ForkedCommand(Command):
+    """The same, forked from a process that has loaded it: where how it is loaded does not matter."""
+
+    def _start(
+        self, arguments: tuple[str, ...], environment: dict[str, str], terminal: Optional[int]
+    ) -> Started:
+        return fork_command(self._module, arguments, environment, terminal)
 
 
 class CommandHere:

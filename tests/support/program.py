@@ -1,45 +1,30 @@
-"""A Python program of the tests in a process of its own, which is told what to do line by line.
-
-Its process is forked from one that has loaded what the programs need, once for all of them.
-"""
+"""A Python program of the tests in a process of its own, which is told what to do line by line."""
 
 import asyncio
-import importlib
-import multiprocessing
-import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from multiprocessing.context import ForkServerProcess
 from typing import Final
 
 import psutil
 
+from tests.support.forked import Forked, fork_main
+
 _WAIT_SECONDS: Final = 30.0
 _LONGEST_LINE: Final = 2**24
-_PROCESSES: Final = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.handoff.program", "tests.lease.leader", "tests.races.racer"])
 
 
 class Program:
     """A running program; it can be stopped, woken and killed."""
 
-    def __init__(
-        self, process: ForkServerProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, process: Forked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Made by ``running``."""
         self._process = process
         self._writer = writer
         self._lines: asyncio.Queue[str] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read(reader))
-
-    @property
-    def _pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -65,32 +50,30 @@ class Program:
 
     async def stop(self) -> None:
         """Stop it where it is, until ``wake``."""
-        os.kill(self._pid, signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
         # Nothing announces it; it takes the system a moment.
         await asyncio.to_thread(self._wait_until_stopped)
 
     def _wait_until_stopped(self) -> None:
         deadline = time.monotonic() + _WAIT_SECONDS
-        while psutil.Process(self._pid).status() != psutil.STATUS_STOPPED:
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"process {self._pid} has not stopped")
+                raise TimeoutError(f"process {self._process.pid} has not stopped")
             time.sleep(0.005)
 
     def wake(self) -> None:
         """Let it go on."""
-        os.kill(self._pid, signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
     async def end(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         await self._reader
-        await asyncio.to_thread(self._process.join, _WAIT_SECONDS)
-        assert self._process.exitcode is not None
-        return self._process.exitcode
+        return await asyncio.to_thread(self._process.wait, _WAIT_SECONDS)
 
     async def kill(self) -> None:
         """End it where it is."""
         self._process.kill()
-        await asyncio.to_thread(self._process.join, _WAIT_SECONDS)
+        await asyncio.to_thread(self._process.wait, _WAIT_SECONDS)
         await self._reader
         self._writer.close()
 
@@ -100,18 +83,9 @@ async def running(module: str, *arguments: str) -> AsyncIterator[Program]:
     """The ``main`` of a module of the tests run as a program, killed at the end."""
     ours, its = socket.socketpair()
     with its:
-        process = _PROCESSES.Process(target=_run, args=(its, module, arguments), daemon=True)
-        await asyncio.to_thread(process.start)
+        process = await asyncio.to_thread(fork_main, module, arguments, its)
     program = Program(process, *await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE))
     try:
         yield program
     finally:
         await program.kill()
-
-
-def _run(connection: socket.socket, module: str, arguments: tuple[str, ...]) -> None:
-    with connection:
-        sys.stdin = connection.makefile("r")
-        sys.stdout = connection.makefile("w")
-    importlib.import_module(module).main(*arguments)
-    sys.stdout.flush()
