@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 # Shorter ones delay nobody.
-_LEAST_SECONDS: Final = 0.0001
+LEAST_SECONDS: Final = 0.0001
 _BOUNDS_MS: Final = (1, 5, 10, 50, 100)
 
 
@@ -47,14 +47,19 @@ class LoopWatch:
 
     def turn(self) -> None:
         """Note the time since the last turn, and come again in the next one."""
+        # What is blocked after the end, as by the freeing of an answer, is none of the work's.
+        if self._is_over:
+            return
+        self._note()
+        self._loop.call_soon(self.turn)
+
+    def _note(self) -> None:
         now, clock = perf_counter(), self._clock()
-        if now - self._last >= _LEAST_SECONDS:
+        if now - self._last >= LEAST_SECONDS:
             block = Block(now - self._last, self._collector_seconds, now, clock - self._last_clock)
             self.blocks.append(block)
         self._collector_seconds = 0.0
         self._last, self._last_clock = now, clock
-        if not self._is_over:
-            self._loop.call_soon(self.turn)
 
     def note_collector(self, phase: str, details: dict[str, int]) -> None:
         """Note how long the collector runs."""
@@ -65,8 +70,8 @@ class LoopWatch:
 
     def stop(self) -> None:
         """Note what lies since the last turn, and come no more."""
+        self._note()
         self._is_over = True
-        self.turn()
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """Every suite runs at a tiny size, and yields what it promises."""
 
+import asyncio
 import json
+import time
 
 import pytest
 
 from bench.data.servers import BenchServer, place_on
 from bench.data.sizes import SizeName
 from bench.measure.results import ENGINE, SuiteResult
+from bench.measure.stall import LEAST_SECONDS, watched_loop
 from bench.measure.wire import counted_wire
 from bench.sides import tickers, writers
 from bench.sides.readers import open_readers
@@ -94,6 +97,22 @@ class TestSides:
 
 
 @pytest.mark.slow
+class TestStalls:
+    async def test_what_follows_the_end_is_not_counted(self) -> None:
+        # given
+        with watched_loop() as watch:
+            time.sleep(2 * LEAST_SECONDS)  # noqa: ASYNC251 - what is to be seen
+            await asyncio.sleep(0)
+        seen = list(watch.blocks)
+        # when: the answer is freed, say
+        time.sleep(2 * LEAST_SECONDS)  # noqa: ASYNC251 - what is not to be seen
+        for _ in range(3):
+            await asyncio.sleep(0)
+        # then
+        assert len(seen) >= 1
+        assert watch.blocks == seen
+
+
 class TestReaching:
     async def test_a_case_that_lies_behind_is_reached_again(self, bench: Bench) -> None:
         walk = SuiteWalk(bench)

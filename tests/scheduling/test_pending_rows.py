@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scheduler_repo import steps
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.scheduling.snapshot.owners import pending_owners
-from scheduler_repo.scheduling.snapshot.pending import build_kernels, build_sessions
-from scheduler_repo.scheduling.snapshot.rows import PendingKernelRow, PendingSessionRow
+from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_kernels, build_sessions
+from scheduler_repo.scheduling.snapshot.rows import PendingDependencyRow, PendingKernelRow, PendingSessionRow
 from scheduler_repo.steps import finish
 from scheduler_repo.types import (
     AccessKey,
@@ -103,3 +103,28 @@ class TestSessions:
         assert (
             len({id(each.domain_name) for each in sessions} | {id(each.project_id) for each in sessions}) <= 2
         )
+
+
+class TestDependencies:
+    def test_a_long_chain_is_followed_in_steps(self) -> None:
+        # given: each waits for the one before, and the first for one that is gone
+        chain = 30
+        ids = [SessionId(UUID(int=number)) for number in range(chain + 1)]
+        rows = [
+            PendingDependencyRow(ids[number], ids[number - 1], "PENDING" if number > 1 else None, None)
+            for number in range(1, chain + 1)
+        ]
+        build = build_dependencies(rows, {})
+        steps_taken = 0
+        # when
+        while True:
+            try:
+                next(build)
+            except StopIteration as stop:
+                dependencies = stop.value
+                break
+            steps_taken += 1
+        # then: rows, links, the search and the marks stop every three
+        assert [dependencies[each.bytes][0].is_hopeless for each in ids[1:]] == [False, *[True] * (chain - 1)]
+        assert not any(each.can_be_met for (each,) in dependencies.values())
+        assert steps_taken >= 4 * chain / 3

@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from scheduler_repo.steps import CHUNK_ROWS, Steps, chunks_of
+
 NodeT = TypeVar("NodeT", bound=Hashable)
 
 
@@ -24,7 +26,7 @@ def find_rings(links: Iterable[tuple[NodeT, NodeT]]) -> list[frozenset[NodeT]]:
     return [ring for ring in rings if len(ring) > 1]
 
 
-def find_hopeless(links: Mapping[NodeT, Sequence[NodeT]], failed: Iterable[NodeT]) -> set[NodeT]:
+def find_hopeless(links: Mapping[NodeT, Sequence[NodeT]], failed: Iterable[NodeT]) -> Steps[set[NodeT]]:
     """Find the sessions that can never start, of those that wait.
 
     ``links`` are what each of them depends on, as far as it waits too; ``failed`` depend on one that cannot
@@ -33,18 +35,22 @@ def find_hopeless(links: Mapping[NodeT, Sequence[NodeT]], failed: Iterable[NodeT
     hopeless = set(failed)
     dependants: dict[NodeT, list[NodeT]] = {}
     open_counts: dict[NodeT, int] = {}
-    for session, others in links.items():
-        waiting = [other for other in others if other in links]
-        open_counts[session] = len(waiting)
-        for other in waiting:
-            dependants.setdefault(other, []).append(session)
+    for chunk in chunks_of(list(links)):
+        for session in chunk:
+            waiting = [other for other in links[session] if other in links]
+            open_counts[session] = len(waiting)
+            for other in waiting:
+                dependants.setdefault(other, []).append(session)
+        yield
     # Who waits for nobody that waits may start, and then who waits for none but these; a ring is never reached.
     startable = [session for session, count in open_counts.items() if not count and session not in hopeless]
-    for session in startable:
+    for number, session in enumerate(startable):
         for dependant in dependants.get(session, ()):
             open_counts[dependant] -= 1
             if not open_counts[dependant] and dependant not in hopeless:
                 startable.append(dependant)
+        if number % CHUNK_ROWS == 0:
+            yield
     return set(links).difference(startable)
 
 

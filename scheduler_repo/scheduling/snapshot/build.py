@@ -66,7 +66,7 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     candidates = yield from _candidates(raw.preemption_candidates, width)
     usages = yield from build_usages(raw, width)
     scaling_group = _scaling_group(raw.scaling_group, unreadable)
-    return SchedulingData(
+    data = SchedulingData(
         token=build_token(raw.snapshot),
         observed_at=raw.snapshot[0],
         pending_limit=raw.pending_limit,
@@ -82,6 +82,12 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
         domains=(yield from usages.of(OwnerScope.DOMAIN, raw.owners.domains)),
         unreadable=tuple(unreadable.values()),
     )
+    # The rows of many owners take a while to be freed.
+    del raw
+    yield
+    del usages
+    yield
+    return data
 
 
 def build_token(row: SnapshotRow) -> SnapshotToken:

@@ -36,8 +36,8 @@ from scheduler_repo.types import (
     WordTable,
 )
 
-KernelsBySession = Mapping[bytes, tuple[PendingKernel, ...]]
-DependenciesBySession = Mapping[bytes, tuple[SessionDependency, ...]]
+KernelsBySession = dict[bytes, tuple[PendingKernel, ...]]
+DependenciesBySession = dict[bytes, tuple[SessionDependency, ...]]
 
 _SESSION_TYPES = WordTable(SessionType)
 _CLUSTER_MODES = WordTable(ClusterMode)
@@ -92,7 +92,13 @@ def build_dependencies(
         for row in chunk:
             by_session.setdefault(row[0].bytes, []).append(_dependency(row, unreadable))
         yield
-    return {session: tuple(each) for session, each in _with_hopeless(by_session).items()}
+    hopeless = yield from _find_hopeless(by_session)
+    built: DependenciesBySession = {}
+    for sessions in chunks_of(list(by_session)):
+        for session in sessions:
+            built[session] = tuple(_marked(each, hopeless) for each in by_session[session])
+        yield
+    return built
 
 
 def dependencies_of(
@@ -112,31 +118,28 @@ def _dependency(row: PendingDependencyRow, unreadable: dict[str, UnreadableRow])
         return SessionDependency(depends_on, None, None, unknown_word=word)
 
 
-def _with_hopeless(by_session: dict[bytes, list[SessionDependency]]) -> dict[bytes, list[SessionDependency]]:
-    """Mark the dependencies that wait themselves and can never start."""
-    links = {
-        session: [each.depends_on.bytes for each in dependencies if each.status is SessionStatus.PENDING]
-        for session, dependencies in by_session.items()
-    }
-    if not any(other in by_session for others in links.values() for other in others):
-        return by_session
-    failed = [
-        session
-        for session, dependencies in by_session.items()
-        if not all(each.can_be_met for each in dependencies)
-    ]
-    hopeless = find_hopeless(links, failed)
-    if not hopeless:
-        return by_session
-    return {
-        session: [
-            msgspec.structs.replace(each, is_hopeless=True)
-            if each.status is SessionStatus.PENDING and each.depends_on.bytes in hopeless
-            else each
-            for each in dependencies
-        ]
-        for session, dependencies in by_session.items()
-    }
+def _find_hopeless(by_session: Mapping[bytes, Sequence[SessionDependency]]) -> Steps[set[bytes]]:
+    """Find the sessions that wait themselves and can never start."""
+    links: dict[bytes, list[bytes]] = {}
+    failed: list[bytes] = []
+    for sessions in chunks_of(list(by_session)):
+        for session in sessions:
+            dependencies = by_session[session]
+            links[session] = [
+                each.depends_on.bytes for each in dependencies if each.status is SessionStatus.PENDING
+            ]
+            if not all(each.can_be_met for each in dependencies):
+                failed.append(session)
+        yield
+    if not any(other in links for others in links.values() for other in others):
+        return set()
+    return (yield from find_hopeless(links, failed))
+
+
+def _marked(dependency: SessionDependency, hopeless: set[bytes]) -> SessionDependency:
+    if dependency.status is not SessionStatus.PENDING or dependency.depends_on.bytes not in hopeless:
+        return dependency
+    return msgspec.structs.replace(dependency, is_hopeless=True)
 
 
 def build_sessions(
@@ -146,8 +149,9 @@ def build_sessions(
     dependencies: DependenciesBySession,
     unreadable: dict[str, UnreadableRow],
 ) -> Steps[tuple[PendingSession, ...]]:
-    """Build the sessions in the order of ``rows``, which is empty afterwards; ``owners`` are theirs.
+    """Build the sessions in the order of ``rows``; ``owners`` are theirs.
 
+    ``rows`` and ``kernels`` are empty afterwards, as what is left is freed at once, which may take long.
     Those with a word that this version does not know are left out.
     """
     sessions: list[PendingSession] = []
@@ -173,7 +177,7 @@ def build_sessions(
                 [tuple(sorted(agents)) if agents else () for agents in designated],
                 retries,
                 [tuple(agents) if agents else () for agents in failed],
-                map(kernels.get, keys, repeat(())),
+                map(kernels.pop, keys, repeat(())),
                 map(dependencies.get, keys, repeat(())),
             )
         )
