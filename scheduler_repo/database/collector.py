@@ -1,5 +1,6 @@
 """Fewer runs of the cyclic collector while rows are read and built."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ def collector_relaxed(*, enabled: bool = True) -> Iterator[None]:
     """Raise the collector's first threshold while any reader is inside; the last one out restores it.
 
     It is raised and not switched off, so that readers that never leave together do not leave a process without
-    a collector. ``enabled`` False leaves the collector alone.
+    a collector. In an event loop a reader is out in the loop's next turn: the collector looks at all that was
+    made then, when the reader has its answer and most likely waits for something else. ``enabled`` False leaves
+    the collector alone.
     """
     global _readers, _threshold_before
     if not enabled:
@@ -33,7 +36,17 @@ def collector_relaxed(*, enabled: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        _readers -= 1
-        # Another threshold now is the host's own wish, made meanwhile.
-        if _readers == 0 and _threshold_before is not None and gc.get_threshold()[0] == _RAISED_THRESHOLD:
-            gc.set_threshold(*_threshold_before)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            _leave()
+        else:
+            loop.call_soon(_leave)
+
+
+def _leave() -> None:
+    global _readers
+    _readers -= 1
+    # Another threshold now is the host's own wish, made meanwhile.
+    if _readers == 0 and _threshold_before is not None and gc.get_threshold()[0] == _RAISED_THRESHOLD:
+        gc.set_threshold(*_threshold_before)

@@ -48,6 +48,25 @@ class TestInterleavings:
                 inside.pop(0).__exit__(None, None, None)
             assert gc.get_threshold() == HOSTS
 
+    @pytest.mark.parametrize("turns", [0, 1])
+    def test_in_a_loop_the_reader_goes_on_before_the_collector_does(self, turns: int) -> None:
+        # given
+        async def read() -> tuple[int, int]:
+            with collector_relaxed():
+                pass
+            at_once = gc.get_threshold()[0]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return at_once, gc.get_threshold()[0]
+
+        with threshold_of_host(*HOSTS):
+            # when
+            at_once, later = asyncio.run(read())
+            # then: after the loop too, even if it ends with the reader
+            assert at_once > HOSTS[0]
+            assert (later == HOSTS[0]) == bool(turns)
+            assert gc.get_threshold() == HOSTS
+
     async def test_tasks_that_overlap_fail_or_are_cancelled(self) -> None:
         # given
         ready, release = asyncio.Event(), asyncio.Event()

@@ -96,7 +96,10 @@ def build_dependencies(
     built: DependenciesBySession = {}
     for sessions in chunks_of(list(by_session)):
         for session in sessions:
-            built[session] = tuple(_marked(each, hopeless) for each in by_session[session])
+            dependencies = by_session[session]
+            built[session] = tuple(
+                [_marked(each, hopeless) for each in dependencies] if hopeless else dependencies
+            )
         yield
     return built
 
