@@ -12,7 +12,7 @@ from tests.audit.drifts import DRIFTS, Drift
 from tests.audit.mixed_cluster import A1, A2, ENDED, SPREAD, WAITING
 from tests.support.busy_cluster import busy_cluster
 from tests.support.cluster_rows import fill
-from tests.support.databases import OWNER, READER, Database, DriverConnection
+from tests.support.databases import READER, Database, DriverConnection
 from tests.support.small_cluster import kernel_id, session_id
 
 # Statements that are there for other purposes.
@@ -55,10 +55,14 @@ class TestCleanClusters:
 class TestDrift:
     @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name.replace(" ", "_"))
     async def test_it_is_found_and_nothing_else(
-        self, mixed_cluster: None, migrated_database: Database, audit_source: AuditRepository, drift: Drift
+        self,
+        mixed_cluster: None,
+        owner_connection: DriverConnection,
+        audit_source: AuditRepository,
+        drift: Drift,
     ) -> None:
         # given
-        await migrated_database.run_as(OWNER, drift.script)
+        await owner_connection.execute(drift.script)
         # when
         report = await audit_source.audit()
         # then

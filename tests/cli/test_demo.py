@@ -95,6 +95,23 @@ class TestJson:
         assert (outcome.placed, outcome.waiting, outcome.ticks) == (0, 9, 1)
         assert outcome.slots["cpu"] == Slot(0, 0)
 
+    def test_a_trace_is_offered(
+        self, command_here: CommandHere, migrated_database: Database, tmp_path: Path
+    ) -> None:
+        # given room for two of three tasks
+        nodes, pods = tmp_path / "nodes.csv", tmp_path / "pods.csv"
+        nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nnode-1,32000,262144,0,\n")
+        header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time\n"
+        pods.write_text(header + "".join(f"pod-{number},16000,1024,0,0,,LS,0\n" for number in range(3)))
+        url = migrated_database.url_as(SCHEDULER)
+        # when
+        files = ("--trace-nodes", str(nodes), "--trace-pods", str(pods))
+        outcome = outcome_of(command_here.run("demo", *files, "--json", "--database-url", url))
+        # then
+        assert (outcome.sessions, outcome.agents, outcome.overcommitted_agents) == (3, 1, 0)
+        assert (outcome.placed, outcome.waiting) == (2, 1)
+
+    @pytest.mark.slow
     @needs_trace
     def test_the_whole_trace_is_offered_at_once(self, command: Command) -> None:
         files = ("--trace-nodes", str(trace_directory() / "nodes.csv"))

@@ -58,7 +58,7 @@ class TestStreams:
     @pytest.mark.parametrize("lines", [1, 5])
     def test_a_reader_that_leaves_ends_it_quietly(self, loaded_command: Command, lines: int) -> None:
         # Given
-        process = loaded_command.start("demo", "--sessions", "6000")
+        process = loaded_command.start("demo", "--sessions", "3000")
         assert process.stdout is not None
         assert process.stderr is not None
 

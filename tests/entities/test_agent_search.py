@@ -85,7 +85,6 @@ class TestSearch:
 
     @settings(
         deadline=None,
-        max_examples=60,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(wanted=filters, limit=st.integers(1, 70))

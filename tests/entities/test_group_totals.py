@@ -78,7 +78,6 @@ class TestAgainstTheOracle:
 
     @settings(
         deadline=None,
-        max_examples=50,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(cluster=st.lists(nodes(), max_size=12))

@@ -112,7 +112,6 @@ class TestAgainstTheOracle:
 
     @settings(
         deadline=None,
-        max_examples=60,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(world=worlds)

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from scheduler_repo.database import engine as engine_module
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, OutcomeUnknown
@@ -286,15 +287,21 @@ class TestRollback:
 
     @pytest.mark.parametrize("side", Side)
     async def test_hung(
-        self, engine: ExtendedAsyncSAEngine, proxy: WireProxy, notes_database: Database, side: Side
+        self,
+        engine: ExtendedAsyncSAEngine,
+        proxy: WireProxy,
+        notes_database: Database,
+        side: Side,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(engine_module, "_ROLLBACK_SECONDS", 0.2)
         hold = proxy.hold(Point.ROLLBACK, side)
         started = monotonic()
 
         with pytest.raises(LookupError):
             await self._fail(engine)
 
-        assert monotonic() - started < 3.0
+        assert monotonic() - started < 2.0
         hold.release()
         await _assert_sound(engine, notes_database)
 
@@ -363,14 +370,14 @@ class TestLostConnection:
     async def test_hung(self, proxy: WireProxy, point: Point, side: Side) -> None:
         """A server that never answers costs a call the bound of its statement, not more."""
         url = SecretUrl(proxy.url)
-        engine = create_engine(DatabaseSettings(url=url, connect_timeout=0.5, statement_timeout=0.5))
+        engine = create_engine(DatabaseSettings(url=url, connect_timeout=0.25, statement_timeout=0.25))
         proxy.hold(point, side)
         started = monotonic()
 
         with pytest.raises(OutcomeUnknown if point is Point.COMMIT else DatabaseTimeout):
             await _write(engine, 1)
 
-        assert 0.4 < monotonic() - started < 1.5
+        assert 0.2 < monotonic() - started < 1.5
         assert await _read(engine) in ([], [1])
         assert checked_out(engine) == 0
         await engine.dispose()

@@ -42,7 +42,7 @@ class TestCrowdedPool:
         yield engine
         await engine.dispose()
 
-    @pytest.mark.parametrize("seconds", [3.0, pytest.param(20.0, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("seconds", [1.0, pytest.param(20.0, marks=pytest.mark.slow)])
     async def test_leaks_and_loses_nothing(
         self, engine: ExtendedAsyncSAEngine, migrated_database: Database, seconds: float
     ) -> None:

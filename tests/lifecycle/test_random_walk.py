@@ -342,7 +342,7 @@ def walk(world: World, examples: int, steps: int) -> None:
 class TestRandomWalk:
     def test_short(self, world: World) -> None:
         # when
-        walk(world, examples=12, steps=30)
+        walk(world, examples=6, steps=30)
         # then it has been to more than the beginning
         assert {SessionStatus.RUNNING, SessionStatus.PENDING} <= {to_status for _, to_status in world.walked}
 

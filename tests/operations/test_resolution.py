@@ -70,7 +70,7 @@ class TestStillOpen:
         assert not call.done()
         return call, hold, first
 
-    @pytest.mark.parametrize("lock_timeout", [0.3, 20.0], ids=["in several tries", "in one try"])
+    @pytest.mark.parametrize("lock_timeout", [0.2, 20.0], ids=["in several tries", "in one try"])
     async def test_second_try_writes_when_the_server_ends_the_first(
         self,
         make_engine: MakeEngine,
@@ -81,7 +81,7 @@ class TestStillOpen:
         lock_timeout: float,
     ) -> None:
         # given
-        engine = make_engine(idle_in_transaction_timeout=1.5, lock_timeout=lock_timeout)
+        engine = make_engine(idle_in_transaction_timeout=0.7, lock_timeout=lock_timeout)
         call, _, first = await self._half_open(
             proxy, SchedulerRepository(SchedulerDBSource(engine)), admin_connection, operation_id
         )
@@ -132,12 +132,12 @@ class TestNoAnswerInTime:
         side: Side,
     ) -> None:
         # given
-        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.5)))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.2)))
         batch = [place(0, AGENT), place(9, AGENT)]
         call = asyncio.create_task(scheduler.allocate_sessions(GROUP, batch, operation_id=operation_id))
         # when
         await lose_commit(proxy, call, side)
-        with pytest.raises(OutcomeUnknown, match=f"COMMIT of operation {operation_id}, .* in 0.5 s"):
+        with pytest.raises(OutcomeUnknown, match=f"COMMIT of operation {operation_id}, .* in 0.2 s"):
             await call
         # then
         stands = side is Side.ANSWER
@@ -158,7 +158,7 @@ class TestNoAnswerInTime:
         self, make_engine: MakeEngine, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         # given
-        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.3)))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.2)))
         call = asyncio.create_task(scheduler.allocate_sessions(GROUP, [place(0, AGENT)]))
         # when
         await lose_commit(proxy, call, Side.ANSWER)
@@ -175,7 +175,7 @@ class TestNoAnswerInTime:
         """The time to resolve bounds the asking, whatever a statement or a connection may take."""
         # given
         scheduler = SchedulerRepository(
-            SchedulerDBSource(make_engine(resolve_timeout=1.0, connect_timeout=30.0))
+            SchedulerDBSource(make_engine(resolve_timeout=0.4, connect_timeout=30.0))
         )
         lost = proxy.hold(Point.COMMIT, Side.ANSWER)
         call = asyncio.create_task(
@@ -294,10 +294,10 @@ class TestSecondTry:
         self, make_engine: MakeEngine, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         # given
-        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.5)))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.2)))
         call, second = await self._second_try(scheduler, proxy)
         # when the time to resolve passes
-        await asyncio.wait([call], timeout=1.0)
+        await asyncio.wait([call], timeout=0.4)
         second.release()
         # then
         assert (await call).allocated == (session_id(0),)

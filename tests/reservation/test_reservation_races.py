@@ -24,7 +24,7 @@ from tests.support.overcommitment import OVERCOMMITTED
 from tests.support.small_cluster import GROUP, agent, session
 
 RACERS = 4
-TURNS = 60
+TURNS = 25
 AGENTS = tuple(AgentId(f"agent-{number}") for number in range(4))
 SESSIONS = 40
 OF_STATUS = "SELECT id FROM sessions WHERE status = $1 ORDER BY id"

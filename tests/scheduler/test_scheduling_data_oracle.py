@@ -19,7 +19,6 @@ NO_SUCH_GROUP = ScalingGroupName("gPu")
 # Each example empties the database, which all of them share.
 on_one_database = settings(
     deadline=None,
-    max_examples=40,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,
