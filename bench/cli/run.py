@@ -4,6 +4,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Optional
 
 from bench.cli.display import AnimatedDisplay, Display
@@ -13,6 +14,7 @@ from bench.data.servers import open_server
 from bench.data.sizes import SizeName
 from bench.data.trace import TraceFiles
 from bench.measure.results import SuiteResult
+from bench.report.scales import write_milliseconds
 from bench.suites.runner import run_suite
 from bench.suites.suite import Bench, Suite
 from bench.thresholds import find_missed, load_thresholds
@@ -78,8 +80,7 @@ class BenchRun:
                     trace=self.trace,
                 )
                 for number, suite in enumerate(self.suites, 1):
-                    place = f" ({number} of {len(self.suites)})" if len(self.suites) > 1 else ""
-                    self._display.say(f"suite {suite.name}{place}: {suite.about}")
+                    self._announce(suite, number)
                     result = await run_suite(suite, bench, self.turns, self._display.on_turn)
                     self.results.append(result)
                     self._keep(result)
@@ -90,6 +91,14 @@ class BenchRun:
         if self.check and not missed:
             self._console.say("all thresholds that hold at this size are kept")
         return 1 if missed else 0
+
+    def _announce(self, suite: Suite, number: int) -> None:
+        """Say which suite begins; of several, where the run stands."""
+        place = ""
+        if len(self.suites) > 1:
+            minutes = (perf_counter() - self.invocation.started) / 60
+            place = f" ({number} of {len(self.suites)}, {minutes:.1f} min so far)"
+        self._display.say(f"suite {suite.name}{place}", f"  {suite.about}")
 
     def _keep(self, result: SuiteResult) -> None:
         if self.output is not None:
@@ -102,6 +111,8 @@ class BenchRun:
             say_json(result.to_json())
             return
         if not self.shows_tables:
+            medians = ((case.name, case.engine.median_ms) for case in result.cases)
+            self._console.say(*(f"  {name}: {write_milliseconds(median)}" for name, median in medians))
             return
         self._console.show(lay_out_cases(result))
         self._console.show(lay_out_figures(result))

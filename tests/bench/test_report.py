@@ -177,8 +177,11 @@ class TestCommand:
         ended = command_here.run("report", *arguments, "--output", str(page))
         # then
         assert ended.code == 0, ended.errors
-        assert "suite overhead: the policies" in ended.output
+        assert "suite overhead\n  the policies around a call" in ended.output
         assert "one layer: 1 turn\n" in ended.output
+        assert re.search(r"\n  one layer: [\d.]+ [µm]s\n", ended.output)
+        # But for the first and the last line, of URLs.
+        assert max(map(len, ended.output.splitlines()[1:-1])) <= 80
         assert [path.name for path in (tmp_path / "kept").iterdir()] == ["overhead.json"]
         assert page.read_text() == render_page(read_folder(tmp_path / "kept"))
 
