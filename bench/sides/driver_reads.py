@@ -10,7 +10,7 @@ import asyncpg
 
 from scheduler_repo.database import lookups
 from scheduler_repo.repositories.scheduler import db_source as reading
-from scheduler_repo.scheduling.snapshot.owners import pending_owners
+from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.steps import finish
 from scheduler_repo.types import ScalingGroupName
 
@@ -39,7 +39,8 @@ class DriverReads:
         """Find out which parameters the engine gives its statements."""
         sessions = await connection.fetch(reading.PENDING_SESSIONS.text, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in sessions]
-        owner_ids = finish(pending_owners(sessions)).parameters
+        owners, _ = finish(take_sessions(sessions))
+        owner_ids = owners.parameters
         parameters: dict[str, tuple[object, ...]] = {
             lookups.SNAPSHOT.name: (),
             lookups.SLOT_TYPES.name: (),

@@ -32,7 +32,7 @@ from scheduler_repo.errors import TransactionConflict
 from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedState
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
-from scheduler_repo.scheduling.snapshot.owners import pending_owners
+from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.rows import (
     PendingSessionRow,
     PreemptionCandidateRow,
@@ -79,7 +79,7 @@ async def lock_state(
         blocked_sessions = {**await _find_blocked(db_sess, scaling_group, sessions), **blocked_sessions}
         pending = [row for row in pending if row[0] not in blocked_sessions]
     agent_ids, blocked_agents = await take_all(db_sess, agent_ids, *AGENT_ROWS)
-    owners = await finish_in_slices(pending_owners(pending))
+    owners, columns = await finish_in_slices(take_sessions(pending))
     owner_ids = owners.parameters
     quotas = await fetch_rows(db_sess, LOCK_QUOTAS, *owner_ids, not skips_locked(db_sess))
     agents = await fetch_rows(db_sess, LOCK_AGENTS, agent_ids)
@@ -101,7 +101,7 @@ async def lock_state(
         snapshot=snapshot,
         scaling_group=groups[0],
         slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
-        pending_sessions=pending,
+        pending_sessions=columns,
         pending_kernels=await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids),
         pending_dependencies=await fetch_rows(
             db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scheduler_repo import steps
 from scheduler_repo.entities.unreadable import UnreadableRow
-from scheduler_repo.scheduling.snapshot.owners import pending_owners
+from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_kernels, build_sessions
 from scheduler_repo.scheduling.snapshot.rows import PendingDependencyRow, PendingKernelRow, PendingSessionRow
 from scheduler_repo.steps import finish
@@ -85,10 +85,10 @@ class TestSessions:
     def test_each_has_its_owners_and_what_is_unreadable_is_left_out(self, types: list[str]) -> None:
         # given
         rows = [_session_row(number, session_type) for number, session_type in enumerate(types)]
-        owners = finish(pending_owners(rows))
+        _, columns = finish(take_sessions(list(rows)))
         unreadable: dict[str, UnreadableRow] = {}
         # when
-        sessions = finish(build_sessions(list(rows), owners.of_sessions, {}, {}, unreadable))
+        sessions = finish(build_sessions(columns, {}, {}, unreadable))
         # then
         readable = [row for row in rows if row.session_type == "BATCH"]
         assert [(each.session_id, each.access_key, each.user_id, each.project_id) for each in sessions] == [

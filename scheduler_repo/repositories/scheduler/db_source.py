@@ -25,7 +25,7 @@ from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import Decisions, LockedState
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
-from scheduler_repo.scheduling.snapshot.owners import pending_owners
+from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName, SessionStatus
@@ -102,9 +102,7 @@ class SchedulerDBSource(DBSource):
                 after = bytes_received(driver)
             fetched = perf_counter()
             received = None if before is None or after is None else after - before
-            # The snapshot and the group are one row each.
-            rows = 2 + sum(len(answer) for answer in msgspec.structs.astuple(raw) if isinstance(answer, list))
-            observe_read(scaling_group, rows, received)
+            observe_read(scaling_group, raw.row_count, received)
             steps = build_scheduling_data(raw)
             # The rows are gone with the last step, before the collector would look at all of them.
             del raw
@@ -122,9 +120,9 @@ class SchedulerDBSource(DBSource):
         groups = await fetch_rows(db_sess, lookups.SCALING_GROUP, scaling_group)
         if not groups:
             raise lookups.no_such_group(scaling_group)
-        sessions = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
-        window = None if pending_limit is None else [row[0] for row in sessions]
-        owners = await finish_in_slices(pending_owners(sessions))
+        rows = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
+        window = None if pending_limit is None else [row[0] for row in rows]
+        owners, sessions = await finish_in_slices(take_sessions(rows))
         owner_ids = owners.parameters
         return RawSchedulingData(
             pending_limit=pending_limit,

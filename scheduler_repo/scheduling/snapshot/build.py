@@ -50,7 +50,7 @@ _PREEMPTION_SCOPES = OptionalWordTable(PreemptionScope)
 def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     """Transform one snapshot's rows; run it with ``finish`` or, in an event loop, ``finish_in_slices``.
 
-    The rows of pending sessions and kernels are taken out of ``raw`` on the way: to let go of all of them at
+    Pending sessions and kernels are taken out of ``raw`` on the way: to let go of all of them at
     once would stop an event loop. Cost: one pass over each kind of row.
     """
     slot_types = slot_types_by_index(raw.slot_types)
@@ -58,9 +58,7 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     unreadable: dict[str, UnreadableRow] = {}
     kernels = yield from build_kernels(raw.pending_kernels)
     dependencies = yield from build_dependencies(raw.pending_dependencies, unreadable)
-    pending_sessions = yield from build_sessions(
-        raw.pending_sessions, raw.owners.of_sessions, kernels, dependencies, unreadable
-    )
+    pending_sessions = yield from build_sessions(raw.pending_sessions, kernels, dependencies, unreadable)
     reservations = _reservations(raw.reservations)
     agents = yield from _agents(raw, reservations, width)
     candidates = yield from _candidates(raw.preemption_candidates, width)

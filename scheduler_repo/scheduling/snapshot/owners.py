@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from operator import itemgetter
 from typing import Optional
 from uuid import UUID
 
@@ -10,17 +9,16 @@ import msgspec
 
 from scheduler_repo.entities.scheduling_data import OwnerUsage
 from scheduler_repo.scheduling.snapshot.rows import (
-    OwnerColumns,
     OwnerLimitsRow,
     PendingOwners,
     PendingSessionRow,
     RawSchedulingData,
+    SessionColumns,
     bytes_of,
 )
 from scheduler_repo.slots import fitted, read_slot_limits
-from scheduler_repo.steps import Steps, chunks_of
+from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from
 from scheduler_repo.types import (
-    OWNER_FIELDS,
     AccessKey,
     DomainName,
     OwnerScope,
@@ -32,26 +30,33 @@ from scheduler_repo.types import (
 # Text and bytes: to hash an OwnerScope or a UUID of the driver takes several times as long.
 _OwnerKey = tuple[str, object]
 _SCOPES = tuple(scope.value for scope in OwnerScope)
-_OWNERS_OF = itemgetter(*(PendingSessionRow._fields.index(fields.one) for fields in OWNER_FIELDS.values()))
+# The four columns of owners stand together, in the order of OwnerScope.
+_OWNERS = slice(*map(PendingSessionRow._fields.index, ("access_key", "priority")))
 
 
-def pending_owners(rows: Sequence[PendingSessionRow]) -> Steps[PendingOwners]:
-    """Return who owns the pending sessions, each owner once, and the owners of each session."""
+def take_sessions(rows: list[PendingSessionRow]) -> Steps[tuple[PendingOwners, list[SessionColumns]]]:
+    """Take pending sessions out of ``rows`` into columns, a chunk at a time, and find their owners.
+
+    Equal owners become one object.
+    """
     access_keys: dict[AccessKey, AccessKey] = {}
     users: dict[bytes, UserId] = {}
     projects: dict[bytes, ProjectId] = {}
     domains: dict[DomainName, DomainName] = {}
-    of_sessions = OwnerColumns([], [], [], [])
-    for chunk in chunks_of(rows):
-        keys, user_ids, project_ids, domain_names = zip(*map(_OWNERS_OF, chunk), strict=True)
-        of_sessions.access_keys.extend(map(access_keys.setdefault, keys, keys))
-        of_sessions.users.extend(map(users.setdefault, map(bytes_of, user_ids), user_ids))
-        of_sessions.projects.extend(map(projects.setdefault, map(bytes_of, project_ids), project_ids))
-        of_sessions.domains.extend(map(domains.setdefault, domain_names, domain_names))
+    sessions: list[SessionColumns] = []
+    for chunk in chunks_taken_from(rows):
+        columns = list(zip(*chunk, strict=True))
+        keys, user_ids, project_ids, domain_names = columns[_OWNERS]
+        columns[_OWNERS] = (
+            tuple(map(access_keys.setdefault, keys, keys)),
+            tuple(map(users.setdefault, map(bytes_of, user_ids), user_ids)),
+            tuple(map(projects.setdefault, map(bytes_of, project_ids), project_ids)),
+            tuple(map(domains.setdefault, domain_names, domain_names)),
+        )
+        sessions.append(columns)
         yield
-    return PendingOwners(
-        list(access_keys), list(users.values()), list(projects.values()), list(domains), of_sessions
-    )
+    owners = PendingOwners(list(access_keys), list(users.values()), list(projects.values()), list(domains))
+    return owners, sessions
 
 
 class Usages(msgspec.Struct):

@@ -5,7 +5,7 @@ stand in the order of the struct's fields. What many sessions have alike is one 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import compress, count, islice, repeat
+from itertools import compress, count, repeat
 from operator import ne
 from typing import Optional
 
@@ -16,10 +16,9 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.dependencies import find_hopeless
 from scheduler_repo.scheduling.snapshot.rows import (
-    OwnerColumns,
     PendingDependencyRow,
     PendingKernelRow,
-    PendingSessionRow,
+    SessionColumns,
     bytes_of,
     note_unreadable,
 )
@@ -43,8 +42,6 @@ _SESSION_TYPES = WordTable(SessionType)
 _CLUSTER_MODES = WordTable(ClusterMode)
 _STATUSES = OptionalWordTable(SessionStatus)
 _RESULTS = OptionalWordTable(SessionResult)
-# They stand together, in the same order.
-_OWNER_COLUMNS = slice(*(PendingSessionRow._fields.index(name) for name in ("access_key", "priority")))
 
 
 class _Vectors(dict[str, SlotVector]):
@@ -146,29 +143,26 @@ def _marked(dependency: SessionDependency, hopeless: set[bytes]) -> SessionDepen
 
 
 def build_sessions(
-    rows: list[PendingSessionRow],
-    owners: OwnerColumns,
+    sessions: list[SessionColumns],
     kernels: KernelsBySession,
     dependencies: DependenciesBySession,
     unreadable: dict[str, UnreadableRow],
 ) -> Steps[tuple[PendingSession, ...]]:
-    """Build the sessions in the order of ``rows``; ``owners`` are theirs.
+    """Build the sessions in their order, but for those with a word that this version does not know.
 
-    ``rows`` and ``kernels`` are empty afterwards, as what is left is freed at once, which may take long.
-    Those with a word that this version does not know are left out.
+    ``sessions`` and ``kernels`` are empty afterwards: to free all that is left at once may take long.
     """
-    sessions: list[PendingSession] = []
-    owner_columns = [iter(column) for column in owners]
-    for chunk in chunks_taken_from(rows):
-        columns = list(zip(*chunk, strict=True))
-        columns[_OWNER_COLUMNS] = [tuple(islice(column, len(chunk))) for column in owner_columns]
+    built: list[PendingSession] = []
+    sessions.reverse()
+    while sessions:
+        columns = sessions.pop()
         session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
         if not (_SESSION_TYPES.keys() >= set(types) and _CLUSTER_MODES.keys() >= set(modes)):
             are_readable = _find_readable(session_ids, types, modes, unreadable)
             columns = [tuple(compress(column, are_readable)) for column in columns]
             session_ids, *middle, types, modes, created, start, designated, retries, failed = columns
         keys = list(map(bytes_of, session_ids))
-        sessions.extend(
+        built.extend(
             map(
                 PendingSession,
                 session_ids,
@@ -185,7 +179,7 @@ def build_sessions(
             )
         )
         yield
-    return tuple(sessions)
+    return tuple(built)
 
 
 def _find_readable(

@@ -7,7 +7,7 @@ to the statements, as what is built by position is not validated. Of four owner 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import msgspec
 
@@ -160,23 +160,17 @@ class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
     own_max_concurrent_sessions: Optional[int]
 
 
-class OwnerColumns(NamedTuple):
-    """The owners of each pending session, in the order of the sessions; those alike are one object."""
-
-    access_keys: list[AccessKey]
-    users: list[UserId]
-    projects: list[ProjectId]
-    domains: list[DomainName]
+# The columns of some pending sessions, in the order of PendingSessionRow.
+SessionColumns = list[tuple[Any, ...]]
 
 
 class PendingOwners(msgspec.Struct, frozen=True):
-    """The owners of the pending sessions, each once, and those of each session."""
+    """The owners of the pending sessions, each once: the parameters of the owner statements."""
 
     access_keys: list[AccessKey]
     users: list[UserId]
     projects: list[ProjectId]
     domains: list[DomainName]
-    of_sessions: OwnerColumns
 
     @property
     def parameters(self) -> tuple[list[AccessKey], list[UserId], list[ProjectId], list[DomainName]]:
@@ -191,7 +185,7 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     snapshot: SnapshotRow
     scaling_group: GroupOptionsRow
     slot_types: Sequence[IndexedSlotTypeRow]
-    pending_sessions: list[PendingSessionRow]
+    pending_sessions: list[SessionColumns]
     pending_kernels: list[PendingKernelRow]
     pending_dependencies: Sequence[PendingDependencyRow]
     agents: Sequence[SchedulableAgentRow]
@@ -203,6 +197,13 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     owner_occupancy: Sequence[OwnerOccupancyRow]
     owner_session_counts: Sequence[OwnerSessionCountRow]
     owner_limits: Sequence[OwnerLimitsRow]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the statements returned; the snapshot and the group are one each."""
+        answers = (each for each in msgspec.structs.astuple(self) if isinstance(each, list))
+        others = sum(len(answer) for answer in answers if answer is not self.pending_sessions)
+        return 2 + others + sum(len(columns[0]) for columns in self.pending_sessions)
 
 
 def note_unreadable(
