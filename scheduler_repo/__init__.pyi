@@ -12,6 +12,7 @@ from .connection import (
 from .database.engine import (
     ExtendedAsyncSAEngine as ExtendedAsyncSAEngine, SASession as SASession, create_engine as create_engine,
 )
+from .database.waker import ChangeWaker as ChangeWaker
 from .entities.agent import (
     Agent as Agent, AgentFilter as AgentFilter, AgentInfo as AgentInfo,
     AgentRejectionCode as AgentRejectionCode, AgentReport as AgentReport,

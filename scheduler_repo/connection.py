@@ -13,6 +13,7 @@ from scheduler_repo.cache.client import create_redis, create_valkey_client
 from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.database.connecting import open_database, place_of
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.waker import ChangeWaker
 from scheduler_repo.errors import InvalidSettings, InvalidWiring
 from scheduler_repo.quoting import with_article
 from scheduler_repo.repositories.agent.db_source import AgentDBSource
@@ -214,7 +215,9 @@ async def _open(database: DatabaseSettings, cache: Optional[CacheSettings]) -> A
 def _build(
     engine: ExtendedAsyncSAEngine, cache: Optional[CacheSettings], stack: AsyncExitStack
 ) -> Repositories:
-    """Put the repositories together; ``stack`` closes the cache sources, then their client."""
+    """Put the repositories together; ``stack`` closes the cache sources, then their client, then the waker."""
+    waker = ChangeWaker(engine)
+    stack.push_async_callback(waker.aclose)
     sessions, scheduler = SessionDBSource(engine), SchedulerDBSource(engine)
     scaling_groups = ScalingGroupDBSource(engine)
     session_cache, scheduler_cache, group_cache = None, None, None
@@ -237,7 +240,7 @@ def _build(
         owners=OwnerRepository(OwnerDBSource(engine)),
         quotas=QuotaRepository(QuotaDBSource(engine)),
         resource_policies=ResourcePolicyRepository(ResourcePolicyDBSource(engine)),
-        scheduler=SchedulerRepository(scheduler, scheduler_cache),
+        scheduler=SchedulerRepository(scheduler, scheduler_cache, waker),
         lifecycle=LifecycleRepository(LifecycleDBSource(engine)),
         reservations=ReservationRepository(ReservationDBSource(engine)),
         leases=LeaseRepository(LeaseDBSource(engine)),

@@ -47,6 +47,7 @@ RetryCount = Annotated[int, Meta(ge=0, description="a number of retries, 0 or mo
 FailureCount = Annotated[int, Meta(ge=1, description="a number of failures, 1 or more")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="seconds above 0, at most 86400")]
 # Servers take whole milliseconds, and 0 for no bound at all.
+WaitSeconds = Annotated[float, Meta(gt=0, le=3_600, description="seconds above 0, at most 3600")]
 Bound = Annotated[float, Meta(ge=0.001, le=86_400, description="0.001 to 86400 seconds")]
 RetryWait = Annotated[float, Meta(ge=0, le=3600, description="0 to 3600 seconds")]
 Recovery = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0, at most 3600")]

@@ -1,5 +1,6 @@
 """The READMEs are true: their examples run, their commands, links and folders exist."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -133,6 +134,20 @@ class TestExamples:
 
     async def test_a_leader_schedules(self, url: str) -> None:
         assert await _module("lease").lead(url, GROUP, LeaseHolder("me")) == 2
+
+    async def test_an_idle_loop_places_what_comes(self, url: str) -> None:
+        # Given a loop that has placed the one session there was, and waits
+        loop = asyncio.create_task(_module("idle loop").schedule_forever(url, GROUP))
+        async with open_repositories(url) as repos:
+            assert await repos.scheduler.wait_for_changes(GROUP, 60)
+            another = FILL.spec("another")
+            await repos.sessions.create_session(another)
+            # Then another is placed, which is no change to wait for
+            async with asyncio.timeout(60):
+                while (await repos.sessions.get_session_state(another.session_id)).status != "SCHEDULED":
+                    await asyncio.sleep(0.01)
+        loop.cancel()
+        await asyncio.wait([loop])
 
     async def test_metrics_are_served_meanwhile(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
         await _module("metrics").schedule_and_serve(url, GROUP, 0)

@@ -93,6 +93,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     # How long a lost COMMIT is asked after, and how long a stopped client keeps its transaction; seconds.
     resolve_timeout: float
     idle_in_transaction_timeout: float
+    # How long a connection is used at most, in seconds.
+    connection_lifetime: float
     # Whether a pooler may give each transaction another server connection.
     shares_connections: bool
 
@@ -101,6 +103,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         super().__init__(sync_engine)
         self.resolve_timeout = settings.resolve_timeout
         self.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
+        self.connection_lifetime = settings.connection_lifetime
         self.shares_connections = settings.pooler == "transaction"
         self._settings = settings
         self._bounds = bounds
@@ -145,6 +148,26 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         """
         self._ownership.claim()
         return super().connect()
+
+    @asynccontextmanager
+    async def connect_apart(self) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+        """Connect outside the pool for as long as the block runs; checked as the pool's connections are.
+
+        Waits in the line of ``begin_session`` until the pool has given it up; raises what that does.
+        """
+        turns, connection = await self._check_out()
+        try:
+            driver = await get_driver(connection)
+            (await connection.get_raw_connection()).detach()
+        except BaseException:
+            await run_to_end(_give_back(connection, turns))
+            raise
+        turns.give_back()
+        try:
+            yield driver
+        finally:
+            driver.terminate()
+            await run_to_end(connection.close())
 
     async def dispose(self, close: bool = True) -> None:
         """Close the engine for good, with all idle connections; those in use are closed when they come back.

@@ -5,7 +5,7 @@ was lost is never guessed at: the write is asked for again under its id.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Generic, Optional, TypeVar
 from uuid import uuid4
@@ -16,6 +16,7 @@ from scheduler_repo.database.change_listeners import announce_changes
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.database.row_locks import run_in_two_tries, shorten_waits
 from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.waker import note_change
 from scheduler_repo.entities.encoding import build_decoder, encode
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.request_digest import compute_digest, compute_unordered_digest
@@ -29,7 +30,7 @@ from scheduler_repo.errors import (
 from scheduler_repo.quoting import shortened
 from scheduler_repo.resilience.operation import current_operation
 from scheduler_repo.steps import finish_in_slices
-from scheduler_repo.types import OperationId, SessionId, TransactionId
+from scheduler_repo.types import OperationId, ScalingGroupName, SessionId, TransactionId
 from scheduler_repo.validation import check_id
 
 CLAIM_OPERATION = load_statement("operation/claim_operation")
@@ -67,8 +68,10 @@ _decode_done = build_decoder(_Done)
 class IdempotentWrite(Generic[ResultT]):
     """One kind of write: its name, as it is stored, and the type that a stored result is decoded as."""
 
-    def __init__(self, name: str, result_type: type[ResultT]) -> None:
+    def __init__(self, name: str, result_type: type[ResultT], *, wakes: bool = True) -> None:
+        """``wakes`` is False where no pending session can be placed because of the write."""
         self.name = name
+        self._wakes = wakes
         self._decode = build_decoder(result_type)
 
     async def run(
@@ -79,6 +82,7 @@ class IdempotentWrite(Generic[ResultT]):
         request: object,
         operation_id: Optional[OperationId] = None,
         lease: Optional[Lease] = None,
+        groups: Optional[Collection[ScalingGroupName]] = None,
     ) -> ResultT:
         """Run ``work`` in one transaction, once for each ``operation_id``, and return its result.
 
@@ -86,7 +90,8 @@ class IdempotentWrite(Generic[ResultT]):
         keeps locked ends the first try; in the second, ``work`` leaves out what needs such rows. Raises
         LockNotAvailable where it cannot, StaleLeaseError, OperationMismatch if the id was another request's,
         OutcomeUnknown if the server could not be asked in time whether a lost COMMIT stands, and the errors of
-        ``work``. Costs two statements besides, three with a lease.
+        ``work``. Costs two statements besides, three with a lease. Those are woken then who wait for
+        ``groups``, None being any, to change.
         """
         chosen = _choose_id(operation_id)
         digest = await RequestDigest.of(self.name, request)
@@ -113,14 +118,17 @@ class IdempotentWrite(Generic[ResultT]):
 
         async with announce_changes(engine) as changed_sessions:
             try:
-                return await run_in_two_tries(engine, partial(attempt, lambda: None))
+                result = await run_in_two_tries(engine, partial(attempt, lambda: None))
             except OutcomeUnknown as lost:
-                return await _ask_again(
+                result = await _ask_again(
                     lambda settled: run_in_two_tries(engine, partial(attempt, settled)),
                     lost,
                     chosen,
                     engine.resolve_timeout,
                 )
+        if self._wakes:
+            note_change(engine, groups)
+        return result
 
     async def _find_done(self, db_sess: SASession, operation_id: OperationId, digest: "RequestDigest") -> _Done:
         rows = await fetch_rows(db_sess, FIND_OPERATION, operation_id)

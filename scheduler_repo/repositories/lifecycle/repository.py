@@ -45,7 +45,7 @@ DEFAULT_LIMIT = 1_000
 
 _MARK_SESSIONS = IdempotentWrite("mark_sessions", TransitionResult)
 _SWEEP_PENDING_SESSIONS = IdempotentWrite("sweep_pending_sessions", TransitionResult)
-_MARK_DISPATCHED = IdempotentWrite("mark_dispatched", DispatchResult)
+_MARK_DISPATCHED = IdempotentWrite("mark_dispatched", DispatchResult, wakes=False)
 _RECOVER_LOST_SESSIONS = IdempotentWrite("recover_lost_sessions", RecoveryResult)
 
 _SWEPT = "pending for longer than the scaling group allows"

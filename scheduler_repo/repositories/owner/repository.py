@@ -31,8 +31,8 @@ from scheduler_repo.types import AccessKey, DomainName, OperationId, OwnerT, Pro
 from scheduler_repo.validation import check_kind, check_limit, check_name, checked_sequence
 
 _resilience = layer_resilience(LayerType.OWNER_REPOSITORY)
-_REGISTER_OWNERS = IdempotentWrite("register_owners", type(None))
-_SET_ACTIVE = IdempotentWrite("set_owners_active", type(None))
+_REGISTER_OWNERS = IdempotentWrite("register_owners", type(None), wakes=False)
+_SET_ACTIVE = IdempotentWrite("set_owners_active", type(None), wakes=False)
 
 NamedT = TypeVar("NamedT", DomainInfo, ProjectInfo, UserInfo)
 

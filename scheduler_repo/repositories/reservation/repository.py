@@ -22,7 +22,7 @@ from scheduler_repo.steps import finish_in_slices, in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName, SessionId
 from scheduler_repo.validation import check_ids
 
-_RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult)
+_RESERVE_SESSIONS = IdempotentWrite("reserve_sessions", ReservationResult, wakes=False)
 _RELEASE_RESERVATIONS = IdempotentWrite("release_reservations", ReleaseResult)
 
 _resilience = layer_resilience(LayerType.RESERVATION_REPOSITORY)

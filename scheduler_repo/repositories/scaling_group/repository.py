@@ -50,8 +50,8 @@ _choice = layer_resilience(LayerType.SCALING_GROUP_REPOSITORY, retries=False)
 _CREATE_SCALING_GROUPS = IdempotentWrite("create_scaling_groups", type(None))
 _REGISTER_SLOT_TYPES = IdempotentWrite("register_slot_types", tuple[SlotType, ...])
 _UPDATE_SCALING_GROUP = IdempotentWrite("update_scaling_group", ScalingGroup)
-_GRANT_SCALING_GROUPS = IdempotentWrite("grant_scaling_groups", tuple[ScalingGroupGrant, ...])
-_REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingGroupGrant, ...])
+_GRANT_SCALING_GROUPS = IdempotentWrite("grant_scaling_groups", tuple[ScalingGroupGrant, ...], wakes=False)
+_REVOKE_SCALING_GROUPS = IdempotentWrite("revoke_scaling_groups", tuple[ScalingGroupGrant, ...], wakes=False)
 
 _CURSORS = CursorCodec("search_scaling_groups", tuple[ScalingGroupName])
 

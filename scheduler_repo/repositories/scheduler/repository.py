@@ -1,9 +1,11 @@
 """The scheduler's repository: one tick's read and the write of its decisions."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Optional
+from typing import Final, Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
+from scheduler_repo.database.waker import ChangeWaker
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation, checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
@@ -16,14 +18,18 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import Limit63, check_length, check_range, check_staleness
+from scheduler_repo.validation import Limit63, WaitSeconds, check_length, check_range, check_staleness
 from scheduler_repo.wiring import check_same_engine, check_wiring
 
-_ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult)
+_ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult, wakes=False)
+
+_LONGEST_SECONDS: Final = 2 * 3_600.0
 
 _resilience = layer_resilience(LayerType.SCHEDULER_REPOSITORY)
 # The source that is asked opens the transaction, and retries.
 _choosing = layer_resilience(LayerType.SCHEDULER_REPOSITORY, retries=False)
+# Its own timeout bounds a wait.
+_waiting = layer_resilience(LayerType.SCHEDULER_REPOSITORY, deadline=_LONGEST_SECONDS, retries=False)
 
 
 class SchedulerRepository(Repository[SchedulerDBSource]):
@@ -35,15 +41,21 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
     source_type = SchedulerDBSource
 
     def __init__(
-        self, db_source: SchedulerDBSource, cache_source: Optional[SchedulerCacheSource] = None
+        self,
+        db_source: SchedulerDBSource,
+        cache_source: Optional[SchedulerCacheSource] = None,
+        waker: Optional[ChangeWaker] = None,
     ) -> None:
-        """Raise InvalidWiring for sources of other classes; whoever made the cache source closes it."""
+        """Raise InvalidWiring for parts of other classes; whoever made cache source and waker closes them."""
         super().__init__(db_source)
         if cache_source is not None:
             advice = "SchedulerCacheSource(redis, db_source)"
             check_wiring(cache_source, SchedulerCacheSource, "cache_source", advice)
             check_same_engine(db_source.engine, cache_source.db_source.engine)
+        if waker is not None:
+            check_wiring(waker, ChangeWaker, "waker", "ChangeWaker(engine)")
         self._cache_source = cache_source
+        self._waker = waker
 
     @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(
@@ -74,6 +86,24 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
     ) -> TimedSchedulingData:
         """Return what ``get_scheduling_data`` does and the seconds it took; raises and costs what that does."""
         return await self._ask_source(scaling_group, max_staleness, pending_limit, after)
+
+    @_waiting.apply(OperationKind.READ)
+    async def wait_for_changes(self, scaling_group: ScalingGroupName, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until another tick of a group may place something; False after ``timeout`` seconds.
+
+        A hint for a loop with nothing to do: new sessions of the group, and room or limits given back anywhere,
+        end the wait milliseconds after their commit; what is committed while a tick runs ends the next wait at
+        once. A change may be missed, as one by another program than this package, or behind a pooler in
+        transaction mode, so read again after False too. Raises EngineClosed when the repositories are closed,
+        and InvalidInput for a timeout that is not above 0 and at most an hour. Costs no statement: all waits of
+        the repositories share one connection that listens. Without a waker it only waits.
+        """
+        check_length(scaling_group, "scaling group")
+        check_range(timeout, WaitSeconds, "timeout")
+        if self._waker is None:
+            await asyncio.sleep(timeout)
+            return False
+        return await self._waker.wait(scaling_group, timeout)
 
     @_resilience.apply(OperationKind.WRITE)
     async def allocate_sessions(

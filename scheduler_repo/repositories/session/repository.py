@@ -227,7 +227,9 @@ class SessionRepository:
             write.changed_sessions.add(spec.session_id)
             return build_created_info(created)
 
-        return await _CREATE_SESSION.run(self._db, create, request=spec, operation_id=operation_id)
+        return await _CREATE_SESSION.run(
+            self._db, create, request=spec, operation_id=operation_id, groups={spec.scaling_group}
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def create_sessions(
@@ -249,7 +251,9 @@ class SessionRepository:
             write.changed_sessions.update(created)
             return SessionCreationResult(tuple(created), batch.rejected, write.transaction_id)
 
-        return await _CREATE_SESSIONS.run(self._db, create, request=specs, operation_id=operation_id)
+        return await _CREATE_SESSIONS.run(
+            self._db, create, request=specs, operation_id=operation_id, groups=_groups_of(specs)
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def enqueue_sessions(
@@ -271,7 +275,9 @@ class SessionRepository:
             write.changed_sessions.update(session_ids)
             return session_ids
 
-        return await _ENQUEUE_SESSIONS.run(self._db, enqueue, request=sessions, operation_id=operation_id)
+        return await _ENQUEUE_SESSIONS.run(
+            self._db, enqueue, request=sessions, operation_id=operation_id, groups=_groups_of(sessions)
+        )
 
     @_resilience.apply(OperationKind.WRITE)
     async def update_status(
@@ -310,3 +316,7 @@ class SessionRepository:
         return await _UPDATE_STATUS.run(
             self._db, update, request=(session_id, status, reason), operation_id=operation_id, lease=lease
         )
+
+
+def _groups_of(specs: Sequence[SessionCreationSpec]) -> set[ScalingGroupName]:
+    return {spec.scaling_group for spec in specs}

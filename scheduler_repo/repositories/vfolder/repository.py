@@ -21,7 +21,7 @@ from scheduler_repo.types import OperationId, ProjectId, SessionId, UserId, VFol
 from scheduler_repo.validation import check_id, check_ids, check_limit, check_text, checked_batch
 
 _resilience = layer_resilience(LayerType.VFOLDER_REPOSITORY)
-_CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...])
+_CREATE_VFOLDERS = IdempotentWrite("create_vfolders", tuple[VFolderId, ...], wakes=False)
 _CURSORS: Final = CursorCodec("search_vfolders", tuple[VFolderId])
 
 
