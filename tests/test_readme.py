@@ -14,6 +14,7 @@ import pytest
 
 from scheduler_repo import (
     LeaseHolder,
+    Repositories,
     ScalingGroupName,
     SessionCreationSpec,
     SessionId,
@@ -144,10 +145,13 @@ class TestExamples:
             await repos.sessions.create_session(another)
             # Then another is placed, which is no change to wait for
             async with asyncio.timeout(60):
-                while (await repos.sessions.get_session_state(another.session_id)).status != "SCHEDULED":
+                while await self.status(repos, another.session_id) != "SCHEDULED":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         loop.cancel()
         await asyncio.wait([loop])
+
+    async def status(self, repos: Repositories, session_id: SessionId) -> SessionStatus:
+        return (await repos.sessions.get_session_state(session_id)).status
 
     async def test_metrics_are_served_meanwhile(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
         await _module("metrics").schedule_and_serve(url, GROUP, 0)
