@@ -14,10 +14,10 @@ from scheduler_repo.cli.output.console import CommandConsole, plain_table
 from scheduler_repo.cli.terminal import say_json
 from scheduler_repo.errors import InvalidInput
 
-_HEADER: Final = ("phase", "A, ms", "B, ms", "B / A", "A server", "B server", "B / A")
+_HEADER: Final = ("phase", "A, ms", "B, ms", "ratio", "server")
 # A shorter phase says little; the JSON object has all of them.
 _LEAST_SHARE: Final = 0.005
-LEGEND: Final = "ms: what the caller waited; server: the server's part of it; B / A: how many times as long."
+LEGEND: Final = "ratio: B to A, of what the caller waited; server: of the server's part."
 
 
 def show_comparison(first: Path, second: Path, *, as_json: bool) -> None:
@@ -63,8 +63,6 @@ def _rows(case: ComparedCase) -> Iterator[tuple[str, ...]]:
                 _ms(phase.before_ms),
                 _ms(phase.after_ms),
                 _ratio(phase.ratio),
-                _ms(phase.before_server_ms),
-                _ms(phase.after_server_ms),
                 _ratio(phase.server_ratio),
             )
 

@@ -41,7 +41,7 @@ class LoopWatch:
         self._last_clock = clock()
         self._loop = asyncio.get_running_loop()
         self.blocks: list[Block] = []
-        self._last = perf_counter()
+        self.last_turn = perf_counter()
         self._collecting_since = self._collector_seconds = 0.0
         self._is_over = False
 
@@ -55,11 +55,11 @@ class LoopWatch:
 
     def _note(self) -> None:
         now, clock = perf_counter(), self._clock()
-        if now - self._last >= LEAST_SECONDS:
-            block = Block(now - self._last, self._collector_seconds, now, clock - self._last_clock)
+        if now - self.last_turn >= LEAST_SECONDS:
+            block = Block(now - self.last_turn, self._collector_seconds, now, clock - self._last_clock)
             self.blocks.append(block)
         self._collector_seconds = 0.0
-        self._last, self._last_clock = now, clock
+        self.last_turn, self._last_clock = now, clock
 
     def note_collector(self, phase: str, details: dict[str, int]) -> None:
         """Note how long the collector runs."""

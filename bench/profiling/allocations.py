@@ -12,7 +12,7 @@ from memray import FileDestination, FileFormat, FileReader, Tracker
 from bench.profiling.frames import FrameNode, shown_path, trimmed
 
 # On uvloop the driver is called by the loop with no Python function around it, and nothing else is.
-DECODING: Final = ("the driver reading answers, called by the event loop", "")
+DECODING: Final = ("the driver, reading answers", "called by the event loop")
 
 
 class AllocationRecorder:

@@ -16,7 +16,7 @@ from typing import Final, Optional
 
 import msgspec
 
-from bench.measure.stall import Block, watched_loop
+from bench.measure.stall import Block, LoopWatch, watched_loop
 from bench.profiling.frames import shown_path
 
 _INTERVAL_SECONDS: Final = 0.0005
@@ -56,12 +56,16 @@ class BlockFinder:
 
     async def watch(self, call: Callable[[], Awaitable[object]]) -> None:
         """Run a call, and note its blocks."""
-        with _often_switched(), _sampled() as samples, watched_loop(thread_time) as watch:
-            answer = await call()
-            # The loop's own turn, so that the last piece is a block as the others are.
+        with _often_switched(), watched_loop(thread_time) as watch, _sampled(watch) as samples:
+            # To start the thread is no part of the call.
             await asyncio.sleep(0)
+            watch.blocks.clear()
+            answer = await call()
+            # The last piece of the call ends with the loop's turn.
+            await asyncio.sleep(0)
+            blocks = tuple(watch.blocks)
         del answer
-        for block in watch.blocks:
+        for block in blocks:
             if block.seconds >= _LEAST_SECONDS:
                 stacks = [
                     stack for at, stack in samples if block.ended_at - block.seconds <= at <= block.ended_at
@@ -71,19 +75,23 @@ class BlockFinder:
 
 
 class _Samples(threading.Thread):
-    """Looks at the stack of the thread that made it."""
+    """Looks at the stack of the thread that made it, whenever its loop has not turned for a while.
 
-    def __init__(self) -> None:
+    What it keeps would lengthen each collection, so it looks at nothing else.
+    """
+
+    def __init__(self, watch: LoopWatch) -> None:
         super().__init__(daemon=True)
+        self._watch = watch
         self._watched = threading.get_ident()
         self._is_over = threading.Event()
         self.taken: list[tuple[float, _Stack]] = []
 
     def run(self) -> None:
         while not self._is_over.is_set():
-            frame = sys._current_frames().get(self._watched)
-            self.taken.append((perf_counter(), _walk(frame)))
-            del frame
+            now = perf_counter()
+            if now - self._watch.last_turn >= _LEAST_SECONDS / 2:
+                self.taken.append((now, _walk(sys._current_frames().get(self._watched))))
             sleep(_INTERVAL_SECONDS)
 
     def stop(self) -> None:
@@ -92,8 +100,8 @@ class _Samples(threading.Thread):
 
 
 @contextmanager
-def _sampled() -> Iterator[list[tuple[float, _Stack]]]:
-    samples = _Samples()
+def _sampled(watch: LoopWatch) -> Iterator[list[tuple[float, _Stack]]]:
+    samples = _Samples(watch)
     samples.start()
     try:
         yield samples.taken

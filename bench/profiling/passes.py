@@ -11,7 +11,7 @@ from bench.measure.results import ENGINE
 from bench.measure.turns import Side, clear_up_side, prepare_side, run_side, spare_collector
 from bench.profiling.allocations import AllocationRecorder
 from bench.profiling.blocks import BlockFinder
-from bench.profiling.frames import hottest
+from bench.profiling.frames import HotFrame, hottest
 from bench.profiling.kept import CaseProfile, Graphs
 from bench.profiling.phases import Phase, Turn, make_phases
 from bench.profiling.plans import PlanCollector, StatementPlan, scaled
@@ -33,7 +33,8 @@ async def profile_case(
 ) -> tuple[CaseProfile, Graphs]:
     """Profile the engine's side of a case: ``turns`` timed turns, and some more under each instrument."""
     side = case.sides[ENGINE]
-    # Each counts as a turn of the display: timed, explained, sampled, watched, recorded.
+    # Timed, explained, watched, sampled and recorded. What samples keep would lengthen the collections that
+    # are watched.
     total = turns + 4
     on_turn(case.name, 0, total)
     for _ in range(2):
@@ -46,11 +47,11 @@ async def profile_case(
             on_turn(case.name, number + 1, total)
         plans = await _explain(side, trace)
         on_turn(case.name, turns + 1, total)
-        sampler, sampled = await _sample(side, planner)
-        on_turn(case.name, turns + 2, total)
         finder = BlockFinder()
         for _ in range(turns):
             await _with(side, lambda: finder.watch(side.run))
+        on_turn(case.name, turns + 2, total)
+        sampler, sampled = await _sample(side, planner)
         on_turn(case.name, turns + 3, total)
         recorder = await _record(side)
         on_turn(case.name, total, total)
@@ -66,11 +67,17 @@ async def profile_case(
         phases=tuple(_with_work(phase, plans, side.parts) for phase in phases),
         plans=scaled(plans, side.parts),
         blocks=finder.longest,
-        hottest=tuple(each for tree in graphs.time.values() for each in hottest(tree, _HOTTEST)),
+        hottest=_hottest_of_all(graphs),
         allocated=hottest(recorder.tree, _HOTTEST),
         peak_bytes=round(recorder.tree.amount),
     )
     return profile, graphs
+
+
+def _hottest_of_all(graphs: Graphs) -> tuple[HotFrame, ...]:
+    """Find the functions that took the most themselves, in any thread; shares are of their thread's time."""
+    found = [frame for tree in graphs.time.values() for frame in hottest(tree, _HOTTEST)]
+    return tuple(sorted(found, key=lambda frame: -frame.amount)[:_HOTTEST])
 
 
 async def _with(side: Side, call: Callable[[], Awaitable[object]]) -> None:

@@ -19,8 +19,8 @@ _MILLISECONDS: Final = 1000
 _AWAITS: Final = frozenset({"[await]", "[out-of-context]"})
 # What a function takes itself shows as what its calls leave.
 _OWN: Final = frozenset({"[self]"})
-WAITING: Final = "waiting for the server, or for the driver to read its answer"
-EVENT_LOOP, PLANNER = "event loop", "planner's thread"
+WAITING: Final = "waiting"
+EVENT_LOOP, PLANNER = "The event loop's thread", "The planner's thread"
 
 
 class Sampler:

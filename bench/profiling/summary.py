@@ -1,4 +1,4 @@
-"""What dominates, in ten lines."""
+"""What dominates, in ten lines at the most."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, Optional
@@ -25,7 +25,8 @@ def sum_up(suite: str, size: str, cases: Sequence[CaseProfile]) -> tuple[str, ..
     left = len(cases) - len(shown)
     of_how_many = f", the {len(shown)} slowest of {len(cases)} cases" if left else ""
     head = f"{suite} at {size}{of_how_many}; medians, ms:"
-    return (head, *(_sum_up_case(case) for case in shown), *_look_closer(slowest[0], len(cases) > 1))
+    lines = (head, *(_sum_up_case(case) for case in shown), *_look_closer(slowest[0], len(cases) > 1))
+    return (*lines, *_look_further(slowest[0]))[:LINES]
 
 
 def _sum_up_case(case: CaseProfile) -> str:
@@ -53,8 +54,27 @@ def _look_closer(case: CaseProfile, is_one_of_several: bool) -> Iterator[str]:
     heaviest = max(server, key=lambda phase: phase.server_ms or 0.0, default=None)
     yield "server: nothing was sent to it" if heaviest is None else _describe_statement(heaviest)
     yield f"Python: {_describe_frames([frame for frame in case.hottest if frame.name != WAITING])}"
-    yield f"memory: {format_bytes(case.peak_bytes)} at the peak, {_describe_frames(case.allocated[:1])}"
+    yield f"memory: {format_bytes(case.peak_bytes)} at the peak: {_describe_frames(case.allocated)}"
     yield f"event loop: {_describe_blocks(case)}"
+
+
+def _look_further(case: CaseProfile) -> Iterator[str]:
+    """Say what else there is to know, for as many lines as are left."""
+    statements = [phase for phase in case.phases if phase.server_ms is not None]
+    answers = [phase for phase in statements if phase.received is not None]
+    if answers:
+        largest = max(answers, key=lambda phase: phase.received or 0.0)
+        received = sum(phase.received or 0.0 for phase in answers)
+        yield (
+            f"wire: {largest.name} is the largest answer, {format_bytes(largest.received)} of "
+            f"{format_bytes(received)}"
+        )
+    if len(statements) > 1:
+        second = sorted(statements, key=lambda phase: -(phase.server_ms or 0.0))[1]
+        yield _describe_statement(second).replace("is the heaviest", "is the next")
+    rest = sorted(case.phases, key=lambda phase: -phase.wall_ms)[_FIRST_PHASES : 2 * _FIRST_PHASES]
+    if rest:
+        yield "then: " + ", ".join(_share(phase, case) for phase in rest)
 
 
 def _describe_statement(phase: Phase) -> str:
@@ -76,9 +96,16 @@ def _describe_blocks(case: CaseProfile) -> str:
     if not case.blocks:
         return "never blocked for a millisecond"
     longest = case.blocks[0]
-    collector = f", {format_ms(longest.collector_ms)} of it the collector" if longest.collector_ms else ""
-    where = f", in {longest.stack[-1].split('  ')[0]}" if longest.stack else ""
-    return f"blocked for {format_ms(longest.ms)} ms at the longest{collector}{where}"
+    notes = [
+        f"{format_ms(part)} {what}"
+        for part, what, is_worth_it in (
+            (longest.collector_ms, "by the collector", longest.collector_ms * 10 > longest.ms),
+            (longest.processor_ms, "on a processor", longest.processor_ms * 2 < longest.ms),
+        )
+        if is_worth_it
+    ]
+    where = [f"in {longest.stack[-1].split('  ')[0]}"] if longest.stack else []
+    return ", ".join((f"blocked {format_ms(longest.ms)} ms at the longest", *notes, *where))
 
 
 def format_bytes(count: Optional[float]) -> str:

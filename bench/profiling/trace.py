@@ -88,7 +88,7 @@ class Trace:
         self.records = False
         self._section = OUTSIDE
         self._asked_at: Optional[float] = None
-        self._connection_class = type("TracedConnection", (TracedConnection,), {"trace": self})
+        self._connection_class = type("Connection", (TracedConnection,), {"trace": self})
 
     def begin(self) -> None:
         """Forget everything, and record from here on."""

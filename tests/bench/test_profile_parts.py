@@ -164,6 +164,16 @@ class TestSummary:
         assert [line.partition(":")[0] for line in lines[1:5]] == [f"case {n} {n}.00" for n in (5, 6, 7, 8)]
         assert "server: agents is the heaviest, 1.00 of 8.00 ms for 7 rows, 2.0 KiB" in lines
 
+    def test_looks_further_into_a_single_case(self) -> None:
+        phases = (a_phase(name, 5 - number, 1) for number, name in enumerate(("a", "b", "c", "d", "e")))
+        lines = sum_up("read", "M", [a_case("full read", *phases)])
+        assert len(lines) == LINES
+        assert lines[-3:] == (
+            "wire: a is the largest answer, 2.0 KiB of 10.0 KiB",
+            "server: b is the next, 1.00 of 4.00 ms for 7 rows, 2.0 KiB",
+            "then: d 13 %, e 7 %",
+        )
+
 
 class TestFolder:
     def test_is_there_whole_and_replaces_a_profile_only(self, tmp_path: Path) -> None:

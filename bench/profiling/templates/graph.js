@@ -10,7 +10,7 @@
     let hash = 0;
     for (const letter of where.split(":")[0]) hash = (hash * 31 + letter.codePointAt(0)) % 360;
     const own = where.startsWith("scheduler_repo/");
-    return where ? `hsl(${hash} ${own ? 75 : 30}% ${own ? 74 : 84}%)` : "#d6dae0";
+    return `hsl(${hash} ${!where ? 0 : own ? 70 : 25}% var(--${own ? "own" : "other"}-light))`;
   };
   for (const graph of document.querySelectorAll(".graph")) {
     const root = JSON.parse(graph.querySelector("script").textContent);
