@@ -7,6 +7,7 @@ from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
 from scheduler_repo.database.statements import change_rows, fetch_rows, load_statement
 from scheduler_repo.scheduling.admission.transitions import AgentCounters
 from scheduler_repo.scheduling.rules.feasibility import Load
+from scheduler_repo.steps import chunks_of, in_slices
 from scheduler_repo.types import AgentId
 
 CHANGE_AGENT_OCCUPANCY = load_statement("agent/change_agent_occupancy")
@@ -18,8 +19,9 @@ async def lock_agent_counters(db_sess: SASession, agent_ids: Iterable[AgentId]) 
     ordered = sorted(agent_ids)
     agents = await fetch_rows(db_sess, LOCK_AGENTS, ordered)
     slots: dict[AgentId, dict[int, int]] = {}
-    for agent_id, slot_index, _, occupied in await fetch_rows(db_sess, LOCK_AGENT_SLOTS, ordered):
-        slots.setdefault(agent_id, {})[slot_index] = occupied
+    async for rows in in_slices(chunks_of(await fetch_rows(db_sess, LOCK_AGENT_SLOTS, ordered))):
+        for agent_id, slot_index, _, occupied in rows:
+            slots.setdefault(agent_id, {})[slot_index] = occupied
     return AgentCounters(slots, {row["agent_id"]: row["container_count"] for row in agents})
 
 
@@ -27,7 +29,7 @@ async def change_agent_counters(db_sess: SASession, loads: Mapping[AgentId, Load
     """Add to (``sign`` 1) or take from (-1) the counters of locked agents; costs two statements."""
     changes = [
         (agent_id, index, sign * amount)
-        for agent_id, load in loads.items()
+        async for agent_id, load in in_slices(loads.items())
         for index, amount in enumerate(load.slots)
         if amount
     ]

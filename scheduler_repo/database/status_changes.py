@@ -5,7 +5,7 @@ and gives back to the agents what the new status does not occupy.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Optional
 
 from scheduler_repo.database.agent_counters import change_agent_counters, lock_agent_counters
@@ -21,7 +21,7 @@ from scheduler_repo.database.row_locks import (
     SESSIONS,
     take_all,
 )
-from scheduler_repo.database.statements import change_rows, expect_rows, fetch_rows, load_statement
+from scheduler_repo.database.statements import change_rows, fetch_rows, load_statement
 from scheduler_repo.entities.lifecycle import TransitionResult
 from scheduler_repo.scheduling.admission.transitions import (
     KernelChange,
@@ -113,14 +113,11 @@ async def write_sessions(
     results: Optional[Sequence[Optional[SessionResult]]] = None,
 ) -> None:
     """Change the status of locked sessions, with history; costs one statement."""
-    count = len(from_statuses)
-    await expect_rows(
-        db_sess,
-        count,
-        CHANGE_SESSIONS,
-        list(from_statuses),
-        [status.value for status in from_statuses.values()],
-        [to_status.value] * count,
-        [None] * count if results is None else results,
-        reason,
-    )
+    given = zip(from_statuses.items(), repeat(None) if results is None else results, strict=False)
+    rows = [
+        (session_id, status.value, to_status.value, result)
+        async for (session_id, status), result in in_slices(given)
+    ]
+    # Reservations are deleted in this order.
+    rows.sort(key=lambda row: uuid_order(row[0]))
+    await change_rows(db_sess, CHANGE_SESSIONS, 4, rows, reason)

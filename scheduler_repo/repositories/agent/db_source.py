@@ -36,6 +36,7 @@ from scheduler_repo.scheduling.admission.agents import (
     ReportDecisions,
 )
 from scheduler_repo.slots import slot_vector
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import AgentId, AgentStatus, ScalingGroupName, SlotName
 from scheduler_repo.validation import is_text
 
@@ -97,7 +98,7 @@ class AgentDBSource(DBSource):
 
         Raises UnknownSlotType and InvalidQuantity.
         """
-        for agent in agents:
+        async for agent in in_slices(agents):
             slot_vector(agent.capacity, slot_names, f"agent {agent.agent_id}")
         agent_rows = [
             (agent.agent_id, agent.scaling_group, agent.address, agent.architecture, agent.max_containers)
@@ -107,14 +108,14 @@ class AgentDBSource(DBSource):
         agent_rows.sort(key=itemgetter(0))
         agent_columns = ("id", "scaling_group", "address", "architecture", "max_containers")
         await copy_rows(db_sess, "agents", agent_columns, agent_rows)
-        slot_rows = [
+        slot_rows = (
             (agent.agent_id, slot_name, amount, amount)
             for agent in agents
             for slot_name, amount in agent.capacity.items()
-        ]
+        )
         slot_columns = ("agent_id", "slot_name", "capacity", "reported_capacity")
         await copy_rows(db_sess, "agent_slots", slot_columns, slot_rows)
-        history_rows = [(agent.agent_id, AgentStatus.ALIVE.value) for agent in agents]
+        history_rows = ((agent.agent_id, AgentStatus.ALIVE.value) for agent in agents)
         await copy_rows(db_sess, "agent_history", ("agent_id", "to_status"), history_rows)
 
     async def record_heartbeats(
@@ -126,7 +127,7 @@ class AgentDBSource(DBSource):
         """
         free_ids, blocked = await take_all(db_sess, _storable(agent_ids), *HEARTBEAT_ROWS)
         rows = await fetch_rows(db_sess, RECORD_HEARTBEATS, free_ids)
-        read = {row["agent_id"]: _read_words(row, "status") for row in rows}
+        read = {row["agent_id"]: _read_words(row, "status") async for row in in_slices(rows)}
         statuses = {
             agent_id: None if isinstance(words, UnreadableRow) else words[0] for agent_id, words in read.items()
         }
@@ -162,7 +163,7 @@ class AgentDBSource(DBSource):
     ) -> dict[AgentId, Union[LockedAgent, UnreadableRow]]:
         """Lock the agents that exist."""
         rows = await fetch_rows(db_sess, LOCK_AGENT_LIVES, _storable(agent_ids))
-        return {row["agent_id"]: _locked_agent(row) for row in rows}
+        return {row["agent_id"]: _locked_agent(row) async for row in in_slices(rows)}
 
     async def lock_slots(
         self, db_sess: SASession, agent_ids: Iterable[AgentId]
@@ -170,7 +171,7 @@ class AgentDBSource(DBSource):
         """Lock the slots of agents that are locked."""
         slots: dict[AgentId, dict[SlotName, LockedSlot]] = {}
         rows = await fetch_rows(db_sess, LOCK_AGENT_REPORTS, _storable(agent_ids))
-        for agent_id, slot_name, *amounts in rows:
+        async for agent_id, slot_name, *amounts in in_slices(rows):
             slots.setdefault(agent_id, {})[slot_name] = LockedSlot(*amounts)
         return slots
 
@@ -198,7 +199,7 @@ class AgentDBSource(DBSource):
         lost = [
             # What it returns as stays, also where only a newer version knows the word.
             AgentStatusChange(agent_id, AgentStatus(status), AgentStatus.LOST, returns_as, reason)
-            for agent_id, status, returns_as in locked
+            async for agent_id, status, returns_as in in_slices(locked)
             if agent_id in silent and is_allowed(AGENT_TRANSITIONS, AgentStatus(status), AgentStatus.LOST)
         ]
         return lost, blocked
@@ -210,7 +211,9 @@ class AgentDBSource(DBSource):
 
     async def change_statuses(self, db_sess: SASession, changes: Sequence[AgentStatusChange]) -> None:
         """Change the statuses of locked agents, with history."""
-        await change_rows(db_sess, CHANGE_AGENT_STATUSES, len(AgentStatusChange._fields), changes)
+        columns = [[change[at] for change in changes] for at in range(len(AgentStatusChange._fields))]
+        # All at once: the trigger that ends reservations takes those of all agents in one order.
+        await expect_rows(db_sess, len(changes), CHANGE_AGENT_STATUSES, *columns)
 
     async def change_capacity(self, db_sess: SASession, changes: Sequence[CapacityChange]) -> None:
         """Change the capacities of locked agents; a slot that an agent did not have is added."""

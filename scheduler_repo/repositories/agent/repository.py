@@ -293,7 +293,8 @@ class AgentRepository(Repository[AgentDBSource]):
             blocked = await self._db_source.find_blocked(write.db_sess, agent_ids, *STATUS_ROWS)
             agents = await self._db_source.lock_agents(write.db_sess, {*agent_ids}.difference(blocked))
             locked = LockedAgents(lease, agents, blocked=blocked)
-            result = decide_switches(agent_ids, is_schedulable, locked, write.transaction_id)
+            steps = decide_switches(agent_ids, is_schedulable, locked, write.transaction_id)
+            result = await finish_in_slices(steps)
             await self._db_source.switch_agents(write.db_sess, result.changed, is_schedulable)
             return result
 
@@ -339,7 +340,7 @@ class AgentRepository(Repository[AgentDBSource]):
             agent_ids = {report.agent_id for report in reports}.difference(blocked)
             agents = await source.lock_agents(db_sess, agent_ids)
             locked = LockedAgents(lease, agents, await source.lock_slots(db_sess, agents), blocked=blocked)
-            decisions = decide_reports(reports, locked, slot_names)
+            decisions = await finish_in_slices(decide_reports(reports, locked, slot_names))
             await source.write_reports(db_sess, decisions)
             return decisions.result(write.transaction_id)
 
@@ -372,7 +373,7 @@ class AgentRepository(Repository[AgentDBSource]):
             slots = await source.lock_slots(db_sess, agents)
             counts = await source.count_kernels(db_sess, agents)
             locked = LockedAgents(lease, agents, slots, counts, blocked)
-            decisions = decide_status_changes(agent_ids, to_status, reason, locked)
+            decisions = await finish_in_slices(decide_status_changes(agent_ids, to_status, reason, locked))
             await source.change_statuses(db_sess, decisions.changes)
             await source.change_capacity(db_sess, decisions.capacity_changes)
             return decisions.result(to_status, write.transaction_id)

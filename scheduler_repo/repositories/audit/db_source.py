@@ -14,6 +14,7 @@ from scheduler_repo.database.statements import Statement, change_rows, fetch_row
 from scheduler_repo.entities.audit import AuditCheck, AuditFinding, AuditReport, DriftedCounter, RepairedCounter
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import AgentId
 
 
@@ -48,7 +49,7 @@ class AuditDBSource(DBSource):
         """Compare the counters of agents, or of all, with their kernels; costs one statement."""
         rows = await fetch_rows(db_sess, LEDGER_DRIFT, agent_ids)
         # The sum over kernels comes as a numeric.
-        return [build_struct(DriftedCounter, row, held=int(row["held"])) for row in rows]
+        return [build_struct(DriftedCounter, row, held=int(row["held"])) async for row in in_slices(rows)]
 
     async def lock_agents(
         self, db_sess: SASession, agent_ids: Sequence[AgentId]

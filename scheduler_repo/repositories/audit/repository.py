@@ -13,6 +13,7 @@ from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.repairs import repair_counter
+from scheduler_repo.steps import in_slices
 
 _resilience = layer_resilience(LayerType.AUDIT_REPOSITORY)
 
@@ -53,7 +54,7 @@ class AuditRepository(Repository[AuditDBSource]):
             agent_ids = sorted({counter.agent_id for counter in seen})
             free_ids, blocked = await self._db_source.lock_agents(db_sess, agent_ids)
             drifted = await self._db_source.list_drifted_counters(db_sess, free_ids)
-            repairs = [*map(repair_counter, drifted)]
+            repairs = [repair_counter(counter) async for counter in in_slices(drifted)]
             repaired = tuple(each for each in repairs if isinstance(each, RepairedCounter))
             await self._db_source.set_counters(db_sess, repaired)
         left = [each for each in repairs if isinstance(each, UnrepairableCounter)]

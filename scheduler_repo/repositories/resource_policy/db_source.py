@@ -13,6 +13,7 @@ from scheduler_repo.entities.resource_policy import ResourcePolicy, ResourcePoli
 from scheduler_repo.models import ResourcePolicyRow
 from scheduler_repo.repositories.db_source import DBSource
 from scheduler_repo.slots import read_slot_limits
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import ResourcePolicyName
 
 SET_RESOURCE_POLICIES = load_statement("resource_policy/set_resource_policies")
@@ -47,7 +48,7 @@ class ResourcePolicyDBSource(DBSource):
     async def set_policies(self, db_sess: SASession, policies: Sequence[ResourcePolicySpec]) -> None:
         """Create or replace policies, behind allocations that go by the old ones; costs three statements."""
         slot_names = await fetch_slot_names(db_sess)
-        rows = [policy_row(policy, slot_names) for policy in policies]
+        rows = [policy_row(policy, slot_names) async for policy in in_slices(policies)]
         columns = (list(column) for column in zip(*rows, strict=True))
         await fetch_rows(db_sess, SET_RESOURCE_POLICIES, *columns)
         await fetch_rows(db_sess, LOCK_POLICY_QUOTAS, [policy.name for policy in policies])

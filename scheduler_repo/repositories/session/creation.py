@@ -20,7 +20,7 @@ from scheduler_repo.database.row_locks import (
     RowLocks,
     take_rows,
 )
-from scheduler_repo.database.statements import fetch_rows, load_statement
+from scheduler_repo.database.statements import fetch_by_columns, fetch_rows, load_statement
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.session import RejectedSession, SessionCreationSpec, SessionInfo
 from scheduler_repo.models import ScalingGroupRow
@@ -197,12 +197,13 @@ async def _fetch_references(db_sess: SASession, specs: Sequence[SessionCreationS
 
 async def _insert_missing(db_sess: SASession, new: Sequence[NewSession]) -> tuple[_Times, set[SessionId]]:
     """Add the sessions that are not there yet; return their times, and those of which a kernel was there."""
-    columns = await _columns(_session_rows(new, _ordered_text_array), len(_SESSION_COLUMNS))
-    found = await fetch_rows(db_sess, CREATE_SESSIONS, *columns)
+    rows = await _in_order(_session_rows(new, _ordered_text_array))
+    found = await fetch_by_columns(db_sess, CREATE_SESSIONS, len(_SESSION_COLUMNS), rows)
     times: _Times = {session_id: (created_at, changed_at) for session_id, created_at, changed_at in found}
     inserted = [each for each in new if each.spec.session_id in times]
-    columns = await _columns(_kernel_rows(inserted, array_text), len(_KERNEL_COLUMNS))
-    kernel_ids = {row["id"] for row in await fetch_rows(db_sess, CREATE_KERNELS, *columns)}
+    rows = await _in_order(_kernel_rows(inserted, array_text))
+    added = await fetch_by_columns(db_sess, CREATE_KERNELS, len(_KERNEL_COLUMNS), rows)
+    kernel_ids = {row["id"] for row in added}
     incomplete = {
         each.spec.session_id
         async for each in in_slices(inserted)
@@ -250,10 +251,10 @@ def _kernel_rows(new: Iterable[NewSession], write_array: Callable[[SlotVector], 
             yield kernel.kernel_id, spec.session_id, index, spec.scaling_group, *owners, *own
 
 
-async def _columns(rows: Iterable[_Row], width: int) -> list[list[object]]:
-    """Turn rows into columns, as unnest takes them, also where there are no rows."""
+async def _in_order(rows: Iterable[_Row]) -> list[_Row]:
+    """Make rows, in the order of their ids: of two callers with the same ids the second waits."""
     made = [row async for row in in_slices(rows)]
-    return [[row[place] for row in made] async for place in in_slices(range(width))]
+    return sorted(made, key=lambda row: uuid_order(row[0]))
 
 
 def _ordered_text_array(texts: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import InvalidInput, InvalidQuantity, UnknownSlotType
 from scheduler_repo.quoting import quoted
 from scheduler_repo.slots import slot_vector
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import AgentId, AgentStatus, Architecture, ScalingGroupName, SlotName, TransactionId
 from scheduler_repo.validation import Count, check_name, check_range, is_text
 
@@ -167,10 +168,11 @@ class StatusDecisions(msgspec.Struct):
 
 def decide_status_changes(
     agent_ids: Iterable[AgentId], to_status: AgentStatus, reason: Optional[str], locked: LockedAgents
-) -> StatusDecisions:
+) -> Steps[StatusDecisions]:
     """Decide which agents drain (DRAINING), resume (ALIVE) or end (TERMINATED)."""
     decisions = StatusDecisions()
     for found in locked.identify(agent_ids):
+        yield
         decided = _decide_change(found, to_status, reason, locked) if isinstance(found, LockedAgent) else found
         if isinstance(decided, RejectedAgentTransition):
             decisions.rejected.append(decided)
@@ -188,12 +190,13 @@ def decide_status_changes(
 
 def decide_switches(
     agent_ids: Iterable[AgentId], is_schedulable: bool, locked: LockedAgents, transaction_id: TransactionId
-) -> AgentSwitchResult:
+) -> Steps[AgentSwitchResult]:
     """Decide which agents are opened for scheduling, or closed."""
     changed: list[AgentId] = []
     unchanged: list[AgentId] = []
     rejected: list[RejectedAgentTransition] = []
     for found in locked.identify(agent_ids):
+        yield
         if isinstance(found, RejectedAgentTransition):
             rejected.append(found)
         else:
@@ -261,11 +264,12 @@ class ReportDecisions(msgspec.Struct):
 
 def decide_reports(
     reports: Sequence[AgentReport], locked: LockedAgents, slot_names: Sequence[SlotName]
-) -> ReportDecisions:
+) -> Steps[ReportDecisions]:
     """Let the ledger of each agent follow its report, or drain an agent that has less than what it runs."""
     decisions = ReportDecisions()
     identified = locked.identify(report.agent_id for report in reports)
     for report, found in zip(reports, identified, strict=True):
+        yield
         if isinstance(found, LockedAgent):
             rejection = _find_fault(report, found, slot_names) or _settle(report, found, locked, decisions)
         else:
