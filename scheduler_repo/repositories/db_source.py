@@ -10,6 +10,7 @@ from scheduler_repo.entities.paging import CursorCodec, Page
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.metrics.reads import count_unreadable
+from scheduler_repo.steps import in_slices
 from scheduler_repo.wiring import check_wiring
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -54,11 +55,11 @@ class RowReader(Generic[RowT, T]):
         self._build = build
         self._id_column = id_column
 
-    def read(self, rows: Iterable[RowT]) -> tuple[T, ...]:
+    async def read(self, rows: Iterable[RowT]) -> tuple[T, ...]:
         """Build the structs of the rows that can be read."""
-        return self._sort(rows)[0]
+        return (await self._sort(rows))[0]
 
-    def page(
+    async def page(
         self,
         cursors: CursorCodec[KeyT],
         question: object,
@@ -68,13 +69,13 @@ class RowReader(Generic[RowT, T]):
     ) -> Page[T]:
         """Cut rows to a page, and build the structs of those that can be read; ``key`` is a row's."""
         page = cursors.page(question, rows, limit, key)
-        items, unreadable = self._sort(page.items)
+        items, unreadable = await self._sort(page.items)
         return Page(items, page.next_cursor, unreadable)
 
-    def _sort(self, rows: Iterable[RowT]) -> tuple[tuple[T, ...], tuple[UnreadableRow, ...]]:
+    async def _sort(self, rows: Iterable[RowT]) -> tuple[tuple[T, ...], tuple[UnreadableRow, ...]]:
         built: list[T] = []
         unreadable: list[UnreadableRow] = []
-        for row in rows:
+        async for row in in_slices(rows):
             try:
                 built.append(self._build(row))
             except UnknownWord as error:

@@ -110,7 +110,7 @@ class AgentRepository(Repository[AgentDBSource]):
             found = await self._db_source.search_agents(db_sess, wanted, None, limit)
             if not found.rows:
                 await require_group(db_sess, scaling_group)
-        return found.reader.read(found.rows)
+        return await found.reader.read(found.rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_agents(
@@ -126,7 +126,7 @@ class AgentRepository(Repository[AgentDBSource]):
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
         found = await self._read(self._db_source.search_agents, asked, after, limit + 1)
-        return found.reader.page(_CURSORS, asked, found.rows, limit, lambda row: (row["agent_id"],))
+        return await found.reader.page(_CURSORS, asked, found.rows, limit, lambda row: (row["agent_id"],))
 
     @_resilience.apply(OperationKind.WRITE)
     async def register_agents(

@@ -53,7 +53,7 @@ class HistoryRepository:
         check_id(session_id, "session")
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_session_history(db_sess, session_id)
-        return SESSION_ENTRIES.read(rows)
+        return await SESSION_ENTRIES.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def list_agent_history(
@@ -67,7 +67,7 @@ class HistoryRepository:
         check_limit(limit)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.list_agent_history(db_sess, agent_id, limit)
-        return AGENT_ENTRIES.read(rows)
+        return await AGENT_ENTRIES.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_agent_history(
@@ -93,4 +93,6 @@ class HistoryRepository:
             rows = await self._db_source.search_agent_history(
                 db_sess, changed_from, changed_until, after, limit + 1
             )
-        return AGENT_ENTRIES.page(_CURSORS, question, rows, limit, lambda row: (row["changed_at"], row["id"]))
+        return await AGENT_ENTRIES.page(
+            _CURSORS, question, rows, limit, lambda row: (row["changed_at"], row["id"])
+        )

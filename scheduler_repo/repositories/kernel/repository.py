@@ -46,7 +46,7 @@ class KernelRepository(Repository[KernelDBSource]):
         """List all kernels of a session by index, ended ones too; none if there is no such session."""
         check_id(session_id, "session")
         rows = await self._read(self._db_source.list_kernels_of_session, session_id)
-        return KERNELS.read(rows)
+        return await KERNELS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_kernels_by_agent(
@@ -62,7 +62,7 @@ class KernelRepository(Repository[KernelDBSource]):
         question = {"agent_id": agent_id}
         after = None if cursor is None else _CURSORS.decode(question, cursor)[0]
         rows = await self._read(self._db_source.list_kernels_on_agent, agent_id, after, limit + 1)
-        return KERNELS.page(_CURSORS, question, rows, limit, lambda row: (row["id"],))
+        return await KERNELS.page(_CURSORS, question, rows, limit, lambda row: (row["id"],))
 
     async def _find(self, kernel_id: KernelId) -> Optional[Kernel]:
         check_id(kernel_id, "kernel")

@@ -12,6 +12,7 @@ from scheduler_repo.database.row_locks import PURGED_ROWS, find_locked_rows
 from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.retention import ArchivedSession, PurgeResult
 from scheduler_repo.repositories.db_source import DBSource, RowReader, build_struct
+from scheduler_repo.steps import in_slices
 from scheduler_repo.types import SessionId
 
 PURGE_CUTOFF = load_statement("retention/purge_cutoff")
@@ -82,11 +83,13 @@ class RetentionDBSource(DBSource):
     ) -> tuple[ArchivedSession, ...]:
         """Read sessions with all that is deleted with them, those that can be read; costs four statements."""
         rows = await fetch_rows(db_sess, PURGE_ARCHIVED_SESSIONS, session_ids)
-        archived = {row["session_id"]: dict(row, kernels=[], history=[], mounts=[]) for row in rows}
+        archived = {
+            row["session_id"]: dict(row, kernels=[], history=[], mounts=[]) async for row in in_slices(rows)
+        }
         for name, statement in _BELONGINGS.items():
-            for row in await fetch_rows(db_sess, statement, session_ids):
+            async for row in in_slices(await fetch_rows(db_sess, statement, session_ids)):
                 archived[row["session_id"]][name].append(dict(row))
-        return ARCHIVED_SESSIONS.read(archived.values())
+        return await ARCHIVED_SESSIONS.read(archived.values())
 
     async def delete_sessions(
         self, db_sess: SASession, session_ids: Sequence[SessionId], cutoff: datetime

@@ -215,7 +215,7 @@ def group_from_row(row: "Record") -> ScalingGroup:
 
 def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
     """Build the grants of the rows that have a scope, in their order."""
-    return GRANTS.read(row for row in rows if row["scope"] is not None)
+    return await GRANTS.read(row for row in rows if row["scope"] is not None)
 
 
 def _grant_from_row(row: "Record") -> ScalingGroupGrant:

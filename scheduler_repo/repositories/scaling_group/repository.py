@@ -95,7 +95,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
     async def list_scaling_groups(self) -> tuple[ScalingGroup, ...]:
         """List all groups by name, inactive ones too; for thousands of them use ``search_scaling_groups``."""
         rows = await self._read(self._db_source.search_groups, ScalingGroupFilter())
-        return GROUPS.read(rows)
+        return await GROUPS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_scaling_groups(
@@ -113,7 +113,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         check_limit(limit)
         after = None if cursor is None else _CURSORS.decode(asked, cursor)[0]
         rows = await self._read(self._db_source.search_groups, asked, after, limit + 1)
-        return GROUPS.page(_CURSORS, asked, rows, limit, lambda row: (row["name"],))
+        return await GROUPS.page(_CURSORS, asked, rows, limit, lambda row: (row["name"],))
 
     @_resilience.apply(OperationKind.READ)
     async def list_slot_types(self) -> tuple[SlotType, ...]:
@@ -152,7 +152,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         if project_id is not None:
             check_id(project_id, "project")
         rows = await self._read(self._db_source.list_usable_groups, access_key, project_id)
-        return GROUPS.read(rows)
+        return await GROUPS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def list_scaling_group_grants(self, scaling_group: ScalingGroupName) -> tuple[ScalingGroupGrant, ...]:

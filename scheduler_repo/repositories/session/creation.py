@@ -93,7 +93,7 @@ async def insert_sessions(
     new = [
         build_session(spec, position, now, slot_names) async for position, spec in in_slices(enumerate(specs))
     ]
-    for rejection in reject_rings(specs, _find_rings(specs, links)):
+    for rejection in reject_rings(specs, await _find_rings(specs, links)):
         raise rejection.to_error()
     # In one order: of two callers with the same sessions the second waits, instead of deadlocking.
     ordered = sorted(new, key=lambda each: uuid_order(each.spec.session_id))
@@ -114,7 +114,8 @@ async def create_sessions(db_sess: SASession, specs: Sequence[SessionCreationSpe
     batch.reject_blocked(blocked)
     batch.reject_blocked(await _find_blocked(db_sess, batch.sound))
     admitted = await finish_in_slices(batch.admit(await _fetch_references(db_sess, batch.sound)))
-    admitted = batch.leave_out_rings(admitted, _find_rings([each.spec for each in admitted], links))
+    rings = await _find_rings([each.spec for each in admitted], links)
+    admitted = batch.leave_out_rings(admitted, rings)
     times, incomplete = await _insert_missing(db_sess, admitted)
     await finish_in_slices(batch.reject_existing(times, incomplete))
     return CreatedSessions(admitted, times, batch.rejected)
@@ -145,14 +146,16 @@ async def _fetch_start(
     return links[0]["observed_at"], links, {}
 
 
-def _find_rings(specs: Sequence[SessionCreationSpec], links: "Sequence[Record]") -> list[frozenset[SessionId]]:
+async def _find_rings(
+    specs: Sequence[SessionCreationSpec], links: "Sequence[Record]"
+) -> list[frozenset[SessionId]]:
     """Find the rings of dependencies that sessions close which are not there yet."""
     stored = {link["depends_on"] for link in links if link["is_stored"]}
-    new = [
+    new = (
         (spec.session_id, other) for spec in specs for other in spec.depends_on if spec.session_id not in stored
-    ]
-    old = [(link["session_id"], link["depends_on"]) for link in links if link["session_id"] is not None]
-    return find_rings([*new, *old])
+    )
+    old = ((link["session_id"], link["depends_on"]) for link in links if link["session_id"] is not None)
+    return await finish_in_slices(find_rings(chain(new, old)))
 
 
 def _is_id(value: object) -> bool:

@@ -152,7 +152,7 @@ class SessionRepository:
         search = SessionSearch(SessionFilter(access_key=access_key), SessionOrder.NEWEST_FIRST, limit, None)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.search_sessions(db_sess, search)
-        return SESSION_INFOS.read(rows)
+        return await SESSION_INFOS.read(rows)
 
     @_resilience.apply(OperationKind.READ)
     async def search_sessions(
@@ -179,7 +179,9 @@ class SessionRepository:
         search = SessionSearch(asked, order, limit + 1, after)
         async with self._db.begin_readonly_session() as db_sess:
             rows = await self._db_source.search_sessions(db_sess, search)
-        return SESSION_INFOS.page(_CURSORS, question, rows, limit, lambda row: (row["created_at"], row["id"]))
+        return await SESSION_INFOS.page(
+            _CURSORS, question, rows, limit, lambda row: (row["created_at"], row["id"])
+        )
 
     @_resilience.apply(OperationKind.READ)
     async def count_active_sessions_by_scaling_group(self, scaling_group: ScalingGroupName) -> int:

@@ -90,7 +90,7 @@ class VFolderRepository(Repository[VFolderDBSource]):
         """List the vfolders that a session mounts, by path; none if there is no such session."""
         check_id(session_id, "session")
         rows = await self._read(self._db_source.list_mounts_of_session, session_id)
-        return MOUNTS.read(rows)
+        return await MOUNTS.read(rows)
 
     async def _find(self, vfolder_id: VFolderId) -> Optional[VFolder]:
         check_id(vfolder_id, "vfolder")

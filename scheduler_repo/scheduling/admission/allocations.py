@@ -67,7 +67,7 @@ def decide(allocations: Sequence[SessionAllocation], state: LockedState) -> Step
     A session that goes where its reservation is has before it what was reserved earlier; anywhere else it is
     judged as any other, beside all that is reserved for others. Placing it ends its reservation.
     """
-    gate = _Gate(state)
+    gate = _Gate(state, (yield from StandingReservations.of(state.data.reservations)))
     decisions = Decisions(added=gate.added)
     for allocation in allocations:
         rejection = gate.take(allocation)
@@ -154,10 +154,10 @@ class SessionChecks:
 
 
 class _Gate:
-    def __init__(self, state: LockedState) -> None:
+    def __init__(self, state: LockedState, reservations: StandingReservations) -> None:
         self._checks = SessionChecks(state)
         self._ledger = OwnerLedger(state.data)
-        self._reservations = StandingReservations(state.data.reservations)
+        self._reservations = reservations
         self.added: dict[AgentId, Load] = {}
 
     def take(self, allocation: SessionAllocation) -> Optional[RejectedAllocation]:

@@ -81,7 +81,9 @@ def decide_reservations(
 
     A victim ends for one session of the batch; what it gives back beyond that is there for the later ones.
     """
-    gate, decisions = _ReservationGate(state.locked), ReservationDecisions()
+    decisions = ReservationDecisions()
+    standing = yield from StandingReservations.of(state.locked.data.reservations)
+    gate = _ReservationGate(state.locked, standing)
     yield from gate.count_claims(state)
     for reservation in reservations:
         rejection = gate.take(reservation)
@@ -95,12 +97,12 @@ def decide_reservations(
 
 
 class _ReservationGate:
-    def __init__(self, locked: LockedState) -> None:
+    def __init__(self, locked: LockedState, reservations: StandingReservations) -> None:
         self._data = locked.data
         self._sessions = locked.sessions
         self._blocked = locked.blocked_sessions
         self._checks = SessionChecks(locked)
-        self._reservations = StandingReservations(self._data.reservations)
+        self._reservations = reservations
         self._running = {each.session_id: each for each in self._data.preemption_candidates}
         self._ending: dict[AgentId, Load] = {}
         self._ledger = OwnerLedger(self._data)

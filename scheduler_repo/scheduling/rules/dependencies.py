@@ -8,7 +8,7 @@ from scheduler_repo.steps import CHUNK_ROWS, Steps, chunks_of
 NodeT = TypeVar("NodeT", bound=Hashable)
 
 
-def find_rings(links: Iterable[tuple[NodeT, NodeT]]) -> list[frozenset[NodeT]]:
+def find_rings(links: Iterable[tuple[NodeT, NodeT]]) -> Steps[list[frozenset[NodeT]]]:
     """Find the sessions that wait for each other, one set for all that do; ``links`` are (session, depends on).
 
     Cost: two passes over the links.
@@ -18,12 +18,21 @@ def find_rings(links: Iterable[tuple[NodeT, NodeT]]) -> list[frozenset[NodeT]]:
     for session, other in links:
         forward.setdefault(session, []).append(other)
         backward.setdefault(other, []).append(session)
+        yield
     seen: set[NodeT] = set()
-    ended = [node for start in forward for node in _walk(start, forward, seen)]
+    ended: list[NodeT] = []
+    for start in forward:
+        ended += _walk(start, forward, seen)
+        yield
     # From the last that a walk left, backwards, one reaches only those that it reaches itself.
     seen.clear()
-    rings = (frozenset(_walk(start, backward, seen)) for start in reversed(ended))
-    return [ring for ring in rings if len(ring) > 1]
+    rings: list[frozenset[NodeT]] = []
+    for start in reversed(ended):
+        ring = frozenset(_walk(start, backward, seen))
+        if len(ring) > 1:
+            rings.append(ring)
+        yield
+    return rings
 
 
 def find_hopeless(links: Mapping[NodeT, Sequence[NodeT]], failed: Iterable[NodeT]) -> Steps[set[NodeT]]:

@@ -26,6 +26,7 @@ from scheduler_repo.scheduling.rules.feasibility import (
     loads_by,
     requests_by_agent,
 )
+from scheduler_repo.steps import Steps
 from scheduler_repo.types import AgentId, SessionId
 
 
@@ -37,13 +38,20 @@ def reserved_by_agent(reservations: Iterable[Reservation]) -> dict[AgentId, Load
 class StandingReservations:
     """The reservations that stand while a batch is decided."""
 
-    def __init__(self, reservations: Iterable[Reservation]) -> None:
+    def __init__(self) -> None:
         self._reservations: dict[SessionId, Reservation] = {}
         self._by_agent: dict[AgentId, dict[SessionId, Load]] = {}
         # Of each agent, all of them together.
         self._totals: dict[AgentId, Load] = {}
+
+    @classmethod
+    def of(cls, reservations: Iterable[Reservation]) -> "Steps[StandingReservations]":
+        """Begin with what is reserved already."""
+        standing = cls()
         for reservation in reservations:
-            self.add(reservation)
+            standing.add(reservation)
+            yield
+        return standing
 
     def __contains__(self, session_id: SessionId) -> bool:
         return session_id in self._reservations
