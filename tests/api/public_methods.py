@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Coroutine, Iterator
+import typing
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -60,6 +61,15 @@ def is_statement(method: PublicMethod) -> bool:
     return not _OPEN_SESSIONS.isdisjoint(inspect.signature(method.function).parameters)
 
 
+def _batches() -> Iterator[tuple[PublicMethod, str]]:
+    for method in PUBLIC_METHODS:
+        if method.is_of_repository:
+            hints = typing.get_type_hints(method.function)
+            yield from ((method, name) for name, hint in hints.items() if typing.get_origin(hint) is Sequence)
+
+
 _METHODS: Final = tuple(method for owner in public_classes() for method in methods_of(owner))
 PUBLIC_METHODS: Final = tuple(method for method in _METHODS if not is_statement(method))
 STATEMENTS: Final = tuple(method for method in _METHODS if is_statement(method))
+# Every repository's method with each parameter of it that is a batch.
+BATCHES: Final = tuple(_batches())

@@ -2,8 +2,7 @@
 
 import importlib
 import inspect
-import typing
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -14,7 +13,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.lifecycle import LostSessionAction
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.api.public_methods import PUBLIC_METHODS, PublicMethod
+from tests.api.public_methods import BATCHES, PublicMethod
 
 # Values for the other parameters that a method needs.
 OTHERS: Final[dict[str, object]] = {
@@ -26,21 +25,6 @@ OTHERS: Final[dict[str, object]] = {
 }
 NOT_A_BATCH: Final = (None, 7, "abc", b"abc", UUID(int=1), {"a": 1}, object())
 NOT_AN_ITEM: Final = (None, 7.5, object(), ("a", "b"), {"a": 1})
-
-
-def is_batch(hint: object) -> bool:
-    return typing.get_origin(hint) is Sequence
-
-
-def batches() -> Iterator[tuple[PublicMethod, str]]:
-    """Every repository's method with each parameter that is a batch."""
-    for method in PUBLIC_METHODS:
-        if method.is_of_repository:
-            hints = typing.get_type_hints(method.function)
-            yield from ((method, name) for name, hint in hints.items() if is_batch(hint))
-
-
-BATCHES: Final = tuple(batches())
 
 
 class TestBatches:

@@ -169,7 +169,7 @@ class ScalingGroupDBSource(DBSource):
         """
         statement = GRANT_SCALING_GROUPS if is_granted else REVOKE_SCALING_GROUPS
         columns = zip(*((each.scaling_group, each.scope.value, each.owner_id) for each in grants), strict=True)
-        changed = set(grants_from_rows(await fetch_rows(db_sess, statement, *map(list, columns))))
+        changed = set(await grants_from_rows(await fetch_rows(db_sess, statement, *map(list, columns))))
         return tuple(grant for grant in dict.fromkeys(grants) if grant in changed)
 
     async def ensure_slot_types(
@@ -213,7 +213,7 @@ def group_from_row(row: "Record") -> ScalingGroup:
     return build_struct(ScalingGroup, row)
 
 
-def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
+async def grants_from_rows(rows: "Sequence[Record]") -> tuple[ScalingGroupGrant, ...]:
     """Build the grants of the rows that have a scope, in their order."""
     return await GRANTS.read(row for row in rows if row["scope"] is not None)
 

@@ -161,7 +161,7 @@ class ScalingGroupRepository(Repository[ScalingGroupDBSource]):
         Raises ScalingGroupNotFound. Time grows with the group's grants.
         """
         check_name(scaling_group, "scaling group")
-        return grants_from_rows(await self._read(self._db_source.list_grants, scaling_group))
+        return await grants_from_rows(await self._read(self._db_source.list_grants, scaling_group))
 
     @_resilience.apply(OperationKind.WRITE)
     async def update_scaling_group(
