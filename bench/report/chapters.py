@@ -133,15 +133,16 @@ def choose_chapters(suites: Sequence[SavedSuite]) -> tuple[Chapter, ...]:
         Chapter(
             "growth",
             "How the time grows",
-            "With what waits, has finished, runs and changes. Both axes are logarithmic: a line that rises by "
-            "one square for each square to the right is proportional, a level one does not grow.",
+            "With what waits, has finished, runs and changes. Both axes are logarithmic; a level line does not "
+            "grow.",
             tuple(growth),
         ),
         Chapter(
             "compared",
             "Against the floor, the limit and the plain way",
             "Each row is one case, on a logarithmic axis: the further left, the faster. The thin line through "
-            "a mark is from the fastest to the slowest turn.",
+            "a mark is from the fastest to the slowest turn. At the right: the engine's time, how many times "
+            "the floor's that is, and how much faster than the plain way.",
             tuple(compared),
         ),
         Chapter(
@@ -199,8 +200,7 @@ def _draw_phases(suite: SavedSuite) -> Optional[Plot]:
         return None
     most = [max(parts, key=parts.__getitem__) for _, parts in cases]
     says = "; ".join(
-        f"of {name} {phase} takes {_share(parts, phase):.0%}"
-        for (name, parts), phase in zip(cases, most, strict=True)
+        f"{name}, {phase} {_share(parts, phase):.0%}" for (name, parts), phase in zip(cases, most, strict=True)
     )
     return draw_shares(f"Suite {suite.suite}, by phase", f"The longest phase: {says}.", cases)
 

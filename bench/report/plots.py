@@ -13,7 +13,7 @@ from bench.report.saved import SIDES, SavedCase, SavedSuite, Series
 from bench.report.scales import LogScale, write_count, write_milliseconds, write_times
 
 SIDE_NAMES: Final = {ENGINE: "engine", FLOOR: "floor", LIMIT: "limit", PLAIN: "plain way"}
-_WIDTH: Final = 460.0
+_WIDTH: Final = 410.0
 _LEFT, _RIGHT, _TOP = 58.0, 74.0, 12.0
 _ROW: Final = 44.0
 _LABEL_HEIGHT: Final = 14.0
@@ -233,7 +233,7 @@ def _note(case: SavedCase) -> str:
     if ratio is not None:
         said.append(f"{write_times(ratio)} floor")
     if share is not None:
-        said.append(f"{_say_speed(share)} than plain")
+        said.append(_say_speed(share))
     return " · ".join(said)
 
 
@@ -255,6 +255,10 @@ def _say_growth(series: Series) -> str:
     if share is not None:
         ends.append(f"{_say_speed(share)} than the plain way")
     said.append(f"At {last:,}: {', '.join(ends)}.")
+    own = {name: value for name, value in late.figures.items() if name.startswith("ratio_to_")}
+    for name, value in own.items():
+        if name.removeprefix("ratio_to_") not in SIDES:
+            said.append(f"{_capital(name.replace('_', ' '))}: {format_figure(value)}.")
     return " ".join(said)
 
 

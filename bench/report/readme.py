@@ -76,7 +76,12 @@ def _find(suite: SavedSuite, case_name: str, field: str) -> str:
     if case_name == MACHINE:
         fact: object = suite.machine
         for name in field.split("."):
-            fact = fact[name] if isinstance(fact, Mapping) else suite.machine[field]
+            if isinstance(fact, list) and name.isdecimal():
+                fact = fact[int(name)]
+            elif isinstance(fact, Mapping):
+                fact = fact[name]
+            else:
+                raise LookupError(f"the machine has no {field!r}")
         # The first word, as a figure in a text is one: a version may be followed by who built it.
         return f"{fact:,}" if isinstance(fact, int) else str(fact).split()[0]
     case = suite.case(case_name)
