@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scheduler_repo.settings import DatabaseSettings
 
 _CHECKOUT: Final = Path(__file__).parents[2]
-_RESULTS: Final = _CHECKOUT / "bench" / "results"
+_USUAL: Final = SizeName.M
 _PAGE: Final = Path("bench-report.html")
 # What can be said of a page whose results are there already.
 _WITHOUT_A_RUN: Final = frozenset({"source", "output"})
@@ -61,8 +61,8 @@ _WITHOUT_A_RUN: Final = frozenset({"source", "output"})
 @click.option(
     "--refresh",
     is_flag=True,
-    help="For this repository: run at size M unless told otherwise, keep the results in bench/results, and "
-    "write the figures of the READMEs anew.",
+    help="For this repository: run at size M unless told otherwise, keep the results in bench/results (another "
+    "size's in bench/results/SIZE), and write the figures of the READMEs anew.",
 )
 @click.option(
     "--readme",
@@ -103,9 +103,9 @@ def report(
         return 0
     if refresh and keep is not None:
         raise click.UsageError("--refresh keeps the results in bench/results; leave out --keep.")
-    size = SizeName.M if refresh and not _was_given(context, "size_name") else SizeName(size_name)
+    size = _USUAL if refresh and not _was_given(context, "size_name") else SizeName(size_name)
     database = read_database(database_url, beside_other_data=beside_other_data)
-    folder = _RESULTS if refresh else keep
+    folder = _folder_of(size) if refresh else keep
     suites = _run(context, names or tuple(SUITES), size, turns, seed, database, beside_other_data, folder)
     _write_page(suites, output)
     if refresh:
@@ -154,6 +154,12 @@ def _was_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
+def _folder_of(size: SizeName) -> Path:
+    """Return where this repository keeps results: those at size M on top, others in folders of their own."""
+    results = _CHECKOUT / "bench" / "results"
+    return results if size is _USUAL else results / size.value
+
+
 def _require_packages() -> None:
     """Refuse before anything is measured what could not be written afterwards; raises MissingDependency."""
     try:
@@ -182,17 +188,16 @@ def _write_page(suites: "Sequence[SavedSuite]", output: Path) -> None:
 
 def _write_readmes() -> None:
     from bench.cli.run import write_whole
-    from bench.report.readme import find_readmes, write_figures
-    from bench.report.saved import read_folder
+    from bench.report.readme import find_readmes, read_results, write_figures
 
-    suites = read_folder(_RESULTS)
+    suites = read_results(_folder_of(_USUAL))
     texts = {path: path.read_text("utf-8") for path in find_readmes(_CHECKOUT)}
     # All of them before the first is written: one that cannot be leaves the others as they are.
     rendered = {path: write_figures(text, suites, path) for path, text in texts.items()}
     for path, text in rendered.items():
         name = path.relative_to(_CHECKOUT)
         if text == texts[path]:
-            say(f"{name}: has the figures of {_RESULTS.relative_to(_CHECKOUT)}")
+            say(f"{name}: as it is in the results")
         else:
             write_whole(path, text.encode())
             say(f"{name}: written anew")

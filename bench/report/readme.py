@@ -10,12 +10,12 @@ Above a table stands a comment with a line for each row, whose cells it fills bu
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from bench.cli.tables import format_figure
-from bench.report.saved import SavedSuite
+from bench.report.saved import SavedSuite, read_folder
 from scheduler_repo.errors import InvalidInput
 
 MACHINE: Final = "machine"
@@ -37,17 +37,27 @@ def find_readmes(root: Path) -> list[Path]:
     ]
 
 
-def write_figures(text: str, suites: Sequence[SavedSuite], path: Path) -> str:
+def read_results(folder: Path) -> dict[str, SavedSuite]:
+    """Read the results of a checkout by the names that READMEs give them: ``read``, and ``L/read`` at size L.
+
+    Raises InvalidInput for one that cannot be read.
+    """
+    found = {suite.suite: suite for suite in read_folder(folder)}
+    for size in sorted(path for path in folder.iterdir() if path.is_dir()):
+        found |= {f"{size.name}/{suite.suite}": suite for suite in read_folder(size)}
+    return found
+
+
+def write_figures(text: str, suites: Mapping[str, SavedSuite], path: Path) -> str:
     """Return a README with the figures of these results; raises InvalidInput where a source is not there."""
-    by_name = {suite.suite: suite for suite in suites}
 
     def find(suite: str, case: str, field: str) -> str:
         try:
-            return _find(by_name[suite], case, field)
+            return _find(suites[suite], case, field)
         except LookupError as error:
             raise InvalidInput(
                 f"{path}: {suite}; {case}; {field} is not among the results ({error}); correct the comment, or "
-                f"measure it: python -m bench report --refresh --suite {suite}"
+                f"measure it: python -m bench report --refresh --suite {suite.rpartition('/')[2]}"
             ) from error
 
     def write_table(match: re.Match[str]) -> str:

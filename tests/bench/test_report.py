@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.report.chapters import choose_chapters
 from bench.report.drawing import spread
 from bench.report.page import MARK, render_page
 from bench.report.saved import SavedSuite, read_folder
@@ -21,8 +22,10 @@ from tests.bench.sample_results import sample_case, sample_suite, sample_suites,
 from tests.support.chromium import Chromium
 from tests.support.command import Command, CommandHere
 from tests.support.databases import ADMIN, Database
+from tests.support.observation import PROJECT_ROOT
 
 TINY: Final = ("--size", "XS", "--turns", "1")
+COMMITTED: Final = PROJECT_ROOT / "bench" / "results"
 HOSTILE: Final = "</title><script src='http://benchmarks.test/x.js'>alert(1)</script> & \x1b[31m"
 
 
@@ -252,19 +255,73 @@ class TestCommand:
         assert command.left_behind() == []
 
 
-@pytest.mark.slow
-class TestInABrowser:
-    def test_the_plots_are_drawn_and_nothing_else_is_needed(
-        self, suites: tuple[SavedSuite, ...], chromium: Chromium, tmp_path: Path
+class TestForThisRepository:
+    @pytest.fixture
+    def checkout(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        """A checkout with results at size M and two READMEs, one of which has a figure."""
+        checkout = tmp_path / "checkout"
+        (checkout / "bench").mkdir(parents=True)
+        write_results(checkout / "bench" / "results")
+        (checkout / "README.md").write_text("1<!-- figure: read; full read; median_ms --> ms\n")
+        (checkout / "bench" / "README.md").write_text("no figure\n")
+        monkeypatch.setattr("bench.cli.report._CHECKOUT", checkout)
+        return checkout
+
+    def test_the_figures_of_readmes_are_written_anew(self, command_here: CommandHere, checkout: Path) -> None:
+        for said in ("written anew", "as it is in the results"):
+            ended = command_here.run("report", "--readme")
+            assert ended.code == 0, ended.errors
+            assert ended.output == f"README.md: {said}\nbench/README.md: as it is in the results\n"
+        assert (checkout / "README.md").read_text() == "87<!-- figure: read; full read; median_ms --> ms\n"
+
+    def test_one_without_a_source_leaves_all_as_they_are(
+        self, command_here: CommandHere, checkout: Path
     ) -> None:
         # given
+        (checkout / "bench" / "README.md").write_text("2<!-- figure: read; none; median_ms --> ms\n")
+        # when
+        ended = command_here.run("report", "--readme")
+        # then
+        assert ended.code == 1
+        assert "bench/README.md: read; none; median_ms is not among the results" in ended.error_line
+        assert (checkout / "README.md").read_text().startswith("1<!--")
+
+    @pytest.mark.slow
+    def test_results_of_another_size_are_kept_apart(
+        self, command_here: CommandHere, checkout: Path, empty_database: Database
+    ) -> None:
+        # given
+        (checkout / "bench" / "README.md").write_text("0<!-- figure: XS/overhead; machine; processors -->\n")
+        url, page = empty_database.url_as(ADMIN), checkout / "page.html"
+        # when
+        arguments = ("--suite", "overhead", *TINY, "--database-url", url, "--output", str(page))
+        ended = command_here.run("report", "--refresh", *arguments)
+        # then
+        assert ended.code == 0, ended.errors
+        assert MARK in page.read_text()
+        assert [path.name for path in (checkout / "bench" / "results" / "XS").iterdir()] == ["overhead.json"]
+        assert not (checkout / "bench" / "results" / "overhead.json").exists()
+        assert (checkout / "README.md").read_text().startswith("87<!--")
+        assert not (checkout / "bench" / "README.md").read_text().startswith("0<!--")
+
+
+@pytest.mark.slow
+class TestInABrowser:
+    @pytest.mark.parametrize("is_made_up", [True, False])
+    def test_the_plots_are_drawn_and_nothing_else_is_needed(
+        self, is_made_up: bool, chromium: Chromium, tmp_path: Path
+    ) -> None:
+        # given the samples, or what was really measured
+        folder = write_results(tmp_path / "results") if is_made_up else COMMITTED
+        suites = read_folder(folder)
         path = tmp_path / "page.html"
         path.write_text(render_page(suites), "utf-8")
         # when
         page = chromium.open(path)
         # then
         assert (page.requests, page.complaints) == ([], [])
-        assert page.evaluate("document.querySelectorAll('svg.plot').length") == 11
+        plots = page.evaluate("document.querySelectorAll('svg.plot').length")
+        assert plots == sum(len(chapter.plots) for chapter in choose_chapters(suites)) >= 10
         for width in (1200, 400):
             page.resize(width)
             assert page.evaluate("document.documentElement.scrollWidth") == width
