@@ -20,6 +20,8 @@ from scheduler_repo.types import TransactionId
 
 # The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
 Snapshot = NewType("Snapshot", str)
+# What a server is called from one crash to the next.
+ServerLife = NewType("ServerLife", UUID)
 
 _FORMAT: Final = "srt1"
 _FAMILY: Final = re.compile(r"srt[0-9]{1,3}\.")
@@ -55,7 +57,7 @@ class ChangeHistory(msgspec.Struct, frozen=True, gc=False):
     schema_oid: int
     log_oid: int
     timeline: int
-    life: UUID
+    life: ServerLife
     triggers: str
 
 

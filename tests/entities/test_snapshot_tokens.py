@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scheduler_repo.entities.snapshot_token import (
     ChangeHistory,
     DatabaseIdentity,
+    ServerLife,
     Snapshot,
     SnapshotToken,
     is_snapshot,
@@ -20,7 +21,7 @@ from scheduler_repo.types import TransactionId
 
 xids = st.integers(3, 2**63 - 2)
 DATABASE = DatabaseIdentity(7_300_000_000_000_000_001, 16_384, 16_400, datetime(2026, 1, 2, tzinfo=UTC))
-HISTORY = ChangeHistory(2_200, 16_500, 1, UUID(int=7), "a" * 32)
+HISTORY = ChangeHistory(2_200, 16_500, 1, ServerLife(UUID(int=7)), "a" * 32)
 TOKEN = SnapshotToken(Snapshot("741:745:741,743"), DATABASE, HISTORY)
 
 

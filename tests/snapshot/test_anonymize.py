@@ -18,7 +18,13 @@ from scheduler_repo.entities.scheduling_data import (
     SessionDependency,
 )
 from scheduler_repo.entities.slot_type import SlotType
-from scheduler_repo.entities.snapshot_token import ChangeHistory, DatabaseIdentity, Snapshot, SnapshotToken
+from scheduler_repo.entities.snapshot_token import (
+    ChangeHistory,
+    DatabaseIdentity,
+    ServerLife,
+    Snapshot,
+    SnapshotToken,
+)
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -113,7 +119,7 @@ FULL = msgspec.structs.replace(
     token=SnapshotToken(
         Snapshot("7777:7777:"),
         DatabaseIdentity(7777, 7777, 7777, datetime(7777, 1, 1, tzinfo=UTC)),
-        ChangeHistory(7777, 7777, 7777, UUID(int=0x7777), "secret"),
+        ChangeHistory(7777, 7777, 7777, ServerLife(UUID(int=0x7777)), "secret"),
     ),
     pending_limit=5,
     scaling_group=msgspec.structs.replace(

@@ -1,6 +1,7 @@
 """Audits: whether the database's counters and statuses agree with each other, and the counters mended."""
 
 from scheduler_repo.database.row_locks import run_in_two_tries
+from scheduler_repo.database.waker import note_change
 from scheduler_repo.entities.audit import (
     AuditReport,
     RepairedCounter,
@@ -57,6 +58,8 @@ class AuditRepository(Repository[AuditDBSource]):
             repairs = [repair_counter(counter) async for counter in in_slices(drifted)]
             repaired = tuple(each for each in repairs if isinstance(each, RepairedCounter))
             await self._db_source.set_counters(db_sess, repaired)
+        # A counter that was too high held up sessions.
+        note_change(self._db, None)
         left = [each for each in repairs if isinstance(each, UnrepairableCounter)]
         left += [
             UnrepairableCounter(counter, RepairObstacle.ROW_LOCKED, blocked[counter.agent_id])
