@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Optional
 
 import msgspec
@@ -13,10 +13,10 @@ from scheduler_repo.entities.allocation import RejectedAllocation, SessionAlloca
 from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.errors import InvalidWiring, StaleLeaseError
+from scheduler_repo.errors import InvalidWiring, SchedulerRepoError, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
-from scheduler_repo.quoting import quoted
+from scheduler_repo.quoting import get_logger, quoted
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import Planner
@@ -28,6 +28,11 @@ from scheduler_repo.wiring import check_wiring
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.
 DEFAULT_BATCH_SIZE = 1_000
 DEFAULT_AUDIT_EVERY = 100
+# How often what is logged of changes is folded and trimmed, in seconds.
+_FOLD_EVERY = 1.0
+_TRIM_EVERY = 60.0
+
+_logger = get_logger(__name__)
 
 
 class TickTimes(msgspec.Struct, frozen=True):
@@ -102,6 +107,7 @@ class SchedulerLoop:
         self._audit = audit
         self._audit_every = audit_every
         self._ticks = 0
+        self._fold_at = self._trim_at = monotonic()
 
     async def tick(self) -> Tick:
         """Read, plan and write once.
@@ -109,7 +115,8 @@ class SchedulerLoop:
         The plan runs in a thread and does not block the event loop. Raises ScalingGroupNotFound, the errors of
         the database layer, and StaleLeaseError if there is something to write and another process has taken
         over the lease (``reacquire()`` it and tick again); batches written before an error stay written. Costs
-        a read, a write per batch, and the audit's statements if one is due. Exports metrics scheduler_repo_*.
+        a read, a write per batch, the audit's statements if one is due, and once a second what ``fold_usage``
+        costs. Exports metrics scheduler_repo_*.
         """
         with count_tick(self._scaling_group):
             keeper = self._lease_keeper
@@ -142,6 +149,7 @@ class SchedulerLoop:
         if self._audit is not None and self._ticks % self._audit_every == 0:
             report = await self._audit.audit()
             show_audit(report, leads)
+        await self._keep_log_short()
         return Tick(self._ticks, timed.data, allocated, rejected, times, report)
 
     async def run_until_settled(self) -> tuple[Tick, ...]:
@@ -158,6 +166,21 @@ class SchedulerLoop:
             ticks[-1] = msgspec.structs.replace(ticks[-1], data=data)
             ticks.append(await self.tick())
         return tuple(ticks)
+
+    async def _keep_log_short(self) -> None:
+        """Fold and trim what is logged of changes, if it is time; what fails is tried again the next time."""
+        now = monotonic()
+        try:
+            if now >= self._fold_at:
+                self._fold_at = now + _FOLD_EVERY
+                await self._repository.fold_usage()
+            if now >= self._trim_at:
+                self._trim_at = now + _TRIM_EVERY
+                await self._repository.trim_changes()
+        except SchedulerRepoError as error:
+            _logger.warning(
+                "what is logged of changes was not folded and trimmed, which costs time alone: %s", error
+            )
 
     async def _write(
         self, data: SchedulingData, plan: Sequence[SessionAllocation], lease: Optional[Lease]

@@ -827,6 +827,8 @@ BEGIN
 END
 $$;
 
+-- The first eight slots are summed as columns, first per combination of owners: taking every array apart costs many times
+-- as much. What few arrays are longer follows in a row of its own.
 CREATE FUNCTION log_kernel_usage() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -835,44 +837,112 @@ CREATE FUNCTION log_kernel_usage() RETURNS trigger
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0, array_agg(amount ORDER BY position)
+        SELECT access_key, user_id, project_id, domain_name, 0, ARRAY[s1, s2, s3, s4, s5, s6, s7, s8]
         FROM (
-            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position, sum(o.amount) AS amount
-            FROM changed_rows AS k
-            CROSS JOIN LATERAL unnest(k.occupied_slots) WITH ORDINALITY AS o (amount, position)
-            WHERE k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
+            SELECT access_key, user_id, project_id, domain_name,
+                   coalesce(sum(occupied_slots[1]), 0) AS s1, coalesce(sum(occupied_slots[2]), 0) AS s2,
+                   coalesce(sum(occupied_slots[3]), 0) AS s3, coalesce(sum(occupied_slots[4]), 0) AS s4,
+                   coalesce(sum(occupied_slots[5]), 0) AS s5, coalesce(sum(occupied_slots[6]), 0) AS s6,
+                   coalesce(sum(occupied_slots[7]), 0) AS s7, coalesce(sum(occupied_slots[8]), 0) AS s8
+            FROM changed_rows
+            WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            GROUP BY access_key, user_id, project_id, domain_name
         ) AS sums
-        GROUP BY access_key, user_id, project_id, domain_name
-        HAVING bool_or(amount <> 0);
-    ELSIF TG_OP = 'DELETE' THEN
+        WHERE ARRAY[s1, s2, s3, s4, s5, s6, s7, s8] <> ARRAY[0, 0, 0, 0, 0, 0, 0, 0]::numeric[];
         INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0, array_agg(-amount ORDER BY position)
-        FROM (
-            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position, sum(o.amount) AS amount
-            FROM changed_rows AS k
-            CROSS JOIN LATERAL unnest(k.occupied_slots) WITH ORDINALITY AS o (amount, position)
-            WHERE k.status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
-        ) AS sums
-        GROUP BY access_key, user_id, project_id, domain_name
-        HAVING bool_or(amount <> 0);
-    ELSE
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0, array_agg(amount ORDER BY position)
+        SELECT access_key, user_id, project_id, domain_name, 0,
+               array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
         FROM (
             SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
                    sum(k.sign * o.amount) AS amount
             FROM (
                 SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
                 FROM changed_rows
+                WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            ) AS k
+            CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
+        ) AS sums
+        GROUP BY access_key, user_id, project_id, domain_name
+        HAVING bool_or(amount <> 0);
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+        SELECT access_key, user_id, project_id, domain_name, 0, ARRAY[s1, s2, s3, s4, s5, s6, s7, s8]
+        FROM (
+            SELECT access_key, user_id, project_id, domain_name,
+                   -coalesce(sum(occupied_slots[1]), 0) AS s1, -coalesce(sum(occupied_slots[2]), 0) AS s2,
+                   -coalesce(sum(occupied_slots[3]), 0) AS s3, -coalesce(sum(occupied_slots[4]), 0) AS s4,
+                   -coalesce(sum(occupied_slots[5]), 0) AS s5, -coalesce(sum(occupied_slots[6]), 0) AS s6,
+                   -coalesce(sum(occupied_slots[7]), 0) AS s7, -coalesce(sum(occupied_slots[8]), 0) AS s8
+            FROM changed_rows
+            WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            GROUP BY access_key, user_id, project_id, domain_name
+        ) AS sums
+        WHERE ARRAY[s1, s2, s3, s4, s5, s6, s7, s8] <> ARRAY[0, 0, 0, 0, 0, 0, 0, 0]::numeric[];
+        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+        SELECT access_key, user_id, project_id, domain_name, 0,
+               array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
+        FROM (
+            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
+                   sum(k.sign * o.amount) AS amount
+            FROM (
+                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
+                FROM changed_rows
+                WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            ) AS k
+            CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
+        ) AS sums
+        GROUP BY access_key, user_id, project_id, domain_name
+        HAVING bool_or(amount <> 0);
+    ELSE
+        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+        SELECT access_key, user_id, project_id, domain_name, 0, slots
+        FROM (
+            SELECT access_key, user_id, project_id, domain_name,
+                   ARRAY[sum(s1), sum(s2), sum(s3), sum(s4), sum(s5), sum(s6), sum(s7), sum(s8)] AS slots
+            FROM (
+                SELECT access_key, user_id, project_id, domain_name,
+                       coalesce(sum(occupied_slots[1]), 0) AS s1, coalesce(sum(occupied_slots[2]), 0) AS s2,
+                       coalesce(sum(occupied_slots[3]), 0) AS s3, coalesce(sum(occupied_slots[4]), 0) AS s4,
+                       coalesce(sum(occupied_slots[5]), 0) AS s5, coalesce(sum(occupied_slots[6]), 0) AS s6,
+                       coalesce(sum(occupied_slots[7]), 0) AS s7, coalesce(sum(occupied_slots[8]), 0) AS s8
+                FROM changed_rows
                 WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                GROUP BY access_key, user_id, project_id, domain_name
                 UNION ALL
-                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
+                SELECT access_key, user_id, project_id, domain_name,
+                       -coalesce(sum(occupied_slots[1]), 0) AS s1, -coalesce(sum(occupied_slots[2]), 0) AS s2,
+                       -coalesce(sum(occupied_slots[3]), 0) AS s3, -coalesce(sum(occupied_slots[4]), 0) AS s4,
+                       -coalesce(sum(occupied_slots[5]), 0) AS s5, -coalesce(sum(occupied_slots[6]), 0) AS s6,
+                       -coalesce(sum(occupied_slots[7]), 0) AS s7, -coalesce(sum(occupied_slots[8]), 0) AS s8
                 FROM old_rows
                 WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                GROUP BY access_key, user_id, project_id, domain_name
+            ) AS sums
+            GROUP BY access_key, user_id, project_id, domain_name
+        ) AS changes
+        WHERE slots <> ARRAY[0, 0, 0, 0, 0, 0, 0, 0]::numeric[];
+        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+        SELECT access_key, user_id, project_id, domain_name, 0,
+               array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
+        FROM (
+            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
+                   sum(k.sign * o.amount) AS amount
+            FROM (
+                SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
+                FROM changed_rows
+                WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                UNION ALL
+                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
+                FROM old_rows
+                WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
             ) AS k
-            CROSS JOIN LATERAL unnest(k.occupied_slots) WITH ORDINALITY AS o (amount, position)
+            CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
             GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
         ) AS sums
         GROUP BY access_key, user_id, project_id, domain_name

@@ -47,8 +47,7 @@ class DriverReads:
             reading.PENDING_SESSIONS.name: (scaling_group, pending_limit),
             lookups.PENDING_KERNELS.name: (scaling_group, window),
             lookups.PENDING_DEPENDENCIES.name: (scaling_group, window),
-            lookups.OWNER_OCCUPANCY.name: owner_ids,
-            lookups.OWNER_SESSION_COUNTS.name: owner_ids,
+            lookups.OWNER_USAGE.name: owner_ids,
             lookups.OWNER_LIMITS.name: owner_ids,
         }
         calls = [

@@ -65,7 +65,7 @@ async def lock_state(
 
     ``sessions`` are the batch's rows of lock_sessions.sql, ``agent_ids`` are sorted, ``running`` are the
     kernels of sessions that the batch would end, ``blocked`` are sessions of which another transaction has a
-    row locked; those join them whose owners' quotas are locked. Raises ScalingGroupNotFound. Costs 12
+    row locked; those join them whose owners' quotas are locked. Raises ScalingGroupNotFound. Costs 11
     statements.
     """
     session_ids = [row["session_id"] for row in sessions]
@@ -108,12 +108,10 @@ async def lock_state(
         ),
         agents=open_agents,
         agent_slots=[row for row in agent_slots if row[0] in open_ids],
-        agent_occupancy=(),
         reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
         preemption_candidates=running,
         owners=owners,
-        owner_occupancy=await fetch_rows(db_sess, lookups.OWNER_OCCUPANCY, *owner_ids),
-        owner_session_counts=await fetch_rows(db_sess, lookups.OWNER_SESSION_COUNTS, *owner_ids),
+        owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owner_ids),
         owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
     )
     if len(raw.owner_limits) != len(quotas):

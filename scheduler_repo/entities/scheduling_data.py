@@ -110,9 +110,9 @@ class PendingSession(msgspec.Struct, frozen=True, gc=False):
 class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
     """An agent that takes kernels: alive, not draining, open for scheduling.
 
-    ``occupied`` is the counter that the writes keep; ``occupied_by_kernels`` is the sum over its kernels in the
-    same snapshot. They are equal unless the counter has drifted. ``reserved`` and ``reserved_containers`` are
-    the sums over the group's reservations on it, which may be occupied still.
+    ``occupied`` is the counter that the writes keep; an audit compares it with the sum over its kernels.
+    ``reserved`` and ``reserved_containers`` are the sums over the group's reservations on it, which may be
+    occupied still.
     """
 
     agent_id: AgentId
@@ -122,7 +122,6 @@ class SchedulableAgent(msgspec.Struct, frozen=True, gc=False):
     max_containers: Optional[int]
     capacity: SlotVector
     occupied: SlotVector
-    occupied_by_kernels: SlotVector
     reserved: SlotVector
     reserved_containers: int
 

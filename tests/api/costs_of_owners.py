@@ -274,7 +274,7 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _quotas(world).get_effective_limits(OwnerScope.DOMAIN, DOMAIN)
 
 
-@costs("QuotaRepository.get_usage", 7)
+@costs("QuotaRepository.get_usage", 6)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.running(size)
     return _quotas(world).get_usage(OwnerScope.DOMAIN, DOMAIN)

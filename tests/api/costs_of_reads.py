@@ -21,16 +21,28 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return LifecycleRepository(LifecycleDBSource(world.engine)).list_undispatched_sessions(GROUP)
 
 
-@costs("SchedulerRepository.get_scheduling_data", 16)
+@costs("SchedulerRepository.get_scheduling_data", 14)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.pending(size)
     return _scheduler(world).get_scheduling_data(GROUP)
 
 
-@costs("SchedulerRepository.get_timed_scheduling_data", 16)
+@costs("SchedulerRepository.get_timed_scheduling_data", 14)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.pending(size)
     return _scheduler(world).get_timed_scheduling_data(GROUP, pending_limit=size)
+
+
+@costs("SchedulerRepository.fold_usage", 3)
+async def _(world: World, size: int) -> Awaitable[object]:
+    await world.running(size)
+    return _scheduler(world).fold_usage()
+
+
+@costs("SchedulerRepository.trim_changes", 3)
+async def _(world: World, size: int) -> Awaitable[object]:
+    await world.running(size)
+    return _scheduler(world).trim_changes()
 
 
 @costs("SchedulerRepository.count_overcommitted_agents", 4)

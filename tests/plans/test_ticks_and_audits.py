@@ -53,11 +53,9 @@ class TestTicks:
             lookups.PENDING_DEPENDENCIES: (group, window),
             reading.SCHEDULABLE_AGENTS: (group,),
             reading.SCHEDULABLE_AGENT_SLOTS: (group,),
-            reading.AGENT_OCCUPANCY: (group,),
             lookups.RESERVATIONS: (group,),
             reading.PREEMPTION_CANDIDATES: (group,),
-            lookups.OWNER_OCCUPANCY: owners,
-            lookups.OWNER_SESSION_COUNTS: owners,
+            lookups.OWNER_USAGE: owners,
             lookups.OWNER_LIMITS: owners,
         }
 

@@ -12,10 +12,10 @@ from tests.reservation.contest import Contest, hold, important
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP, agent, place, session, session_id
 
-RESERVE = 21
+RESERVE = 20
 RELEASE = 4
-ALLOCATE = 19
-READ = 14
+ALLOCATE = 18
+READ = 12
 
 
 @asynccontextmanager

@@ -34,12 +34,10 @@ def is_torn(data: SchedulingData) -> bool:
     """
     scopes = (data.access_keys, data.users, data.projects, data.domains)
     held = {_total(usage.occupied for usage in usages) for usages in scopes}
-    held.add(_total(agent.occupied_by_kernels for agent in data.agents))
     held.add(_total(agent.occupied for agent in data.agents))
     counts = {sum(usage.session_count for usage in usages) for usages in scopes}
     counts.add(sum(agent.container_count for agent in data.agents))
-    ledger_differs = any(agent.occupied != agent.occupied_by_kernels for agent in data.agents)
-    return ledger_differs or len(held) > 1 or len(counts) > 1
+    return len(held) > 1 or len(counts) > 1
 
 
 async def torn_reads(db_source: SchedulerDBSource, writers: Writers, reads: int) -> Reads:

@@ -36,11 +36,9 @@ ROW_TYPES: dict[Statement, type[NamedTuple]] = {
     lookups.PENDING_DEPENDENCIES: raw.PendingDependencyRow,
     reading.SCHEDULABLE_AGENTS: raw.SchedulableAgentRow,
     reading.SCHEDULABLE_AGENT_SLOTS: raw.SchedulableAgentSlotRow,
-    reading.AGENT_OCCUPANCY: raw.AgentOccupancyRow,
     lookups.RESERVATIONS: raw.ReservedKernelRow,
     reading.PREEMPTION_CANDIDATES: raw.PreemptionCandidateRow,
-    lookups.OWNER_OCCUPANCY: raw.OwnerOccupancyRow,
-    lookups.OWNER_SESSION_COUNTS: raw.OwnerSessionCountRow,
+    lookups.OWNER_USAGE: raw.OwnerUsageRow,
     lookups.OWNER_LIMITS: raw.OwnerLimitsRow,
 }
 # Of these only the first columns are such rows; what the lock says besides follows.

@@ -287,7 +287,6 @@ class _Oracle:
             max_containers=row["max_containers"],
             capacity=tuple(capacity),
             occupied=tuple(occupied),
-            occupied_by_kernels=self.held_where("agent_id", row["id"]),
             reserved=self.summed([kernel.requested_slots for kernel in reserved]),
             reserved_containers=len(reserved),
         )

@@ -101,7 +101,6 @@ def make_agent(
         max_containers,
         capacity,
         occupied,
-        occupied,
         (0, 0, 0),
         0,
     )

@@ -5,7 +5,7 @@ quotas by scope and id. Allocations lock quotas after their sessions.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Optional
+from typing import Final, Optional
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.limit_rows import quota_row, require_policies
 from scheduler_repo.database.lookups import (
-    OWNER_OCCUPANCY,
-    OWNER_SESSION_COUNTS,
+    OWNER_USAGE,
     SNAPSHOT,
     fetch_slot_names,
     require_owners,
@@ -23,12 +22,9 @@ from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.models import QuotaRow
 from scheduler_repo.repositories.db_source import DBSource, build_struct
-from scheduler_repo.slots import read_slot_limits
+from scheduler_repo.slots import fitted, read_slot_limits
 from scheduler_repo.steps import in_slices
-from scheduler_repo.types import OWNER_FIELDS, OwnerScope, ResourcePolicyName, SlotVector
-
-if TYPE_CHECKING:
-    from asyncpg import Record
+from scheduler_repo.types import OWNER_FIELDS, OwnerScope, ResourcePolicyName
 
 SET_QUOTAS = load_statement("quota/set_quotas")
 AWAIT_ALLOCATIONS = load_statement("quota/await_allocations")
@@ -79,16 +75,15 @@ class QuotaDBSource(DBSource):
         return build_struct(EffectiveLimits, row, slot_limits=tuple(row["slot_limits"]))
 
     async def fetch_usage(self, db_sess: SASession, scope: OwnerScope, owner_id: str) -> QuotaUsage:
-        """Read what one owner may occupy and occupies; raises OwnerNotFound. Costs five statements."""
+        """Read what one owner may occupy and occupies; raises OwnerNotFound. Costs four statements."""
         (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
         limits = await self.fetch_effective_limits(db_sess, scope, owner_id)
         value: object = UUID(owner_id) if OWNER_FIELDS[scope].id_type is UUID else owner_id
         # A list of ids for each scope, of which three are empty.
         owner_ids = [[value] if each is scope else [] for each in OwnerScope]
-        occupancy = await fetch_rows(db_sess, OWNER_OCCUPANCY, *owner_ids)
-        counts = await fetch_rows(db_sess, OWNER_SESSION_COUNTS, *owner_ids)
-        session_count = sum(row["session_count"] for row in counts)
-        occupied = _join(occupancy, len(limits.slot_limits))
+        usages = await fetch_rows(db_sess, OWNER_USAGE, *owner_ids)
+        session_count, amounts = (usages[0]["session_count"], usages[0]["occupied"]) if usages else (0, [])
+        occupied = fitted([int(amount) for amount in amounts], len(limits.slot_limits))
         return QuotaUsage(scope, owner_id, snapshot["observed_at"], limits, occupied, session_count)
 
     async def set_quotas(self, db_sess: SASession, quotas: Sequence[QuotaSpec]) -> None:
@@ -111,14 +106,3 @@ async def _fetch_quotas(db_sess: SASession, statement: _Select) -> list[Quota]:
         Quota(OwnerScope(scope), owner_id, policy, read_slot_limits(limits, width), max_sessions)
         for scope, owner_id, policy, limits, max_sessions in await db_sess.execute(statement)
     ]
-
-
-def _join(rows: "Sequence[Record]", width: int) -> SlotVector:
-    """Join the amounts of one owner; longer than ``width`` only where there is something beyond it."""
-    amounts = {
-        index: amount
-        for row in rows
-        for index, amount in enumerate(map(int, row["occupied"]), start=row["first_slot_index"])
-        if amount or index < width
-    }
-    return tuple(amounts.get(index, 0) for index in range(max(width, *(index + 1 for index in amounts), 0)))

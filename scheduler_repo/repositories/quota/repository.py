@@ -84,8 +84,7 @@ class QuotaRepository(Repository[QuotaDBSource]):
     async def get_usage(self, scope: OwnerScope, owner_id: str) -> QuotaUsage:
         """Return what one owner may occupy beside what it occupies in all groups, true of one instant.
 
-        Raises OwnerNotFound. Costs five statements; time grows with the cluster's occupying sessions and
-        kernels, not with what waits or has finished.
+        Raises OwnerNotFound. Costs four statements; time grows neither with what runs nor with what waits.
         """
         check_owner_id(scope, owner_id)
         return await self._read(self._db_source.fetch_usage, scope, owner_id)

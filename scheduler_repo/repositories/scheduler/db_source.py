@@ -1,6 +1,7 @@
 """The statements of a scheduler's tick: one read of a group's whole state, and the write of its decisions."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from time import perf_counter
 from typing import Optional
 
@@ -34,9 +35,10 @@ from scheduler_repo.validation import Limit31, check_range
 PENDING_SESSIONS = load_statement("scheduler/pending_sessions")
 SCHEDULABLE_AGENTS = load_statement("scheduler/schedulable_agents")
 SCHEDULABLE_AGENT_SLOTS = load_statement("scheduler/schedulable_agent_slots")
-AGENT_OCCUPANCY = load_statement("scheduler/agent_occupancy")
 PREEMPTION_CANDIDATES = load_statement("scheduler/preemption_candidates")
 SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
+FOLD_USAGE = load_statement("scheduler/fold_usage")
+TRIM_CHANGES = load_statement("scheduler/trim_changes")
 OVERCOMMITTED_AGENTS = Statement("overcommitted_agents", read_sql_file("audit/overcommitted_agents.sql"))
 
 TICK_STATEMENTS: tuple[Statement, ...] = (
@@ -48,11 +50,9 @@ TICK_STATEMENTS: tuple[Statement, ...] = (
     lookups.PENDING_DEPENDENCIES,
     SCHEDULABLE_AGENTS,
     SCHEDULABLE_AGENT_SLOTS,
-    AGENT_OCCUPANCY,
     lookups.RESERVATIONS,
     PREEMPTION_CANDIDATES,
-    lookups.OWNER_OCCUPANCY,
-    lookups.OWNER_SESSION_COUNTS,
+    lookups.OWNER_USAGE,
     lookups.OWNER_LIMITS,
 )
 
@@ -88,7 +88,7 @@ class SchedulerDBSource(DBSource):
         """Read everything that one tick of a group needs, true of one instant.
 
         Raises ScalingGroupNotFound, InvalidInput for a ``pending_limit`` below 1, and the errors of the
-        database layer. Costs 14 statements in one transaction, whatever the size; time grows with the group's
+        database layer. Costs 12 statements in one transaction, whatever the size; time grows with the group's
         pending kernels and agents and with the cluster's occupying kernels, not with what has finished.
         """
         if pending_limit is not None:
@@ -114,7 +114,7 @@ class SchedulerDBSource(DBSource):
     async def fetch_raw_scheduling_data(
         self, db_sess: SASession, scaling_group: ScalingGroupName, pending_limit: Optional[int]
     ) -> RawSchedulingData:
-        """Run the 14 statements of one tick; raises ScalingGroupNotFound."""
+        """Run the 12 statements of one tick; raises ScalingGroupNotFound."""
         # The first statement takes the snapshot.
         (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
         groups = await fetch_rows(db_sess, lookups.SCALING_GROUP, scaling_group)
@@ -134,12 +134,10 @@ class SchedulerDBSource(DBSource):
             pending_dependencies=await fetch_rows(db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, window),
             agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
             agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
-            agent_occupancy=await fetch_rows(db_sess, AGENT_OCCUPANCY, scaling_group),
             reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
             preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
             owners=owners,
-            owner_occupancy=await fetch_rows(db_sess, lookups.OWNER_OCCUPANCY, *owner_ids),
-            owner_session_counts=await fetch_rows(db_sess, lookups.OWNER_SESSION_COUNTS, *owner_ids),
+            owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owner_ids),
             owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
         )
 
@@ -148,7 +146,7 @@ class SchedulerDBSource(DBSource):
     ) -> LockedState:
         """Lock a batch's sessions, owners and agents by id, and read the state that it is judged by.
 
-        Raises ScalingGroupNotFound. Costs 13 statements.
+        Raises ScalingGroupNotFound. Costs 12 statements.
         """
         session_ids = sorted({allocation.session_id for allocation in allocations})
         agent_ids = sorted({kernel.agent_id for allocation in allocations for kernel in allocation.kernels})
@@ -163,6 +161,16 @@ class SchedulerDBSource(DBSource):
         pending = {allocation.session_id: SessionStatus.PENDING for allocation in decisions.accepted}
         await write_sessions(db_sess, pending, SessionStatus.SCHEDULED)
         await change_agent_counters(db_sess, decisions.added, sign=1)
+
+    async def fold_usage(self, db_sess: SASession) -> Optional[int]:
+        """Fold the log of usage; returns how many rows that was. Costs one statement."""
+        ((folded,),) = await fetch_rows(db_sess, FOLD_USAGE)
+        return None if folded is None else int(folded)
+
+    async def trim_changes(self, db_sess: SASession, kept_for: timedelta, batch_size: int) -> Optional[int]:
+        """Trim the logs; returns how many rows went. Costs one statement."""
+        ((trimmed,),) = await fetch_rows(db_sess, TRIM_CHANGES, kept_for, batch_size)
+        return None if trimmed is None else int(trimmed)
 
     async def count_overcommitted(self, db_sess: SASession, scaling_group: ScalingGroupName) -> int:
         """Count overcommitted agents; raises ScalingGroupNotFound. Costs two statements."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final, Optional
 
 from scheduler_repo.database.idempotent_write import IdempotentWrite, WriteTransaction
@@ -18,8 +19,21 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
-from scheduler_repo.validation import Limit63, WaitSeconds, check_length, check_range, check_staleness
+from scheduler_repo.validation import (
+    MAX_BATCH_SIZE,
+    BatchSize,
+    Limit63,
+    WaitSeconds,
+    check_duration,
+    check_length,
+    check_range,
+    check_staleness,
+)
 from scheduler_repo.wiring import check_same_engine, check_wiring
+
+DEFAULT_KEPT_FOR: Final = timedelta(minutes=5)
+_SHORTEST_KEPT: Final = timedelta(minutes=1)
+_LONGEST_KEPT: Final = timedelta(days=1)
 
 _ALLOCATE_SESSIONS = IdempotentWrite("allocate_sessions", AllocationResult, wakes=False)
 
@@ -71,7 +85,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         cache. ``pending_limit`` bounds the queue, and is never answered from the cache. ``after`` is the
         transaction id of a write that the answer must include, whatever its age. Raises ScalingGroupNotFound,
         WriteNotSeen, the errors of the database layer, and InvalidInput, as for a staleness above 0 without a
-        cache or beside ``pending_limit``. Costs 14 statements, or
+        cache or beside ``pending_limit``. Costs 12 statements, or
         one round trip to Redis.
         """
         return (await self._ask_source(scaling_group, max_staleness, pending_limit, after)).data
@@ -120,8 +134,8 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         a batch the earlier win. Asking again under the same ``operation_id`` answers the same and writes
         nothing twice. Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease
         of another group or a malformed id, and the errors of the database layer; then nothing was written,
-        save after OutcomeUnknown. Costs 19 statements in one transaction, one more with a lease; time grows
-        with the batch and with the cluster's occupying kernels.
+        save after OutcomeUnknown. Costs 18 statements in one transaction, one more with a lease; time grows
+        with the batch, not with what runs.
         """
         check_lease(lease, scaling_group)
         await finish_in_slices(checked_placements(allocations, SessionAllocation, "allocations"))
@@ -140,6 +154,40 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         return await _ALLOCATE_SESSIONS.run(
             self._db, allocate, request=(scaling_group, allocations), operation_id=operation_id, lease=lease
         )
+
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
+    async def fold_usage(self) -> Optional[int]:
+        """Add to each owner's usage what is only logged so far; each read and allocation adds up the rest.
+
+        ``SchedulerLoop`` does it once a second. Where nobody does, nothing is wrong, but a read or an
+        allocation takes some 5 ms longer for every 1,000 writes since. It locks nothing that writers need.
+        Returns how many rows of the log it was, None if another process is just at it. Raises the errors of
+        the database layer. Costs one statement; time grows with what was written since.
+        """
+        async with self._db.begin_session() as db_sess:
+            return await self._db_source.fold_usage(db_sess)
+
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
+    async def trim_changes(
+        self, kept_for: timedelta = DEFAULT_KEPT_FOR, batch_size: int = MAX_BATCH_SIZE
+    ) -> Optional[int]:
+        """Delete up to ``batch_size`` rows of each log that were written longer ago than ``kept_for``.
+
+        ``kept_for`` is a minute at least. ``SchedulerLoop`` does it once a minute. Who follows changes and has
+        not looked for so long reads everything once. Returns how many rows went, None if another process is
+        just at it. Raises InvalidInput and the errors of the database layer. Costs one statement; time grows
+        with what goes.
+        """
+        check_duration(
+            kept_for,
+            "kept_for",
+            f"a timedelta of {_SHORTEST_KEPT} at least, {_LONGEST_KEPT.days} days at most",
+            least=_SHORTEST_KEPT,
+            most=_LONGEST_KEPT,
+        )
+        check_range(batch_size, BatchSize, "batch_size")
+        async with self._db.begin_session() as db_sess:
+            return await self._db_source.trim_changes(db_sess, kept_for, batch_size)
 
     @_resilience.apply(OperationKind.READ)
     async def count_overcommitted_agents(self, scaling_group: ScalingGroupName) -> int:

@@ -140,19 +140,10 @@ def _agents(
     empty = [0] * width
     capacity = {row[0]: empty.copy() for row in raw.agents}
     occupied = {row[0]: empty.copy() for row in raw.agents}
-    by_kernels = {row[0]: empty.copy() for row in raw.agents}
     for slot_chunk in chunks_of(raw.agent_slots):
         for agent_id, slot_index, slot_capacity, slot_occupied in slot_chunk:
             capacity[agent_id][slot_index] = slot_capacity
             occupied[agent_id][slot_index] = slot_occupied
-        yield
-    for occupancy_chunk in chunks_of(raw.agent_occupancy):
-        for agent_id, slot_index, amount in occupancy_chunk:
-            amounts = by_kernels[agent_id]
-            if slot_index >= len(amounts):
-                # Kernels can hold amounts of slots beyond the known ones, and none may vanish.
-                amounts.extend([0] * (slot_index + 1 - len(amounts)))
-            amounts[slot_index] = int(amount)
         yield
     nothing = (0,) * width
     loads = reserved_by_agent(reservations)
@@ -164,7 +155,6 @@ def _agents(
                 *row,
                 tuple(capacity[row[0]]),
                 tuple(occupied[row[0]]),
-                tuple(by_kernels[row[0]]),
                 reserved.get(row[0], nothing),
                 loads.get(row[0], NO_LOAD).count,
             )

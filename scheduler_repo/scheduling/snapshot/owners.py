@@ -94,15 +94,12 @@ class Usages(msgspec.Struct):
 def build_usages(raw: RawSchedulingData, width: int) -> Steps[Usages]:
     """Sort the rows of owners by owner."""
     occupied: dict[_OwnerKey, list[int]] = {}
-    for chunk in chunks_of(raw.owner_occupancy):
-        for row in chunk:
-            amounts = occupied.setdefault(_owner_key(row), [])
-            amounts.extend([0] * (row[4] - len(amounts)))
-            amounts[row[4] : row[4] + len(row[5])] = map(int, row[5])
-        yield
     session_counts: dict[_OwnerKey, int] = {}
-    for count_chunk in chunks_of(raw.owner_session_counts):
-        session_counts.update((_owner_key(row), row[4]) for row in count_chunk)
+    for chunk in chunks_of(raw.owner_usage):
+        for row in chunk:
+            key = _owner_key(row)
+            session_counts[key] = row[4]
+            occupied[key] = list(map(int, row[5]))
         yield
     limits: dict[_OwnerKey, OwnerLimitsRow] = {}
     for limits_chunk in chunks_of(raw.owner_limits):

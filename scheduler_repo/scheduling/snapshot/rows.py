@@ -102,12 +102,6 @@ class SchedulableAgentSlotRow(NamedTuple):  # schedulable_agent_slots.sql
     occupied: int
 
 
-class AgentOccupancyRow(NamedTuple):  # agent_occupancy.sql: the sum as text
-    agent_id: AgentId
-    slot_index: int
-    occupied: str
-
-
 class ReservedKernelRow(NamedTuple):  # reservations.sql: one row per kernel
     session_id: SessionId
     position: int
@@ -130,21 +124,13 @@ class PreemptionCandidateRow(
     occupied_slots: Optional[list[int]]
 
 
-class OwnerOccupancyRow(NamedTuple):  # owner_occupancy.sql: sums as text, from ``first_slot_index`` on
-    access_key: Optional[AccessKey]
-    user_id: Optional[UserId]
-    project_id: Optional[ProjectId]
-    domain_name: Optional[DomainName]
-    first_slot_index: int
-    occupied: list[str]
-
-
-class OwnerSessionCountRow(NamedTuple):  # owner_session_counts.sql
+class OwnerUsageRow(NamedTuple):  # owner_usage.sql: sums as text
     access_key: Optional[AccessKey]
     user_id: Optional[UserId]
     project_id: Optional[ProjectId]
     domain_name: Optional[DomainName]
     session_count: int
+    occupied: list[str]
 
 
 class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
@@ -190,12 +176,10 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     pending_dependencies: Sequence[PendingDependencyRow]
     agents: Sequence[SchedulableAgentRow]
     agent_slots: Sequence[SchedulableAgentSlotRow]
-    agent_occupancy: Sequence[AgentOccupancyRow]
     reservations: Sequence[ReservedKernelRow]
     preemption_candidates: Sequence[PreemptionCandidateRow]
     owners: PendingOwners
-    owner_occupancy: Sequence[OwnerOccupancyRow]
-    owner_session_counts: Sequence[OwnerSessionCountRow]
+    owner_usage: Sequence[OwnerUsageRow]
     owner_limits: Sequence[OwnerLimitsRow]
 
     @property

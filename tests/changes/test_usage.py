@@ -1,0 +1,153 @@
+"""What owners occupy by the log is what a count of all that runs says, whatever was written, in any order."""
+
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+import pytest
+
+from tests.support.databases import OWNER, Database, DriverConnection
+
+Usage = Mapping[tuple[str, str], tuple[int, tuple[int, ...]]]
+
+_ADD_UP: Final = """
+SELECT scope, owner_id, sum(session_count)::bigint AS session_count, ARRAY(
+    SELECT sum(s.amount)
+    FROM {parts} AS p CROSS JOIN LATERAL unnest(p.slots) WITH ORDINALITY AS s (amount, position)
+    WHERE p.scope = parts.scope AND p.owner_id = parts.owner_id
+    GROUP BY s.position
+    ORDER BY s.position) AS slots
+FROM {parts} AS parts
+GROUP BY scope, owner_id
+"""
+_KEPT: Final = _ADD_UP.format(parts="usage_parts")
+_COUNTED: Final = f"""
+WITH counted AS (
+    SELECT o.scope, o.owner_id, session_count, slots
+    FROM counted_usage
+    CROSS JOIN LATERAL (VALUES
+        ('ACCESS_KEY', access_key), ('USER', user_id::text),
+        ('PROJECT', project_id::text), ('DOMAIN', domain_name)
+    ) AS o (scope, owner_id)
+)
+{_ADD_UP.format(parts="counted")}
+"""
+# Three owners of each scope but two domains; every kernel is its session's, save where it is changed alone.
+_OWNERS: Final = """
+INSERT INTO slot_types (name, slot_index) SELECT 'slot-' || n, n FROM generate_series(0, 9) AS n;
+INSERT INTO domains (name) VALUES ('d0'), ('d1');
+INSERT INTO projects (id, name, domain_name)
+SELECT lpad(n::text, 32, '0')::uuid, n, 'd' || n FROM generate_series(0, 1) AS n;
+INSERT INTO users (id, name, domain_name)
+SELECT lpad(n::text, 32, '0')::uuid, n, 'd0' FROM generate_series(0, 2) AS n;
+INSERT INTO keypairs (access_key, user_id)
+SELECT 'k' || n, lpad(n::text, 32, '0')::uuid FROM generate_series(0, 2) AS n;
+INSERT INTO scaling_groups (name) VALUES ('gpu');
+INSERT INTO agents (id, scaling_group, address, architecture) VALUES ('a1', 'gpu', 'tcp://a1', 'x86_64')
+"""
+_LARGEST: Final = 2**63 - 1
+
+
+def _session(rng: random.Random, number: int) -> str:
+    key, project = rng.randrange(3), rng.randrange(2)
+    owners = f"'gpu', 'k{key}', lpad('{key}', 32, '0')::uuid, lpad('{project}', 32, '0')::uuid, 'd{project}'"
+    columns = "scaling_group, access_key, user_id, project_id, domain_name"
+    status, agent = rng.choice([("PENDING", "NULL"), ("RUNNING", "'a1'")])
+    slots = "'{}'" if status == "PENDING" else _slots(rng)
+    return (
+        f"INSERT INTO sessions (id, name, {columns}, session_type, cluster_mode, status)"
+        f" VALUES ({_id(number)}, 's', {owners}, 'BATCH', 'MULTI_NODE', '{status}');"
+        f"INSERT INTO kernels (id, session_id, kernel_index, {columns}, requested_slots, occupied_slots,"
+        f" status, agent_id) SELECT gen_random_uuid(), {_id(number)}, n, {owners}, '{{}}', {slots}, '{status}',"
+        f" {agent}"
+        f" FROM generate_series(0, {rng.randrange(3)}) AS n"
+    )
+
+
+def _id(number: int) -> str:
+    return f"lpad('{number}', 32, '0')::uuid"
+
+
+def _slots(rng: random.Random) -> str:
+    amounts = rng.choice(
+        [[], [rng.randrange(9)], [0, 0], [rng.randrange(9) for _ in range(10)], [_LARGEST] * 9]
+    )
+    return f"ARRAY{amounts}::bigint[]"
+
+
+def _write(rng: random.Random, number: int, *, may_truncate: bool = False) -> str:
+    """A statement, or a few, of any client."""
+    some = f"(SELECT id FROM sessions ORDER BY md5(id::text || '{rng.random()}') LIMIT {rng.randint(1, 4)})"
+    status = rng.choice(["SCHEDULED", "RUNNING", "TERMINATING", "TERMINATED", "ERROR"])
+    statements = (
+        _session(rng, number),
+        f"UPDATE sessions SET status = '{status}' WHERE id IN {some};"
+        f"UPDATE kernels SET status = '{status}', agent_id = 'a1', occupied_slots = {_slots(rng)}"
+        f" WHERE session_id IN {some}",
+        "UPDATE kernels SET status = 'PENDING', agent_id = NULL, occupied_slots = '{}'"
+        f" WHERE session_id IN {some}",
+        f"UPDATE kernels SET occupied_slots = {_slots(rng)}, access_key = 'k1'"
+        f" WHERE session_id IN {some} AND agent_id = 'a1'",
+        f"UPDATE sessions SET access_key = 'k2', user_id = {_id(2)} WHERE id IN {some}",
+        f"UPDATE sessions SET id = gen_random_uuid() WHERE id IN {some} AND NOT EXISTS"
+        " (SELECT FROM kernels AS k WHERE k.session_id = sessions.id)",
+        f"DELETE FROM sessions WHERE id IN {some}",
+        f"MERGE INTO kernels AS k USING {some} AS s ON s.id = k.session_id WHEN MATCHED THEN DELETE",
+        "TRUNCATE kernels CASCADE" if may_truncate and rng.random() < 0.3 else "SELECT",
+        "TRUNCATE sessions CASCADE" if may_truncate and rng.random() < 0.1 else "SELECT",
+    )
+    return rng.choice(statements)
+
+
+async def _usage(driver: DriverConnection, statement: str) -> Usage:
+    """What each owner occupies, without zeros at the end, and without owners who occupy nothing."""
+    found = {}
+    for row in await driver.fetch(statement):
+        slots = [int(amount) for amount in row["slots"]]
+        while slots and not slots[-1]:
+            slots.pop()
+        if slots or row["session_count"]:
+            found[row["scope"], row["owner_id"]] = (row["session_count"], tuple(slots))
+    return found
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("seed", "writes"),
+        [(0, 40), *(pytest.param(seed, 300, marks=pytest.mark.slow) for seed in range(1, 5))],
+    )
+    async def test_is_what_runs(self, migrated_database: Database, seed: int, writes: int) -> None:
+        """Three clients write in transactions that overlap, and one folds and trims in between."""
+        rng = random.Random(seed)  # noqa: S311 - the same each time
+        async with AsyncExitStack() as stack:
+            observer, *writers = [
+                await stack.enter_async_context(migrated_database.driver_as(OWNER)) for _ in range(4)
+            ]
+            await observer.execute(_OWNERS)
+            open_now: set[DriverConnection] = set()
+            folds = 0
+            for number in range(writes):
+                writer = rng.choice(writers)
+                if writer not in open_now and rng.random() < 0.5:
+                    await writer.execute("BEGIN")
+                    open_now.add(writer)
+                if writer in open_now and rng.random() < 0.3:
+                    await writer.execute(rng.choice(["COMMIT", "COMMIT", "ROLLBACK"]))
+                    open_now.discard(writer)
+                elif len(open_now - {writer}) == 0:
+                    # Nobody else holds a row, so nobody waits.
+                    if writer in open_now and rng.random() < 0.3:
+                        await writer.execute(f"SAVEPOINT one; {_write(rng, 2 * number + 1)}; ROLLBACK TO one")
+                    await writer.execute(_write(rng, 2 * number, may_truncate=writer not in open_now))
+                else:
+                    await writer.execute(_session(rng, 2 * number))
+                if rng.random() < 0.3:
+                    folds += bool(await observer.fetchval("SELECT fold_usage()"))
+                if rng.random() < 0.1:
+                    await observer.fetchval("SELECT trim_changes('0', 5)")
+                async with observer.transaction(isolation="repeatable_read"):
+                    assert await _usage(observer, _KEPT) == await _usage(observer, _COUNTED), number
+                # A writer sees what it wrote itself.
+                assert await _usage(writer, _KEPT) == await _usage(writer, _COUNTED), number
+            assert folds > 3
