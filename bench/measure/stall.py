@@ -29,7 +29,7 @@ class Block(msgspec.Struct, frozen=True):
     @property
     def own_seconds(self) -> float:
         """The part that the collector did not take."""
-        return max(0.0, self.seconds - self.collector_seconds)
+        return self.seconds - self.collector_seconds
 
 
 class LoopWatch:

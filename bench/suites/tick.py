@@ -1,4 +1,7 @@
-"""Suite ``tick``: the whole loop; a tick that places much, then steady ones after few changes and many."""
+"""Suite ``tick``: the whole loop; a tick that places much, then steady ones after few changes and many.
+
+And a plan by itself, of a queue that found no place before and of a cluster where nothing has changed.
+"""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
@@ -6,14 +9,19 @@ from typing import Final
 from bench.data.cluster import GROUP
 from bench.data.place import Place
 from bench.data.saved_state import saved_state
+from bench.measure.results import ENGINE, PLAIN
+from bench.measure.turns import Side
 from bench.measure.wire import CountedWire, counted_wire
+from bench.sides.plain_plan import plan_plainly
 from bench.sides.tickers import Changes, open_tickers
 from bench.sides.writers import PlannedBatch, have_them_run, read_queue
-from bench.suites.suite import Bench, Case, Suite, always
-from scheduler_repo.scheduling.planner.best_fit import Planner
+from bench.suites.suite import Bench, Case, Suite, always, fixed
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.types import SessionId
 
 FIRST: Final = "first tick"
+PLAN: Final = "plan, nothing changed"
 CHANGES: Final = (0, 100, 1_000)
 _RUNNING: Final = "SELECT id FROM sessions WHERE scaling_group = $1 AND status = 'RUNNING' ORDER BY id LIMIT $2"
 
@@ -28,6 +36,7 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
         models = PlannedBatch.of(await read_queue(place), CHANGES[-1]).specs
         while (batch := PlannedBatch.of(await read_queue(place), None)).allocations:
             await have_them_run(place, batch)
+        yield _plan_case(await read_queue(place))
         for changes in CHANGES:
             running = await _list_running(place, changes // 2)
             several = min(changes // 2, len(running), len(models))
@@ -47,6 +56,17 @@ async def _tick_case(
         yield Case(name, timed.sides(), counted.sides(), wire, figures=timed.figures)
 
 
+def _plan_case(data: SchedulingData) -> Case:
+    async def plan() -> None:
+        BestFitPlanner().plan(data)
+
+    async def plan_by_all_rules() -> None:
+        tuple(plan_plainly(data))
+
+    sides = {ENGINE: Side(plan), PLAIN: Side(plan_by_all_rules, turns=3)}
+    return Case(PLAN, sides, figures=fixed(waiting=len(data.pending_sessions)))
+
+
 async def _list_running(place: Place, count: int) -> tuple[SessionId, ...]:
     async with place.driver() as driver:
         return tuple(row[0] for row in await driver.fetch(_RUNNING, GROUP, count))
@@ -59,7 +79,7 @@ def _steady(changes: int) -> str:
 TICK: Final = Suite(
     name="tick",
     about="the whole loop: a tick that places much, and steady ones after changes",
-    case_names=always(FIRST, *map(_steady, CHANGES)),
+    case_names=always(FIRST, PLAN, *map(_steady, CHANGES)),
     cases=cases,
     takes_trace=True,
     turns=7,

@@ -1,25 +1,15 @@
 """What a plan may and must do, checked against a naive replay of the queue."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
+from bench.sides.plain_plan import plan_plainly
+from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner, in_turn
-from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex, State
-from scheduler_repo.scheduling.rules.feasibility import (
-    node_requests,
-    start_not_reached,
-    total_slots,
-    unmet_dependency,
-)
-from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
-from scheduler_repo.scheduling.rules.reservations import reserved_places
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.types import AgentId, ClusterMode, SessionId
 from tests.support.naive_cluster import NaiveCluster, are_alike, groups_of
 from tests.support.strategies import (
@@ -43,45 +33,6 @@ def placed(data: SchedulingData) -> dict[SessionId, list[str]]:
 def numbers(data: SchedulingData) -> list[int]:
     """The placed sessions by the number they were made with."""
     return [session_id.int for session_id in placed(data)]
-
-
-def forgetful_plan(data: SchedulingData) -> Iterator[SessionAllocation]:
-    """The same plan, every session judged by all rules in their order, whatever failed before it."""
-    ledger, index, places = OwnerLedger(data), CapacityIndex(data), reserved_places(data)
-    for session in in_turn(data, places) if data.scaling_group.is_active else ():
-        slots = total_slots(kernel.requested_slots for kernel in session.kernels)
-        if (
-            not session.kernels
-            or start_not_reached(session.requested_start_at, data.observed_at)
-            or unmet_dependency(session.dependencies)
-            or ledger.breach(session, slots)
-        ):
-            continue
-        place = places.get(session.session_id)
-        kernels = _kernels_on(index, session) if place is None else place.kernels
-        if kernels and not (place and place.obstacle):
-            ledger.charge(session, slots)
-            yield SessionAllocation(session.session_id, kernels)
-
-
-def _kernels_on(index: CapacityIndex, session: PendingSession) -> tuple[KernelAllocation, ...]:
-    """Take an agent for each request, the largest first; none at all if one finds no agent."""
-    requests = node_requests(session.cluster_mode, session.kernels)
-    order = sorted(range(len(requests)), key=lambda i: index.scarcest_amounts(requests[i]), reverse=True)
-    agent_ids: dict[int, AgentId] = {}
-    taken: list[tuple[int, State]] = []
-    for position in order:
-        spot = index.find(requests[position], session.designated_agent_ids)
-        if spot is None:
-            for agent_position, state in reversed(taken):
-                index.restore(agent_position, state)
-            return ()
-        agent_ids[position] = index.agent_id(spot.position)
-        taken.append((spot.position, index.take(spot)))
-    return tuple(
-        KernelAllocation(kernel.kernel_id, agent_ids[position if len(requests) > 1 else 0])
-        for position, kernel in enumerate(session.kernels)
-    )
 
 
 class TestEveryPlan:
@@ -121,7 +72,7 @@ class TestEveryPlan:
     @given(reserved_scheduling_data() | scheduling_data())
     @settings(deadline=None)
     def test_is_the_plan_of_a_planner_that_remembers_nothing(self, data: SchedulingData) -> None:
-        assert BestFitPlanner().plan(data) == tuple(forgetful_plan(data))
+        assert BestFitPlanner().plan(data) == tuple(plan_plainly(data))
 
     def _replay(self, cluster: NaiveCluster, session: PendingSession, allocation: SessionAllocation) -> None:
         assert not cluster.is_held_back(session)
