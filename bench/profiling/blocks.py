@@ -70,7 +70,9 @@ class BlockFinder:
                 stacks = [
                     stack for at, stack in samples if block.ended_at - block.seconds <= at <= block.ended_at
                 ]
-                self._found.append(_describe(block, stacks))
+                found = _describe(block, stacks)
+                if not _was_put_off(found):
+                    self._found.append(found)
         self._found = list(self.longest)
 
 
@@ -140,6 +142,12 @@ def _describe(block: Block, stacks: Sequence[_Stack]) -> LoopBlock:
         len(stacks),
         tuple(shown[-_INNERMOST_SHOWN:]),
     )
+
+
+def _was_put_off(block: LoopBlock) -> bool:
+    """Whether the loop itself waited for a processor, while nothing that it calls was under way."""
+    innermost = block.stack[-1] if block.stack else ""
+    return block.processor_ms * 10 < block.ms and (not innermost or "asyncio/runners.py:" in innermost)
 
 
 def _most_common(stacks: Sequence[_Stack]) -> _Stack:

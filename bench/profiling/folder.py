@@ -47,7 +47,8 @@ def _put_in_place(made: Path, folder: Path) -> None:
     folder.rename(before)
     try:
         made.rename(folder)
-    except BaseException:
-        before.rename(folder)
-        raise
-    shutil.rmtree(before)
+    finally:
+        if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            before.rename(folder)

@@ -14,6 +14,7 @@ from bench.profiling.phases import Phase, Turn, make_phases
 from bench.profiling.summary import LINES, sum_up
 from bench.profiling.trace import Event
 from scheduler_repo.errors import InvalidInput
+from tests.support.command import CommandHere
 
 
 def a_phase(name: str, wall_ms: float, server_ms: float) -> Phase:
@@ -153,6 +154,34 @@ class TestComparison:
             "cases of the first alone: one session",
             "processor: fast and slow",
         )
+
+    def test_is_printed_with_what_differs(self, command_here: CommandHere, tmp_path: Path) -> None:
+        # given
+        before = a_profile(a_case("full read", a_phase("agents", 10, 4)))
+        after = a_profile(a_case("full read", a_phase("agents", 25, 5)), size="M")
+        paths = [str(tmp_path / name) for name in ("before", "after")]
+        for path, profile in zip(paths, (before, after), strict=True):
+            write_folder(Path(path), {FILE: profile.to_json()})
+        # when
+        shown = command_here.run("profile", "--compare", *paths)
+        encoded = command_here.run("profile", "--compare", *paths, "--json")
+        # then
+        assert shown.code == encoded.code == 0, shown.errors + encoded.errors
+        lines = shown.output.splitlines()
+        assert "differs: size: S and M" in lines
+        assert [line.split() for line in lines if line.startswith("read: agents")] == [
+            ["read:", "agents", "10.0", "25.0", "2.50", "1.25"]
+        ]
+        assert json.loads(encoded.output)["cases"][0]["phases"][1]["ratio"] == 2.5
+
+    def test_of_profiles_without_a_common_case_is_refused(
+        self, command_here: CommandHere, tmp_path: Path
+    ) -> None:
+        for name in ("one", "two"):
+            write_folder(tmp_path / name, {FILE: a_profile(a_case(name)).to_json()})
+        ended = command_here.run("profile", "--compare", str(tmp_path / "one"), str(tmp_path / "two"))
+        assert ended.code == 1
+        assert "have no case in common" in ended.error_line
 
 
 class TestSummary:

@@ -292,10 +292,11 @@ class TestOwnDatabase:
             "--database-url",
             place.admin_url.reveal(),
         )
-        ended = command_here.run("profile", suite, *arguments)
+        ended = command_here.run("profile", suite, *arguments, "--json")
         # then
         assert ended.code == 0, ended.errors
-        assert f"group: {GROUP}" in ended.output.splitlines()
+        assert f"group: {GROUP}" in ended.errors.splitlines()
+        assert ended.output == (tmp_path / "profile" / "profile.json").read_text()
         assert self.look(place) == before
         kept = read_profile(tmp_path / "profile")
         assert (kept.size, kept.server_clock) == ("your database", "explain")
