@@ -24,7 +24,7 @@ _QUANTILES: Final = {
     "median": "median_block_ms",
     "90 %": "block_p90_ms",
     "99 %": "block_p99_ms",
-    "usual longest": "usual_longest_block_ms",
+    "usual": "usual_longest_block_ms",
     "longest": "longest_block_ms",
 }
 
@@ -226,7 +226,7 @@ def _draw_quantiles(suites: Iterable[SavedSuite]) -> list[Plot]:
         if cases:
             says = (
                 "How long the engine keeps the event loop at a time, of what is 0.1 ms or more. The longest of "
-                "all may be the machine's doing; the usual one is the median of the turns' longest."
+                "all may be the machine's doing; usual is the median of the turns' longest."
             )
             plots.append(draw_quantiles(f"Suite {suite.suite}: blocks of the event loop", says, cases))
     return plots

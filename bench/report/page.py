@@ -11,6 +11,7 @@ from bench.cli.tables import format_figure
 from bench.report.chapters import choose_chapters, choose_headlines, judge
 from bench.report.drawing import draw_key
 from bench.report.saved import SIDES, SavedSuite
+from bench.suites.runner import TRACE
 from bench.thresholds import load_thresholds
 
 # How a page begins that may be written over.
@@ -47,6 +48,7 @@ def render_page(suites: Sequence[SavedSuite]) -> str:
         machines=_machines(suites),
         write=format_figure,
         passing=_passing,
+        how=_how,
     )
 
 
@@ -81,6 +83,11 @@ def _machines(suites: Sequence[SavedSuite]) -> list[tuple[str, tuple[tuple[str, 
         lasting = {name: fact for name, fact in suite.machine.items() if name not in _PASSING}
         found.setdefault(tuple(_facts(lasting)), []).append(suite.suite)
     return [(", ".join(names), facts) for facts, names in found.items()]
+
+
+def _how(suite: SavedSuite) -> str:
+    """Return the options with which a suite measures the same again."""
+    return "--trace-nodes FILE --trace-pods FILE" if suite.size == TRACE else f"--size {suite.size}"
 
 
 def _passing(suite: SavedSuite) -> tuple[tuple[str, str], ...]:

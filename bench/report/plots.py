@@ -161,7 +161,7 @@ def draw_quantiles(title: str, says: str, cases: Sequence[tuple[str, Mapping[str
         drawing.text("name", 0, top + 10, name)
         places = [x.at(number) for number in found.values()]
         drawing.line(f"curve {ENGINE}", (places[0], top + 24), (places[-1], top + 24))
-        for label, (quantile, number) in zip(spread(places, 58), found.items(), strict=True):
+        for label, (quantile, number) in zip(spread(places, 46), found.items(), strict=True):
             says_one = f"{name}, {quantile}: {write_milliseconds(number)}"
             drawing.mark(ENGINE, x.at(number), top + 24, says_one)
             drawing.text("tick", label, top + 42, quantile, anchor="middle")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Optional
+from typing import Final, Optional
 
 import msgspec
 
@@ -15,6 +15,8 @@ from bench.suites.suite import Bench, Case, Suite
 
 # Called with the name of a case, the turns that it has had, and all of its turns.
 OnTurn = Callable[[str, int, int], None]
+# The size of a cluster that was not made to one.
+TRACE: Final = "trace"
 
 
 class CaseRun:
@@ -60,7 +62,7 @@ async def run_suite(
         async for case in cases:
             with spare_collector():
                 results[case.name] = await run_case(case, turns or suite.turns, results, on_turn)
-    size = bench.size_name.value if bench.trace is None else "trace"
+    size = bench.size_name.value if bench.trace is None else TRACE
     return SuiteResult(suite.name, size, machine, tuple(results.values()))
 
 

@@ -327,6 +327,7 @@ class TestInABrowser:
             assert page.evaluate("document.documentElement.scrollWidth") == width
             assert page.evaluate(EMPTY_PLOTS) == []
             assert page.evaluate(OUTSIDE) == []
+            assert page.evaluate(OVERLAPS) == []
         assert page.evaluate(BLACK) == []
         assert page.evaluate(TABLES_SHOWN) == 0
         page.show_as("screen", "dark")
@@ -355,6 +356,17 @@ OUTSIDE: Final = """
         return !(box.left >= frame.left - 1 && box.right <= frame.right + 1 &&
                  box.top >= frame.top && box.bottom <= frame.bottom);
     }).map(each => plot.getAttribute('aria-label').slice(0, 30) + ': ' + each.outerHTML);
+})
+"""
+# Texts of one plot that cover each other.
+OVERLAPS: Final = """
+[...document.querySelectorAll('svg.plot')].flatMap(plot => {
+    const texts = [...plot.querySelectorAll('text')]
+        .map(each => [each.textContent, each.getBoundingClientRect()]);
+    return texts.flatMap(([one, a], number) => texts.slice(number + 1).filter(([other, b]) =>
+        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5 &&
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
+    ).map(([other]) => plot.getAttribute('aria-label').slice(0, 30) + ': ' + one + ' | ' + other));
 })
 """
 # What the style sheet has given no colour.
