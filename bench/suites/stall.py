@@ -3,13 +3,14 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
+from time import thread_time
 from typing import Final
 
 import msgspec
 
 from bench.data.saved_state import saved_state
 from bench.measure.results import ENGINE, CaseResult
-from bench.measure.stall import Block, sum_up, watched_loop
+from bench.measure.stall import Block, sum_up, sum_up_work, watched_loop
 from bench.measure.turns import Side, Times
 from bench.measure.wire import counted_wire
 from bench.sides.readers import open_readers
@@ -49,6 +50,7 @@ class _Watched:
         found = sum_up(self._seen[ENGINE][1:])
         read = earlier[READ].engine if READ in earlier else times[ENGINE]
         found["share_of_a_read"] = found["longest_block_ms"] / read.median_ms
+        found["usual_longest_work_ms"] = sum_up_work(self._seen[ENGINE][1:])
         found["usual_share_of_a_read"] = found["usual_longest_block_ms"] / read.median_ms
         for name, turns in self._seen.items():
             if name != ENGINE:
@@ -57,7 +59,7 @@ class _Watched:
 
     def _watch(self, name: str, side: Side) -> Side:
         async def run() -> object:
-            with watched_loop() as watch:
+            with watched_loop(thread_time) as watch:
                 answer = await side.run()
                 # In this turn the collector looks at what a read has made.
                 await asyncio.sleep(0)
