@@ -20,6 +20,8 @@ _LABEL_HEIGHT: Final = 14.0
 # A label on the x axis may begin this far from the one before.
 _LABEL_WIDTH: Final = 40.0
 _BAR: Final = 13.0
+# As wide as most characters of a note are; those of a name are wider.
+_CHARACTER: Final = 6.4
 
 
 class Plot(msgspec.Struct, frozen=True):
@@ -83,8 +85,7 @@ def draw_cases(suite: SavedSuite) -> Plot:
     for row, (case, sides) in enumerate(found):
         top = _TOP + _ROW * row
         middle = top + 26
-        drawing.text("name", 0, top + 10, case.name)
-        drawing.text("note", _WIDTH, top + 10, _note(case), anchor="end")
+        _draw_heading(drawing, top, case.name, _note(case))
         drawing.line("track", (x.start, middle), (x.end, middle))
         for side in reversed(SIDES):
             each = sides[side]
@@ -106,8 +107,7 @@ def draw_shares(title: str, says: str, cases: Sequence[tuple[str, Mapping[str, f
     rows = []
     for row, (name, parts) in enumerate(cases):
         top, total = _TOP + 20 + _ROW * row, sum(parts.values())
-        drawing.text("name", 0, top + 10, name)
-        drawing.text("note", _WIDTH, top + 10, write_milliseconds(total), anchor="end")
+        _draw_heading(drawing, top, name, write_milliseconds(total))
         left = 0.0
         for number, (part, milliseconds) in enumerate(parts.items()):
             width = _WIDTH * milliseconds / total if total else 0.0
@@ -133,7 +133,7 @@ def draw_bars(
     drawing = Drawing(_WIDTH, _TOP + sum(heights), title, says)
     top, rows = _TOP, []
     for (name, sides), height in zip(cases, heights, strict=True):
-        drawing.text("name", 0, top + 10, name)
+        _draw_heading(drawing, top, name)
         for number, (side, value) in enumerate(sides.items()):
             y = top + 18 + (_BAR + 5) * number
             width = max(0.0, value) / most * (_WIDTH - 150)
@@ -158,7 +158,7 @@ def draw_quantiles(title: str, says: str, cases: Sequence[tuple[str, Mapping[str
     _draw_axis(drawing, x, height, write_milliseconds)
     for row, (name, found) in enumerate(cases):
         top = _TOP + (_ROW + 10) * row
-        drawing.text("name", 0, top + 10, name)
+        _draw_heading(drawing, top, name)
         places = [x.at(number) for number in found.values()]
         drawing.line(f"curve {ENGINE}", (places[0], top + 24), (places[-1], top + 24))
         for label, (quantile, number) in zip(spread(places, 46), found.items(), strict=True):
@@ -207,6 +207,14 @@ def ratio_to(case: SavedCase, side: str) -> Optional[float]:
 def _times_along(series: Series, side: str) -> list[tuple[int, Times]]:
     found = [(amount, case.times_of(side)) for amount, case in series.points]
     return [(amount, times) for amount, times in found if times is not None and times.median_ms > 0]
+
+
+def _draw_heading(drawing: Drawing, top: float, name: str, note: str = "") -> None:
+    """Write the name of a case, as far as there is room, and a note at the right; the table has all of it."""
+    room = int((_WIDTH - _CHARACTER * len(note)) / (_CHARACTER * 1.25)) - 1
+    shown = name if len(name) <= room else f"{name[: room - 1]}\N{HORIZONTAL ELLIPSIS}"
+    drawing.text("name", 0, top + 10, shown)
+    drawing.text("note", _WIDTH, top + 10, note, anchor="end")
 
 
 def _draw_axis(drawing: Drawing, x: LogScale, height: float, write: Callable[[float], str]) -> None:
