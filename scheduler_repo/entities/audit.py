@@ -19,6 +19,7 @@ class AuditCheck(enum.StrEnum):
     TERMINATED_AGENTS = "terminated_agents"
     AGENT_HISTORIES = "agent_histories"
     OWNER_SESSIONS = "owner_sessions"
+    OWNER_USAGE = "owner_usage"
     SESSIONS_WITHOUT_KERNELS = "sessions_without_kernels"
     SESSION_HISTORIES = "session_histories"
     UNFINISHED_RESULTS = "unfinished_results"
@@ -39,6 +40,8 @@ class AuditCheck(enum.StrEnum):
 
 # The findings of these go away by ``repair_counters``.
 COUNTER_CHECKS = (AuditCheck.AGENT_SLOTS_OCCUPIED, AuditCheck.AGENT_CONTAINER_COUNTS)
+# And of these by ``rebuild_usage``.
+USAGE_CHECKS = (AuditCheck.OWNER_USAGE,)
 
 
 class AuditFinding(msgspec.Struct, frozen=True):

@@ -34,10 +34,16 @@ def _groups(world: World, size: int) -> tuple[ScalingGroupSpec, ...]:
     return tuple(ScalingGroupSpec(name=name) for name in names)
 
 
-@costs("AuditRepository.audit", 25)
+@costs("AuditRepository.audit", 26)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.running(size)
     return AuditRepository(AuditDBSource(world.engine)).audit()
+
+
+@costs("AuditRepository.rebuild_usage", 3)
+async def _(world: World, size: int) -> Awaitable[object]:
+    await world.running(size)
+    return AuditRepository(AuditDBSource(world.engine)).rebuild_usage()
 
 
 @costs("AuditRepository.repair_counters", 8)

@@ -51,6 +51,10 @@ def _agent(check: AuditCheck, agent_id: str, what: str, expected: object, found:
     return AuditFinding(check, "agent", agent_id, what, str(expected), str(found))
 
 
+def _usage(entity: str, owner_id: str, what: str, expected: int, found: int) -> AuditFinding:
+    return AuditFinding(AuditCheck.OWNER_USAGE, entity, owner_id, what, str(expected), str(found))
+
+
 def _of(number: int, index: Optional[int] = None) -> str:
     """A condition: the session, or one of its kernels."""
     return f"id = '{session_id(number) if index is None else kernel_id(number, index)}'"
@@ -214,6 +218,17 @@ _KERNELS = (
         "a kernel in another group's queue",
         f"UPDATE kernels SET scaling_group = 'other' WHERE {_of(WAITING, 0)}",
         _kernel(AuditCheck.KERNEL_OWNERS, WAITING, "scaling_group", "gpu", "other"),
+    ),
+    drift(
+        "usage that was not logged",
+        "SELECT fold_usage(); SET scheduler_repo.keeps_changes = 'on';"
+        "UPDATE owner_usage SET session_count = 7, slots = slots || 5::numeric WHERE scope = 'DOMAIN';"
+        "DELETE FROM owner_usage WHERE scope = 'USER'",
+        _usage("domain", "lab", "session_count of its usage", 5, 7),
+        _usage("domain", "lab", "usage of slot index 8", 0, 5),
+        _usage("user", str(UUID(int=1)), "session_count of its usage", 5, 0),
+        _usage("user", str(UUID(int=1)), "usage of cpu", sum(HELD_CPU.values()), 0),
+        _usage("user", str(UUID(int=1)), "usage of mem", sum(HELD_MEM.values()), 0),
     ),
     *(
         # By its other kernel the session still counts for its own owner.

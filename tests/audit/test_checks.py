@@ -16,7 +16,13 @@ from tests.support.databases import READER, Database, DriverConnection
 from tests.support.small_cluster import kernel_id, session_id
 
 # Statements that are there for other purposes.
-NO_CHECKS = {"overcommitted_agents", "ledger_drift", "mend_agent_slots", "mend_agent_containers"}
+NO_CHECKS = {
+    "overcommitted_agents",
+    "ledger_drift",
+    "mend_agent_slots",
+    "mend_agent_containers",
+    "rebuild_usage",
+}
 
 
 class TestCleanClusters:

@@ -77,6 +77,24 @@ class TestRepair:
         (left,) = (await audit_source.audit()).findings
         assert left.check is AuditCheck.KERNEL_STATUSES
 
+    async def test_usage_is_counted_anew(
+        self, audit_source: AuditRepository, owner_connection: DriverConnection
+    ) -> None:
+        # given what occupies agents, but for one kernel that is changed past its trigger, and a log of it
+        await owner_connection.execute(
+            "ALTER TABLE kernels DISABLE TRIGGER log_usage_of_update;"
+            f"UPDATE kernels SET occupied_slots = '{{1, 1}}' WHERE id = '{kernel_id(SPREAD, 1)}';"
+            "ALTER TABLE kernels ENABLE ALWAYS TRIGGER log_usage_of_update"
+        )
+        assert AuditCheck.OWNER_USAGE in {finding.check for finding in (await audit_source.audit()).findings}
+        # when
+        await audit_source.rebuild_usage()
+        # then
+        assert AuditCheck.OWNER_USAGE not in {
+            finding.check for finding in (await audit_source.audit()).findings
+        }
+        assert await owner_connection.fetchval("SELECT count(*) FROM usage_log") == 0
+
     async def test_an_agent_that_is_overcommitted_is_left_and_the_others_are_mended(
         self, audit_source: AuditRepository, owner_connection: DriverConnection
     ) -> None:

@@ -113,6 +113,17 @@ class TestAudit(OnACluster):
 
 
 class TestRepair(OnACluster):
+    def test_usage_is_mended(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
+    ) -> None:
+        write(
+            placed_database,
+            "SELECT fold_usage(); SET scheduler_repo.keeps_changes = 'on'; DELETE FROM owner_usage",
+        )
+        found, mended = (command_here.run(*arguments, *options) for options in ((), ("--repair",)))
+        assert found.error_line.endswith("mend the owners' usage with --repair, the rest by hand")
+        assert (mended.code, mended.errors) == (0, "")
+
     def test_counters_are_mended_and_said(
         self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:

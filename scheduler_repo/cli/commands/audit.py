@@ -10,8 +10,16 @@ from scheduler_repo.cli.options import database_url_option, read_database
 from scheduler_repo.cli.output.amounts import format_count
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.terminal import say, say_error, say_json
-from scheduler_repo.entities.audit import COUNTER_CHECKS, AuditReport, RepairObstacle, RepairReport
+from scheduler_repo.entities.audit import (
+    COUNTER_CHECKS,
+    USAGE_CHECKS,
+    AuditReport,
+    RepairObstacle,
+    RepairReport,
+)
 
+# What --repair mends, with the checks that find it.
+_MENDABLE: Final = {"the agents' counters": COUNTER_CHECKS, "the owners' usage": USAGE_CHECKS}
 _OBSTACLES: Final = {
     RepairObstacle.ABOVE_CAPACITY: "its kernels hold more than its capacity",
     RepairObstacle.ABOVE_MAX_CONTAINERS: "its kernels are more than its max_containers",
@@ -22,7 +30,9 @@ _OBSTACLES: Final = {
 
 
 @click.command(short_help="Check counters, statuses and histories against each other.")
-@click.option("--repair", is_flag=True, help="First set the agents' counters to what their kernels hold.")
+@click.option(
+    "--repair", is_flag=True, help="First set agents' counters and owners' usage to what kernels hold."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: findings and repairs.")
 @database_url_option
 @click.pass_obj
@@ -46,7 +56,11 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
             if repair:
                 invocation.aftermath = "either no counter was changed, or all are mended"
                 mended = await repository.repair_counters()
-            return mended, await repository.audit()
+            report = await repository.audit()
+            if repair and any(finding.check in USAGE_CHECKS for finding in report.findings):
+                await repository.rebuild_usage()
+                report = await repository.audit()
+            return mended, report
 
     mended, report = invocation.run(work)
     if as_json:
@@ -55,10 +69,11 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
         say(*_lines(mended, report))
     if not report.findings:
         return 0
-    has_counters = any(finding.check in COUNTER_CHECKS for finding in report.findings)
+    found = {finding.check for finding in report.findings}
+    mendable = [name for name, checks in _MENDABLE.items() if found.intersection(checks)]
     advice = "mend them by hand; sql/audit has each check's statement and says what it means"
-    if mended is None and has_counters:
-        advice = "mend the agents' counters with --repair, the rest by hand"
+    if mended is None and mendable:
+        advice = f"mend {' and '.join(mendable)} with --repair, the rest by hand"
     say_error(f"{format_count(len(report.findings), 'finding')}; {advice}")
     return 1
 

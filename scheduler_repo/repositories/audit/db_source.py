@@ -27,6 +27,7 @@ CHECKS: Final[Mapping[AuditCheck, Statement]] = {check: _load(check.value) for c
 LEDGER_DRIFT = _load("ledger_drift")
 MEND_AGENT_SLOTS = _load("mend_agent_slots")
 MEND_AGENT_CONTAINERS = _load("mend_agent_containers")
+REBUILD_USAGE = _load("rebuild_usage")
 
 
 class AuditDBSource(DBSource):
@@ -70,3 +71,7 @@ class AuditDBSource(DBSource):
         await change_rows(db_sess, MEND_AGENT_SLOTS, 4, slots)
         containers = [(each.agent_id, each.before, each.after) for each in repaired if each.slot_name is None]
         await change_rows(db_sess, MEND_AGENT_CONTAINERS, 3, containers)
+
+    async def rebuild_usage(self, db_sess: SASession) -> None:
+        """Count anew what owners occupy; costs one statement."""
+        await fetch_rows(db_sess, REBUILD_USAGE)

@@ -47,6 +47,17 @@ class AuditRepository(Repository[AuditDBSource]):
         """
         return await run_in_two_tries(self._db, self._repair)
 
+    @_resilience.apply(OperationKind.IDEMPOTENT_WRITE)
+    async def rebuild_usage(self) -> None:
+        """Count anew what each owner occupies, from all sessions and kernels that occupy agents.
+
+        Usage is added up from what triggers log, so this is for a database where one was disabled, or whose
+        rows came past them. Writers go on meanwhile; who follows changes reads everything once. Raises the
+        errors of the database layer. Costs one statement; time grows with the cluster's occupying kernels.
+        """
+        async with self._db.begin_session() as db_sess:
+            await self._db_source.rebuild_usage(db_sess)
+
     async def _repair(self, skips_locked: bool) -> RepairReport:
         async with self._db.begin_batch_session(skips_locked=skips_locked) as db_sess:
             seen = await self._db_source.list_drifted_counters(db_sess, None)
