@@ -19,37 +19,17 @@ from scheduler_repo.workload.owners import Owner
 from scheduler_repo.workload.slot_types import CPU, CUDA_SHARES, GIBIBYTE, MEM, MILLI
 from scheduler_repo.workload.synthetic import QUEUE_START
 
+_QUEUE_AND_OWNERS: Final = ("scaling_group", "access_key", "user_id", "project_id", "domain_name")
+# What is given of a new session, and of a new kernel besides what it requests.
+NEW_SESSION_COLUMNS: Final = ("id", "name", *_QUEUE_AND_OWNERS, "session_type", "cluster_mode")
+NEW_KERNEL_COLUMNS: Final = ("id", "session_id", "kernel_index", *_QUEUE_AND_OWNERS)
 SESSION_COLUMNS: Final = (
-    "id",
-    "name",
-    "scaling_group",
-    "access_key",
-    "user_id",
-    "project_id",
-    "domain_name",
-    "session_type",
-    "cluster_mode",
-    "priority",
-    "status",
-    "result",
-    "created_at",
-    "status_changed_at",
-    "has_dependencies",
+    *(*NEW_SESSION_COLUMNS, "priority", "status", "result"),
+    *("created_at", "status_changed_at", "has_dependencies"),
 )
 KERNEL_COLUMNS: Final = (
-    "id",
-    "session_id",
-    "kernel_index",
-    "scaling_group",
-    "access_key",
-    "user_id",
-    "project_id",
-    "domain_name",
-    "status",
-    "agent_id",
-    "requested_slots",
-    "occupied_slots",
-    "status_changed_at",
+    *(*NEW_KERNEL_COLUMNS, "status", "agent_id"),
+    *("requested_slots", "occupied_slots", "status_changed_at"),
 )
 DEPENDENCY_COLUMNS: Final = ("session_id", "depends_on")
 HISTORY_COLUMNS: Final = ("session_id", "from_status", "to_status", "changed_at")

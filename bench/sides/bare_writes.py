@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import asyncpg
 
+from bench.data.rows import NEW_KERNEL_COLUMNS, NEW_SESSION_COLUMNS
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.types import AgentId, SessionId, SlotName
@@ -30,28 +31,6 @@ UPDATE agents AS a SET container_count = a.container_count + given.containers
 FROM unnest($1::text[], $2::int[]) AS given (agent_id, containers) WHERE a.id = given.agent_id
 """
 _HEARTBEATS = "UPDATE agent_heartbeats SET heartbeat_at = now() WHERE agent_id = ANY ($1::text[])"
-_SESSION_COLUMNS = (
-    "id",
-    "name",
-    "scaling_group",
-    "access_key",
-    "user_id",
-    "project_id",
-    "domain_name",
-    "session_type",
-    "cluster_mode",
-)
-_KERNEL_COLUMNS = (
-    "id",
-    "session_id",
-    "kernel_index",
-    "scaling_group",
-    "access_key",
-    "user_id",
-    "project_id",
-    "domain_name",
-    "requested_slots",
-)
 
 SlotAmounts = Counter[tuple[AgentId, str]]
 
@@ -107,8 +86,8 @@ class BareWrites:
         history = [(spec.session_id, "PENDING") for spec in specs]
         copy = self._connection.copy_records_to_table
         async with self._connection.transaction():
-            await copy("sessions", columns=_SESSION_COLUMNS, records=sessions)
-            await copy("kernels", columns=_KERNEL_COLUMNS, records=kernels)
+            await copy("sessions", columns=NEW_SESSION_COLUMNS, records=sessions)
+            await copy("kernels", columns=(*NEW_KERNEL_COLUMNS, "requested_slots"), records=kernels)
             await copy("session_history", columns=("session_id", "to_status"), records=history)
 
     async def beat(self, agent_ids: Sequence[AgentId]) -> None:
