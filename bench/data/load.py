@@ -24,7 +24,9 @@ from scheduler_repo.types import ScalingGroupName, SessionStatus
 # Called with the number of sessions loaded so far.
 OnLoaded = Callable[[int], None]
 _SESSION_TABLES: Final = ("sessions", "kernels", "session_dependencies", "session_history")
-_CHANGED_TABLES: Final = ", ".join((*_SESSION_TABLES, "agents", "agent_slots", "quotas"))
+_CHANGED_TABLES: Final = ", ".join(
+    (*_SESSION_TABLES, "agents", "agent_slots", "quotas", "owner_usage", "usage_log", "change_log")
+)
 # From so many on it pays to make the indexes anew.
 _MANY_SESSIONS: Final = 20_000
 _ADD_OCCUPIED: Final = """
@@ -111,6 +113,8 @@ class ClusterLoader:
             async with driver.transaction():
                 await driver.execute(_ADD_OCCUPIED, *([row[at] for row in rows] for at in range(3)))
                 await driver.execute(_ADD_CONTAINERS, list(loads.containers), list(loads.containers.values()))
+            # As a scheduler's loop does, several times a second.
+            await driver.execute("SELECT fold_usage()", timeout=None)
             await driver.execute(f"VACUUM (ANALYZE) {_CHANGED_TABLES}", timeout=None)
 
 

@@ -46,7 +46,11 @@ _RESTORE: Final = (
     "TRUNCATE operations",
 )
 _CREATED: Final = "DELETE FROM sessions WHERE id = ANY ($1::uuid[])"
-_VACUUM: Final = "VACUUM sessions, kernels, session_history, agent_slots, agents, agent_heartbeats"
+_FOLD: Final = "SELECT fold_usage()"
+_VACUUM: Final = (
+    "VACUUM sessions, kernels, session_history, agent_slots, agents, agent_heartbeats, "
+    "owner_usage, usage_log, change_log"
+)
 _DROP: Final = "DROP TABLE bench_sessions, bench_kernels, bench_slots, bench_agents, bench_mark"
 
 
@@ -64,6 +68,7 @@ class SavedState:
             await self._driver.execute(_CREATED, list(created))
             for statement in _RESTORE:
                 await self._driver.execute(statement)
+        await self._driver.execute(_FOLD)
         await self._driver.execute(_VACUUM)
         if self._may_checkpoint:
             await self._driver.execute("CHECKPOINT")
