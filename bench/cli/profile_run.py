@@ -107,7 +107,7 @@ class ProfileRun:
                 return await self._profile(cases, "your database", "explain", machine)
 
     def _be_ready(self, clean_up: str) -> None:
-        left = "as it was" if self.output.exists() else "not made"
+        left = "as it was" if self.output.exists() else "not there"
         self.invocation.aftermath = f"{clean_up}{self.output} is {left}"
 
     async def _profile(

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bench.cli.tables import format_ms
 from bench.profiling.comparison import ComparedCase, ComparedPhase, compare, find_differences
-from bench.profiling.kept import Profile, read_profile
+from bench.profiling.kept import Profile, name_cluster, read_profile
 from scheduler_repo.cli.output.console import CommandConsole, plain_table
 from scheduler_repo.cli.terminal import say_json
 from scheduler_repo.errors import InvalidInput
@@ -47,7 +47,8 @@ def _describe(profile: Profile) -> str:
     machine = profile.machine
     commit = machine.get("commit")
     of_commit = "" if commit is None else f", commit {commit}"
-    return f"{profile.suite} at {profile.size}, {machine.get('measured_at', 'of unknown age')}{of_commit}"
+    age = machine.get("measured_at", "of unknown age")
+    return f"{profile.suite}, {name_cluster(profile.size)}, {age}{of_commit}"
 
 
 def _lay_out(case: ComparedCase) -> Table:

@@ -6,6 +6,7 @@ from typing import Final, Optional
 
 import msgspec
 
+from bench.data.sizes import SizeName
 from bench.profiling.blocks import LoopBlock
 from bench.profiling.frames import FrameNode, HotFrame
 from bench.profiling.phases import Phase
@@ -61,6 +62,11 @@ class Graphs(msgspec.Struct, frozen=True):
 
     time: Mapping[str, FrameNode]
     memory: FrameNode
+
+
+def name_cluster(size: str) -> str:
+    """Name what was profiled by the size that a profile says: of a cluster, the trace, or a user's own."""
+    return f"size {size}" if size in tuple(SizeName) else size
 
 
 class _Head(msgspec.Struct):

@@ -10,7 +10,7 @@ import msgspec
 
 from bench.cli.tables import format_ms
 from bench.profiling.frames import FrameNode
-from bench.profiling.kept import Graphs, Profile
+from bench.profiling.kept import Graphs, Profile, name_cluster
 from bench.profiling.summary import format_bytes
 from scheduler_repo.cli.output.amounts import format_count
 
@@ -20,7 +20,7 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 def make_pages(profile: Profile, graphs: Sequence[Graphs]) -> dict[str, str]:
     """Make all pages, by file name; ``graphs`` are those of the cases, in their order."""
     environment = _make_environment()
-    title = f"Profile of {profile.suite} at size {profile.size}"
+    title = f"Profile of {profile.suite}, {name_cluster(profile.size)}"
     pages = {"index.html": environment.get_template("index.html").render(title=title, profile=profile)}
     for number, (case, graph) in enumerate(zip(profile.cases, graphs, strict=True), 1):
         title = f"{profile.suite}: {case.name}"

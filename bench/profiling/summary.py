@@ -5,7 +5,7 @@ from typing import Final, Optional
 
 from bench.cli.tables import format_ms
 from bench.profiling.frames import HotFrame
-from bench.profiling.kept import CaseProfile
+from bench.profiling.kept import CaseProfile, name_cluster
 from bench.profiling.phases import Phase
 from bench.profiling.sampling import WAITING
 from scheduler_repo.cli.output.amounts import format_count
@@ -24,7 +24,7 @@ def sum_up(suite: str, size: str, cases: Sequence[CaseProfile]) -> tuple[str, ..
     shown = [case for case in cases if case in slowest]
     left = len(cases) - len(shown)
     of_how_many = f", the {len(shown)} slowest of {len(cases)} cases" if left else ""
-    head = f"{suite} at {size}{of_how_many}; medians, ms:"
+    head = f"{suite}, {name_cluster(size)}{of_how_many}; medians, ms:"
     lines = (head, *(_sum_up_case(case) for case in shown), *_look_closer(slowest[0], len(cases) > 1))
     return (*lines, *_look_further(slowest[0]))[:LINES]
 

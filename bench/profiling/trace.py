@@ -84,6 +84,7 @@ class Trace:
     def __init__(self) -> None:
         """Record nothing yet."""
         self.events: list[Event] = []
+        # Looks at each statement before it is sent, if PostgreSQL can explain it.
         self.before_statement: Optional[BeforeStatement] = None
         self.records = False
         self._section = OUTSIDE
@@ -150,11 +151,6 @@ class Trace:
 
         setattr(client, _EXECUTE_COMMAND, execute_command)
         setattr(client, _PIPELINE, pipeline)
-
-    async def before(self, sent: SentStatement) -> None:
-        """Let whoever wants to look at a statement do so."""
-        if self.before_statement is not None and _CAN_BE_EXPLAINED.match(sent.text):
-            await self.before_statement(sent)
 
     def note_message(self, text: str, started: float, server_seconds: Optional[float]) -> None:
         """Note a message without rows: the begin and the end of a transaction, or a setting."""
@@ -278,7 +274,9 @@ class TracedConnection(asyncpg.Connection):  # type: ignore[misc] # the driver s
 
     async def _before(self, query: str, parameters: tuple[object, ...]) -> None:
         trace = self.trace
-        await trace.before(SentStatement(self, trace.section, name_statement(query), query, parameters))
+        if trace.before_statement is not None and _CAN_BE_EXPLAINED.match(query):
+            sent = SentStatement(self, trace.section, name_statement(query), query, parameters)
+            await trace.before_statement(sent)
 
     async def _timed(
         self, query: str, send: Callable[[], Awaitable[T]], count: Callable[[T], Optional[int]]

@@ -189,7 +189,7 @@ class TestSummary:
         cases = [a_case(f"case {number}", a_phase("agents", number, 1)) for number in range(1, 9)]
         lines = sum_up("growth", "M", cases)
         assert len(lines) == LINES
-        assert lines[0] == "growth at M, the 4 slowest of 8 cases; medians, ms:"
+        assert lines[0] == "growth, size M, the 4 slowest of 8 cases; medians, ms:"
         assert [line.partition(":")[0] for line in lines[1:5]] == [f"case {n} {n}.00" for n in (5, 6, 7, 8)]
         assert "server: agents is the heaviest, 1.00 of 8.00 ms for 7 rows, 2.0 KiB" in lines
 
