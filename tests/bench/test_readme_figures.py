@@ -111,7 +111,7 @@ class TestTheReadmes:
             "run: bench report --refresh --suite NAME"
         )
         for name, suite in results.items():
-            assert name == suite.suite if suite.size == SizeName.M else f"{suite.size}/{suite.suite}"
+            assert name == (suite.suite if suite.size == SizeName.M else f"{suite.size}/{suite.suite}")
             gone = {case.name for case in suite.cases} - set(
                 SUITES[suite.suite].case_names(SizeName(suite.size))
             )
