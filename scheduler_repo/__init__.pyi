@@ -85,6 +85,9 @@ from .entities.session import (
     SessionState as SessionState, SessionWithDependencies as SessionWithDependencies,
 )
 from .entities.slot_type import SlotType as SlotType, SlotTypeSpec as SlotTypeSpec
+from .entities.snapshot_changes import (
+    FullReadReason as FullReadReason, Refresh as Refresh, SnapshotChanges as SnapshotChanges,
+)
 from .entities.snapshot_token import (
     ChangeHistory as ChangeHistory, DatabaseIdentity as DatabaseIdentity, SnapshotToken as SnapshotToken,
 )
@@ -161,6 +164,7 @@ from .repositories.scheduler.cache_source import (
     SchedulerCacheSource as SchedulerCacheSource, create_cache_source as create_cache_source,
 )
 from .repositories.scheduler.db_source import SchedulerDBSource as SchedulerDBSource
+from .repositories.scheduler.tracker import SnapshotTracker as SnapshotTracker
 from .repositories.scheduler.repository import SchedulerRepository as SchedulerRepository
 from .repositories.session.cache_source import (
     SessionCacheSource as SessionCacheSource, create_session_cache_source as create_session_cache_source,

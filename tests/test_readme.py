@@ -70,6 +70,12 @@ class TestExamples:
         async with migrated_database.driver_as(ADMIN) as driver:
             assert await driver.fetchval("SELECT count(*) FROM sessions WHERE status = 'SCHEDULED'") == single
 
+    async def test_changes_are_followed(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        await _module("tracker").follow(url, GROUP)
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == "1 wait; read anew: first"
+        assert second.startswith("0 sessions differ from ")
+
     async def test_the_hand_off_takes_sessions_to_their_end(self, url: str) -> None:
         # Given a session that is placed
         await _module("own scheduler").schedule(url, GROUP)

@@ -184,13 +184,15 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         self._ownership.end(closed=close)
         await super().dispose(close)
 
-    def begin_readonly_session(self) -> AbstractAsyncContextManager[SASession]:
+    def begin_readonly_session(self, *, reuses_plans: bool = False) -> AbstractAsyncContextManager[SASession]:
         """Open a session that reads one snapshot: REPEATABLE READ, READ ONLY, enforced by the server.
 
+        ``reuses_plans`` is for statements that look up rows by id alone: their plans do not depend on how many.
         Raises DatabaseUnavailable, DatabaseTimeout, DatabaseReadOnly (for a write inside it) and the other
         errors of the database layer; costs two round trips besides the statements inside.
         """
-        return self._begin(_BEGIN_READONLY)
+        bounds = f"{self._bounds};SET LOCAL plan_cache_mode = 'auto'" if reuses_plans else None
+        return self._begin(_BEGIN_READONLY, bounds)
 
     def begin_session(self) -> AbstractAsyncContextManager[SASession]:
         """Open a session that writes: READ COMMITTED, committed at the end, rolled back on any exception.

@@ -75,7 +75,7 @@ async def record_connection(engine: ExtendedAsyncSAEngine, db_sess: SASession) -
 async def fetch_identity(db_sess: SASession) -> DatabaseIdentity:
     """Ask which database this is; costs one statement."""
     (row,) = await fetch_rows(db_sess, SNAPSHOT)
-    return DatabaseIdentity(*row[2:])
+    return DatabaseIdentity(*row[2:6])
 
 
 def name_database(database: DatabaseIdentity) -> str:

@@ -72,6 +72,11 @@ class SnapshotToken(msgspec.Struct, frozen=True, gc=False):
     database: DatabaseIdentity
     history: Optional[ChangeHistory]
 
+    @property
+    def xmax(self) -> int:
+        """The first transaction that had not begun."""
+        return int(self.snapshot.split(":")[1])
+
     def has_seen(self, transaction_id: TransactionId) -> bool:
         """Whether the snapshot includes the write whose result carries ``transaction_id``."""
         _, xmax, xip = self.snapshot.split(":")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from time import perf_counter
-from typing import Optional
+from typing import Optional, Union
 
 import msgspec
 
@@ -20,11 +20,15 @@ from scheduler_repo.database.statements import Statement, change_rows, fetch_row
 from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.metrics.reads import bytes_received, count_unreadable, observe_read
 from scheduler_repo.repositories.db_source import DBSource
+from scheduler_repo.repositories.scheduler.changes import fetch_changes
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import Decisions, LockedState
+from scheduler_repo.scheduling.deltas.base import IndexedBase
+from scheduler_repo.scheduling.deltas.rows import RawChanges
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
@@ -39,6 +43,7 @@ PREEMPTION_CANDIDATES = load_statement("scheduler/preemption_candidates")
 SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
 FOLD_USAGE = load_statement("scheduler/fold_usage")
 TRIM_CHANGES = load_statement("scheduler/trim_changes")
+RENEW_SERVER_LIFE = load_statement("delta/renew_server_life")
 OVERCOMMITTED_AGENTS = Statement("overcommitted_agents", read_sql_file("audit/overcommitted_agents.sql"))
 
 TICK_STATEMENTS: tuple[Statement, ...] = (
@@ -110,6 +115,25 @@ class SchedulerDBSource(DBSource):
         record_origin(data.token.database)
         count_unreadable(data.unreadable)
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
+
+    @_resilience.apply(OperationKind.READ)
+    async def get_changes(self, base: IndexedBase) -> Union[RawChanges, FullReadReason]:
+        """Read what may differ from a base, all of one snapshot; a reason where all must be read anew.
+
+        Raises ScalingGroupNotFound and the errors of the database layer. Costs one to six statements in one
+        transaction; time grows with what has changed.
+        """
+        async with self.engine.begin_readonly_session(reuses_plans=True) as db_sess:
+            return await fetch_changes(db_sess, base)
+
+    @_resilience.apply(OperationKind.WRITE)
+    async def renew_server_life(self) -> None:
+        """Begin a new history of the change log where a crash has ended the last; costs one statement.
+
+        Raises DatabaseReadOnly on a standby, and the other errors of the database layer.
+        """
+        async with self.engine.begin_session() as db_sess:
+            await fetch_rows(db_sess, RENEW_SERVER_LIFE)
 
     async def fetch_raw_scheduling_data(
         self, db_sess: SASession, scaling_group: ScalingGroupName, pending_limit: Optional[int]

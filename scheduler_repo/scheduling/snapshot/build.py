@@ -8,6 +8,7 @@ the order of the struct's fields.
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
+from typing import Optional
 
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
@@ -19,7 +20,7 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulingData,
 )
 from scheduler_repo.entities.slot_type import SlotType
-from scheduler_repo.entities.snapshot_token import DatabaseIdentity, Snapshot, SnapshotToken
+from scheduler_repo.entities.snapshot_token import ChangeHistory, DatabaseIdentity, Snapshot, SnapshotToken
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
@@ -59,11 +60,11 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     kernels = yield from build_kernels(raw.pending_kernels)
     dependencies = yield from build_dependencies(raw.pending_dependencies, unreadable)
     pending_sessions = yield from build_sessions(raw.pending_sessions, kernels, dependencies, unreadable)
-    reservations = _reservations(raw.reservations)
+    reservations = build_reservations(raw.reservations)
     agents = yield from _agents(raw, reservations, width)
-    candidates = yield from _candidates(raw.preemption_candidates, width)
+    candidates = yield from build_candidates(raw.preemption_candidates, width)
     usages = yield from build_usages(raw, width)
-    scaling_group = _scaling_group(raw.scaling_group, unreadable)
+    scaling_group = build_group(raw.scaling_group, unreadable)
     data = SchedulingData(
         token=build_token(raw.snapshot),
         observed_at=raw.snapshot[0],
@@ -90,7 +91,14 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
 
 def build_token(row: SnapshotRow) -> SnapshotToken:
     """Build the token of the snapshot that a read was made under."""
-    return SnapshotToken(Snapshot(row[1]), DatabaseIdentity(*row[2:6]), None)
+    return SnapshotToken(Snapshot(row[1]), DatabaseIdentity(*row[2:6]), _history(row))
+
+
+def _history(row: SnapshotRow) -> Optional[ChangeHistory]:
+    schema_oid, log_oid, timeline, life, triggers = row[6:]
+    if schema_oid is None or log_oid is None or timeline is None or life is None or triggers is None:
+        return None
+    return ChangeHistory(schema_oid, log_oid, timeline, life, triggers)
 
 
 def slot_types_by_index(rows: Sequence[IndexedSlotTypeRow]) -> tuple[SlotType, ...]:
@@ -103,7 +111,8 @@ def slot_types_by_index(rows: Sequence[IndexedSlotTypeRow]) -> tuple[SlotType, .
     )
 
 
-def _scaling_group(row: GroupOptionsRow, unreadable: dict[str, UnreadableRow]) -> ScalingGroupInfo:
+def build_group(row: GroupOptionsRow, unreadable: dict[str, UnreadableRow]) -> ScalingGroupInfo:
+    """Build the group's options; what cannot be read is noted."""
     name, is_active, timeout, scope, min_runtime = row
     try:
         return ScalingGroupInfo(name, is_active, timeout, _PREEMPTION_SCOPES[scope], min_runtime)
@@ -113,15 +122,18 @@ def _scaling_group(row: GroupOptionsRow, unreadable: dict[str, UnreadableRow]) -
         return ScalingGroupInfo(name, is_active, timeout, None, min_runtime)
 
 
-def _reservations(rows: Sequence[ReservedKernelRow]) -> tuple[Reservation, ...]:
-    """One for the rows of each session, which stand together."""
+def build_reservations(rows: Sequence[ReservedKernelRow]) -> tuple[Reservation, ...]:
+    """Build one reservation for the rows of each session, which stand together."""
     return tuple(
         Reservation(session_id, position, tuple(ReservedKernel(*row[2:4], tuple(row[4])) for row in kernels))
         for (session_id, position), kernels in groupby(rows, itemgetter(0, 1))
     )
 
 
-def _candidates(rows: Sequence[PreemptionCandidateRow], width: int) -> Steps[tuple[PreemptionCandidate, ...]]:
+def build_candidates(
+    rows: Sequence[PreemptionCandidateRow], width: int
+) -> Steps[tuple[PreemptionCandidate, ...]]:
+    """Build one candidate for the rows of each session, which stand together."""
     candidates: list[PreemptionCandidate] = []
     # Rows of one session stand together here too.
     for number, (_, together) in enumerate(groupby(rows, itemgetter(0))):

@@ -24,11 +24,21 @@ from scheduler_repo.types import (
     OwnerScope,
     OwnerT,
     ProjectId,
+    ResourcePolicyName,
     UserId,
 )
 
 # Text and bytes: to hash an OwnerScope or a UUID of the driver takes several times as long.
-_OwnerKey = tuple[str, object]
+OwnerKey = tuple[str, object]
+# The columns of OwnerLimitsRow behind the owner's.
+LimitColumns = tuple[
+    Optional[ResourcePolicyName],
+    Optional[list[Optional[int]]],
+    Optional[int],
+    Optional[int],
+    list[Optional[int]],
+    Optional[int],
+]
 _SCOPES = tuple(scope.value for scope in OwnerScope)
 # The four columns of owners stand together, in the order of OwnerScope.
 _OWNERS = slice(*map(PendingSessionRow._fields.index, ("access_key", "priority")))
@@ -63,60 +73,71 @@ class Usages(msgspec.Struct):
     """Occupancy, session counts and limits of the owners, by scope and id."""
 
     width: int
-    occupied: dict[_OwnerKey, list[int]]
-    session_counts: dict[_OwnerKey, int]
-    limits: dict[_OwnerKey, OwnerLimitsRow]
+    occupied: dict[OwnerKey, list[int]]
+    session_counts: dict[OwnerKey, int]
+    limits: dict[OwnerKey, OwnerLimitsRow]
 
     def of(self, scope: OwnerScope, owners: list[OwnerT]) -> Steps[tuple[OwnerUsage[OwnerT], ...]]:
         """Build the usage of each owner of one scope, by id."""
         usages: list[OwnerUsage[OwnerT]] = []
         word = scope.value
         for chunk in chunks_of(sorted(owners)):
-            usages.extend(self._of_owner(_key(word, owner), owner) for owner in chunk)
+            usages.extend(self._of_owner(owner_key(word, owner), owner) for owner in chunk)
             yield
         return tuple(usages)
 
-    def _of_owner(self, key: _OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
-        occupied = fitted(self.occupied.get(key, ()), self.width)
-        session_count = self.session_counts.get(key, 0)
+    def _of_owner(self, key: OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
         row = self.limits.get(key)
-        if row is None:
-            return OwnerUsage(owner, occupied, session_count, None, (None,) * self.width, None, None)
-        policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = row[4:]
-        # What is missing at the end of either list of limits is no limit.
-        limits = read_slot_limits(
-            [_least(*pair) for pair in zip_longest(policy_slots or (), own_slots)], self.width
+        limits = None if row is None else row[4:]
+        return build_usage(
+            owner, self.occupied.get(key, ()), self.session_counts.get(key, 0), limits, self.width
         )
-        sessions = _least(policy_sessions, own_sessions)
-        return OwnerUsage(owner, occupied, session_count, policy, limits, sessions, policy_kernels)
+
+
+def build_usage(
+    owner: OwnerT, occupied: Sequence[int], session_count: int, limits: Optional[LimitColumns], width: int
+) -> OwnerUsage[OwnerT]:
+    """Build the usage of one owner; ``limits`` None: it has no quota."""
+    if limits is None:
+        return OwnerUsage(owner, fitted(occupied, width), session_count, None, (None,) * width, None, None)
+    policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = limits
+    # What is missing at the end of either list of limits is no limit.
+    slot_limits = read_slot_limits(
+        [_least(*pair) for pair in zip_longest(policy_slots or (), own_slots)], width
+    )
+    sessions = _least(policy_sessions, own_sessions)
+    return OwnerUsage(
+        owner, fitted(occupied, width), session_count, policy, slot_limits, sessions, policy_kernels
+    )
 
 
 def build_usages(raw: RawSchedulingData, width: int) -> Steps[Usages]:
     """Sort the rows of owners by owner."""
-    occupied: dict[_OwnerKey, list[int]] = {}
-    session_counts: dict[_OwnerKey, int] = {}
+    occupied: dict[OwnerKey, list[int]] = {}
+    session_counts: dict[OwnerKey, int] = {}
     for chunk in chunks_of(raw.owner_usage):
         for row in chunk:
             key = _owner_key(row)
             session_counts[key] = row[4]
             occupied[key] = list(map(int, row[5]))
         yield
-    limits: dict[_OwnerKey, OwnerLimitsRow] = {}
+    limits: dict[OwnerKey, OwnerLimitsRow] = {}
     for limits_chunk in chunks_of(raw.owner_limits):
         limits.update((_owner_key(row), row) for row in limits_chunk)
         yield
     return Usages(width, occupied, session_counts, limits)
 
 
-def _owner_key(row: Sequence[object]) -> _OwnerKey:
+def _owner_key(row: Sequence[object]) -> OwnerKey:
     """Return whose row of an owner statement this is: one of its first four columns is set."""
     for scope, owner_id in zip(_SCOPES, row, strict=False):
         if owner_id is not None:
-            return _key(scope, owner_id)
+            return owner_key(scope, owner_id)
     raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
 
 
-def _key(scope: str, owner_id: object) -> _OwnerKey:
+def owner_key(scope: str, owner_id: object) -> OwnerKey:
+    """Return the key under which an owner of a scope is looked up."""
     return scope, owner_id.bytes if isinstance(owner_id, UUID) else owner_id
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
+from scheduler_repo.entities.snapshot_token import ServerLife
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.types import (
@@ -38,6 +39,11 @@ class SnapshotRow(NamedTuple):  # snapshot.sql
     database_oid: int
     table_oid: int
     started_at: datetime
+    schema_oid: Optional[int]
+    log_oid: Optional[int]
+    timeline: Optional[int]
+    life: Optional[ServerLife]
+    triggers: Optional[str]
 
 
 class GroupOptionsRow(NamedTuple):  # scaling_group.sql

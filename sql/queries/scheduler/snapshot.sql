@@ -1,5 +1,5 @@
 -- Which instant of which database the transaction reads.
--- Parameters: none. Index: none, no table is read. The first statement of the tick's transaction: it takes the
+-- Parameters: none. Index: none. The first statement of the tick's transaction: it takes the
 -- snapshot that all later ones share, so observed_at is the clock of that instant. What follows the snapshot says
 -- which database this is: table_oid tells its schemas apart, as the tables of the search_path are read.
 SELECT statement_timestamp()                                                AS observed_at,
@@ -7,4 +7,6 @@ SELECT statement_timestamp()                                                AS o
        (SELECT system_identifier FROM pg_control_system())                  AS system_identifier,
        (SELECT oid FROM pg_database WHERE datname = current_database())     AS database_oid,
        to_regclass('sessions')::oid                                         AS table_oid,
-       pg_postmaster_start_time()                                           AS started_at
+       pg_postmaster_start_time()                                           AS started_at,
+       history.*
+FROM change_history() AS history

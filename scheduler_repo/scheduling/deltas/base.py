@@ -1,0 +1,142 @@
+"""A SchedulingData with its index: what a refresh looks up in it, and what it edits."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import chain
+from typing import Final, Optional, Union
+from uuid import UUID
+
+from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
+from scheduler_repo.scheduling.deltas.queue import SessionQueue
+from scheduler_repo.scheduling.deltas.rows import UsageRow
+from scheduler_repo.scheduling.snapshot.owners import OwnerKey, owner_key
+from scheduler_repo.steps import Steps, chunks_of, finish
+from scheduler_repo.types import OwnerScope
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND: Final = timedelta(microseconds=1)
+SCOPE_WORDS: Final = tuple(scope.value for scope in OwnerScope)
+_ACCESS_KEY, _USER, _PROJECT, _DOMAIN = SCOPE_WORDS
+
+CandidateKey = tuple[int, int, bytes]
+
+
+def owners_of(session: Union[PendingSession, UsageRow]) -> tuple[OwnerKey, OwnerKey, OwnerKey, OwnerKey]:
+    """Return the keys of the four owners of a session or a usage, in the order of OwnerScope."""
+    return (
+        (_ACCESS_KEY, session.access_key),
+        (_USER, session.user_id.bytes),
+        (_PROJECT, session.project_id.bytes),
+        (_DOMAIN, session.domain_name),
+    )
+
+
+def key_of_text(scope: str, owner_id: str) -> OwnerKey:
+    """Return the key of an owner whose id is written as text."""
+    return owner_key(scope, UUID(owner_id) if scope in (_USER, _PROJECT) else owner_id)
+
+
+def candidate_key(candidate: PreemptionCandidate, now: datetime) -> CandidateKey:
+    """Return where a candidate stands: the least important first, of those the youngest run."""
+    since = (min(candidate.running_since, now) - _EPOCH) // _MICROSECOND
+    return candidate.priority, -since, candidate.session_id.bytes
+
+
+class Edits:
+    """The changes of an index that lead to the next SchedulingData; nothing is changed before ``advance``."""
+
+    def __init__(self) -> None:
+        self.queue: Optional[SessionQueue] = None
+        self.gone: list[PendingSession] = []
+        self.come: list[PendingSession] = []
+        self.candidates_gone: list[PreemptionCandidate] = []
+        self.candidates_come: list[PreemptionCandidate] = []
+
+
+class IndexedBase:
+    """The SchedulingData that is held, with an index; each part of that is made when it is first used."""
+
+    def __init__(self, data: SchedulingData) -> None:
+        self.data = data
+
+    def index(self) -> Steps[None]:
+        """Make the parts of the index that take long, unless they are there; some 2 µs a pending session."""
+        if "session_counts" in vars(self):
+            return
+        sessions: dict[bytes, PendingSession] = {}
+        counts: Counter[OwnerKey] = Counter()
+        for chunk in chunks_of(self.data.pending_sessions):
+            sessions.update((session.session_id.bytes, session) for session in chunk)
+            counts.update(chain.from_iterable(map(owners_of, chunk)))
+            yield
+        self.sessions, self.session_counts = sessions, counts
+
+    @cached_property
+    def queue(self) -> SessionQueue:
+        """The pending sessions in chunks."""
+        return SessionQueue.cut(self.data.pending_sessions)
+
+    @cached_property
+    def sessions(self) -> dict[bytes, PendingSession]:
+        """The pending sessions by the bytes of their id."""
+        finish(self.index())
+        return self.sessions
+
+    @cached_property
+    def candidates(self) -> dict[bytes, PreemptionCandidate]:
+        """The preemption candidates by the bytes of their id."""
+        return {each.session_id.bytes: each for each in self.data.preemption_candidates}
+
+    @cached_property
+    def session_counts(self) -> Counter[OwnerKey]:
+        """The number of pending sessions of each owner."""
+        finish(self.index())
+        return self.session_counts
+
+    @property
+    def row_count(self) -> int:
+        """The number of sessions and agents that are held."""
+        data = self.data
+        return len(data.pending_sessions) + len(data.preemption_candidates) + len(data.agents)
+
+    @property
+    def edge(self) -> Optional[PendingSession]:
+        """The last session that was read, if others may wait behind it."""
+        limit = self.data.pending_limit
+        return None if limit is None or len(self.data.pending_sessions) < limit else self.queue.last()
+
+    @property
+    def highest_priority(self) -> Optional[int]:
+        """The highest priority of a pending session."""
+        pending = self.data.pending_sessions
+        return pending[0].priority if pending else None
+
+    @cached_property
+    def latest_start(self) -> datetime:
+        """The time from which a preemption candidate runs, of the youngest, or one that was."""
+        return max((each.running_since for each in self.data.preemption_candidates), default=_EPOCH)
+
+    def advance(self, data: SchedulingData, edits: Edits) -> None:
+        """Hold the next SchedulingData; nothing in here can fail once the edits were made for this base."""
+        sessions, counts, candidates = self.sessions, self.session_counts, self.candidates
+        for session in edits.gone:
+            del sessions[session.session_id.bytes]
+        for session in edits.come:
+            sessions[session.session_id.bytes] = session
+        if edits.queue is not None:
+            self.queue = edits.queue
+        for session in edits.come:
+            counts.update(owners_of(session))
+        for session in edits.gone:
+            for key in owners_of(session):
+                if counts[key] == 1:
+                    del counts[key]
+                else:
+                    counts[key] -= 1
+        for candidate in edits.candidates_gone:
+            del candidates[candidate.session_id.bytes]
+        for candidate in edits.candidates_come:
+            candidates[candidate.session_id.bytes] = candidate
+            self.latest_start = max(self.latest_start, candidate.running_since)
+        self.data = data

@@ -1,0 +1,95 @@
+"""What was read once, brought up to date again and again, and held against a full read of the same snapshot."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Final, Optional
+
+import msgspec
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import FullReadReason, SnapshotChanges
+from scheduler_repo.repositories.scheduler.changes import fetch_changes
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
+from scheduler_repo.scheduling.deltas.base import IndexedBase
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
+from scheduler_repo.scheduling.snapshot.encoding import encode_scheduling_data
+from scheduler_repo.steps import finish
+from scheduler_repo.types import OwnerScope, ScalingGroupName
+
+Question = tuple[ScalingGroupName, Optional[int]]
+
+
+class HeldAnswers:
+    """The answers to some questions; ``outcomes`` counts what came of each refresh."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine, questions: tuple[Question, ...]) -> None:
+        self._engine = engine
+        self._source = SchedulerDBSource(engine)
+        self._questions = questions
+        self._held: dict[Question, IndexedBase] = {}
+        self.outcomes: Counter[str] = Counter()
+
+    async def check(self) -> None:
+        """Bring every answer up to date, and compare it with a full read in the same transaction."""
+        for question in self._questions:
+            await self._check(*question)
+
+    async def _check(self, scaling_group: ScalingGroupName, pending_limit: Optional[int]) -> None:
+        base = self._held.get((scaling_group, pending_limit))
+        async with self._engine.begin_readonly_session() as db_sess:
+            raw = FullReadReason.FIRST if base is None else await fetch_changes(db_sess, base)
+            full = await self._source.fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
+        data = finish(build_scheduling_data(full))
+        applied = raw if base is None or isinstance(raw, FullReadReason) else apply_changes(base, raw)
+        if base is not None and isinstance(applied, Applied):
+            before = base.data
+            base.advance(applied.data, applied.edits)
+            assert_equal(applied.data, data)
+            assert_told(before, applied.data, applied.changes)
+            self.outcomes["changes" if applied.changes else "unchanged"] += 1
+        else:
+            assert isinstance(applied, FullReadReason)
+            self.outcomes[applied.value] += 1
+            self._held[scaling_group, pending_limit] = IndexedBase(data)
+
+
+_ONCE: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def assert_equal(one: SchedulingData, other: SchedulingData) -> None:
+    """Both are of the same snapshot, and encode to the same bytes."""
+    assert one.token == other.token
+    for field in SchedulingData.__struct_fields__:
+        if field != "observed_at":
+            assert getattr(one, field) == getattr(other, field), field
+    assert encoded(one) == encoded(other)
+
+
+def encoded(data: SchedulingData) -> bytes:
+    """The bytes of an answer, whenever it was read."""
+    return finish(encode_scheduling_data(msgspec.structs.replace(data, observed_at=_ONCE)))
+
+
+def assert_told(before: SchedulingData, now: SchedulingData, changes: SnapshotChanges) -> None:
+    """The changes name all that differs, and what does not is shared."""
+    for field, told in (
+        ("pending_sessions", changes.sessions),
+        ("agents", changes.agents),
+        ("preemption_candidates", changes.candidates),
+    ):
+        id_field = "agent_id" if field == "agents" else "session_id"
+        old = {getattr(each, id_field): each for each in getattr(before, field)}
+        new = {getattr(each, id_field): each for each in getattr(now, field)}
+        differing = {key for key in {*old, *new} if old.get(key) != new.get(key)}
+        assert differing == set(told), field
+        assert all(old[key] is new[key] for key in {*old, *new}.difference(told)), field
+        if not told and field != "preemption_candidates":
+            assert getattr(before, field) is getattr(now, field)
+    owners = {(scope, each.owner_id): each for scope in OwnerScope for each in before.owners_of(scope)}
+    now_owners = {(scope, each.owner_id): each for scope in OwnerScope for each in now.owners_of(scope)}
+    differing = {key for key in {*owners, *now_owners} if owners.get(key) != now_owners.get(key)}
+    assert differing == set(changes.owners)
+    assert changes.reservations == (before.reservations != now.reservations)
+    assert changes.scaling_group == (before.scaling_group != now.scaling_group)

@@ -1,0 +1,249 @@
+"""What a tracker answers, from what, and what it holds."""
+
+import asyncio
+from random import Random
+from typing import Union
+
+import pytest
+from prometheus_client import REGISTRY
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import FullReadReason
+from scheduler_repo.errors import InvalidInput, InvalidWiring, ScalingGroupNotFound
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
+from scheduler_repo.scheduling.deltas.base import IndexedBase
+from scheduler_repo.scheduling.deltas.rows import RawChanges
+from scheduler_repo.types import ScalingGroupName
+from tests.deltas.held_answers import assert_equal
+from tests.deltas.writes import trim
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
+
+SHARED = (
+    "slot_types",
+    "pending_sessions",
+    "agents",
+    "reservations",
+    "preemption_candidates",
+    "users",
+    "domains",
+)
+
+
+class HeldUpSource(SchedulerDBSource):
+    """A source whose refreshes stop when they have read, until they may go on."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine) -> None:
+        super().__init__(engine)
+        self.refreshes = 0
+        self.has_read = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def get_changes(self, base: IndexedBase) -> Union[RawChanges, FullReadReason]:
+        self.refreshes += 1
+        raw = await super().get_changes(base)
+        self.has_read.set()
+        await self.may_go_on.wait()
+        return raw
+
+
+@pytest.fixture
+async def source(engine: ExtendedAsyncSAEngine) -> HeldUpSource:
+    sessions = [session(number, 1, 2) for number in range(6)]
+    load = ClusterRepository(ClusterDBSource(engine)).load_cluster
+    await load(cluster([agent("a1"), agent("a2")], sessions))
+    return HeldUpSource(engine)
+
+
+@pytest.fixture
+def tracker(source: HeldUpSource) -> SnapshotTracker:
+    return SnapshotTracker(source)
+
+
+async def raise_priority(connection: DriverConnection, number: int) -> None:
+    await connection.execute("UPDATE sessions SET priority = priority + 1 WHERE id = $1", session_id(number))
+
+
+async def full(source: SchedulerDBSource) -> SchedulingData:
+    return (await source.get_scheduling_data(GROUP)).data
+
+
+def count(answer: str, reason: str = "") -> float:
+    labels = {"scaling_group": GROUP, "answer": answer, "reason": reason}
+    return REGISTRY.get_sample_value("scheduler_repo_snapshot_refresh_count_total", labels) or 0.0
+
+
+class TestAnswers:
+    async def test_are_a_full_read_first_and_then_what_has_changed(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        before = count("full", "first"), count("changes")
+        first = await tracker.get_scheduling_data(GROUP)
+        # when
+        await raise_priority(owner_connection, 3)
+        second = await tracker.get_scheduling_data(GROUP)
+        # then
+        assert (first.reason, first.changes, first.since) == (FullReadReason.FIRST, None, None)
+        assert second.changes is not None
+        assert (second.reason, second.since) == (None, first.data.token)
+        assert second.changes.sessions == (session_id(3),)
+        assert (second.changes.agents, second.changes.owners) == ((), ())
+        assert second.data.pending_sessions[0].session_id == session_id(3)
+        assert_equal(second.data, await full(source))
+        assert (count("full", "first"), count("changes")) == (before[0] + 1, before[1] + 1)
+
+    async def test_of_a_cluster_that_rests_are_the_same_objects(self, tracker: SnapshotTracker) -> None:
+        before = count("unchanged")
+        first, second = [(await tracker.get_scheduling_data(GROUP)) for _ in range(2)]
+        assert (second.reason, bool(second.changes)) == (None, False)
+        for field in SHARED:
+            assert getattr(first.data, field) is getattr(second.data, field)
+        assert second.data.observed_at > first.data.observed_at
+        assert count("unchanged") == before + 1
+
+    async def test_share_what_has_not_changed(
+        self, tracker: SnapshotTracker, owner_connection: DriverConnection
+    ) -> None:
+        first = (await tracker.get_scheduling_data(GROUP)).data
+        await raise_priority(owner_connection, 0)
+        second = (await tracker.get_scheduling_data(GROUP)).data
+        assert first.agents is second.agents
+        assert [*map(id, first.pending_sessions[1:])] == [*map(id, second.pending_sessions[1:])]
+
+    async def test_read_all_anew_when_a_slot_type_comes(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        await tracker.get_scheduling_data(GROUP)
+        await owner_connection.execute("INSERT INTO slot_types (name, slot_index) VALUES ('gpu', 2)")
+        refresh = await tracker.get_scheduling_data(GROUP)
+        assert refresh.reason is FullReadReason.EVERYTHING
+        assert_equal(refresh.data, await full(source))
+
+    async def test_of_a_group_that_is_gone_are_an_error(
+        self, tracker: SnapshotTracker, owner_connection: DriverConnection
+    ) -> None:
+        with pytest.raises(ScalingGroupNotFound):
+            await tracker.get_scheduling_data(ScalingGroupName("nowhere"))
+        await tracker.get_scheduling_data(OTHER_GROUP)
+        await owner_connection.execute("DELETE FROM scaling_groups WHERE name = $1", OTHER_GROUP)
+        with pytest.raises(ScalingGroupNotFound):
+            await tracker.get_scheduling_data(OTHER_GROUP)
+
+
+class TestTrimming:
+    async def test_ends_what_is_older_than_the_log(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await tracker.get_scheduling_data(GROUP)
+        await raise_priority(owner_connection, 4)
+        # when
+        for _ in range(3):
+            await trim(owner_connection, Random())  # noqa: S311 - it draws nothing
+        # then
+        refresh = await tracker.get_scheduling_data(GROUP)
+        assert refresh.reason is FullReadReason.TRIMMED
+        assert_equal(refresh.data, await full(source))
+
+
+class TestCrash:
+    async def test_ends_a_history_and_another_begins(
+        self, tracker: SnapshotTracker, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await tracker.get_scheduling_data(GROUP)
+        async with owner_connection.transaction():
+            await owner_connection.execute(
+                "SET LOCAL scheduler_repo.keeps_changes = 'on'; DELETE FROM server_life"
+            )
+        # when
+        reasons = [(await tracker.get_scheduling_data(GROUP)).reason for _ in range(4)]
+        # then
+        none = FullReadReason.NO_HISTORY
+        assert reasons == [none, none, None, None]
+
+
+class TestInterruption:
+    async def test_leaves_what_is_held(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        first = await tracker.get_scheduling_data(GROUP)
+        await raise_priority(owner_connection, 1)
+        source.may_go_on.clear()
+        cut = asyncio.create_task(tracker.get_scheduling_data(GROUP))
+        await source.has_read.wait()
+        # when
+        cut.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cut
+        source.may_go_on.set()
+        # then
+        after = await tracker.get_scheduling_data(GROUP)
+        assert (after.reason, after.since) == (None, first.data.token)
+        assert_equal(after.data, await full(source))
+
+
+class TestConcurrentCallers:
+    async def test_share_a_refresh(self, tracker: SnapshotTracker, source: HeldUpSource) -> None:
+        await tracker.get_scheduling_data(GROUP)
+        answers = await asyncio.gather(*(tracker.get_scheduling_data(GROUP) for _ in range(20)))
+        assert len({id(each) for each in answers}) == source.refreshes == 1
+
+    async def test_never_get_one_that_began_before_they_asked(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        await tracker.get_scheduling_data(GROUP)
+        source.may_go_on.clear()
+        earlier = asyncio.create_task(tracker.get_scheduling_data(GROUP))
+        await source.has_read.wait()
+        # when
+        await raise_priority(owner_connection, 2)
+        later = [asyncio.create_task(tracker.get_scheduling_data(GROUP)) for _ in range(3)]
+        await asyncio.sleep(0)
+        source.may_go_on.set()
+        # then
+        await earlier
+        answers = await asyncio.gather(*later)
+        assert [each.data.pending_sessions[0].session_id for each in answers] == [session_id(2)] * 3
+        assert source.refreshes == 2
+
+
+class TestBounds:
+    async def test_drop_what_was_asked_for_longest_ago(self, source: HeldUpSource) -> None:
+        tracker = SnapshotTracker(source, max_groups=2)
+        reasons = [
+            (await tracker.get_scheduling_data(GROUP, limit)).reason for limit in (None, 1, None, 2, None, 1)
+        ]
+        first = FullReadReason.FIRST
+        assert reasons == [first, first, None, first, None, first]
+
+    async def test_count_the_rows_that_are_held(self, source: HeldUpSource) -> None:
+        tracker = SnapshotTracker(source, max_rows=12)
+        reasons = [(await tracker.get_scheduling_data(GROUP, limit)).reason for limit in (None, 2, None, 3, 2)]
+        first = FullReadReason.FIRST
+        assert reasons == [first, first, None, first, first]
+
+    async def test_what_is_forgotten_is_read_anew(self, tracker: SnapshotTracker) -> None:
+        await tracker.get_scheduling_data(GROUP)
+        await tracker.get_scheduling_data(OTHER_GROUP)
+        tracker.forget(GROUP)
+        assert (await tracker.get_scheduling_data(GROUP)).reason is FullReadReason.FIRST
+        assert (await tracker.get_scheduling_data(OTHER_GROUP)).reason is None
+        tracker.forget()
+        assert (await tracker.get_scheduling_data(OTHER_GROUP)).reason is FullReadReason.FIRST
+
+    async def test_are_checked(self, source: HeldUpSource, tracker: SnapshotTracker) -> None:
+        with pytest.raises(InvalidInput):
+            SnapshotTracker(source, max_groups=0)
+        with pytest.raises(InvalidWiring):
+            SnapshotTracker(source.engine)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput):
+            await tracker.get_scheduling_data(GROUP, 0)
