@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bench.suites.cache import CACHE
+from bench.suites.delta import DELTA
 from bench.suites.growth import GROWTH
 from bench.suites.history import HISTORY
 from bench.suites.memory import MEMORY
@@ -16,5 +17,5 @@ from bench.suites.throughput import THROUGHPUT
 from bench.suites.tick import TICK
 from bench.suites.write import WRITE
 
-_ALL: Final = (READ, WRITE, CACHE, GROWTH, HISTORY, RUNNING, STALL, MEMORY, OVERHEAD, TICK, THROUGHPUT)
+_ALL: Final = (READ, WRITE, CACHE, GROWTH, DELTA, HISTORY, RUNNING, STALL, MEMORY, OVERHEAD, TICK, THROUGHPUT)
 SUITES: Final[Mapping[str, Suite]] = {suite.name: suite for suite in _ALL}

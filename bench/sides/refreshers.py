@@ -1,0 +1,120 @@
+"""The sides of bringing what is held up to date: by what has changed, and by reading everything."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from bench.data.cluster import GROUP
+from bench.data.place import Place
+from bench.measure.results import ENGINE, FLOOR
+from bench.measure.turns import Side
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
+from scheduler_repo.testing.databases import DriverConnection
+
+FULL: Final = "full"
+# A full read takes many times as long, and varies as little.
+_FULL_TURNS: Final = 5
+# What an allocation and an end change of their rows, without agents: these are a few rows, whatever runs.
+_ALLOCATE: Final = """
+WITH chosen AS (
+    SELECT id FROM sessions
+    WHERE scaling_group = $1 AND status = 'PENDING'
+    ORDER BY md5(id::text || $3)
+    LIMIT $2
+), placed AS (
+    UPDATE kernels AS k
+    SET status = 'SCHEDULED', occupied_slots = requested_slots,
+        agent_id = (SELECT id FROM agents WHERE scaling_group = $1 ORDER BY md5(id || k.id::text) LIMIT 1)
+    WHERE session_id IN (SELECT id FROM chosen) AND status = 'PENDING'
+)
+UPDATE sessions SET status = 'SCHEDULED', status_changed_at = now() WHERE id IN (SELECT id FROM chosen)
+"""
+_ENQUEUE_AGAIN: Final = """
+WITH chosen AS (
+    SELECT id FROM sessions
+    WHERE scaling_group = $1 AND status = 'SCHEDULED'
+    ORDER BY status_changed_at DESC
+    LIMIT $2
+), freed AS (
+    UPDATE kernels SET status = 'PENDING', occupied_slots = '{}', agent_id = NULL
+    WHERE session_id IN (SELECT id FROM chosen)
+)
+UPDATE sessions SET status = 'PENDING' WHERE id IN (SELECT id FROM chosen)
+"""
+
+
+class Refreshers:
+    """Changes some sessions before each turn, and brings what is held up to date in it."""
+
+    def __init__(self, engine: ExtendedAsyncSAEngine, writer: DriverConnection) -> None:
+        """Made by ``open_refreshers``."""
+        self._engine = engine
+        self._writer = writer
+        self._source = SchedulerDBSource(engine)
+        self._changes = 0
+        self.tracker = SnapshotTracker(self._source)
+
+    async def refresh(self) -> None:
+        """Answer from what is held and what has changed; raises RuntimeError if it was a full read."""
+        refresh = await self.tracker.get_scheduling_data(GROUP)
+        if refresh.reason is not None:
+            raise RuntimeError(f"all was read: {refresh.reason}")
+
+    async def read(self) -> None:
+        """Read everything."""
+        await self._source.get_scheduling_data(GROUP)
+
+    async def hold(self) -> None:
+        """Begin to hold the group's state, with its index."""
+        await self.tracker.get_scheduling_data(GROUP)
+        await self.change(1)
+        await self.refresh()
+
+    async def count_pending(self) -> int:
+        """Count the pending sessions that are held."""
+        return len((await self.tracker.get_scheduling_data(GROUP)).data.pending_sessions)
+
+    async def hold_anew(self) -> SnapshotTracker:
+        """Return another tracker that holds the group's state with its index, to be weighed."""
+        tracker = SnapshotTracker(self._source)
+        await tracker.get_scheduling_data(GROUP)
+        await self.change(1)
+        await tracker.get_scheduling_data(GROUP)
+        return tracker
+
+    async def change(self, count: int) -> None:
+        """Place so many pending sessions, or put those back that were placed so."""
+        self._changes += 1
+        statement = _ALLOCATE if self._changes % 2 else _ENQUEUE_AGAIN
+        arguments = (GROUP, count, str(self._changes))[: 3 if self._changes % 2 else 2]
+        await self._writer.execute(statement, *arguments)
+
+    def sides(self, changes: int) -> dict[str, Side]:
+        """Return a refresh after so many changes, beside a full read and a SELECT 1 in a transaction."""
+
+        async def change() -> None:
+            # Other sides have changed the same group.
+            await self.tracker.get_scheduling_data(GROUP)
+            if changes:
+                await self.change(changes)
+
+        async def select() -> None:
+            async with self._engine.begin_readonly_session() as db_sess:
+                await driver_connection(db_sess).fetchval("SELECT 1")
+
+        return {
+            FLOOR: Side(select),
+            ENGINE: Side(self.refresh, before=change),
+            FULL: Side(self.read, turns=_FULL_TURNS),
+        }
+
+
+@asynccontextmanager
+async def open_refreshers(place: Place) -> AsyncIterator[Refreshers]:
+    """Connect to a place and hold the state of its group."""
+    async with place.engine() as engine, place.driver() as writer:
+        refreshers = Refreshers(engine, writer)
+        await refreshers.hold()
+        yield refreshers
