@@ -1,6 +1,7 @@
 """``python -m bench report``: the page of a run, or of the results of an earlier one."""
 
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional
@@ -106,7 +107,9 @@ def report(
     size = _USUAL if refresh and not _was_given(context, "size_name") else SizeName(size_name)
     database = read_database(database_url, beside_other_data=beside_other_data)
     folder = _folder_of(size) if refresh else keep
-    suites = _run(context, names or tuple(SUITES), size, turns, seed, database, beside_other_data, folder)
+    suites = _run(
+        context, tuple(dict.fromkeys(names or SUITES)), size, turns, seed, database, beside_other_data, folder
+    )
     _write_page(suites, output)
     if refresh:
         _write_readmes()
@@ -172,6 +175,8 @@ def _require_place(output: Path) -> None:
     """Refuse a folder that is not there, and a file that is no page of an earlier report."""
     if not output.parent.is_dir():
         raise InvalidInput(f"there is no folder {output.parent} for {output.name}; make it, or give another")
+    if not os.access(output.parent, os.W_OK):
+        raise InvalidInput(f"folder {output.parent} cannot be written to; give another --output")
     from bench.report.page import MARK
 
     if output.exists() and not (output.is_file() and MARK in output.read_text("utf-8", errors="replace")[:200]):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import signal
 import sys
@@ -227,6 +228,14 @@ class TestCommand:
         assert ended.code == 1
         assert said in ended.error_line
         assert (tmp_path / "notes.html").read_text() == "mine"
+
+    def test_a_folder_that_cannot_be_written_to_is_named_before_anything_is_measured(
+        self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        # Root may write anywhere.
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        ended = command_here.run("report", *TINY, "--output", str(tmp_path / "page.html"))
+        assert ended.error_line == f"error: folder {tmp_path} cannot be written to; give another --output"
 
     def test_a_missing_extra_is_named_before_anything_is_measured(
         self, command_here: CommandHere, monkeypatch: pytest.MonkeyPatch
