@@ -1,51 +1,14 @@
 """What owners occupy by the log is what a count of all that runs says, whatever was written, in any order."""
 
 import random
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
 import pytest
 
+from tests.changes.usage import COUNTED, KEPT, OWNERS, read_usage
 from tests.support.databases import OWNER, Database, DriverConnection
 
-Usage = Mapping[tuple[str, str], tuple[int, tuple[int, ...]]]
-
-_ADD_UP: Final = """
-SELECT scope, owner_id, sum(session_count)::bigint AS session_count, ARRAY(
-    SELECT sum(s.amount)
-    FROM {parts} AS p CROSS JOIN LATERAL unnest(p.slots) WITH ORDINALITY AS s (amount, position)
-    WHERE p.scope = parts.scope AND p.owner_id = parts.owner_id
-    GROUP BY s.position
-    ORDER BY s.position) AS slots
-FROM {parts} AS parts
-GROUP BY scope, owner_id
-"""
-_KEPT: Final = _ADD_UP.format(parts="usage_parts")
-_COUNTED: Final = f"""
-WITH counted AS (
-    SELECT o.scope, o.owner_id, session_count, slots
-    FROM counted_usage
-    CROSS JOIN LATERAL (VALUES
-        ('ACCESS_KEY', access_key), ('USER', user_id::text),
-        ('PROJECT', project_id::text), ('DOMAIN', domain_name)
-    ) AS o (scope, owner_id)
-)
-{_ADD_UP.format(parts="counted")}
-"""
-# Three owners of each scope but two domains; every kernel is its session's, save where it is changed alone.
-_OWNERS: Final = """
-INSERT INTO slot_types (name, slot_index) SELECT 'slot-' || n, n FROM generate_series(0, 9) AS n;
-INSERT INTO domains (name) VALUES ('d0'), ('d1');
-INSERT INTO projects (id, name, domain_name)
-SELECT lpad(n::text, 32, '0')::uuid, n, 'd' || n FROM generate_series(0, 1) AS n;
-INSERT INTO users (id, name, domain_name)
-SELECT lpad(n::text, 32, '0')::uuid, n, 'd0' FROM generate_series(0, 2) AS n;
-INSERT INTO keypairs (access_key, user_id)
-SELECT 'k' || n, lpad(n::text, 32, '0')::uuid FROM generate_series(0, 2) AS n;
-INSERT INTO scaling_groups (name) VALUES ('gpu');
-INSERT INTO agents (id, scaling_group, address, architecture) VALUES ('a1', 'gpu', 'tcp://a1', 'x86_64')
-"""
 _LARGEST: Final = 2**63 - 1
 
 
@@ -100,18 +63,6 @@ def _write(rng: random.Random, number: int, *, may_truncate: bool = False) -> st
     return rng.choice(statements)
 
 
-async def _usage(driver: DriverConnection, statement: str) -> Usage:
-    """What each owner occupies, without zeros at the end, and without owners who occupy nothing."""
-    found = {}
-    for row in await driver.fetch(statement):
-        slots = [int(amount) for amount in row["slots"]]
-        while slots and not slots[-1]:
-            slots.pop()
-        if slots or row["session_count"]:
-            found[row["scope"], row["owner_id"]] = (row["session_count"], tuple(slots))
-    return found
-
-
 class TestUsage:
     @pytest.mark.parametrize(
         ("seed", "writes"),
@@ -124,7 +75,7 @@ class TestUsage:
             observer, *writers = [
                 await stack.enter_async_context(migrated_database.driver_as(OWNER)) for _ in range(4)
             ]
-            await observer.execute(_OWNERS)
+            await observer.execute(OWNERS)
             open_now: set[DriverConnection] = set()
             folds = 0
             for number in range(writes):
@@ -147,7 +98,7 @@ class TestUsage:
                 if rng.random() < 0.1:
                     await observer.fetchval("SELECT trim_changes('0', 5)")
                 async with observer.transaction(isolation="repeatable_read"):
-                    assert await _usage(observer, _KEPT) == await _usage(observer, _COUNTED), number
+                    assert await read_usage(observer, KEPT) == await read_usage(observer, COUNTED), number
                 # A writer sees what it wrote itself.
-                assert await _usage(writer, _KEPT) == await _usage(writer, _COUNTED), number
+                assert await read_usage(writer, KEPT) == await read_usage(writer, COUNTED), number
             assert folds > 3
