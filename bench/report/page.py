@@ -19,8 +19,10 @@ MARK: Final = "<!-- written by: python -m bench report -->"
 _FOLDER: Final = Path(__file__).parent
 # What differs from suite to suite on one machine.
 _PASSING: Final = frozenset({"load_average", "measured_at", "commit"})
-# One processor in two may do something else before the page says so.
-_MUCH_LOAD: Final = 0.5
+# Load averages by processor above which others were at work: before the first suite, and before later ones,
+# in whose load those before them have had a part.
+_MUCH_BEFORE: Final = 0.5
+_MUCH_MEANWHILE: Final = 1.5
 
 
 def render_page(suites: Sequence[SavedSuite]) -> str:
@@ -30,15 +32,12 @@ def render_page(suites: Sequence[SavedSuite]) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     verdicts = judge(load_thresholds(), suites)
-    load, processors = _busiest(suites)
     return environment.get_template("page.html").render(
         mark=markupsafe.Markup(MARK),  # noqa: S704 - a constant
         style=markupsafe.Markup((_FOLDER / "page.css").read_text("utf-8")),  # noqa: S704 - our own file
         title=", ".join(_sizes(suites)),
         subtitle=_introduce(suites),
-        is_busy=load > _MUCH_LOAD * processors,
-        load=f"{load:.1f}",
-        processors=processors,
+        load_of_others=_load_of_others(suites),
         headlines=choose_headlines(suites),
         keys={side: markupsafe.Markup(draw_key(side)) for side in SIDES},  # noqa: S704 - drawn here
         chapters=choose_chapters(suites),
@@ -66,14 +65,22 @@ def _sizes(suites: Sequence[SavedSuite]) -> list[str]:
     return list(dict.fromkeys(suite.size for suite in suites))
 
 
-def _busiest(suites: Sequence[SavedSuite]) -> tuple[float, int]:
-    """Return the highest load average before a suite, and how many processors there are."""
-    found = [(0.0, 1)]
+def _load_of_others(suites: Sequence[SavedSuite]) -> Optional[tuple[float, int]]:
+    """Return a load average that shows others at work, and the processors; None if they hardly were."""
+    first = min(suites, key=lambda suite: str(suite.machine.get("measured_at", "")))
+    found = []
     for suite in suites:
-        load, processors = suite.machine.get("load_average"), suite.machine.get("processors")
-        if isinstance(load, Sequence) and load and isinstance(load[0], (int, float)):
-            found.append((float(load[0]), processors if isinstance(processors, int) else 1))
-    return max(found)
+        loads, processors = suite.machine.get("load_average"), suite.machine.get("processors")
+        if (
+            isinstance(loads, list)
+            and loads
+            and isinstance(loads[0], (int, float))
+            and isinstance(processors, int)
+        ):
+            bound = _MUCH_BEFORE if suite is first else _MUCH_MEANWHILE
+            if loads[0] > bound * processors:
+                found.append((float(loads[0]), processors))
+    return max(found, default=None)
 
 
 def _machines(suites: Sequence[SavedSuite]) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
