@@ -282,6 +282,7 @@ class TestDeadline:
     ) -> None:
         # given a write whose COMMIT stands, and whose answer hangs
         repository = SchedulerRepository(SchedulerDBSource(slow_engine))
+        await repository.get_scheduling_data(GROUP)  # on a connection that is there when the time begins
         hold = proxy.hold(Point.COMMIT, Side.ANSWER)
         # when
         with call_deadline(0.5), pytest.raises(DeadlineExceeded) as failure:
