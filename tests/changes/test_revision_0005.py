@@ -1,4 +1,4 @@
-"""The revision that adds the logs is made beside writers, who lose nothing; a dump goes into another cluster."""
+"""The revision that adds the logs is made beside writers, who lose nothing; its dump goes anywhere."""
 
 import asyncio
 import subprocess
