@@ -4,25 +4,27 @@ import io
 import os
 import resource
 import stat
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.errors import InvalidInput, InvalidSnapshot
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot import packing
-from scheduler_repo.scheduling.snapshot.packing import pack_snapshot, unpack_snapshot
+from scheduler_repo.scheduling.snapshot.packing import compute_format, pack_snapshot, unpack_snapshot
 from scheduler_repo.snapshot_files import read_snapshot, read_snapshot_from, write_snapshot
-from scheduler_repo.types import SlotName
+from scheduler_repo.types import KernelId, SlotName
 from tests.support.strategies import (
     ACCESS_KEYS,
     SLOT_TYPES,
@@ -40,6 +42,13 @@ LINE, BODY = PACKED.split(b"\n", 1)
 
 def packed_as(encoded: bytes) -> bytes:
     return LINE + b"\n" + zlib.compress(encoded)
+
+
+def with_one_id(session: PendingSession) -> PendingSession:
+    """The session with kernels that have the id of every other's."""
+    kernel_id = KernelId(UUID(int=1))
+    kernels = tuple(msgspec.structs.replace(each, kernel_id=kernel_id) for each in session.kernels)
+    return msgspec.structs.replace(session, kernels=kernels)
 
 
 def of(change: Callable[[SchedulingData], SchedulingData]) -> bytes:
@@ -82,6 +91,25 @@ class TestWayBack:
         assert os.read(reader, 1_000_000) == PACKED
         os.close(reader)
         assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+class TestFormat:
+    def test_other_fields_are_another_one_other_words_are_not(self) -> None:
+        class Told(msgspec.Struct):
+            """One text."""
+
+            description: int
+            token: str
+
+        def variant(text: str, **fields: type) -> type:
+            made = msgspec.defstruct("Told", fields.items())
+            made.__doc__ = text
+            return made
+
+        same = variant("Another text.", description=int, token=str)
+        more = variant("One text.", description=int, token=str, limit=int)
+        assert compute_format(Told) == compute_format(same) != compute_format(more)
+        assert compute_format(variant("One text.", description=int, token=int)) != compute_format(Told)
 
 
 class TestNoFile:
@@ -156,6 +184,11 @@ class TestStrangeBytes:
             lambda data: msgspec.structs.replace(data, observed_at=datetime(2030, 1, 1)),  # noqa: DTZ001
             lambda data: msgspec.structs.replace(data, pending_limit=2**128),
             lambda data: msgspec.structs.replace(data, slot_types=SLOT_TYPES[1:]),
+            lambda data: msgspec.structs.replace(data, pending_sessions=data.pending_sessions[:1] * 2),
+            lambda data: msgspec.structs.replace(data, agents=data.agents * 2),
+            lambda data: msgspec.structs.replace(
+                data, pending_sessions=tuple(with_one_id(each) for each in data.pending_sessions)
+            ),
             lambda data: msgspec.structs.replace(data, slot_types=(SlotType(SlotName("x"), 0, 0, ""),)),
         ],
     )
@@ -179,10 +212,14 @@ class TestStrangeBytes:
 
     def test_a_bomb_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packing, "MAX_SNAPSHOT_BYTES", 2**20)
-        bomb = packed_as(bytes(2**20 + 1))
-        assert len(bomb) < 2_000
+        bomb = packed_as(bytes(2**26))
+        assert len(bomb) < 2**17
+        tracemalloc.start()
         with pytest.raises(InvalidSnapshot, match="it unpacks to more than 1,048,576 bytes"):
             unpack_snapshot(bomb)
+        # Then no more of it was unpacked than the limit
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+        tracemalloc.stop()
         monkeypatch.setattr(packing, "MAX_SNAPSHOT_BYTES", 100)
         with pytest.raises(InvalidSnapshot, match="read it with a pending_limit"):
             pack_snapshot(DATA)

@@ -89,6 +89,14 @@ def _check(data: SchedulingData) -> None:
     for index, slot_type in enumerate(data.slot_types):
         if slot_type.slot_index != index or slot_type.units_per_whole < 1:
             _refuse(f"it is damaged: its slot type {index} cannot be")
+    sessions = data.pending_sessions
+    for several, ids in (
+        ("sessions", [session.session_id for session in sessions]),
+        ("kernels", [kernel.kernel_id for session in sessions for kernel in session.kernels]),
+        ("agents", [agent.agent_id for agent in data.agents]),
+    ):
+        if len(ids) != len(set(ids)):
+            _refuse(f"it is damaged: two of its {several} have one id")
     _check_leaves(data)
 
 
@@ -122,11 +130,12 @@ def _without_texts(schema: object) -> object:
     return [_without_texts(each) for each in schema] if isinstance(schema, list) else schema
 
 
-def _compute_format() -> bytes:
-    schema = _without_texts(msgspec.json.schema(Envelope))
+def compute_format(kind: type) -> bytes:
+    """Compute the format of a struct in a file: other fields are another one, other docstrings are not."""
+    schema = _without_texts(msgspec.json.schema(kind))
     digest = hashlib.sha256(msgspec.json.encode(schema, order="sorted")).hexdigest()
     return f"{_MEANING}-{digest[:12]}".encode()
 
 
-_FORMAT: Final = _compute_format()
+_FORMAT: Final = compute_format(Envelope)
 _check_leaves = compile_walk(SchedulingData, _check_leaf)
