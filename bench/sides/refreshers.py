@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from bench.data.cluster import GROUP
 from bench.data.place import Place
-from bench.measure.results import ENGINE, FLOOR
+from bench.measure.results import ENGINE, FLOOR, PLAIN
 from bench.measure.turns import Side
+from bench.sides.plain_reads import PlainState, read_by_orm
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
@@ -48,8 +51,11 @@ UPDATE sessions SET status = 'PENDING' WHERE id IN (SELECT id FROM chosen)
 class Refreshers:
     """Changes some sessions before each turn, and brings what is held up to date in it."""
 
-    def __init__(self, engine: ExtendedAsyncSAEngine, writer: DriverConnection) -> None:
+    def __init__(
+        self, engine: ExtendedAsyncSAEngine, plain_engine: AsyncEngine, writer: DriverConnection
+    ) -> None:
         """Made by ``open_refreshers``."""
+        self._plain_engine = plain_engine
         self._engine = engine
         self._writer = writer
         self._source = SchedulerDBSource(engine)
@@ -65,6 +71,10 @@ class Refreshers:
     async def read(self) -> None:
         """Read everything."""
         await self._source.get_scheduling_data(GROUP)
+
+    async def read_plainly(self) -> PlainState:
+        """Read everything the plain way, which knows no other."""
+        return await read_by_orm(self._plain_engine, GROUP, None)
 
     async def hold(self) -> None:
         """Begin to hold the group's state, with its index."""
@@ -108,13 +118,14 @@ class Refreshers:
             FLOOR: Side(select),
             ENGINE: Side(self.refresh, before=change),
             FULL: Side(self.read, turns=_FULL_TURNS),
+            PLAIN: Side(self.read_plainly, turns=1),
         }
 
 
 @asynccontextmanager
 async def open_refreshers(place: Place) -> AsyncIterator[Refreshers]:
     """Connect to a place and hold the state of its group."""
-    async with place.engine() as engine, place.driver() as writer:
-        refreshers = Refreshers(engine, writer)
+    async with place.engine() as engine, place.plain_engine() as plain, place.driver() as writer:
+        refreshers = Refreshers(engine, plain, writer)
         await refreshers.hold()
         yield refreshers
