@@ -1,5 +1,6 @@
 """Every figure of the READMEs that was measured is that of the committed results, and says which."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -107,9 +108,11 @@ class TestTheReadmes:
                 assert f"`python -m bench {suite.suite} --size {suite.size}`" in text, match[0]
 
     def test_every_suite_has_results(self, results: dict[str, SavedSuite]) -> None:
-        assert {name for name in results if "/" not in name} <= set(SUITES), (
-            "run: bench report --refresh --suite NAME"
-        )
+        found = {name for name in results if "/" not in name}
+        assert found <= set(SUITES)
+        # A new suite need not be measured at once, but before it passes the gate.
+        missing = set(SUITES) - found if os.environ.get("CI") else set()
+        assert missing == set(), "run: python -m bench report --refresh --suite NAME"
         for name, suite in results.items():
             assert name == (suite.suite if suite.size == SizeName.M else f"{suite.size}/{suite.suite}")
             gone = {case.name for case in suite.cases} - set(
