@@ -18,7 +18,9 @@ from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
 from scheduler_repo.quoting import get_logger, quoted
 from scheduler_repo.repositories.audit.repository import AuditRepository
+from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
 from scheduler_repo.types import ScalingGroupName, SessionId
@@ -79,13 +81,15 @@ class SchedulerLoop:
         lease_keeper: Optional[LeaseKeeper] = None,
         audit: Optional[AuditRepository] = None,
         audit_every: int = DEFAULT_AUDIT_EVERY,
+        tracker: Optional[SnapshotTracker] = None,
     ) -> None:
         """Write ``batch_size`` sessions per transaction and call ``on_batch`` after each.
 
         With ``lease_keeper``, run the loop inside its block: every write then names its lease. With ``audit``,
         the database is audited every ``audit_every`` ticks and the findings are exported as the metric
-        scheduler_repo_audit_findings. Raises InvalidInput for a number below 1, and InvalidWiring for a part of
-        another kind, such as a planner's class for an object of it.
+        scheduler_repo_audit_findings. With ``tracker``, of the same database, a tick reads what has changed since
+        the last one. Raises InvalidInput for a number below 1, and InvalidWiring for a part of another kind,
+        such as a planner's class for an object of it.
         """
         check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
         check_planner(planner)
@@ -93,6 +97,8 @@ class SchedulerLoop:
             check_wiring(lease_keeper, LeaseKeeper, "lease_keeper", "LeaseKeeper(repository, group, holder)")
         if audit is not None:
             check_wiring(audit, AuditRepository, "audit", "AuditRepository(db_source)")
+        if tracker is not None:
+            check_wiring(tracker, SnapshotTracker, "tracker", "SnapshotTracker(db_source)")
         check_range(batch_size, Limit31, "batch_size")
         check_range(audit_every, Limit31, "audit_every")
         observer: object = on_batch
@@ -106,6 +112,7 @@ class SchedulerLoop:
         self._lease_keeper = lease_keeper
         self._audit = audit
         self._audit_every = audit_every
+        self._tracker = tracker
         self._ticks = 0
         self._fold_at = self._trim_at = monotonic()
 
@@ -133,7 +140,7 @@ class SchedulerLoop:
     async def _tick(self, lease: Optional[Lease]) -> Tick:
         keeper = self._lease_keeper
         leads = None if keeper is None or lease is None else partial(keeper.leads_under, lease)
-        timed = await self._repository.get_timed_scheduling_data(self._scaling_group)
+        timed = await self._read()
         self._ticks += 1
         show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
@@ -151,6 +158,12 @@ class SchedulerLoop:
             show_audit(report, leads)
         await self._keep_log_short()
         return Tick(self._ticks, timed.data, allocated, rejected, times, report)
+
+    async def _read(self) -> TimedSchedulingData:
+        if self._tracker is None:
+            return await self._repository.get_timed_scheduling_data(self._scaling_group)
+        refresh = await self._tracker.get_scheduling_data(self._scaling_group)
+        return TimedSchedulingData(refresh.data, refresh.read_seconds, refresh.transform_seconds)
 
     async def run_until_settled(self) -> tuple[Tick, ...]:
         """Tick until a tick places nothing; the last tick's data shows which sessions still wait.

@@ -11,12 +11,15 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.errors import InvalidInput, InvalidWiring, ScalingGroupNotFound
+from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.deltas.rows import RawChanges
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import ScalingGroupName
 from tests.deltas.held_answers import assert_equal
 from tests.deltas.writes import trim
@@ -134,6 +137,23 @@ class TestAnswers:
         await owner_connection.execute("DELETE FROM scaling_groups WHERE name = $1", OTHER_GROUP)
         with pytest.raises(ScalingGroupNotFound):
             await tracker.get_scheduling_data(OTHER_GROUP)
+
+
+class TestLoop:
+    async def test_places_what_it_places_without_a_tracker_and_reads_all_once(
+        self, tracker: SnapshotTracker, source: HeldUpSource
+    ) -> None:
+        # given
+        before = count("full", "first")
+        repository = SchedulerRepository(source)
+        expected = BestFitPlanner().plan(await full(source))
+        # when
+        ticks = await SchedulerLoop(repository, BestFitPlanner(), GROUP, tracker=tracker).run_until_settled()
+        # then
+        assert [*ticks[0].allocated] == [each.session_id for each in expected]
+        assert (len(ticks), source.refreshes) == (2, 1)
+        assert count("full", "first") == before + 1
+        assert_equal((await tracker.get_scheduling_data(GROUP)).data, await full(source))
 
 
 class TestTrimming:
