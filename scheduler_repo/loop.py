@@ -87,9 +87,9 @@ class SchedulerLoop:
 
         With ``lease_keeper``, run the loop inside its block: every write then names its lease. With ``audit``,
         the database is audited every ``audit_every`` ticks and the findings are exported as the metric
-        scheduler_repo_audit_findings. With ``tracker``, of the same database, a tick reads what has changed
-        since the last one. Raises InvalidInput for a number below 1, and InvalidWiring for a part of another kind,
-        such as a planner's class for an object of it.
+        scheduler_repo_audit_findings. With ``tracker``, of the same database, a tick reads what has
+        changed since the last one. Raises InvalidInput for a number below 1, and InvalidWiring for a part of
+        another kind, such as a planner's class for an object of it.
         """
         check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
         check_planner(planner)
