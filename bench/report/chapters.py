@@ -190,8 +190,8 @@ def judge(thresholds: Sequence[Threshold], suites: Iterable[SavedSuite]) -> tupl
 
 
 def _has_single_cases(suite: SavedSuite) -> bool:
-    in_series = sum(len(series.points) for series in suite.series())
-    return in_series < len(suite.cases)
+    in_series = {case.name for series in suite.series() for _, case in series.points}
+    return len(in_series) < len(suite.cases)
 
 
 def _draw_phases(suite: SavedSuite) -> Optional[Plot]:

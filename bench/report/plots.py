@@ -37,7 +37,7 @@ class Plot(msgspec.Struct, frozen=True):
 def draw_series(series: Series) -> Plot:
     """Draw how the time of every side grows with an amount, both on logarithmic axes."""
     amounts = [amount for amount, _ in series.points]
-    title = f"{_capital(series.what)}, from {amounts[0]:,} to {amounts[-1]:,} {series.unit}"
+    title = _capital(series.title)
     says = _say_growth(series)
     height, bottom = 270.0, 230.0
     drawing = Drawing(_WIDTH, height, title, says)
@@ -263,9 +263,9 @@ def _say_growth(series: Series) -> str:
     if share is not None:
         ends.append(f"{_say_speed(share)} than the plain way")
     said.append(f"At {last:,}: {', '.join(ends)}.")
-    own = {name: value for name, value in late.figures.items() if name.startswith("ratio_to_")}
-    for name, value in own.items():
-        if name.removeprefix("ratio_to_") not in SIDES:
+    for name, value in late.figures.items():
+        kind, _, other = name.partition("_to_") if "_to_" in name else name.partition("_over_")
+        if kind in ("ratio", "speedup") and other not in SIDES:
             said.append(f"{_capital(name.replace('_', ' '))}: {format_figure(value)}.")
     return " ".join(said)
 

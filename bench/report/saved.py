@@ -14,7 +14,7 @@ from scheduler_repo.errors import InvalidInput
 
 # In the order in which they are drawn: what is compared, and then with what.
 SIDES: Final = (ENGINE, FLOOR, LIMIT, PLAIN)
-_POINT: Final = re.compile(r"(?P<what>.+), (?P<amount>\d{1,3}(?:,\d{3})*) (?P<unit>[^\d,]+)")
+_NUMBER: Final = re.compile(r"(?<![\w.,])(?:\d{1,3}(?:,\d{3})+|\d{1,12})(?![\w.])")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -43,11 +43,22 @@ class SavedCase(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """Cases that do the same to more and more of something: of so many ``unit``, in rising order."""
+    """Cases whose names differ by one number, in its rising order; ``before`` and ``after`` stand around it."""
 
-    what: str
-    unit: str
+    suite: str
+    before: str
+    after: str
     points: tuple[tuple[int, SavedCase], ...]
+
+    @property
+    def title(self) -> str:
+        """Name all of them."""
+        return f"{self.before or f'{self.suite}, '}{self.points[0][0]:,} to {self.points[-1][0]:,}{self.after}"
+
+    @property
+    def unit(self) -> str:
+        """What there is more and more of."""
+        return self.after.strip(" ,")
 
 
 class SavedSuite(msgspec.Struct, frozen=True):
@@ -72,13 +83,12 @@ class SavedSuite(msgspec.Struct, frozen=True):
         """Find the cases that differ by an amount, such as ``read, 1,000 pending``: two at least of a kind."""
         points: dict[tuple[str, str], list[tuple[int, SavedCase]]] = {}
         for case in self.cases:
-            match = _POINT.fullmatch(case.name)
-            if match is not None:
-                key = match["what"], match["unit"]
-                points.setdefault(key, []).append((int(match["amount"].replace(",", "")), case))
+            for match in _NUMBER.finditer(case.name):
+                around = case.name[: match.start()], case.name[match.end() :]
+                points.setdefault(around, []).append((int(match[0].replace(",", "")), case))
         return tuple(
-            Series(what, unit, tuple(sorted(found, key=lambda point: point[0])))
-            for (what, unit), found in points.items()
+            Series(self.suite, before, after, tuple(sorted(found, key=lambda point: point[0])))
+            for (before, after), found in points.items()
             if len(found) > 1
         )
 

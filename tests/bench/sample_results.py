@@ -60,7 +60,11 @@ def sample_suites() -> list[dict[str, object]]:
             "memory", sample_case("full read", 95.0, bytes_per_session=1_000, plain_bytes_per_session=9_000)
         ),
         sample_suite(
-            "strange", sample_case("a case of its own", 0.0), sample_case("A LONG NAME " * 8, 12_345.0)
+            "strange",
+            sample_case("a case of its own", 0.0),
+            sample_case("A LONG NAME " * 8, 12_345.0),
+            sample_case("3 changed of 20", 3.0),
+            sample_case("3 changed of 1,000", 3.0, speedup_over_all=7.0),
         ),
     ]
 

@@ -42,13 +42,14 @@ class TestResults:
 
     def test_cases_that_differ_by_an_amount_are_one_series(self, suites: tuple[SavedSuite, ...]) -> None:
         found = {
-            (suite.suite, series.what, series.unit): [amount for amount, _ in series.points]
+            (suite.suite, series.title, series.unit): [amount for amount, _ in series.points]
             for suite in suites
             for series in suite.series()
         }
         assert found == {
-            ("growth", "read", "pending"): [1_000, 5_000, 50_000],
-            ("tick", "steady", "changes"): [0, 100, 1_000],
+            ("growth", "read, 1,000 to 50,000 pending", "pending"): [1_000, 5_000, 50_000],
+            ("tick", "steady, 0 to 1,000 changes", "changes"): [0, 100, 1_000],
+            ("strange", "3 changed of 20 to 1,000", ""): [20, 1_000],
         }
 
     @pytest.mark.parametrize(
@@ -110,13 +111,14 @@ class TestPage:
     def test_every_plot_says_what_it_shows_and_has_a_table(self, suites: tuple[SavedSuite, ...]) -> None:
         page = render_page(suites)
         figures = re.findall(r"<figure>(.+?)</figure>", page, re.DOTALL)
-        # Two lines, five suites compared, the phases, the blocks, what they last, and the memory.
-        assert len(figures) == 2 + 5 + 1 + 1 + 1 + 1
+        # Three lines, five suites compared, the phases, the blocks, what they last, and the memory.
+        assert len(figures) == 3 + 5 + 1 + 1 + 1 + 1
         for figure in figures:
             assert re.search(r'<svg [^>]*role="img" [^>]*aria-label="[^"]{20,}"', figure)
             assert "<table>" in figure
         assert "From 1,000 to 50,000 the engine takes 50 times as long for 50 times as many." in page
         assert "At 50,000: 625 ms, 2 times the floor, 10× faster than the plain way." in page  # noqa: RUF001
+        assert "At 1,000: 3 ms, 2 times the floor, 10× faster than the plain way. Speedup over all: 7." in page  # noqa: RUF001
         assert "NaN" not in page
         assert "inf" not in re.sub(r"[a-z]inf|inf[a-z]", "", page)
 
