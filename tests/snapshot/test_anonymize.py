@@ -221,6 +221,8 @@ class TestNothingIsLeft:
         kept -= {(leaf.holder, leaf.field) for leaf in leaves_of_token()}
         plain = {(holder, field) for holder, fields in KEPT.items() for field in fields}
         assert not any(leaf.kind is str for leaf in found if (leaf.holder, leaf.field) in plain)
+        listed = {*plain, *((holder, field) for holder, fields in FIXED.items() for field in fields)}
+        assert listed <= {*((leaf.holder, leaf.field) for leaf in found), (SchedulingData, "token")}
         replaced = kept - plain - {(holder, field) for holder, fields in FIXED.items() for field in fields}
         assert {f"{holder.__name__}.{field}" for holder, field in replaced} == {
             "PendingSession.name",

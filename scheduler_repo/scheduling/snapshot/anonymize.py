@@ -48,7 +48,7 @@ KEPT: Final[Mapping[type, frozenset[str]]] = {
     PendingKernel: frozenset({"kernel_index", "requested_slots"}),
     SessionDependency: frozenset({"is_hopeless"}),
     SchedulableAgent: frozenset(
-        {"container_count", "max_containers", "capacity", "occupied"} | {"reserved", "reserved_containers"}
+        {"container_count", "max_containers", "capacity", "occupied", "reserved", "reserved_containers"}
     ),
     Reservation: frozenset({"position"}),
     ReservedKernel: frozenset({"requested_slots"}),
