@@ -1,6 +1,7 @@
 """The owners of the pending sessions, and what they occupy and may occupy."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Optional
 from uuid import UUID
@@ -25,6 +26,7 @@ from scheduler_repo.types import (
     OwnerT,
     ProjectId,
     ResourcePolicyName,
+    SlotLimits,
     UserId,
 )
 
@@ -39,7 +41,6 @@ LimitColumns = tuple[
     list[Optional[int]],
     Optional[int],
 ]
-_SCOPES = tuple(scope.value for scope in OwnerScope)
 # The four columns of owners stand together, in the order of OwnerScope.
 _OWNERS = slice(*map(PendingSessionRow._fields.index, ("access_key", "priority")))
 
@@ -101,10 +102,7 @@ def build_usage(
     if limits is None:
         return OwnerUsage(owner, fitted(occupied, width), session_count, None, (None,) * width, None, None)
     policy, policy_slots, policy_sessions, policy_kernels, own_slots, own_sessions = limits
-    # What is missing at the end of either list of limits is no limit.
-    slot_limits = read_slot_limits(
-        [_least(*pair) for pair in zip_longest(policy_slots or (), own_slots)], width
-    )
+    slot_limits = _least_of(tuple(policy_slots or ()), tuple(own_slots), width)
     sessions = _least(policy_sessions, own_sessions)
     return OwnerUsage(
         owner, fitted(occupied, width), session_count, policy, slot_limits, sessions, policy_kernels
@@ -130,15 +128,28 @@ def build_usages(raw: RawSchedulingData, width: int) -> Steps[Usages]:
 
 def _owner_key(row: Sequence[object]) -> OwnerKey:
     """Return whose row of an owner statement this is: one of its first four columns is set."""
-    for scope, owner_id in zip(_SCOPES, row, strict=False):
-        if owner_id is not None:
-            return owner_key(scope, owner_id)
+    access_key, user_id, project_id, domain_name = row[:4]
+    if access_key is not None:
+        return "ACCESS_KEY", access_key
+    if isinstance(user_id, UUID):
+        return "USER", user_id.bytes
+    if isinstance(project_id, UUID):
+        return "PROJECT", project_id.bytes
+    if domain_name is not None:
+        return "DOMAIN", domain_name
     raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
 
 
 def owner_key(scope: str, owner_id: object) -> OwnerKey:
     """Return the key under which an owner of a scope is looked up."""
     return scope, owner_id.bytes if isinstance(owner_id, UUID) else owner_id
+
+
+# Owners of one policy mostly have the same limits.
+@lru_cache(maxsize=1_000)
+def _least_of(policy: tuple[Optional[int], ...], own: tuple[Optional[int], ...], width: int) -> SlotLimits:
+    """Return the least of both limits of each slot; what is missing at the end of either is no limit."""
+    return read_slot_limits([_least(*pair) for pair in zip_longest(policy, own)], width)
 
 
 def _least(one: Optional[int], other: Optional[int]) -> Optional[int]:
