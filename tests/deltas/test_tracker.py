@@ -139,6 +139,27 @@ class TestAnswers:
             await tracker.get_scheduling_data(OTHER_GROUP)
 
 
+class TestDependants:
+    async def test_differ_with_what_they_wait_for_however_far(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given
+        for number in (1, 2):
+            await owner_connection.execute(
+                "INSERT INTO session_dependencies (session_id, depends_on) VALUES ($1, $2)",
+                session_id(number),
+                session_id(number - 1),
+            )
+        await tracker.get_scheduling_data(GROUP)
+        # when
+        await owner_connection.execute("UPDATE sessions SET status = 'CANCELLED' WHERE id = $1", session_id(0))
+        refresh = await tracker.get_scheduling_data(GROUP)
+        # then
+        assert refresh.changes is not None
+        assert {*refresh.changes.sessions} == {session_id(number) for number in range(3)}
+        assert_equal(refresh.data, await full(source))
+
+
 class TestLoop:
     async def test_places_what_it_places_without_a_tracker_and_reads_all_once(
         self, tracker: SnapshotTracker, source: HeldUpSource

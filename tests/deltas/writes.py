@@ -300,7 +300,7 @@ async def blink(connection: DriverConnection, rng: Random) -> None:
 WRITES: Final[tuple[Write, ...]] = (
     *(create,) * 5,
     *(move,) * 5,
-    *(prioritise, change_group, change_owner, change_request, occupy, delete, depend, depend),
+    *(prioritise, change_group, change_owner, change_request, occupy, delete, *(depend,) * 6),
     *(depend_no_more, redirect, change_agent, change_agent, fill_agent, add_agent, remove_agent),
     *(
         limit,
