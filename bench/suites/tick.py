@@ -4,7 +4,10 @@ And a plan by itself, of a queue that found no place before and of a cluster whe
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from itertools import cycle, islice
 from typing import Final
+
+import msgspec
 
 from bench.data.cluster import GROUP
 from bench.data.place import Place
@@ -36,7 +39,7 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
         models = PlannedBatch.of(await read_queue(place), CHANGES[-1]).specs
         while (batch := PlannedBatch.of(await read_queue(place), None)).allocations:
             await have_them_run(place, batch)
-        yield _plan_case(await read_queue(place))
+        yield _plan_case(await read_queue(place), bench.size.pending)
         for changes in CHANGES:
             running = await _list_running(place, changes // 2)
             several = min(changes // 2, len(running), len(models))
@@ -56,7 +59,11 @@ async def _tick_case(
         yield Case(name, timed.sides(), counted.sides(), wire, figures=timed.figures)
 
 
-def _plan_case(data: SchedulingData) -> Case:
+def _plan_case(data: SchedulingData, waiting: int) -> Case:
+    """Plan so many sessions that wait: those of the data, again and again."""
+    sessions = tuple(islice(cycle(data.pending_sessions), waiting))
+    data = msgspec.structs.replace(data, pending_sessions=sessions)
+
     async def plan() -> None:
         BestFitPlanner().plan(data)
 
@@ -64,7 +71,7 @@ def _plan_case(data: SchedulingData) -> Case:
         tuple(plan_plainly(data))
 
     sides = {ENGINE: Side(plan), PLAIN: Side(plan_by_all_rules, turns=3)}
-    return Case(PLAN, sides, figures=fixed(waiting=len(data.pending_sessions)))
+    return Case(PLAN, sides, figures=fixed(waiting=len(sessions)))
 
 
 async def _list_running(place: Place, count: int) -> tuple[SessionId, ...]:
