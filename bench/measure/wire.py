@@ -62,11 +62,14 @@ class CountedWire:
         query = {"host": str(self._folder), "port": str(_DEFAULT_PORT)}
         return SecretUrl(read.set(host=None, port=None, query=query).render_as_string(hide_password=False))
 
-    async def accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """Pass bytes both ways until either end is gone."""
-        task = asyncio.current_task()
-        if task is not None:
-            self.links.add(task)
+    def accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """Pass bytes both ways until either end is gone, in a task of its own."""
+        # A coroutine would be asyncio's to look after, which takes the cancel of one for an error.
+        link = asyncio.create_task(self._link(from_client, to_client))
+        self.links.add(link)
+        link.add_done_callback(self.links.discard)
+
+    async def _link(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
             from_server, to_server = await self._connect()
         except OSError:
@@ -82,8 +85,6 @@ class CountedWire:
             await asyncio.wait([answers])
             to_server.transport.abort()
             to_client.transport.abort()
-            if task is not None:
-                self.links.discard(task)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         query = self._target.query
@@ -154,7 +155,8 @@ async def counted_wire(url: SecretUrl) -> AsyncIterator[CountedWire]:
             yield wire
         finally:
             listener.close()
-            for link in wire.links:
+            links = tuple(wire.links)
+            for link in links:
                 link.cancel()
-            if wire.links:
-                await asyncio.wait(wire.links)
+            if links:
+                await asyncio.wait(links)

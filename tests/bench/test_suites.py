@@ -4,8 +4,10 @@ import asyncio
 import json
 import time
 
+import asyncpg
 import pytest
 
+from bench.data.place import driver_dsn
 from bench.data.servers import BenchServer, place_on
 from bench.data.sizes import SizeName
 from bench.measure.results import ENGINE, SuiteResult
@@ -93,6 +95,19 @@ class TestSides:
             counts = wire.counts.since(before)
         assert (counts.statements, counts.round_trips) == (3, 3)
         assert counts.bytes_received > 0
+
+    async def test_a_connection_that_is_left_open_ends_with_the_wire(
+        self, server: BenchServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with place_on(server) as place:
+            async with counted_wire(place.url) as wire:
+                driver = await asyncpg.connect(driver_dsn(wire.url_for(place.url)))
+                assert len(wire.links) == 1
+            await asyncio.sleep(0)
+            assert wire.links == set()
+            with pytest.raises(asyncpg.PostgresConnectionError):
+                await driver.fetchval("SELECT 1")
+        assert caplog.messages == []
 
 
 @pytest.mark.slow
