@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from tests.changes.usage import COUNTED, KEPT, OWNERS, read_usage
+from tests.changes.usage import COUNTED, KEPT, OWNERS, add_session, read_usage
 from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.own_server import own_database
 
 _LARGEST: Final = 2**63 - 1
 
@@ -102,3 +103,31 @@ class TestUsage:
                 # A writer sees what it wrote itself.
                 assert await read_usage(writer, KEPT) == await read_usage(writer, COUNTED), number
             assert folds > 3
+
+    @pytest.mark.slow
+    async def test_of_a_prepared_transaction_counts_from_when_it_is_committed(self) -> None:
+        settings = {"max_prepared_transactions": "2"}
+        async with own_database(settings) as (_, database), database.driver_as(OWNER) as driver:
+            # given one that is older than two folds and a trim
+            await driver.execute(OWNERS)
+            session = "'00000000-0000-0000-0000-000000000001'"
+            await driver.execute(add_session(session, 1, 1))
+            await driver.execute(
+                f"BEGIN; UPDATE sessions SET status = 'RUNNING' WHERE id = {session}; PREPARE TRANSACTION 'one'"
+            )
+            await driver.execute(add_session("'00000000-0000-0000-0000-000000000002'", 2, 0))
+            for status in ("RUNNING", "PENDING"):
+                await driver.execute(f"UPDATE sessions SET status = '{status}' WHERE id <> {session}")
+                assert await driver.fetchval("SELECT fold_usage()") == 1
+                await driver.execute(
+                    "SET scheduler_repo.keeps_changes = 'on';"
+                    "UPDATE change_floor SET next_floor_at = '-infinity'; RESET scheduler_repo.keeps_changes"
+                )
+                await driver.fetchval("SELECT trim_changes('0', 100)")
+            # when
+            await driver.execute("COMMIT PREPARED 'one'")
+            # then
+            assert await read_usage(driver, KEPT) == await read_usage(driver, COUNTED)
+            assert (await read_usage(driver, KEPT))["DOMAIN", "d1"] == (1, ())
+            assert await driver.fetchval("SELECT fold_usage()") == 1
+            assert await read_usage(driver, KEPT) == await read_usage(driver, COUNTED)

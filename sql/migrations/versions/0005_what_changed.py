@@ -3,7 +3,7 @@
 It is safe beside writers. It waits until what they have changed in the tables that are logged is committed,
 and holds none of them while it waits for another: a fifth of a second at a time, half a minute in all, then it
 gives up. From then to its end it holds SHARE ROW EXCLUSIVE on them: reads and row locks go on; INSERT, UPDATE
-and DELETE wait. That is some 0.1 s, and 6 ms for each 1,000 kernels that occupy agents, which are counted once.
+and DELETE wait. That is some 0.1 s, and 16 ms for each 1,000 kernels that occupy agents, which are counted.
 
 Revision ID: 0005
 Revises: 0004
