@@ -16,20 +16,24 @@ from asyncpg.connection import LoggedQuery
 from scheduler_repo.database.engine import create_engine, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.errors import LeaseHeld
+from scheduler_repo.repositories.agent.db_source import AgentDBSource
+from scheduler_repo.repositories.agent.repository import AgentRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from scheduler_repo.types import LeaseHolder, OperationId
+from scheduler_repo.types import AgentId, LeaseHolder, OperationId
 from tests.api.statement_table import CASES, fill_table
-from tests.api.world import World
+from tests.api.world import LARGE, World
 from tests.support.databases import OWNER, Database, DriverConnection
 from tests.support.past_and_present import finish_sessions
 from tests.support.plans import sequential_scans
-from tests.support.small_cluster import OTHER_GROUP, session
+from tests.support.small_cluster import CLOSED_GROUP, OTHER_GROUP, session, session_id
 
 fill_table()
 
@@ -108,8 +112,23 @@ class TestHotPlans:
         operation_id = OperationId(uuid4())
         for _ in range(2):
             await sessions.enqueue_sessions([session(number, 1)], operation_id=operation_id)
+        await self.refreshes(world)
         taken = msgspec.structs.replace(session(other, 1), kernels=session(number, 1).kernels)
         assert (await sessions.create_sessions([taken])).created == ()
+
+    async def refreshes(self, world: World) -> None:
+        """What brings a group up to date in which a session waits for another, and an agent has changed."""
+        number, other = world.numbers(2)
+        source = SchedulerDBSource(world.engine)
+        tracker = SnapshotTracker(source)
+        await tracker.get_scheduling_data(CLOSED_GROUP)
+        waiting = session(number, 1, scaling_group=CLOSED_GROUP, depends_on=(session_id(other),))
+        first = session(other, 1, scaling_group=CLOSED_GROUP)
+        sessions = SessionRepository(SessionDBSource(world.engine))
+        assert len(await sessions.enqueue_sessions([first, waiting])) == 2
+        await AgentRepository(AgentDBSource(world.engine)).set_agents_schedulable([AgentId(LARGE)], False)
+        assert (await tracker.get_scheduling_data(CLOSED_GROUP)).changes
+        await source.renew_server_life()
 
     async def plan(self, driver: DriverConnection, text: str, values: tuple[object, ...]) -> dict[str, Any]:
         """The plan of a statement with these parameters."""
