@@ -43,6 +43,15 @@ def say_json(encoded: bytes) -> None:
         raise OutputFailed from error
 
 
+def write_file_to_pipe(packed: bytes) -> None:
+    """Write a file to stdout as it is, for a program that reads it; raises OutputFailed."""
+    try:
+        sys.stdout.buffer.write(packed)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputFailed from error
+
+
 def quote_lines(text: str) -> list[str]:
     """Mark each line of a text of several lines, so that none of them looks like the command's own."""
     return [f"{QUOTE_MARK}{line}" for line in text.split("\n")]

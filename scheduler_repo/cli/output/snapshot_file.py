@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from scheduler_repo.cli.terminal import OutputFailed, say
+from scheduler_repo.cli.terminal import say, write_file_to_pipe
 
 if TYPE_CHECKING:
     from scheduler_repo.entities.scheduling_data import SchedulingData
@@ -31,12 +31,7 @@ def write_output(path: Path, data: "SchedulingData") -> None:
     from scheduler_repo.snapshot_files import write_snapshot
 
     if path == _PIPE:
-        packed = pack_snapshot(data)
-        try:
-            sys.stdout.buffer.write(packed)
-            sys.stdout.buffer.flush()
-        except OSError as error:
-            raise OutputFailed from error
+        write_file_to_pipe(pack_snapshot(data))
         return
     size = write_snapshot(path, data)
     pending = format_count(len(data.pending_sessions), "pending session")
