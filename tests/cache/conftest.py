@@ -9,13 +9,14 @@ from scheduler_repo.embedded import EmbeddedValkey
 from tests.cache.world import World, direct, load, world
 from tests.support.databases import Database
 from tests.support.redis_proxy import RedisProxy, redis_proxied
+from tests.support.shared_databases import SharedDatabase
 
 
 @pytest.fixture
-async def loaded(migrated_database: Database) -> Database:
+async def loaded(shared_database: SharedDatabase) -> Database:
     """A database with a small cluster."""
-    await load(migrated_database)
-    return migrated_database
+    await load(shared_database.engine)
+    return shared_database.database
 
 
 @pytest.fixture

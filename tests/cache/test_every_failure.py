@@ -20,7 +20,7 @@ from tests.support.redis_proxy import Mode, RedisProxy
 
 _FIRST_DELAY: Final = 0.3
 _OPEN_DELAY: Final = 0.005
-_ROUNDS: Final = 9
+_ROUNDS: Final = 21
 
 
 class Surroundings(msgspec.Struct, frozen=True):

@@ -15,8 +15,10 @@ import pytest
 from scheduler_repo.cache import current_database
 from scheduler_repo.cache.metrics import CacheName, CacheOutcome
 from scheduler_repo.database import identity
+from scheduler_repo.database.engine import create_engine
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.embedded import EmbeddedPostgres
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.memory_folder import memory_folder
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from tests.cache.world import CachedRead, World, load, world
@@ -84,6 +86,13 @@ async def promote(copy: Database) -> None:
         assert await driver.fetchval("SELECT pg_promote()")
 
 
+async def load_as(role: str, database: Database) -> None:
+    """Load the cluster on a connection of its own."""
+    engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(role))))
+    await load(engine)
+    await engine.dispose()
+
+
 class TestCopies:
     @pytest.fixture
     async def schemas(self, loaded: Database, redis_url: str) -> AsyncIterator[Twins]:
@@ -97,7 +106,7 @@ class TestCopies:
         try:
             async with loaded.connect_as(OWNER, search_path="cluster") as connection:
                 await upgrade_schema(connection)
-            await load(loaded, role)
+            await load_as(role, loaded)
             await loaded.run_as(OWNER, CHANGE.format("cluster"))
             async with twins(loaded, loaded, redis_url, role) as made:
                 yield made
@@ -118,7 +127,7 @@ class TestCopies:
     @asynccontextmanager
     async def servers(self, redis_url: str, *, is_promoted: bool) -> AsyncIterator[Twins]:
         async with own_database(SETTINGS) as (server, database), AsyncExitStack() as stack:
-            await load(database)
+            await load_as(SCHEDULER, database)
             copy = stack.enter_context(copied(server))
             if is_promoted:
                 duplicate(copy.directory / "data" / "PG_VERSION", copy.directory / "data" / "standby.signal")

@@ -205,14 +205,12 @@ async def world(
             await engine.dispose()
 
 
-async def load(database: Database, role: str = SCHEDULER) -> None:
+async def load(engine: ExtendedAsyncSAEngine) -> None:
     """The cluster: sessions 1 to 20 wait in GROUP."""
-    engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(role))))
     sessions = [session(number, 1) for number in range(1, 21)]
     await ClusterRepository(ClusterDBSource(engine)).load_cluster(
         cluster([agent("a"), agent("b"), agent("c", scaling_group=OTHER_GROUP)], sessions)
     )
-    await engine.dispose()
 
 
 @asynccontextmanager

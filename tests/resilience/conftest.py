@@ -10,19 +10,18 @@ from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.on_a_server import AGENT
+from tests.support.shared_databases import SharedDatabase
 from tests.support.small_cluster import agent, cluster, session
 from tests.support.wire_proxy import WireProxy, proxied
 
 
 @pytest.fixture
-async def database(migrated_database: Database) -> Database:
+async def database(shared_database: SharedDatabase) -> Database:
     """A database with one agent and three sessions that fit it."""
-    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
-    await ClusterRepository(ClusterDBSource(engine)).load_cluster(
+    await ClusterRepository(ClusterDBSource(shared_database.engine)).load_cluster(
         cluster([agent(AGENT)], [session(number, 2) for number in range(3)])
     )
-    await engine.dispose()
-    return migrated_database
+    return shared_database.database
 
 
 @pytest.fixture
