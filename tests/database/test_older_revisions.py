@@ -133,8 +133,10 @@ class OlderRevision:
             async with older_database.connect_as(role) as connection:
                 await require_schema(connection)
         async with older_database.driver_as(SCHEDULER) as driver:
-            for table in ROWS.keys() & _tables_added_since(self.revision):
-                await insert(driver, table, ROWS[table])
+            added = _tables_added_since(self.revision)
+            for table, row in ROWS.items():
+                if table in added:
+                    await insert(driver, table, row)
 
     async def test_is_what_a_downgrade_leaves(
         self, older_database: Database, migrated_database: Database

@@ -128,6 +128,24 @@ class TestAnswers:
         assert refresh.reason is FullReadReason.EVERYTHING
         assert_equal(refresh.data, await full(source))
 
+    async def test_read_all_anew_when_usage_was_counted_anew(
+        self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given what owners occupy, wrong, and a tick that has seen it
+        async with owner_connection.transaction():
+            await owner_connection.execute("SET LOCAL scheduler_repo.keeps_changes = 'on'")
+            await owner_connection.execute(
+                "INSERT INTO owner_usage SELECT DISTINCT 'USER', user_id::text, 7, '{}'::numeric[] FROM sessions"
+            )
+        wrong = (await tracker.get_scheduling_data(GROUP)).data
+        # when
+        await owner_connection.execute("SELECT rebuild_usage()")
+        # then
+        refresh = await tracker.get_scheduling_data(GROUP)
+        assert refresh.data.users != wrong.users
+        assert refresh.reason is FullReadReason.EVERYTHING
+        assert_equal(refresh.data, await full(source))
+
     async def test_of_a_group_that_is_gone_are_an_error(
         self, tracker: SnapshotTracker, owner_connection: DriverConnection
     ) -> None:

@@ -705,6 +705,8 @@ BEGIN
     UPDATE change_floor
     SET floor = now, folded = now, next_floor = now, next_floor_at = statement_timestamp()
     FROM (SELECT snapshot_without_own() AS now) AS snapshot;
+    -- Who has read just before has the old sums, and no row above tells it.
+    INSERT INTO change_log (kind) VALUES ('*');
     PERFORM set_config('scheduler_repo.keeps_changes', '', true);
 END
 $$
@@ -792,7 +794,7 @@ BEGIN
     -- A time in the future is of a clock that was put back.
     UPDATE change_floor
     SET floor = next_floor, next_floor = snapshot_without_own(), next_floor_at = statement_timestamp()
-    WHERE next_floor_at <= statement_timestamp() - greatest(kept_for, interval '1 minute')
+    WHERE statement_timestamp() - next_floor_at >= greatest(kept_for, interval '1 minute')
        OR next_floor_at > statement_timestamp() + interval '1 minute';
 
     WITH changes AS (
