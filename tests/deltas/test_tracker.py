@@ -135,7 +135,8 @@ class TestAnswers:
         async with owner_connection.transaction():
             await owner_connection.execute("SET LOCAL scheduler_repo.keeps_changes = 'on'")
             await owner_connection.execute(
-                "INSERT INTO owner_usage SELECT DISTINCT 'USER', user_id::text, 7, '{}'::numeric[] FROM sessions"
+                "INSERT INTO owner_usage"
+                " SELECT DISTINCT 'USER', user_id::text, 7, '{}'::numeric[] FROM sessions"
             )
         wrong = (await tracker.get_scheduling_data(GROUP)).data
         # when
