@@ -614,13 +614,13 @@ FROM (
 GROUP BY access_key, user_id, project_id, domain_name;
 
 -- A dump carries the transaction ids of the cluster that it was made in. In another one they may be of the future: what is
--- written then seems to be folded already.
+-- written then seems to be folded already. And a dump without rows has no floor: then nothing would be unfolded.
 CREATE FUNCTION refuse_restored_usage() RETURNS xid8
     LANGUAGE plpgsql
     SET search_path FROM CURRENT
     AS $$
 BEGIN
-    RAISE EXCEPTION 'what owners occupy was restored from another cluster, and is not counted anew yet'
+    RAISE EXCEPTION 'what owners occupy was restored in part or from another cluster, and is not counted yet'
         USING ERRCODE = 'object_not_in_prerequisite_state',
               HINT = 'run scheduler-repo db upgrade, or SELECT rebuild_usage()';
 END
@@ -633,7 +633,8 @@ FROM usage_log AS u
 WHERE u.xid >= (
     SELECT CASE WHEN pg_snapshot_xmax(folded) <= pg_snapshot_xmax(pg_current_snapshot())
            THEN pg_snapshot_xmax(folded) ELSE refuse_restored_usage() END
-    FROM change_floor
+    FROM (VALUES (1)) AS always
+    LEFT JOIN change_floor ON true
 )
 UNION ALL
 SELECT u.*
@@ -1336,6 +1337,9 @@ DECLARE
         'slot_types', 'resource_policies', 'quotas', 'scaling_groups', 'agents', 'agent_slots', 'sessions',
         'kernels', 'session_dependencies', 'reservations', 'kernel_reservations'];
     kept CONSTANT regclass[] := ARRAY['change_log', 'usage_log', 'owner_usage', 'change_floor', 'server_life'];
+    names CONSTANT name[] := ARRAY[
+        'log_insert', 'log_update', 'log_delete', 'log_truncate', 'log_former_key', 'log_usage_of_insert',
+        'log_usage_of_update', 'log_usage_of_delete'];
 BEGIN
     IF pg_is_in_recovery() OR EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = ANY (logged)) THEN
         RETURN;
@@ -1349,7 +1353,7 @@ BEGIN
                THEN md5(string_agg(concat_ws(',', t.oid, t.xmin, p.oid, p.xmin), ';' ORDER BY t.oid)) END
         FROM pg_trigger AS t
         JOIN pg_proc AS p ON p.oid = t.tgfoid
-        WHERE t.tgrelid = ANY (logged) AND starts_with(t.tgname::text, 'log_')
+        WHERE t.tgrelid = ANY (logged) AND t.tgname = ANY (names)
            OR t.tgrelid = ANY (kept) AND t.tgname IN ('refuse_change', 'drop_restored_row')
     );
 END

@@ -139,6 +139,20 @@ class TestFold:
         await owner_connection.execute("UPDATE sessions SET status = 'TERMINATED'")
         assert await owner_connection.fetchval(_UNFOLDED) == 1
 
+    async def test_what_was_restored_without_its_floor_is_refused_until_it_is_counted(
+        self, scheduler: SchedulerRepository, owner_connection: DriverConnection
+    ) -> None:
+        """As a dump of the schema alone has it; else all owners would seem to occupy nothing."""
+        # given
+        await owner_connection.execute(f"BEGIN; {_KEEPS} TRUNCATE change_floor, usage_log, owner_usage; COMMIT")
+        await owner_connection.execute(f"UPDATE sessions SET status = 'RUNNING' WHERE id = '{session_id(2)}'")
+        with pytest.raises(SchedulerRepoError, match="in part"):
+            await scheduler.allocate_sessions(GROUP, [place(0, "a1")])
+        # when
+        assert await scheduler.fold_usage() == 0
+        # then
+        assert await _occupied(scheduler) == (1, 0)
+
 
 @pytest.mark.usefixtures("_three_sessions")
 class TestTrim:

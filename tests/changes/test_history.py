@@ -15,6 +15,13 @@ SELECT tgrelid::regclass::text AS "table", tgname AS name FROM pg_trigger
 WHERE tgname LIKE 'log%' OR tgname IN ('refuse_change', 'drop_restored_row')
 """
 
+TRIGGERS_OF_OTHERS: Final = """
+CREATE FUNCTION log_a_note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TABLE notes (note text);
+CREATE TRIGGER log_a_note AFTER INSERT ON notes EXECUTE FUNCTION log_a_note();
+CREATE TRIGGER log_a_note AFTER INSERT ON sessions EXECUTE FUNCTION log_a_note()
+"""
+
 
 async def history(connection: DriverConnection) -> dict[str, object]:
     row = await connection.fetchrow("SELECT * FROM change_history()")
@@ -61,6 +68,12 @@ class TestHistory:
                 await owner_connection.execute(f"DROP TRIGGER {name} ON {table}")
                 assert (await history(owner_connection))["triggers"] is None, (table, name)
         assert await history(owner_connection) == before
+
+    async def test_does_not_depend_on_triggers_of_others(self, owner_connection: DriverConnection) -> None:
+        before = await history(owner_connection)
+        async with undone(owner_connection):
+            await owner_connection.execute(TRIGGERS_OF_OTHERS)
+            assert await history(owner_connection) == before
 
     async def test_is_another_once_a_function_was_replaced(self, owner_connection: DriverConnection) -> None:
         before = await history(owner_connection)

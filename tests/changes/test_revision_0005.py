@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from scheduler_repo.database.schema.catalog import set_search_path
-from scheduler_repo.database.schema.upgrade import migrate, upgrade_schema
+from scheduler_repo.database.schema.upgrade import downgrade_schema, migrate, upgrade_schema
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.embedded.installation import postgres_of_wheel
 from scheduler_repo.testing.memory_folder import memory_folder
+from tests.changes.test_history import TRIGGERS_OF_OTHERS
 from tests.changes.usage import COUNTED, KEPT, OWNERS, add_session, read_usage
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer, DriverConnection
 
@@ -92,6 +93,15 @@ async def test_a_writer_that_does_not_end_is_not_waited_for_for_ever(
         assert not upgrade.done()
         await stopped.execute("COMMIT")
         await upgrade
+
+
+async def test_a_downgrade_leaves_triggers_of_others(migrated_database: Database) -> None:
+    await migrated_database.run_as(OWNER, TRIGGERS_OF_OTHERS)
+    async with migrated_database.connect_as(OWNER) as connection:
+        await downgrade_schema(connection, "0004")
+    async with migrated_database.driver_as(OWNER) as driver:
+        kept = await driver.fetch("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE 'log%'")
+    assert sorted(table for (table,) in kept) == ["notes", "sessions"]
 
 
 def _run(program: str, database: Database, *arguments: str, script: str = "") -> str:
