@@ -24,7 +24,7 @@ from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
 from scheduler_repo.types import ScalingGroupName, SessionId
-from scheduler_repo.validation import Limit31, check_range
+from scheduler_repo.validation import MAX_BATCH_SIZE, Limit31, check_range
 from scheduler_repo.wiring import check_wiring
 
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.
@@ -189,7 +189,10 @@ class SchedulerLoop:
                 await self._repository.fold_usage()
             if now >= self._trim_at:
                 self._trim_at = now + _TRIM_EVERY
-                await self._repository.trim_changes()
+                trimmed = await self._repository.trim_changes(batch_size=MAX_BATCH_SIZE)
+                if trimmed is not None and trimmed >= MAX_BATCH_SIZE:
+                    # There is more; in a minute as much again may have been written.
+                    self._trim_at = now + _FOLD_EVERY
         except SchedulerRepoError as error:
             _logger.warning(
                 "what is logged of changes was not folded and trimmed, which costs time alone: %s", error

@@ -1,8 +1,9 @@
-"""The loop under a lease, and the loop that audits."""
+"""The loop under a lease, the loop that audits, and what it trims."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from typing import Optional
 
 import pytest
 from prometheus_client import REGISTRY
@@ -18,10 +19,11 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.scheduler.repository import DEFAULT_KEPT_FOR, SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
+from scheduler_repo.validation import MAX_BATCH_SIZE
 from tests.support.databases import SCHEDULER, Database, DriverConnection
 from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, agent, cluster, session
@@ -144,3 +146,46 @@ class TestAuditingLoop:
         # and an audit every 0 ticks is refused
         with pytest.raises(InvalidInput, match="audit_every is 0, it must be a whole number from 1"):
             SchedulerLoop(repository, BestFitPlanner(), GROUP, audit=audit, audit_every=0)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FullLog(SchedulerRepository):
+    """A repository of whose logs so many rows go in each trim, one after the other."""
+
+    def __init__(self, db_source: SchedulerDBSource, trims: Sequence[Optional[int]]) -> None:
+        super().__init__(db_source)
+        self.left = list(trims)
+
+    async def trim_changes(
+        self, kept_for: timedelta = DEFAULT_KEPT_FOR, batch_size: int = MAX_BATCH_SIZE
+    ) -> Optional[int]:
+        return self.left.pop(0)
+
+
+class TestTrimmingLoop:
+    async def test_trims_until_nothing_old_is_left(
+        self, load: Load, engine: ExtendedAsyncSAEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However much is written in a minute, the logs do not grow without end."""
+        # given
+        clock = Clock()
+        monkeypatch.setattr("scheduler_repo.loop.monotonic", clock)
+        await load(cluster([agent("a1")], []))
+        repository = FullLog(SchedulerDBSource(engine), [2 * MAX_BATCH_SIZE, MAX_BATCH_SIZE, 7, None, 0])
+        loop = SchedulerLoop(repository, BestFitPlanner(), GROUP)
+        # when
+        left = []
+        for clock.now in (0, 1, 2, 3, 61, 62, 122):
+            await loop.tick()
+            left.append(len(repository.left))
+        # then
+        assert left == [4, 3, 2, 2, 2, 1, 0]
