@@ -558,6 +558,8 @@ CREATE TABLE change_log (
 );
 ALTER TABLE change_log ALTER sessions SET STORAGE EXTERNAL, ALTER names SET STORAGE EXTERNAL;
 CREATE INDEX change_log_xid_idx ON change_log (xid);
+-- Without a key, rows of a table that is published (as a publication FOR ALL TABLES has it) could not be deleted.
+ALTER TABLE change_log REPLICA IDENTITY FULL;
 
 -- By how much a statement changed what owners occupy: signed amounts by slot index, and the number of sessions. They are
 -- numeric, as sums may pass 63 bits, and one owner's must not fail another's write.
@@ -571,6 +573,7 @@ CREATE TABLE usage_log (
     slots         numeric[] NOT NULL
 );
 CREATE INDEX usage_log_xid_idx ON usage_log (xid);
+ALTER TABLE usage_log REPLICA IDENTITY FULL;
 
 -- What each owner occupied as of change_floor.folded: what it occupies now is this and the rows of usage_log since.
 CREATE TABLE owner_usage (
@@ -586,7 +589,9 @@ CREATE TABLE change_floor (
     floor         pg_snapshot NOT NULL,
     folded        pg_snapshot NOT NULL,
     next_floor    pg_snapshot NOT NULL,             -- what floor is raised to
-    next_floor_at timestamptz NOT NULL              -- when it was now
+    next_floor_at timestamptz NOT NULL,             -- when it was now
+    id            integer NOT NULL DEFAULT 1,
+    CONSTRAINT change_floor_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX change_floor_only_row ON change_floor ((true));
 

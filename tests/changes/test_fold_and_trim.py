@@ -10,13 +10,15 @@ import pytest
 from scheduler_repo.errors import InvalidInput, SchedulerRepoError
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.types import OwnerScope
-from tests.support.databases import OWNER, Database, DriverConnection
+from tests.changes.usage import COUNTED, KEPT, OWNERS, add_session, read_usage
+from tests.support.databases import ADMIN, OWNER, Database, DriverConnection
 from tests.support.fixtures import Load
 from tests.support.small_cluster import DOMAIN, GROUP, agent, cluster, place, session, session_id
 
 _KEEPS: Final = "SET LOCAL scheduler_repo.keeps_changes = 'on';"
 _LONG_AGO: Final = f"{_KEEPS} UPDATE change_floor SET next_floor_at = now() - interval '1 hour'"
 _AHEAD: Final = f"{_KEEPS} UPDATE change_floor SET next_floor_at = now() + interval '1 hour'"
+_SESSION: Final = "'00000000-0000-0000-0000-000000000001'"
 _LOGGED: Final = "SELECT count(*) FROM usage_log"
 _UNFOLDED: Final = "SELECT count(*) FROM unfolded_usage"
 
@@ -152,6 +154,22 @@ class TestFold:
         assert await scheduler.fold_usage() == 0
         # then
         assert await _occupied(scheduler) == (1, 0)
+
+
+async def test_both_go_on_where_every_table_is_published(
+    migrated_database: Database, owner_connection: DriverConnection
+) -> None:
+    """A publication refuses changes of a table whose rows nothing identifies; so does an upgrade then."""
+    await migrated_database.run_as(ADMIN, "CREATE PUBLICATION everything FOR ALL TABLES")
+    await owner_connection.execute(f"{OWNERS}; {add_session(_SESSION, 0, 0)}")
+    await owner_connection.execute("UPDATE sessions SET status = 'RUNNING'")
+    assert await owner_connection.fetchval("SELECT fold_usage()") == 1
+    for _ in range(2):
+        await owner_connection.execute(_LONG_AGO)
+        trimmed = await owner_connection.fetchval("SELECT trim_changes('1 minute', 1000)")
+    assert trimmed > 1
+    await owner_connection.execute("SELECT rebuild_usage()")
+    assert await read_usage(owner_connection, KEPT) == await read_usage(owner_connection, COUNTED)
 
 
 @pytest.mark.usefixtures("_three_sessions")

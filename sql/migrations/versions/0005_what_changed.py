@@ -59,6 +59,7 @@ CREATE TABLE change_log (
 """,
     "ALTER TABLE change_log ALTER sessions SET STORAGE EXTERNAL, ALTER names SET STORAGE EXTERNAL",
     "CREATE INDEX change_log_xid_idx ON change_log (xid)",
+    "ALTER TABLE change_log REPLICA IDENTITY FULL",
     """
 CREATE TABLE usage_log (
     xid           xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -71,6 +72,7 @@ CREATE TABLE usage_log (
 )
 """,
     "CREATE INDEX usage_log_xid_idx ON usage_log (xid)",
+    "ALTER TABLE usage_log REPLICA IDENTITY FULL",
     """
 CREATE TABLE owner_usage (
     scope         text COLLATE "C" NOT NULL,
@@ -85,7 +87,9 @@ CREATE TABLE change_floor (
     floor         pg_snapshot NOT NULL,
     folded        pg_snapshot NOT NULL,
     next_floor    pg_snapshot NOT NULL,             -- what floor is raised to
-    next_floor_at timestamptz NOT NULL              -- when it was now
+    next_floor_at timestamptz NOT NULL,             -- when it was now
+    id            integer NOT NULL DEFAULT 1,
+    CONSTRAINT change_floor_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 50)
 """,
     "CREATE UNIQUE INDEX change_floor_only_row ON change_floor ((true))",
