@@ -300,6 +300,21 @@ class TestBounds:
         tracker.forget()
         assert (await tracker.get_scheduling_data(OTHER_GROUP)).reason is FullReadReason.FIRST
 
+    async def test_what_is_forgotten_during_a_refresh_is_read_anew(
+        self, tracker: SnapshotTracker, source: HeldUpSource
+    ) -> None:
+        # given
+        await tracker.get_scheduling_data(GROUP)
+        source.may_go_on.clear()
+        refresh = asyncio.create_task(tracker.get_scheduling_data(GROUP))
+        await source.has_read.wait()
+        # when
+        tracker.forget(GROUP)
+        source.may_go_on.set()
+        # then
+        assert (await refresh).reason is None
+        assert (await tracker.get_scheduling_data(GROUP)).reason is FullReadReason.FIRST
+
     async def test_are_checked(self, source: HeldUpSource, tracker: SnapshotTracker) -> None:
         with pytest.raises(InvalidInput):
             SnapshotTracker(source, max_groups=0)

@@ -57,6 +57,7 @@ class SnapshotTracker:
         self._refreshes: SingleFlight[Refresh] = SingleFlight()
         self._turns: dict[_Question, asyncio.Lock] = {}
         self._renewed_at: Optional[float] = None
+        self._forgotten = 0
 
     async def get_scheduling_data(
         self, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
@@ -79,6 +80,8 @@ class SnapshotTracker:
         for question in list(self._held):
             if scaling_group in (None, question[0]):
                 self._drop(question)
+        # A refresh under way answers who waits for it already, and is not held.
+        self._forgotten += 1
 
     async def _take_turn(self, question: _Question) -> Refresh:
         try:
@@ -93,18 +96,19 @@ class SnapshotTracker:
         return refresh
 
     async def _refresh(self, question: _Question) -> Refresh:
+        forgotten = self._forgotten
         base = self._held.get(question)
         reason = FullReadReason.FIRST
         if base is not None:
             found = await self._catch_up(base)
             if isinstance(found, Refresh):
-                self._hold(question, base)
+                self._hold(question, base, forgotten)
                 return found
             reason = found
         timed = await self._db_source.get_scheduling_data(*question)
         if timed.data.token.history is None:
             await self._renew_history()
-        self._hold(question, IndexedBase(timed.data))
+        self._hold(question, IndexedBase(timed.data), forgotten)
         since = None if base is None else base.data.token
         return Refresh(timed.data, reason, None, since, timed.read_seconds, timed.transform_seconds)
 
@@ -132,8 +136,13 @@ class SnapshotTracker:
         with suppress(SchedulerRepoError):
             await self._db_source.renew_server_life()
 
-    def _hold(self, question: _Question, base: IndexedBase) -> None:
-        """Hold a base, and drop those asked for longest ago that are too many or too large beside it."""
+    def _hold(self, question: _Question, base: IndexedBase, forgotten: int) -> None:
+        """Hold a base, and drop those asked for longest ago that are too many or too large beside it.
+
+        Not if something was forgotten since its refresh began, when that many times it had been.
+        """
+        if forgotten != self._forgotten:
+            return
         self._held[question] = base
         self._held.move_to_end(question)
         rows = sum(each.row_count for each in self._held.values())
