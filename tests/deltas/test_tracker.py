@@ -14,6 +14,7 @@ from scheduler_repo.errors import InvalidInput, InvalidWiring, ScalingGroupNotFo
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler import changes
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
@@ -146,6 +147,21 @@ class TestAnswers:
         assert refresh.data.users != wrong.users
         assert refresh.reason is FullReadReason.EVERYTHING
         assert_equal(refresh.data, await full(source))
+
+    async def test_do_not_fetch_more_ids_than_a_full_read_takes(
+        self, tracker: SnapshotTracker, owner_connection: DriverConnection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A million ids took 190 MiB and a hundred times as long, before they were found to be too many."""
+        monkeypatch.setattr(changes, "MAX_NEWS", 10)
+        await tracker.get_scheduling_data(GROUP)
+        reasons = []
+        for ids in (100, 150):
+            await owner_connection.execute(
+                "INSERT INTO change_log (kind, sessions)"
+                f" SELECT 's', array_agg(gen_random_uuid()) FROM generate_series(1, {ids})"
+            )
+            reasons.append((await tracker.get_scheduling_data(GROUP)).reason)
+        assert reasons == [None, FullReadReason.TOO_MANY]
 
     async def test_of_a_group_that_is_gone_are_an_error(
         self, tracker: SnapshotTracker, owner_connection: DriverConnection

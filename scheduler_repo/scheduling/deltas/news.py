@@ -74,6 +74,8 @@ def read_news(rows: Sequence[ChangesSinceRow], pending: int) -> Union[News, Full
             quotas.update(_owner(name) for name in names)
         elif row.kind == b"p":
             has_policies = True
+        elif row.kind == b"#":
+            return FullReadReason.TOO_MANY
         elif row.kind not in (b"g", None):
             # A slot type, a table that was emptied, or a kind of a newer version.
             return FullReadReason.EVERYTHING

@@ -1,6 +1,7 @@
 -- What the change log says since a snapshot, beside the instant that is read now and the group's options: one row at the
 -- least, whose columns of news are NULL when there are none.
--- Parameters: $1 the snapshot of the read before, $2 scaling group, $3 how many news at the most.
+-- Parameters: $1 the snapshot of the read before, $2 scaling group, $3 how many news at the most, and 200 bytes of ids for
+-- each: where there are more, one row of kind # stands for all.
 -- Index: change_log_xid_idx, usage_log_xid_idx, scaling_groups_pkey.
 -- The first statement of a refresh: it takes the snapshot that all later ones share. The columns before is_kept are those
 -- of snapshot.sql. What was in progress then and has ended since may have any number below its xmax: hence the second
@@ -22,6 +23,10 @@ WITH news AS MATERIALIZED (
     FROM usage_log
     WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
     LIMIT $3
+), size AS (
+    -- As they are stored: nothing is fetched for it.
+    SELECT coalesce(sum(pg_column_size(sessions)), 0) + coalesce(sum(pg_column_size(names)), 0) > 200 * $3::bigint AS is_too_much
+    FROM news
 )
 SELECT statement_timestamp()                                                AS observed_at,
        pg_current_snapshot()::text                                          AS snapshot,
@@ -35,7 +40,8 @@ SELECT statement_timestamp()                                                AS o
                    SELECT FROM pg_snapshot_xip($1::text::pg_snapshot) AS xid WHERE pg_visible_in_snapshot(xid, floor))
         FROM change_floor)                                                  AS is_kept,
        g.name AS scaling_group, g.is_active, g.pending_timeout, g.preemption_scope, g.preemption_min_runtime,
-       news.*
+       coalesce(news.kind, (SELECT '#'::"char" FROM size WHERE is_too_much))  AS kind,
+       news.sessions, news.names, news.owner_ids, news.session_count, news.slots
 FROM change_history() AS history
 LEFT JOIN scaling_groups AS g ON g.name = $2
-LEFT JOIN news ON true
+LEFT JOIN news ON NOT (SELECT is_too_much FROM size)
