@@ -173,10 +173,11 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
     ) -> Optional[int]:
         """Delete up to ``batch_size`` rows of each log that were written longer ago than ``kept_for``.
 
-        ``kept_for`` is a minute at least. ``SchedulerLoop`` does it once a minute. Who follows changes and has
-        not looked for so long reads everything once. Returns how many rows went, None if another process is
-        just at it. Raises InvalidInput and the errors of the database layer. Costs one statement; time grows
-        with what goes.
+        ``kept_for`` is a minute at least. ``SchedulerLoop`` does it once a minute, and again where as many as
+        ``batch_size`` go. Where nobody does, the logs grow without end. Who follows changes and has not looked
+        for so long reads everything once. Returns how many rows went, None if another process is just at it.
+        Raises InvalidInput and the errors of the database layer. Costs one statement; time grows with what
+        goes.
         """
         check_duration(
             kept_for,
