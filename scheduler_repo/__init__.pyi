@@ -88,6 +88,10 @@ from .entities.slot_type import SlotType as SlotType, SlotTypeSpec as SlotTypeSp
 from .entities.snapshot_changes import (
     FullReadReason as FullReadReason, Refresh as Refresh, SnapshotChanges as SnapshotChanges,
 )
+from .entities.snapshot_comparison import (
+    ComparisonOutcome as ComparisonOutcome, SnapshotComparison as SnapshotComparison,
+    SnapshotDifference as SnapshotDifference,
+)
 from .entities.snapshot_token import (
     ChangeHistory as ChangeHistory, DatabaseIdentity as DatabaseIdentity, SnapshotToken as SnapshotToken,
 )

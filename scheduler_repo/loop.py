@@ -2,13 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Optional
 
 import msgspec
 
+from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.entities.allocation import RejectedAllocation, SessionAllocation
 from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
@@ -23,6 +25,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
+from scheduler_repo.signals import called_on_sigusr2
 from scheduler_repo.types import ScalingGroupName, SessionId
 from scheduler_repo.validation import MAX_BATCH_SIZE, Limit31, check_range
 from scheduler_repo.wiring import check_wiring
@@ -82,14 +85,16 @@ class SchedulerLoop:
         audit: Optional[AuditRepository] = None,
         audit_every: int = DEFAULT_AUDIT_EVERY,
         tracker: Optional[SnapshotTracker] = None,
+        compare_every: Optional[int] = None,
     ) -> None:
         """Write ``batch_size`` sessions per transaction and call ``on_batch`` after each.
 
         With ``lease_keeper``, run the loop inside its block: every write then names its lease. With ``audit``,
         the database is audited every ``audit_every`` ticks and the findings are exported as the metric
         scheduler_repo_audit_findings. With ``tracker``, of the same database, a tick reads what has
-        changed since the last one. Raises InvalidInput for a number below 1, and InvalidWiring for a part of
-        another kind, such as a planner's class for an object of it.
+        changed since the last one; with ``compare_every``, every so many ticks begin a comparison too. Raises
+        InvalidInput for a number below 1, and InvalidWiring for a part of another kind, such as a planner's
+        class for an object of it, or for ``compare_every`` without a tracker.
         """
         check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
         check_planner(planner)
@@ -101,6 +106,9 @@ class SchedulerLoop:
             check_wiring(tracker, SnapshotTracker, "tracker", "SnapshotTracker(db_source)")
         check_range(batch_size, Limit31, "batch_size")
         check_range(audit_every, Limit31, "audit_every")
+        if compare_every is not None:
+            check_range(compare_every, Limit31, "compare_every")
+            _require_tracker(tracker)
         observer: object = on_batch
         if observer is not None and (not callable(observer) or inspect.iscoroutinefunction(observer)):
             raise InvalidWiring(f"on_batch is {quoted(observer)}; give a plain function of one BatchProgress")
@@ -113,6 +121,8 @@ class SchedulerLoop:
         self._audit = audit
         self._audit_every = audit_every
         self._tracker = tracker
+        self._compare_every = compare_every
+        self._comparisons = BackgroundTasks()
         self._ticks = 0
         self._fold_at = self._trim_at = monotonic()
 
@@ -142,6 +152,8 @@ class SchedulerLoop:
         leads = None if keeper is None or lease is None else partial(keeper.leads_under, lease)
         timed = await self._read()
         self._ticks += 1
+        if self._compare_every is not None and self._ticks % self._compare_every == 0:
+            self.start_comparison()
         show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
         made: object = await asyncio.to_thread(self._planner.plan, timed.data)
@@ -165,6 +177,31 @@ class SchedulerLoop:
         refresh = await self._tracker.get_scheduling_data(self._scaling_group)
         return TimedSchedulingData(refresh.data, refresh.read_seconds, refresh.transform_seconds)
 
+    def start_comparison(self) -> None:
+        """Begin to compare what the tracker holds with a full read, beside the ticks, unless one is under way.
+
+        What comes of it is logged and counted, and raises nothing (``SnapshotTracker.compare``). Raises
+        InvalidWiring for a loop without a tracker.
+        """
+        tracker = _require_tracker(self._tracker)
+        if not self._comparisons:
+            self._comparisons.start(tracker.compare(self._scaling_group))
+
+    async def finish_comparison(self) -> None:
+        """Wait for the comparison that is under way, if there is one."""
+        await self._comparisons.drain()
+
+    @contextmanager
+    def comparing_on_signal(self) -> Iterator[None]:
+        """Begin a comparison whenever the process gets SIGUSR2, while the block runs.
+
+        What handled the signal before handles it again afterwards. Raises InvalidWiring for a loop without a
+        tracker, and outside of the main thread.
+        """
+        _require_tracker(self._tracker)
+        with called_on_sigusr2(self.start_comparison):
+            yield
+
     async def run_until_settled(self) -> tuple[Tick, ...]:
         """Tick until a tick places nothing; the last tick's data shows which sessions still wait.
 
@@ -178,6 +215,7 @@ class SchedulerLoop:
             data = msgspec.structs.replace(ticks[-1].data, pending_sessions=(), agents=())
             ticks[-1] = msgspec.structs.replace(ticks[-1], data=data)
             ticks.append(await self.tick())
+        await self.finish_comparison()
         return tuple(ticks)
 
     async def _keep_log_short(self) -> None:
@@ -213,3 +251,11 @@ class SchedulerLoop:
                 pending = len(data.pending_sessions) - len(allocated)
                 self._on_batch(BatchProgress(self._ticks, pending, len(plan), len(allocated), len(rejected)))
         return tuple(allocated), tuple(rejected)
+
+
+def _require_tracker(tracker: Optional[SnapshotTracker]) -> SnapshotTracker:
+    if tracker is None:
+        raise InvalidWiring(
+            "a comparison is asked for, and the loop holds nothing to compare; give tracker=SnapshotTracker(…)"
+        )
+    return tracker

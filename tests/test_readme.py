@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,13 @@ class TestExamples:
         first, second = capsys.readouterr().out.splitlines()
         assert first == "1 wait; read anew: first"
         assert second.startswith("0 sessions differ from ")
+
+    async def test_what_is_held_is_compared(self, url: str) -> None:
+        former = signal.getsignal(signal.SIGUSR2)
+        await _module("comparisons").schedule_and_compare(url, GROUP)
+        assert signal.getsignal(signal.SIGUSR2) is former
+        async with open_repositories(url) as repos:
+            assert not (await repos.scheduler.get_scheduling_data(GROUP)).pending_sessions
 
     async def test_the_hand_off_takes_sessions_to_their_end(self, url: str) -> None:
         # Given a session that is placed

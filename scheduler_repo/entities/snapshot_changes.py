@@ -28,6 +28,7 @@ class FullReadReason(enum.StrEnum):
     PREEMPTION_CHANGED = "preemption_changed"
     UNREADABLE = "unreadable"  # rows with words of a newer version, then or now
     TOO_MANY = "too_many"  # a full read costs less
+    DIFFERED = "differed"  # a comparison has found what was held to be wrong
 
 
 class SnapshotChanges(msgspec.Struct, frozen=True):

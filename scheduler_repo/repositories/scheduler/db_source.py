@@ -1,6 +1,7 @@
 """The statements of a scheduler's tick: one read of a group's whole state, and the write of its decisions."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from time import perf_counter
 from typing import Optional, Union
@@ -98,7 +99,7 @@ class SchedulerDBSource(DBSource):
         """
         if pending_limit is not None:
             check_range(pending_limit, Limit31, "pending_limit")
-        with collector_relaxed(enabled=self._relax_collector):
+        with self.collector_relaxed():
             started = perf_counter()
             async with self.engine.begin_readonly_session() as db_sess:
                 driver = driver_connection(db_sess)
@@ -125,6 +126,10 @@ class SchedulerDBSource(DBSource):
         """
         async with self.engine.begin_readonly_session(reuses_plans=True) as db_sess:
             return await fetch_changes(db_sess, base)
+
+    def collector_relaxed(self) -> AbstractContextManager[None]:
+        """Pause the collector in the block, as a large read does."""
+        return collector_relaxed(enabled=self._relax_collector)
 
     @_resilience.apply(OperationKind.WRITE)
     async def renew_server_life(self) -> None:

@@ -2,17 +2,23 @@
 
 import asyncio
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from time import monotonic, perf_counter
 from typing import Final, Optional, Union
+from weakref import WeakValueDictionary
 
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.entities.snapshot_changes import FullReadReason, Refresh
+from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome, SnapshotComparison
 from scheduler_repo.errors import SchedulerRepoError
-from scheduler_repo.metrics.refreshes import count_refresh
+from scheduler_repo.metrics.refreshes import count_comparison, count_refresh
+from scheduler_repo.quoting import get_logger, quoted, shortened
+from scheduler_repo.repositories.scheduler.changes import fetch_changes
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
 from scheduler_repo.scheduling.deltas.base import IndexedBase
+from scheduler_repo.scheduling.deltas.comparison import find_difference
+from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.validation import Limit31, check_length, check_range
@@ -23,6 +29,8 @@ DEFAULT_MAX_GROUPS: Final = 16
 DEFAULT_MAX_ROWS: Final = 1_000_000
 # A history that is missing for another reason than a crash is still missing then.
 _RENEWAL_SECONDS: Final = 60.0
+
+_logger = get_logger(__name__)
 
 _Question = tuple[ScalingGroupName, Optional[int]]
 
@@ -55,7 +63,9 @@ class SnapshotTracker:
         # The question asked last stands at the end.
         self._held: OrderedDict[_Question, IndexedBase] = OrderedDict()
         self._refreshes: SingleFlight[Refresh] = SingleFlight()
-        self._turns: dict[_Question, asyncio.Lock] = {}
+        # Each for as long as somebody has it or waits for it: two at a time would edit one base twice.
+        self._turns: WeakValueDictionary[_Question, asyncio.Lock] = WeakValueDictionary()
+        self._comparing = asyncio.Lock()
         self._renewed_at: Optional[float] = None
         self._forgotten = 0
 
@@ -69,31 +79,43 @@ class SnapshotTracker:
         layer. Costs one statement where nothing has changed, up to six where something has, in time that grows
         with the changes, or a full read.
         """
-        check_length(scaling_group, "scaling group")
-        if pending_limit is not None:
-            check_range(pending_limit, Limit31, "pending_limit")
-        question = (scaling_group, pending_limit)
+        question = _check_question(scaling_group, pending_limit)
         return await self._refreshes.run(question, lambda: self._take_turn(question))
+
+    async def compare(
+        self, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
+    ) -> SnapshotComparison:
+        """Compare the answer that is held, with the changes since, with a full read of the same snapshot.
+
+        A difference is logged, and the next answer is a full read; every outcome is counted, by the metric
+        scheduler_repo_snapshot_comparison_count. One runs at a time, and refreshes go on beside its full read.
+        What fails is logged and is an outcome too: raises InvalidInput for a ``pending_limit`` below 1 only.
+        Costs a refresh and a full read in one transaction, and their memory.
+        """
+        question = _check_question(scaling_group, pending_limit)
+        async with self._comparing:
+            comparison = await self._compare(question)
+        count_comparison(scaling_group, comparison.outcome)
+        return comparison
 
     def forget(self, scaling_group: Optional[ScalingGroupName] = None) -> None:
         """Drop what is held of a group, or of all; the next read of it is a full one."""
         for question in list(self._held):
             if scaling_group in (None, question[0]):
-                self._drop(question)
+                del self._held[question]
         # A refresh under way answers who waits for it already, and is not held.
         self._forgotten += 1
 
     async def _take_turn(self, question: _Question) -> Refresh:
-        try:
-            async with self._turns.setdefault(question, asyncio.Lock()):
-                # Who asks from now on may have seen a write that this refresh has not.
-                self._refreshes.detach(question)
-                refresh = await self._refresh(question)
-        finally:
-            if question not in self._held:
-                self._turns.pop(question, None)
+        async with self._turn(question):
+            # Who asks from now on may have seen a write that this refresh has not.
+            self._refreshes.detach(question)
+            refresh = await self._refresh(question)
         count_refresh(question[0], refresh)
         return refresh
+
+    def _turn(self, question: _Question) -> asyncio.Lock:
+        return self._turns.setdefault(question, asyncio.Lock())
 
     async def _refresh(self, question: _Question) -> Refresh:
         forgotten = self._forgotten
@@ -113,6 +135,8 @@ class SnapshotTracker:
         return Refresh(timed.data, reason, None, since, timed.read_seconds, timed.transform_seconds)
 
     async def _catch_up(self, base: IndexedBase) -> Union[Refresh, FullReadReason]:
+        if base.is_wrong:
+            return FullReadReason.DIFFERED
         # Before a connection is held: it takes long once.
         await finish_in_slices(base.index())
         started = perf_counter()
@@ -126,6 +150,59 @@ class SnapshotTracker:
         since = base.data.token
         base.advance(applied.data, applied.edits)
         return Refresh(applied.data, None, applied.changes, since, fetched - started, perf_counter() - fetched)
+
+    async def _compare(self, question: _Question) -> SnapshotComparison:
+        base = self._held.get(question)
+        if base is None or base.is_wrong:
+            return SnapshotComparison(ComparisonOutcome.NOT_COMPARED)
+        try:
+            comparison = await self._compare_base(question, base)
+        except SchedulerRepoError as error:
+            _logger.warning("what is held of scaling group %s was not compared: %s", quoted(question[0]), error)
+            return SnapshotComparison(ComparisonOutcome.FAILED)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the caller's loop
+            # Such as an index that does not fit its data: a refresh would fail as this did.
+            base.is_wrong = True
+            _logger.error(
+                "what is held of scaling group %s cannot be compared and is read anew: %s: %s",
+                quoted(question[0]),
+                type(error).__name__,
+                shortened(error),
+            )
+            return SnapshotComparison(ComparisonOutcome.FAILED)
+        if comparison.difference is not None:
+            base.is_wrong = True
+            _logger.error(
+                "what is held of scaling group %s differs from a full read of the same snapshot, and is read "
+                "anew: %s",
+                quoted(question[0]),
+                comparison.difference,
+            )
+        return comparison
+
+    async def _compare_base(self, question: _Question, base: IndexedBase) -> SnapshotComparison:
+        # The base is left as it is: the changes are applied for the comparison alone.
+        async with AsyncExitStack() as turn:
+            # Before the connection, as a refresh does: one that holds it must not wait for a turn.
+            await turn.enter_async_context(self._turn(question))
+            if self._held.get(question) is not base:
+                return SnapshotComparison(ComparisonOutcome.NOT_COMPARED)
+            await finish_in_slices(base.index())
+            with self._db_source.collector_relaxed():
+                async with self._db_source.engine.begin_readonly_session() as db_sess:
+                    changes = await fetch_changes(db_sess, base)
+                    applied = changes if isinstance(changes, FullReadReason) else apply_changes(base, changes)
+                    if not isinstance(applied, Applied):
+                        return SnapshotComparison(ComparisonOutcome.NOT_COMPARED, reason=applied)
+                    # Refreshes go on while everything is read: the snapshot stays what it is.
+                    await turn.aclose()
+                    rows = await self._db_source.fetch_raw_scheduling_data(db_sess, *question)
+                steps = build_scheduling_data(rows)
+                del rows
+                read = await finish_in_slices(steps)
+        difference = await finish_in_slices(find_difference(applied.data, read))
+        outcome = ComparisonOutcome.EQUAL if difference is None else ComparisonOutcome.DIFFERENT
+        return SnapshotComparison(outcome, difference)
 
     async def _renew_history(self) -> None:
         """Begin a new history if a crash has ended the last; else nothing could be followed ever again."""
@@ -149,8 +226,11 @@ class SnapshotTracker:
         while len(self._held) > 1 and (len(self._held) > self._max_groups or rows > self._max_rows):
             oldest = next(iter(self._held))
             rows -= self._held[oldest].row_count
-            self._drop(oldest)
+            del self._held[oldest]
 
-    def _drop(self, question: _Question) -> None:
-        del self._held[question]
-        self._turns.pop(question, None)
+
+def _check_question(scaling_group: ScalingGroupName, pending_limit: Optional[int]) -> _Question:
+    check_length(scaling_group, "scaling group")
+    if pending_limit is not None:
+        check_range(pending_limit, Limit31, "pending_limit")
+    return scaling_group, pending_limit

@@ -59,6 +59,8 @@ class IndexedBase:
 
     def __init__(self, data: SchedulingData) -> None:
         self.data = data
+        # Set by a comparison that finds a difference: nothing more is answered from here.
+        self.is_wrong = False
 
     def index(self) -> Steps[None]:
         """Make the parts of the index that take long, unless they are there; some 2 µs a pending session."""
