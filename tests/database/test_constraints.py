@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.support.databases import OWNER, Database, DriverConnection
-from tests.support.rows import KERNEL, OTHER_SESSION, ROWS, SESSION, USER, Row, insert, second_row
+from tests.support.rows import KERNEL, OTHER_SESSION, ROWS, SESSION, USER, Row, insert, insert_all, second_row
 
 _HUGE = 2**62
 _TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -272,12 +272,14 @@ class TestReservations:
 
     @pytest.mark.parametrize("owner", ["reservations", "sessions"])
     async def test_what_it_holds_goes_with_it(
-        self, small_cluster: Database, scheduler: DriverConnection, owner: str
+        self, migrated_database: Database, owner_connection: DriverConnection, owner: str
     ) -> None:
-        await small_cluster.run_as(OWNER, f"DELETE FROM {owner}")
+        await insert_all(migrated_database)
+
+        await owner_connection.execute(f"DELETE FROM {owner}")
 
         for table in ("reservations", "kernel_reservations"):
-            assert await scheduler.fetchval(f"SELECT count(*) FROM {table}") == 0
+            assert await owner_connection.fetchval(f"SELECT count(*) FROM {table}") == 0
 
     async def test_kernel_of_no_reservation_is_refused(self, scheduler: DriverConnection) -> None:
         await insert(scheduler, "sessions", second_row("sessions", {}))

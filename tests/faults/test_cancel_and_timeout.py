@@ -39,7 +39,13 @@ class TestInterruptedCalls:
         gc.collect()  # a connection left to the collector would warn now, and a warning is an error
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    @pytest.mark.parametrize("place", Place)
+    @pytest.mark.parametrize(
+        "place",
+        [
+            Place.FETCH,
+            *(pytest.param(each, marks=pytest.mark.slow) for each in Place if each is not Place.FETCH),
+        ],
+    )
     async def test_without_the_cure_they_do_not(
         self, empty_database: Database, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -47,9 +47,8 @@ AT_THE_WRITE = "SELECT FROM kernels FOR UPDATE"
 # A change has taken all its other locks by then.
 THE_IDLE_QUOTA = f"SELECT FROM quotas WHERE owner_id = '{IDLE}' FOR UPDATE"
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-OTHERS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+OF_THE_ENGINE = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'scheduler-repo'
 """
 
 
@@ -203,7 +202,7 @@ class TestLockOrder:
             # A connection reports what it saw when it ends, if not before.
             await engine.dispose()
             async with asyncio.timeout(20):
-                while await owner_connection.fetchval(OTHERS):
+                while await owner_connection.fetchval(OF_THE_ENGINE):
                     await owner_connection.execute("SELECT pg_sleep(0.01)")
             found: int = await owner_connection.fetchval(DEADLOCKS)
             return found

@@ -6,6 +6,8 @@ whose schema was changed, which has statistics or which grew large is dropped.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Optional
 
 import asyncpg
@@ -64,7 +66,80 @@ _EMPTY: Final = ";".join(
     ]
 )
 
+# What a reset of the driver leaves as it is.
+_FORGET: Final = "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; DISCARD TEMP; DISCARD SEQUENCES"
+
 State = list[tuple[str, int, int]]
+
+
+class KeptConnections:
+    """Connections of the driver that one user after the other has, as good as new in between.
+
+    A new one costs its user some 10 ms, and several times that where it is the first to write to many tables.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._free: dict[str, list[DriverConnection]] = {}
+        self._taken: set[DriverConnection] = set()
+
+    @property
+    def server_pids(self) -> set[int]:
+        """Those of the connections that nobody has now."""
+        return {each.get_server_pid() for kept in self._free.values() for each in kept if not each.is_closed()}
+
+    async def take(self, database: Database, role: str) -> DriverConnection:
+        """Have one that answers; in another event loop a new one."""
+        if asyncio.get_running_loop() is not self._loop:
+            return await database.open_driver_as(role)
+        kept = self._free.setdefault(role, [])
+        while kept:
+            connection = kept.pop()
+            try:
+                await connection.execute("SELECT")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                connection.terminate()  # a test has ended it
+            else:
+                break
+        else:
+            connection = await database.open_driver_as(role)
+        self._taken.add(connection)
+        return connection
+
+    async def give_back(self, role: str, connection: DriverConnection) -> None:
+        """Keep it for the next one, or close it where that would find more than a new one has."""
+        if connection not in self._taken:
+            await connection.close()
+            return
+        self._taken.remove(connection)
+        if connection.is_closed() or connection.is_in_transaction():
+            await connection.close()
+            return
+        await connection.reset(timeout=5.0)
+        await connection.execute(_FORGET)
+        await connection.reload_schema_state()  # statements that it remembers may be of another schema
+        self._free[role].append(connection)
+
+    def close(self) -> None:
+        """Close all."""
+        for connection in (*self._taken, *(each for kept in self._free.values() for each in kept)):
+            connection.terminate()
+        self._taken.clear()
+        self._free.clear()
+
+
+class KeptDatabase(Database, frozen=True):
+    """A database whose connections of the driver are kept."""
+
+    connections: KeptConnections
+
+    @asynccontextmanager
+    async def driver_as(self, role: str) -> AsyncIterator[DriverConnection]:
+        connection = await self.connections.take(self, role)
+        try:
+            yield connection
+        finally:
+            await self.connections.give_back(role, connection)
 
 
 class SharedDatabase:
@@ -72,7 +147,8 @@ class SharedDatabase:
 
     def __init__(self, database: Database, admin: DriverConnection, state: State) -> None:
         """Made by ``SharedDatabases``."""
-        self.database = database
+        self.connections = KeptConnections()
+        self.database = KeptDatabase(database.name, database.admin_url, self.connections)
         self._admin = admin
         self._state = state
         self._owner: Optional[DriverConnection] = None
@@ -90,7 +166,7 @@ class SharedDatabase:
         """End what else is connected and delete every row; false if that does not make it as it was."""
         try:
             await self._tidy_connections()
-            await self._admin.fetch(_END_OTHERS, self._server_pids)
+            await self._admin.fetch(_END_OTHERS, self._server_pids | self.connections.server_pids)
             if await read_state(self._admin) != self._state or await self._admin.fetchval(_SIZE) > _LARGE_BYTES:
                 return False
             await self._admin.execute(_EMPTY)
@@ -101,6 +177,7 @@ class SharedDatabase:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+        self.connections.close()
         for connection in (self._admin, self._owner):
             if connection is not None:
                 connection.terminate()
