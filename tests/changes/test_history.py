@@ -7,19 +7,13 @@ from typing import Final
 import asyncpg
 import pytest
 
+from tests.changes.usage import TRIGGERS_OF_OTHERS
 from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database, DriverConnection
 
 COLUMNS: Final = ("schema_oid", "log_oid", "timeline", "life", "triggers")
 _TRIGGERS: Final = """
 SELECT tgrelid::regclass::text AS "table", tgname AS name FROM pg_trigger
 WHERE tgname LIKE 'log%' OR tgname IN ('refuse_change', 'drop_restored_row')
-"""
-
-TRIGGERS_OF_OTHERS: Final = """
-CREATE FUNCTION log_a_note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-CREATE TABLE notes (note text);
-CREATE TRIGGER log_a_note AFTER INSERT ON notes EXECUTE FUNCTION log_a_note();
-CREATE TRIGGER log_a_note AFTER INSERT ON sessions EXECUTE FUNCTION log_a_note()
 """
 
 

@@ -15,8 +15,7 @@ from scheduler_repo.database.schema.upgrade import downgrade_schema, migrate, up
 from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.embedded.installation import postgres_of_wheel
 from scheduler_repo.testing.memory_folder import memory_folder
-from tests.changes.test_history import TRIGGERS_OF_OTHERS
-from tests.changes.usage import COUNTED, KEPT, OWNERS, add_session, read_usage
+from tests.changes.usage import COUNTED, KEPT, OWNERS, TRIGGERS_OF_OTHERS, add_session, read_usage
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer, DriverConnection
 
 _WRITERS: Final = 3

@@ -1,4 +1,4 @@
-"""What owners occupy, as it is kept and as it is counted, and rows of a few owners."""
+"""What owners occupy, as it is kept and as it is counted, rows of a few owners, and triggers of others."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -28,6 +28,13 @@ WITH counted AS (
     ) AS o (scope, owner_id)
 )
 {_ADD_UP.format(parts="counted")}
+"""
+# Called as those of the change log are, one of them on a table that it follows.
+TRIGGERS_OF_OTHERS: Final = """
+CREATE FUNCTION log_a_note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TABLE notes (note text);
+CREATE TRIGGER log_a_note AFTER INSERT ON notes EXECUTE FUNCTION log_a_note();
+CREATE TRIGGER log_a_note AFTER INSERT ON sessions EXECUTE FUNCTION log_a_note()
 """
 # Three owners of each scope but two domains; every kernel is its session's, save where it is changed alone.
 OWNERS: Final = """
