@@ -207,6 +207,17 @@ class TestBesideRefreshes:
             (await tracker.get_scheduling_data(GROUP)).data, (await source.get_scheduling_data(GROUP)).data
         )
 
+    async def test_what_is_replaced_before_its_turn_is_left_alone(self, tracker: SnapshotTracker) -> None:
+        # given a comparison that waits for its turn
+        await tracker.get_scheduling_data(GROUP)
+        async with tracker._turn((GROUP, None)):
+            comparison = asyncio.create_task(tracker.compare(GROUP))
+            await asyncio.sleep(0)
+            # when
+            tracker.forget()
+        # then
+        assert (await comparison).outcome is NOT_COMPARED
+
     async def test_one_comparison_at_a_time(self, tracker: SnapshotTracker, source: HeldUpSource) -> None:
         # given
         await tracker.get_scheduling_data(GROUP)

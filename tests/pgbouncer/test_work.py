@@ -12,6 +12,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.schema.upgrade import check_schema, upgrade_schema
 from scheduler_repo.database.schema.version import head_revision
 from scheduler_repo.entities.lifecycle import SessionAttempt, SessionEnd, SessionStart
+from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
 from scheduler_repo.errors import StaleLeaseError
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
@@ -24,6 +25,7 @@ from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -58,6 +60,14 @@ class TestScheduler:
         queue = [session(number, 1) for number in range(6)]
         await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster([agent("agent")], queue))
         return engine
+
+    async def test_what_a_tracker_holds_is_compared_with_a_full_read(
+        self, engine: ExtendedAsyncSAEngine
+    ) -> None:
+        tracker = SnapshotTracker(SchedulerDBSource(engine))
+        await tracker.get_scheduling_data(GROUP)
+        await SessionRepository(SessionDBSource(engine)).enqueue_sessions([session(7, 1)])
+        assert (await tracker.compare(GROUP)).outcome is ComparisonOutcome.EQUAL
 
     async def test_sessions_live_from_the_queue_to_their_end(self, engine: ExtendedAsyncSAEngine) -> None:
         scheduler = SchedulerRepository(SchedulerDBSource(engine))
