@@ -1,10 +1,12 @@
 """What a tracker answers, from what, and what it holds."""
 
 import asyncio
+from datetime import timedelta
 from random import Random
 from typing import Union
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
@@ -18,6 +20,7 @@ from scheduler_repo.repositories.scheduler import changes
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
+from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.deltas.rows import RawChanges
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -338,3 +341,33 @@ class TestBounds:
             SnapshotTracker(source.engine)  # type: ignore[arg-type]
         with pytest.raises(InvalidInput):
             await tracker.get_scheduling_data(GROUP, 0)
+
+
+class TestClock:
+    async def test_that_is_put_back_has_candidates_in_the_order_of_a_full_read(
+        self, source: HeldUpSource, owner_connection: DriverConnection
+    ) -> None:
+        # given sessions that have begun to run minutes ago, the oldest one last
+        await owner_connection.execute("UPDATE scaling_groups SET preemption_scope = 'GROUP'")
+        await owner_connection.execute(
+            "UPDATE sessions SET priority = priority + 1 WHERE id = $1", session_id(5)
+        )
+        for number in range(4):
+            await owner_connection.execute(
+                "UPDATE sessions SET status = 'RUNNING', status_changed_at = now() - $2 * interval '1 minute'"
+                " WHERE id = $1",
+                session_id(number),
+                4 - number,
+            )
+        base = IndexedBase(await full(source))
+        assert [each.session_id for each in base.data.preemption_candidates] == [*map(session_id, (3, 2, 1, 0))]
+        # when one ends, and by the clock none runs yet
+        await owner_connection.execute("UPDATE sessions SET status = 'TERMINATED' WHERE id = $1", session_id(2))
+        raw = await source.get_changes(base)
+        assert isinstance(raw, RawChanges)
+        earlier = raw.snapshot.observed_at - timedelta(hours=1)
+        applied = apply_changes(base, replace(raw, snapshot=raw.snapshot._replace(observed_at=earlier)))
+        # then all of them run for as long
+        assert isinstance(applied, Applied)
+        left = [each.session_id for each in applied.data.preemption_candidates]
+        assert left == [*map(session_id, (0, 1, 3))]

@@ -213,8 +213,8 @@ def _candidates(
         )
     edits.candidates_gone, edits.candidates_come = list(gone.values()), list(come.values())
     touched = tuple(each.session_id for each in {**gone, **come}.values())
-    if base.latest_start > base.data.observed_at:
-        # A clock that was ahead: where such a session stands depends on the time.
+    if base.latest_start > min(base.data.observed_at, now):
+        # A clock that was ahead, or was put back: where such a session stands depends on the time.
         kept = [each for each in old if each.session_id.bytes not in gone]
         return tuple(sorted((*kept, *come.values()), key=lambda each: candidate_key(each, now))), touched
     if not touched:
