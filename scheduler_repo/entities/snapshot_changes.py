@@ -28,7 +28,7 @@ class FullReadReason(enum.StrEnum):
     PREEMPTION_CHANGED = "preemption_changed"
     UNREADABLE = "unreadable"  # rows with words of a newer version, then or now
     TOO_MANY = "too_many"  # a full read costs less
-    DIFFERED = "differed"  # a comparison has found what was held to be wrong
+    DIFFERED = "differed"  # what was held was wrong, by a comparison or as changes did not fit it
 
 
 class SnapshotChanges(msgspec.Struct, frozen=True):

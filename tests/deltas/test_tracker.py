@@ -248,6 +248,32 @@ class TestCrash:
         assert reasons == [none, none, None, None]
 
 
+class TestMisfit:
+    async def test_of_changes_and_what_is_held_is_logged_and_mended(
+        self,
+        tracker: SnapshotTracker,
+        source: HeldUpSource,
+        owner_connection: DriverConnection,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        # given an index that has lost a session
+        await tracker.get_scheduling_data(GROUP)
+        await raise_priority(owner_connection, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(IndexedBase, "advance", lambda self, *_: self.sessions.clear() or self.sessions[b""])
+            # when
+            refresh = await tracker.get_scheduling_data(GROUP)
+        # then
+        assert refresh.reason is FullReadReason.DIFFERED
+        assert_equal(refresh.data, await full(source))
+        assert "does not fit what is held" in caplog.text
+        await raise_priority(owner_connection, 1)
+        refresh = await tracker.get_scheduling_data(GROUP)
+        assert refresh.reason is None
+        assert_equal(refresh.data, await full(source))
+
+
 class TestInterruption:
     async def test_leaves_what_is_held(
         self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection

@@ -144,11 +144,22 @@ class SnapshotTracker:
         if isinstance(raw, FullReadReason):
             return raw
         fetched = perf_counter()
-        applied = apply_changes(base, raw)
-        if not isinstance(applied, Applied):
-            return applied
         since = base.data.token
-        base.advance(applied.data, applied.edits)
+        try:
+            applied = apply_changes(base, raw)
+            if not isinstance(applied, Applied):
+                return applied
+            base.advance(applied.data, applied.edits)
+        except (LookupError, ValueError) as error:
+            # Each later refresh of this base would fail as this did, or go on from edits that are half made.
+            base.is_wrong = True
+            _logger.error(
+                "what has changed in scaling group %s does not fit what is held, which is read anew: %s: %s",
+                quoted(base.data.scaling_group.name),
+                type(error).__name__,
+                shortened(error),
+            )
+            return FullReadReason.DIFFERED
         return Refresh(applied.data, None, applied.changes, since, fetched - started, perf_counter() - fetched)
 
     async def _compare(self, question: _Question) -> SnapshotComparison:
