@@ -230,7 +230,9 @@ def _translate_server_error(error: asyncpg.PostgresError) -> SchedulerRepoError:
             what, _, advice = words.partition("; ")
             found = f"{_first_line(error)} (SQLSTATE {sqlstate}{named}): {what}"
             return kind.about(found, constraint=constraint, advice=advice)
-    return errors.DatabaseError(f"{_first_line(error)} (SQLSTATE {sqlstate or 'unknown'})")
+    # Such as what this package's own functions refuse: the hint says what to do.
+    hint = getattr(error, "hint", None) or ""
+    return errors.DatabaseError(f"{_first_line(error)} (SQLSTATE {sqlstate or 'unknown'})", advice=hint)
 
 
 def _name_key(detail: str, field: str) -> dict[str, object]:
