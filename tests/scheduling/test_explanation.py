@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_repo.entities.obstacles import OwnerBreach, QuotaKind
-from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
+from scheduler_repo.entities.scheduling_data import PendingSession, Reservation, SchedulingData
 from scheduler_repo.errors import InvalidInput, SessionNotFound
 from scheduler_repo.scheduling.explain.reasons import NodeShortage, WaitingReason, waiting_reasons
 from scheduler_repo.scheduling.explain.session import LimitCheck, NodeFit, SessionExplanation, explain_session
@@ -61,16 +61,29 @@ def contended_data(draw: st.DrawFn) -> SchedulingData:
     return make_data(agents, sessions, access_keys=(usage,))
 
 
+def is_placement(data: SchedulingData, session: PendingSession, reservation: Reservation) -> bool:
+    """Whether a reservation names all kernels of its session, and agents that could take them if empty."""
+    agent_of = {kernel.kernel_id: kernel.agent_id for kernel in reservation.kernels}
+    if agent_of.keys() != {kernel.kernel_id for kernel in session.kernels}:
+        return False
+    cluster = NaiveCluster(data)
+    for agent_id in {*agent_of.values()}:
+        kernels = [kernel for kernel in session.kernels if agent_of[kernel.kernel_id] == agent_id]
+        eligible = {agent.agent_id: agent for agent in cluster.eligible(session, kernels)}
+        if agent_id not in eligible or not cluster.holds(eligible[agent_id], kernels, empty=True):
+            return False
+    return True
+
+
 def placed_before(data: SchedulingData, session: PendingSession) -> list[PendingSession]:
     """The sessions that a plan of the whole queue places before it comes to this one."""
     placed = {allocation.session_id for allocation in BestFitPlanner().plan(data)}
     pending = {each.session_id: each for each in data.pending_sessions}
-    kernels = {each.session_id: {kernel.kernel_id for kernel in each.kernels} for each in pending.values()}
     holders = [
         pending[reservation.session_id]
         for reservation in data.reservations
-        if {kernel.kernel_id for kernel in reservation.kernels} == kernels.get(reservation.session_id)
-        and {kernel.agent_id for kernel in reservation.kernels} <= {agent.agent_id for agent in data.agents}
+        if reservation.session_id in pending
+        and is_placement(data, pending[reservation.session_id], reservation)
     ]
     in_turn = [*holders, *(each for each in data.pending_sessions if each not in holders)]
     return [each for each in in_turn[: in_turn.index(session)] if each.session_id in placed]
