@@ -24,7 +24,7 @@ pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures", "tests.sup
 
 # Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
 # its own, that counts.
-hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_examples=20)
+hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_examples=10)
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings(), max_examples=300)
 hypothesis.settings.load_profile("brief")
 

@@ -81,7 +81,7 @@ class _PlainCluster:
 
 class TestCapacityIndex:
     @given(st.randoms(use_true_random=True), st.integers(0, 150))
-    @settings(max_examples=40, deadline=None)
+    @settings(deadline=None)
     def test_agrees_with_the_predicate_on_every_agent(self, source: Random, agent_count: int) -> None:
         """A random cluster, and requests of which some are taken and some of those restored."""
         cluster = _PlainCluster(source, agent_count)

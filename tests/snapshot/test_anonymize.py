@@ -281,7 +281,7 @@ def hash_of(word: str, key: int) -> int:
 
 
 class TestDecisions:
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(any_names())
     def test_they_are_the_same_under_other_names(self, data: SchedulingData) -> None:
         # When

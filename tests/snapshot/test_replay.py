@@ -54,7 +54,7 @@ class TestReplay:
         ]
         assert [each.waiting.session_id.int for each in replayed.waiting] == [2]
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(reserved_scheduling_data())
     def test_the_gate_takes_what_the_own_planner_places(self, data: SchedulingData) -> None:
         replayed = replay_plan(data)

@@ -85,7 +85,7 @@ class TestCluster:
         return synthetic_cluster(agents=300, sessions=2_000, seed=11)
 
     @given(agents=COUNTS, sessions=COUNTS, seed=SEEDS)
-    @settings(max_examples=40, deadline=None)
+    @settings(deadline=None)
     def test_it_is_whole_for_any_size_and_seed(self, agents: int, sessions: int, seed: int) -> None:
         # When
         cluster = synthetic_cluster(agents, sessions, seed)
@@ -95,7 +95,7 @@ class TestCluster:
         assert_whole(cluster)
 
     @given(agents=COUNTS, sessions=COUNTS, seed=SEEDS)
-    @settings(max_examples=15, deadline=None)
+    @settings(deadline=None)
     def test_the_same_seed_makes_the_same(self, agents: int, sessions: int, seed: int) -> None:
         assert synthetic_cluster(agents, sessions, seed) == synthetic_cluster(agents, sessions, seed)
 
@@ -196,7 +196,7 @@ class TestQueue:
             assert session.requested_start_at is None
 
     @given(agents=COUNTS, sessions=st.integers(1, 40), more=COUNTS, seed=SEEDS)
-    @settings(max_examples=30, deadline=None)
+    @settings(deadline=None)
     def test_it_is_whole_and_of_the_size_asked(self, agents: int, sessions: int, more: int, seed: int) -> None:
         # When
         queue = synthetic_queue(agents, sessions, sessions + more, seed)
