@@ -44,7 +44,7 @@ class TestStatementCounts:
         await call
         return proxy.statements - statements, proxy.transactions - transactions
 
-    @pytest.mark.parametrize("many", [20, pytest.param(100, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("many", [4, pytest.param(100, marks=pytest.mark.slow)])
     async def test_is_the_same_for_one_and_for_many(self, world: World, proxy: WireProxy, many: int) -> None:
         counted = {}
         for case in CASES.values():

@@ -70,8 +70,11 @@ class TestDemo:
         process.stdout.close()
         process.stderr.close()
 
-    def test_nothing_is_served_unless_asked_for(self, command_here: CommandHere) -> None:
-        ended = command_here.run("demo", "--agents", "2", "--sessions", "3", "--json")
+    def test_nothing_is_served_unless_asked_for(
+        self, command_here: CommandHere, migrated_database: Database
+    ) -> None:
+        url = migrated_database.url_as(SCHEDULER)
+        ended = command_here.run("demo", "--agents", "2", "--sessions", "3", "--json", "--database-url", url)
         assert ended.code == 0
         assert "metrics" not in ended.errors
 
