@@ -49,7 +49,7 @@ class TestInstalledCommand:
 
 
 class TestStreams:
-    @pytest.mark.parametrize("lines", [1, 5])
+    @pytest.mark.parametrize("lines", [1, pytest.param(5, marks=pytest.mark.slow)])
     def test_a_reader_that_leaves_ends_it_quietly(self, loaded_command: Command, lines: int) -> None:
         # Given
         process = loaded_command.start("demo", "--sessions", "3000")
