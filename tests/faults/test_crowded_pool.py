@@ -27,17 +27,17 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
   AND state <> 'idle'
 """
-CONNECTIONS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
+CONNECTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'crowd'"
+)
 
 
 class TestCrowdedPool:
     @pytest.fixture
     async def engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
         url = SecretUrl(migrated_database.url_as(SCHEDULER))
-        engine = create_engine(DatabaseSettings(url=url, pool_size=POOL_SIZE, pool_timeout=60.0))
+        settings = DatabaseSettings(url=url, application_name="crowd", pool_size=POOL_SIZE, pool_timeout=60.0)
+        engine = create_engine(settings)
         await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster([agent("a1")], []))
         yield engine
         await engine.dispose()
