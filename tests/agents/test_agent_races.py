@@ -21,7 +21,7 @@ from tests.support.small_cluster import GROUP, agent, place, session
 
 RACERS = 4
 OTHERS = 6
-ROUNDS = 120
+ROUNDS = 60
 NAMES = tuple(AgentId(f"agent-{number:02}") for number in range(40))
 SESSIONS = 80
 NO_TIME = timedelta(microseconds=1)

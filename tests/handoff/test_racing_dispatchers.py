@@ -80,7 +80,7 @@ class TestRace:
                 await each.dispatch()
 
         async def queue_again() -> None:
-            for _ in range(4 * ROUNDS):
+            for _ in range(2 * ROUNDS):
                 numbers = order.sample(range(SESSIONS), 3)
                 retries = [SessionRetry(session_id(number)) for number in numbers]
                 requeued = await dispatcher.lifecycle.requeue_sessions(retries)
