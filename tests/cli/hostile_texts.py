@@ -37,7 +37,8 @@ BEGIN
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', found.place, found.conname);
     END LOOP;
 END $$;
-SET session_replication_role = replica
+SET session_replication_role = replica;
+SET scheduler_repo.keeps_changes = 'on'
 """
 # An owner's id in a text column may be a UUID, which must stay one to be found.
 _IS_UUID = "'^[0-9a-f]{8}-'"

@@ -15,8 +15,12 @@ import msgspec
 import pytest
 
 import scheduler_repo
+from scheduler_repo.database.engine import create_engine
 from scheduler_repo.errors import SchedulerRepoError
 from scheduler_repo.quoting import visible, visible_json
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.snapshot_files import write_snapshot
 from tests.cli.hostile_texts import (
     ESCAPED,
     FORGED,
@@ -35,15 +39,19 @@ from tests.support.tcp_server import server_that
 PACKAGE: Final = Path(scheduler_repo.__file__).parent
 # The other options need no value, or change nothing that is shown.
 VALUES: Final = {"older_than": "1h", "group": "batch"}
-NOT_RUN: Final = {"max_staleness", "keep", "port", "metrics_port", "metrics_host", "redis_url", "archive_path"}
+NOT_RUN: Final = {
+    *("max_staleness", "keep", "port", "metrics_port", "metrics_host", "redis_url", "archive_path"),
+    *("output", "planner_name", "show"),
+}
 _COMMANDS: Final = dict(commands())
 
 
 class Placed:
     """A database in which a queue was placed, and what it is asked by every command."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         self.database = database
+        self._file = folder / "snapshot"
 
     def session_ids(self) -> list[str]:
         """One session of each status."""
@@ -53,6 +61,18 @@ class Placed:
         async with self.database.driver_as(ADMIN) as driver:
             found = await driver.fetch("SELECT DISTINCT ON (status) id::text FROM sessions ORDER BY status, id")
             return [row[0] for row in found]
+
+    def snapshot_file(self) -> str:
+        """A file of what a tick reads now."""
+        asyncio.run(self._write_snapshot())
+        return str(self._file)
+
+    async def _write_snapshot(self) -> None:
+        async with self.database.driver_as(ADMIN) as driver:
+            group = await driver.fetchval("SELECT name FROM scaling_groups WHERE name LIKE 'batch%'")
+        engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url_as(SCHEDULER))))
+        write_snapshot(self._file, (await SchedulerDBSource(engine).get_scheduling_data(group)).data)
+        await engine.dispose()
 
     def runs(self, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         """The arguments of every way to run a command here: plainly, and with each of its flags."""
@@ -70,6 +90,8 @@ class Placed:
             elif name in VALUES:
                 value = VALUES[name] if words[0] != "demo" else "demo"
                 given += [parameter.opts[0], value] if isinstance(parameter, click.Option) else [value]
+            elif name == "path":
+                given.append(self.snapshot_file())
             elif name != "session_id":
                 # A new argument must be given a value here.
                 assert name in {"agents", "sessions", "seed", "trace_nodes", "trace_pods", "batch_size"}, name
@@ -84,8 +106,8 @@ def everything_said(ended: Ended) -> str:
 
 
 @pytest.fixture
-def placed(placed_database: Database) -> Placed:
-    return Placed(placed_database)
+def placed(placed_database: Database, tmp_path: Path) -> Placed:
+    return Placed(placed_database, tmp_path)
 
 
 @pytest.mark.slow
@@ -107,7 +129,7 @@ class TestEveryCommand:
                 msgspec.json.decode(ended.output)
             shown += ended.output
         # The test would find nothing where nothing is shown.
-        if words in {("explain",), ("audit",)} or (words == ("snapshot",) and not groups):
+        if words in {("explain",), ("audit",), ("replay",)} or (words == ("snapshot",) and not groups):
             assert ESCAPED[0] in shown
         if words == ("explain",) or (words == ("snapshot",) and not groups):
             assert ESCAPED[1] in shown
