@@ -173,6 +173,8 @@ class Writers:
                     ids,
                 )
             self.commits += 1
+            # As the loop does; else reads add up all that was ever written here.
+            await scheduler.fold_usage()
 
     async def move(self, connection: DriverConnection, number: int) -> None:
         """Go on moving running kernels to other agents, with their amounts, in plain SQL."""
