@@ -28,7 +28,7 @@ from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.signals import called_on_sigusr2
 from scheduler_repo.types import ScalingGroupName
-from tests.deltas.held_answers import assert_equal
+from tests.deltas.held_answers import assert_same
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP, agent, cluster, session, session_id
 
@@ -127,7 +127,7 @@ class TestComparison:
         # and whoever asks next is told that everything may differ
         healed = await tracker.get_scheduling_data(GROUP)
         assert (healed.reason, healed.changes) == (FullReadReason.DIFFERED, None)
-        assert_equal(healed.data, (await source.get_scheduling_data(GROUP)).data)
+        assert_same(healed.data, (await source.get_scheduling_data(GROUP)).data)
         assert (await tracker.compare(GROUP)).outcome is EQUAL
 
     async def test_of_an_index_that_does_not_fit_its_data_heals_it_too(
@@ -203,7 +203,7 @@ class TestBesideRefreshes:
         source.may_go_on.set()
         # then
         assert (await comparison).outcome is EQUAL
-        assert_equal(
+        assert_same(
             (await tracker.get_scheduling_data(GROUP)).data, (await source.get_scheduling_data(GROUP)).data
         )
 

@@ -186,7 +186,8 @@ class TestLaw:
             run_histories(world, examples=3, steps=12)
         finally:
             world.run(world.close())
-        assert world.outcomes["changes"] > 20
+        # Some 30 by chance; with hardly any it would show nothing.
+        assert world.outcomes["changes"] > 5
 
     @pytest.mark.slow
     @pytest.mark.timeout(1_800)

@@ -25,7 +25,7 @@ from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.deltas.rows import RawChanges
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import ScalingGroupName
-from tests.deltas.held_answers import assert_equal
+from tests.deltas.held_answers import assert_same
 from tests.deltas.writes import trim
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
@@ -102,7 +102,7 @@ class TestAnswers:
         assert second.changes.sessions == (session_id(3),)
         assert (second.changes.agents, second.changes.owners) == ((), ())
         assert second.data.pending_sessions[0].session_id == session_id(3)
-        assert_equal(second.data, await full(source))
+        assert_same(second.data, await full(source))
         assert (count("full", "first"), count("changes")) == (before[0] + 1, before[1] + 1)
 
     async def test_of_a_cluster_that_rests_are_the_same_objects(self, tracker: SnapshotTracker) -> None:
@@ -130,7 +130,7 @@ class TestAnswers:
         await owner_connection.execute("INSERT INTO slot_types (name, slot_index) VALUES ('gpu', 2)")
         refresh = await tracker.get_scheduling_data(GROUP)
         assert refresh.reason is FullReadReason.EVERYTHING
-        assert_equal(refresh.data, await full(source))
+        assert_same(refresh.data, await full(source))
 
     async def test_read_all_anew_when_usage_was_counted_anew(
         self, tracker: SnapshotTracker, source: HeldUpSource, owner_connection: DriverConnection
@@ -149,7 +149,7 @@ class TestAnswers:
         refresh = await tracker.get_scheduling_data(GROUP)
         assert refresh.data.users != wrong.users
         assert refresh.reason is FullReadReason.EVERYTHING
-        assert_equal(refresh.data, await full(source))
+        assert_same(refresh.data, await full(source))
 
     async def test_do_not_fetch_more_ids_than_a_full_read_takes(
         self, tracker: SnapshotTracker, owner_connection: DriverConnection, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +195,7 @@ class TestDependants:
         # then
         assert refresh.changes is not None
         assert {*refresh.changes.sessions} == {session_id(number) for number in range(3)}
-        assert_equal(refresh.data, await full(source))
+        assert_same(refresh.data, await full(source))
 
 
 class TestLoop:
@@ -212,7 +212,7 @@ class TestLoop:
         assert [*ticks[0].allocated] == [each.session_id for each in expected]
         assert (len(ticks), source.refreshes) == (2, 1)
         assert count("full", "first") == before + 1
-        assert_equal((await tracker.get_scheduling_data(GROUP)).data, await full(source))
+        assert_same((await tracker.get_scheduling_data(GROUP)).data, await full(source))
 
 
 class TestTrimming:
@@ -228,7 +228,7 @@ class TestTrimming:
         # then
         refresh = await tracker.get_scheduling_data(GROUP)
         assert refresh.reason is FullReadReason.TRIMMED
-        assert_equal(refresh.data, await full(source))
+        assert_same(refresh.data, await full(source))
 
 
 class TestCrash:
@@ -266,12 +266,12 @@ class TestMisfit:
             refresh = await tracker.get_scheduling_data(GROUP)
         # then
         assert refresh.reason is FullReadReason.DIFFERED
-        assert_equal(refresh.data, await full(source))
+        assert_same(refresh.data, await full(source))
         assert "does not fit what is held" in caplog.text
         await raise_priority(owner_connection, 1)
         refresh = await tracker.get_scheduling_data(GROUP)
         assert refresh.reason is None
-        assert_equal(refresh.data, await full(source))
+        assert_same(refresh.data, await full(source))
 
 
 class TestInterruption:
@@ -292,7 +292,7 @@ class TestInterruption:
         # then
         after = await tracker.get_scheduling_data(GROUP)
         assert (after.reason, after.since) == (None, first.data.token)
-        assert_equal(after.data, await full(source))
+        assert_same(after.data, await full(source))
 
 
 class TestConcurrentCallers:

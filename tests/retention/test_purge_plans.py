@@ -15,7 +15,7 @@ from tests.support.plans import sequential_scans
 from tests.support.small_cluster import session_id
 
 MONTH = timedelta(days=30)
-FINISHED = range(1_000, 6_000)
+FINISHED = range(1_000, 21_000)
 LARGE_TABLES = {
     "sessions",
     "kernels",
@@ -57,7 +57,7 @@ def migrated_database(fresh_database: Database) -> Database:
 
 
 class TestReading:
-    @pytest.fixture(params=[0, 1_000])
+    @pytest.fixture(params=[0, 3_000])
     def kept(self, request: pytest.FixtureRequest) -> int:
         """How many sessions are kept, those that finished first."""
         kept: int = request.param
