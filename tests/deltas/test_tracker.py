@@ -148,7 +148,8 @@ class TestAnswers:
         # then
         refresh = await tracker.get_scheduling_data(GROUP)
         assert refresh.data.users != wrong.users
-        assert refresh.reason is FullReadReason.EVERYTHING
+        # The floor has passed the token if anybody has written to the server in between.
+        assert refresh.reason in {FullReadReason.EVERYTHING, FullReadReason.TRIMMED}
         assert_same(refresh.data, await full(source))
 
     async def test_do_not_fetch_more_ids_than_a_full_read_takes(
