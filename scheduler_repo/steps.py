@@ -76,7 +76,7 @@ def chunks_of(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
 
 
 def chunks_taken_from(rows: list[RowT]) -> Iterator[Sequence[RowT]]:
-    """Take rows out of their list, a chunk at a time: they go as they are used, not all of them at the end."""
+    """Yield the rows of a list, a chunk at a time: they go as they are used, not all of them at the end."""
     while chunk := rows[:CHUNK_ROWS]:
         del rows[:CHUNK_ROWS]
         yield chunk

@@ -11,7 +11,6 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Final
 
 import hypothesis
@@ -27,12 +26,6 @@ pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures", "tests.sup
 hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_examples=10)
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings(), max_examples=300)
 hypothesis.settings.load_profile("brief")
-
-if sys.dont_write_bytecode:
-    # Where no compiled files are wanted beside the sources, they are beside what pytest keeps: to rewrite the
-    # asserts of all modules anew is half of what it takes to collect them, in each worker and each time.
-    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
-    sys.dont_write_bytecode = False
 
 # Many times what any test takes, and less than a machine has.
 _MOST_BYTES: Final = 6 << 30

@@ -32,7 +32,7 @@ class FullReadReason(enum.StrEnum):
 
 
 class SnapshotChanges(msgspec.Struct, frozen=True):
-    """What differs from the answer before; all else is the same objects.
+    """The differences from the answer before; all else is the same objects.
 
     ``sessions`` are those that entered the queue that was read, left it or changed in it, ``candidates`` the
     same of the preemption candidates, ``owners`` those whose usage or limits differ, or that came or went.

@@ -1,4 +1,4 @@
-"""What came of holding the answer of a tracker against a full read of the same snapshot."""
+"""The outcome of a comparison: a tracker's answer beside a full read of the same snapshot."""
 
 import enum
 from typing import Optional
@@ -9,7 +9,7 @@ from scheduler_repo.entities.snapshot_changes import FullReadReason
 
 
 class ComparisonOutcome(enum.StrEnum):
-    """What a comparison has found."""
+    """How a comparison ended."""
 
     EQUAL = "equal"
     DIFFERENT = "different"  # the next answer is read anew

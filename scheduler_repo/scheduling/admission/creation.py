@@ -99,7 +99,7 @@ class CreationBatch:
     """A batch of which each session is created or rejected by itself."""
 
     def __init__(self, specs: Sequence[SessionCreationSpec]) -> None:
-        """Take specs that passed ``check_session_ids``; see ``judge``."""
+        """Hold specs that passed ``check_session_ids``; see ``judge``."""
         self._specs = specs
         self._rejected: dict[int, RejectedSession] = {}
         self._sound: dict[int, NewSession] = {}

@@ -171,7 +171,7 @@ def _edit_queue(
 def _cut(
     base: IndexedBase, gone: dict[bytes, PendingSession], come: dict[bytes, PendingSession], count: int
 ) -> None:
-    """Take the last sessions out of a queue that has become longer than its limit."""
+    """Remove the last sessions of a queue that has become longer than its limit."""
     ends = base.queue.edited(gone.values(), come.values()).flat()[-count:]
     for session in ends:
         key = session.session_id.bytes

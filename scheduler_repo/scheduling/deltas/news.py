@@ -17,7 +17,7 @@ _SHARE: Final = 5
 
 
 class News(msgspec.Struct, frozen=True):
-    """What the log names: entities that may differ, by kind, and the rows of usage."""
+    """The entities that the log names, which may differ, by kind, and the rows of usage."""
 
     session_ids: Sequence[SessionId]
     agent_ids: Sequence[AgentId]

@@ -46,7 +46,7 @@ _OWNERS = slice(*map(PendingSessionRow._fields.index, ("access_key", "priority")
 
 
 def take_sessions(rows: list[PendingSessionRow]) -> Steps[tuple[PendingOwners, list[SessionColumns]]]:
-    """Take pending sessions out of ``rows`` into columns, a chunk at a time, and find their owners.
+    """Move pending sessions from ``rows`` into columns, a chunk at a time, and find their owners.
 
     Equal owners become one object.
     """
