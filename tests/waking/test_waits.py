@@ -1,14 +1,16 @@
 """A wait for changes ends soon after a commit, in whichever process; without any hint it ends in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
 
 from scheduler_repo.connection import Repositories, open_repositories
+from scheduler_repo.database import notifications
 from scheduler_repo.database import waker as waker_module
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.agent import AgentReport
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.errors import EngineClosed, InvalidInput
@@ -121,8 +123,17 @@ class TestWoken:
                 ended.cancel()
 
     async def test_a_process_that_ends_at_once_has_told(
-        self, repos: Repositories, migrated_database: Database
+        self, repos: Repositories, migrated_database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # given a message that is on its way for longer than it takes to close
+        send = notifications.send_notifications
+
+        async def send_slowly(engine: ExtendedAsyncSAEngine, payloads: Collection[str]) -> None:
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            await send(engine, payloads)
+
+        monkeypatch.setattr(waker_module, "send_notifications", send_slowly)
         await settle(repos)
         ended = waiting(repos)
         async with open_repositories(migrated_database.url_as(SCHEDULER), pool_size=1) as other:
