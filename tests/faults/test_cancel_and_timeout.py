@@ -12,7 +12,7 @@ from tests.support.databases import Database
 from tests.support.interruptions import Place, Way, Wrong, interruptions, run_lanes
 
 CANCELS_PER_PLACE = 2000
-WITHOUT_CURE_PER_PLACE = 96
+WITHOUT_CURE_AT_MOST = 8000
 DRIVER_TIMEOUTS_PER_PLACE = 48
 
 
@@ -51,16 +51,19 @@ class TestInterruptedCalls:
     ) -> None:
         """The same calls and checks, but a connection in doubt goes back to the pool: this must show."""
         monkeypatch.setattr(engine_module, "_discard", _discard_only_if_closed)
-
-        wrong = await run_lanes(
-            empty_database, WITHOUT_CURE_PER_PLACE, interruptions(place, Way.CANCEL, Way.TIMEOUT)
-        )
-
-        assert wrong[Wrong.FAILED] > 0
+        shown = {Wrong.FAILED}
         if place in (Place.FETCH, Place.BODY):
             # At the other two the server has taken no snapshot yet, or has already committed.
-            assert wrong[Wrong.STALE_READ] > 0
-            assert wrong[Wrong.UNFINISHED_WRITE_COMMITTED] > 0
+            shown |= {Wrong.STALE_READ, Wrong.UNFINISHED_WRITE_COMMITTED}
+
+        wrong = await run_lanes(
+            empty_database,
+            WITHOUT_CURE_AT_MOST,
+            interruptions(place, Way.CANCEL, Way.TIMEOUT),
+            until=shown,
+        )
+
+        assert shown <= wrong.keys()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("place", [Place.BEGIN, Place.FETCH, Place.COMMIT])

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from typing import Final, Optional
 
@@ -47,7 +48,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
-_SETTLE_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 60.0
 
 
 class Place(enum.Enum):
@@ -241,17 +242,29 @@ async def lane(
 
 
 async def run_lanes(
-    database: Database, count: int, how: Iterator[Interruption], *, lanes: int = 4, **settings: float
+    database: Database,
+    count: int,
+    how: Iterator[Interruption],
+    *,
+    lanes: int = 4,
+    until: AbstractSet[Wrong] = frozenset(),
+    **settings: float,
 ) -> Counter[Wrong]:
-    """Interrupt ``count`` calls, several lanes at a time, and return what went wrong afterwards."""
+    """Interrupt ``count`` calls, several lanes at a time, and return what went wrong afterwards.
+
+    They stop earlier when every kind in ``until`` has been seen.
+    """
     await database.run_as(OWNER, SCHEMA)
     wrong: Counter[Wrong] = Counter()
 
     async def run(number: int) -> None:
         async with lane(database, number, pool_size=1 + number % 3, **settings) as one:
             for interruption in itertools.islice(how, count // lanes):
+                if until and until <= (+wrong).keys():
+                    return
                 await one.interrupt(interruption)
-            wrong.update(one.wrong)
+                wrong.update(one.wrong)
+                one.wrong.clear()
 
     async with asyncio.TaskGroup() as group:
         for number in range(lanes):
