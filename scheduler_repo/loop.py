@@ -26,7 +26,7 @@ from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
 from scheduler_repo.signals import called_on_sigusr2
-from scheduler_repo.types import ScalingGroupName, SessionId
+from scheduler_repo.types import ScalingGroupName, SessionId, TransactionId
 from scheduler_repo.validation import MAX_BATCH_SIZE, Limit31, check_range
 from scheduler_repo.wiring import check_wiring
 
@@ -50,7 +50,10 @@ class TickTimes(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """The data, decisions and times of one tick; ``audit`` is set if one was due."""
+    """The data, decisions and times of one tick; ``audit`` is set if one was due.
+
+    ``transaction_ids`` are those of what it wrote, one for each batch: ``get_scheduling_data(…, after=…)``.
+    """
 
     number: int
     data: SchedulingData
@@ -58,6 +61,7 @@ class Tick(msgspec.Struct, frozen=True):
     rejected: tuple[RejectedAllocation, ...]
     times: TickTimes
     audit: Optional[AuditReport] = None
+    transaction_ids: tuple[TransactionId, ...] = ()
 
 
 class BatchProgress(msgspec.Struct, frozen=True):
@@ -159,9 +163,9 @@ class SchedulerLoop:
         made: object = await asyncio.to_thread(self._planner.plan, timed.data)
         plan = check_plan(made, self._planner)
         planned = perf_counter()
-        allocated, rejected = await self._write(timed.data, plan, lease)
-        written = perf_counter()
-        times = TickTimes(timed.read_seconds, timed.transform_seconds, planned - started, written - planned)
+        written = await self._write(timed.data, plan, lease)
+        write_seconds = perf_counter() - planned
+        times = TickTimes(timed.read_seconds, timed.transform_seconds, planned - started, write_seconds)
         for phase in times.__struct_fields__:
             observe_phase(self._scaling_group, phase, getattr(times, phase))
         report = None
@@ -169,7 +173,8 @@ class SchedulerLoop:
             report = await self._audit.audit()
             show_audit(report, leads)
         await self._keep_log_short()
-        return Tick(self._ticks, timed.data, allocated, rejected, times, report)
+        allocated, rejected, transaction_ids = written
+        return Tick(self._ticks, timed.data, allocated, rejected, times, report, transaction_ids)
 
     async def _read(self) -> TimedSchedulingData:
         if self._tracker is None:
@@ -238,19 +243,22 @@ class SchedulerLoop:
 
     async def _write(
         self, data: SchedulingData, plan: Sequence[SessionAllocation], lease: Optional[Lease]
-    ) -> tuple[tuple[SessionId, ...], tuple[RejectedAllocation, ...]]:
+    ) -> tuple[tuple[SessionId, ...], tuple[RejectedAllocation, ...], tuple[TransactionId, ...]]:
         allocated: list[SessionId] = []
         rejected: list[RejectedAllocation] = []
+        transaction_ids: list[TransactionId] = []
         for start in range(0, len(plan), self._batch_size):
             batch = plan[start : start + self._batch_size]
             result = await self._repository.allocate_sessions(self._scaling_group, batch, lease=lease)
             count_batch(self._scaling_group, len(result.allocated), result.rejected)
             allocated.extend(result.allocated)
             rejected.extend(result.rejected)
+            if result.transaction_id is not None:
+                transaction_ids.append(result.transaction_id)
             if self._on_batch is not None:
                 pending = len(data.pending_sessions) - len(allocated)
                 self._on_batch(BatchProgress(self._ticks, pending, len(plan), len(allocated), len(rejected)))
-        return tuple(allocated), tuple(rejected)
+        return tuple(allocated), tuple(rejected), tuple(transaction_ids)
 
 
 def _require_tracker(tracker: Optional[SnapshotTracker]) -> SnapshotTracker:

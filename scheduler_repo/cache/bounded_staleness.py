@@ -3,7 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Generic, Optional, TypeVar, Union
+from typing import Generic, TypeVar, Union
 
 import msgspec
 
@@ -25,13 +25,13 @@ class Aged(msgspec.Struct, Generic[ValueT], frozen=True):
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """The age in seconds that a caller accepts, 0 for none, and the write that a value must have seen, if any.
+    """The age in seconds that a caller accepts, 0 for none, and the writes that a value must have seen.
 
     Callers with equal demands share answers.
     """
 
     max_staleness: float
-    after: Optional[TransactionId] = None
+    after: frozenset[TransactionId] = frozenset()
 
 
 class BoundedStalenessCache(ReadThroughCache[ValueT]):
@@ -70,7 +70,7 @@ class BoundedStalenessCache(ReadThroughCache[ValueT]):
         await self._tasks.drain()
 
     def _meets(self, found: Aged[ValueT], demand: Demand, asked: float) -> bool:
-        if demand.after is not None and not self._kind.has_seen(found.value, demand.after):
+        if not all(self._kind.has_seen(found.value, each) for each in demand.after):
             return False
         return found.as_of >= asked - demand.max_staleness
 

@@ -7,9 +7,10 @@ changed or is of another version is refused before any of it is believed.
 import base64
 import hashlib
 import re
+from collections.abc import Collection
 from datetime import datetime
 from itertools import pairwise
-from typing import Final, NewType, Optional, Self
+from typing import Final, NewType, Optional, Self, Union
 from uuid import UUID
 
 import msgspec
@@ -17,11 +18,14 @@ import msgspec
 from scheduler_repo.errors import InvalidToken
 from scheduler_repo.quoting import quoted
 from scheduler_repo.types import TransactionId
+from scheduler_repo.validation import Limit63, check_range
 
 # The text of PostgreSQL's pg_current_snapshot(): xmin:xmax:xip,…
 Snapshot = NewType("Snapshot", str)
 # What a server is called from one crash to the next.
 ServerLife = NewType("ServerLife", UUID)
+# The transactions of writes that an answer must include, such as those of a tick; None for none.
+Writes = Union[TransactionId, Collection[TransactionId], None]
 
 _FORMAT: Final = "srt1"
 _FAMILY: Final = re.compile(r"srt[0-9]{1,3}\.")
@@ -112,6 +116,16 @@ class SnapshotToken(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode = msgspec.msgpack.Decoder(tuple[Snapshot, DatabaseIdentity, Optional[ChangeHistory]]).decode
+
+
+def transactions_of(after: Writes) -> frozenset[TransactionId]:
+    """Return the transactions that an answer must include; raises InvalidInput for what is none."""
+    if after is None:
+        return frozenset()
+    several = after if isinstance(after, Collection) and not isinstance(after, (str, bytes)) else (after,)
+    for transaction_id in several:
+        check_range(transaction_id, Limit63, "after")
+    return frozenset(several)
 
 
 def is_snapshot(text: str) -> bool:

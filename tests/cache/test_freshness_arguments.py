@@ -9,6 +9,7 @@ import pytest
 
 from scheduler_repo.connection import Repositories, open_repositories
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_token import Writes
 from scheduler_repo.errors import InvalidInput, WriteNotSeen
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.types import TransactionId
@@ -98,7 +99,15 @@ class TestAfter:
         assert isinstance(data, SchedulingData)
         assert data.has_seen(written)
 
-    @pytest.mark.parametrize("after", ["7", -1, 7.0, True])
-    async def test_what_is_no_transaction(self, repos: Repositories, after: TransactionId) -> None:
+    async def test_several_of_which_one_was_not_seen(self, repos: Repositories, loaded: Database) -> None:
+        async with loaded.driver_as(SCHEDULER) as driver:
+            written = TransactionId(int(await driver.fetchval("SELECT pg_current_xact_id()::text")))
+        assert (await repos.scheduler.get_scheduling_data(GROUP, after=(written,))).has_seen(written)
+        for after in ((written, NEVER), {NEVER, written}):
+            with pytest.raises(WriteNotSeen, match=f"{NEVER}"):
+                await repos.scheduler.get_scheduling_data(GROUP, after=after)
+
+    @pytest.mark.parametrize("after", ["7", -1, 7.0, True, ("7",), [None], b"7"])
+    async def test_what_is_no_transaction(self, repos: Repositories, after: Writes) -> None:
         with pytest.raises(InvalidInput, match="after is"):
             await repos.scheduler.get_scheduling_data(GROUP, after=after)

@@ -215,6 +215,17 @@ class TestLoop:
         assert count("full", "first") == before + 1
         assert_same((await tracker.get_scheduling_data(GROUP)).data, await full(source))
 
+    async def test_says_which_transactions_have_written(self, source: HeldUpSource) -> None:
+        # given six sessions, and a read before they are placed
+        before = await full(source)
+        # when
+        tick = await SchedulerLoop(SchedulerRepository(source), BestFitPlanner(), GROUP, batch_size=4).tick()
+        # then
+        assert (len(tick.allocated), len(tick.transaction_ids)) == (6, 2)
+        after = await SchedulerRepository(source).get_scheduling_data(GROUP, after=tick.transaction_ids)
+        assert not after.pending_sessions
+        assert not any(before.has_seen(each) for each in tick.transaction_ids)
+
 
 class TestTrimming:
     async def test_ends_what_is_older_than_the_log(

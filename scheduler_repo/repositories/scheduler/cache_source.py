@@ -10,13 +10,14 @@ from scheduler_repo.cache.metrics import CacheOutcome as CacheOutcome
 from scheduler_repo.cache.read_through import CachedKind, Codec
 from scheduler_repo.cache.source import CacheSource
 from scheduler_repo.entities.encoding import compute_format_version
+from scheduler_repo.entities.snapshot_token import Writes, transactions_of
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.snapshot.encoding import Envelope, decode_scheduling_data, encode_scheduling_data
 from scheduler_repo.settings import CacheSettings
 from scheduler_repo.steps import finish_in_slices
-from scheduler_repo.types import ScalingGroupName, TransactionId
+from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.validation import check_staleness
 
 
@@ -65,11 +66,11 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
 
     @_resilience.apply(OperationKind.READ)
     async def get_scheduling_data(
-        self, scaling_group: ScalingGroupName, max_staleness: float = 0, after: Optional[TransactionId] = None
+        self, scaling_group: ScalingGroupName, max_staleness: float = 0, after: Writes = None
     ) -> TimedSchedulingData:
         """Return the group's state, at most ``max_staleness`` seconds old; 0 always asks the database.
 
-        An entry that has not seen the write ``after``, where one is given, is too old. Callers that allow
+        An entry that has not seen the writes ``after``, where such are given, is too old. Callers that allow
         staleness share look-ups and reads that began late enough for them. Raises InvalidInput for a negative
         or unordered ``max_staleness`` and what the database source raises. Costs one round trip to Redis if
         staleness is allowed, else none; the database's answer is stored in the background.
@@ -77,7 +78,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         check_staleness(max_staleness)
         return await self._cache.get(
             scaling_group,
-            Demand(max_staleness, after),
+            Demand(max_staleness, transactions_of(after)),
             lambda: self.db_source.get_scheduling_data(scaling_group),
         )
 

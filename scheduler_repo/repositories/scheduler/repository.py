@@ -10,19 +10,20 @@ from scheduler_repo.database.waker import ChangeWaker
 from scheduler_repo.entities.allocation import AllocationResult, SessionAllocation, checked_placements
 from scheduler_repo.entities.lease import Lease, check_lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_token import Writes, transactions_of
 from scheduler_repo.errors import InvalidInput, WriteNotSeen
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
 from scheduler_repo.steps import finish_in_slices
-from scheduler_repo.types import OperationId, ScalingGroupName, TransactionId
+from scheduler_repo.types import OperationId, ScalingGroupName
 from scheduler_repo.validation import (
     MAX_BATCH_SIZE,
     BatchSize,
-    Limit63,
     WaitSeconds,
     check_duration,
     check_length,
@@ -70,6 +71,13 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
             check_wiring(waker, ChangeWaker, "waker", "ChangeWaker(engine)")
         self._cache_source = cache_source
         self._waker = waker
+        # Of all who follow these groups in this process: what is held is held once.
+        self._tracker = SnapshotTracker(db_source)
+
+    @property
+    def tracker(self) -> SnapshotTracker:
+        """The tracker that all in this process can share; it holds nothing until it is asked."""
+        return self._tracker
 
     @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(
@@ -77,16 +85,16 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         scaling_group: ScalingGroupName,
         max_staleness: float = 0,
         pending_limit: Optional[int] = None,
-        after: Optional[TransactionId] = None,
+        after: Writes = None,
     ) -> SchedulingData:
         """Return everything that one tick of a group needs, true of one instant.
 
         ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer of that age from the
         cache. ``pending_limit`` bounds the queue, and is never answered from the cache. ``after`` is the
-        transaction id of a write that the answer must include, whatever its age. Raises ScalingGroupNotFound,
-        WriteNotSeen, the errors of the database layer, and InvalidInput, as for a staleness above 0 without a
-        cache or beside ``pending_limit``. Costs 12 statements, or
-        one round trip to Redis.
+        transaction id of a write that the answer must include, or several (``tick.transaction_ids``). Raises
+        ScalingGroupNotFound, WriteNotSeen, the errors of the database layer, and InvalidInput, as for a
+        staleness above 0 without a cache or beside ``pending_limit``. Costs 12 statements, or one round trip
+        to Redis.
         """
         return (await self._ask_source(scaling_group, max_staleness, pending_limit, after)).data
 
@@ -96,7 +104,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         scaling_group: ScalingGroupName,
         max_staleness: float = 0,
         pending_limit: Optional[int] = None,
-        after: Optional[TransactionId] = None,
+        after: Writes = None,
     ) -> TimedSchedulingData:
         """Return what ``get_scheduling_data`` does and the seconds it took; raises and costs what that does."""
         return await self._ask_source(scaling_group, max_staleness, pending_limit, after)
@@ -205,23 +213,23 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         scaling_group: ScalingGroupName,
         max_staleness: float,
         pending_limit: Optional[int],
-        after: Optional[TransactionId],
+        after: Writes,
     ) -> TimedSchedulingData:
         check_length(scaling_group, "scaling group")
-        if after is not None:
-            check_range(after, Limit63, "after")
+        writes = transactions_of(after)
         check_staleness(max_staleness, has_cache=self._cache_source is not None)
         if max_staleness and pending_limit is not None:
             raise InvalidInput(
                 "max_staleness is given beside pending_limit, which no cache answers; leave one of them out"
             )
         if self._cache_source is not None and pending_limit is None:
-            timed = await self._cache_source.get_scheduling_data(scaling_group, max_staleness, after)
+            timed = await self._cache_source.get_scheduling_data(scaling_group, max_staleness, writes)
         else:
             timed = await self._db_source.get_scheduling_data(scaling_group, pending_limit)
-        if after is not None and not timed.data.has_seen(after):
+        unseen = [each for each in writes if not timed.data.has_seen(each)]
+        if unseen:
             raise WriteNotSeen(
-                f"the database that was read has not seen the transaction {after}, which the answer must "
+                f"the database that was read has not seen the transaction {max(unseen)}, which the answer must "
                 "include; ask the server that it was written to, or this one later if it is a standby"
             )
         return timed
