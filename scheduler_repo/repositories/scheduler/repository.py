@@ -15,7 +15,6 @@ from scheduler_repo.errors import InvalidInput, WriteNotSeen
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
-from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
@@ -71,13 +70,6 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
             check_wiring(waker, ChangeWaker, "waker", "ChangeWaker(engine)")
         self._cache_source = cache_source
         self._waker = waker
-        # Of all who follow these groups in this process: what is held is held once.
-        self._tracker = SnapshotTracker(db_source)
-
-    @property
-    def tracker(self) -> SnapshotTracker:
-        """The tracker that all in this process can share; it holds nothing until it is asked."""
-        return self._tracker
 
     @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(
