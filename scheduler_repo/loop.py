@@ -89,16 +89,20 @@ class SchedulerLoop:
         audit: Optional[AuditRepository] = None,
         audit_every: int = DEFAULT_AUDIT_EVERY,
         tracker: Optional[SnapshotTracker] = None,
+        full_reads: bool = False,
         compare_every: Optional[int] = None,
     ) -> None:
         """Write ``batch_size`` sessions per transaction and call ``on_batch`` after each.
 
         With ``lease_keeper``, run the loop inside its block: every write then names its lease. With ``audit``,
         the database is audited every ``audit_every`` ticks and the findings are exported as the metric
-        scheduler_repo_audit_findings. With ``tracker``, of the same database, a tick reads what has
-        changed since the last one; with ``compare_every``, every so many ticks begin a comparison too. Raises
-        InvalidInput for a number below 1, and InvalidWiring for a part of another kind, such as a planner's
-        class for an object of it, or for ``compare_every`` without a tracker.
+        scheduler_repo_audit_findings.
+
+        A tick reads what has changed since the one before, by a tracker: one of the loop's own, or
+        ``tracker``, of the same database; ``full_reads`` has each tick read everything instead, and holds
+        nothing. With ``compare_every``, every so many ticks begin a comparison of the two. Raises InvalidInput
+        for a number below 1, and InvalidWiring for a part of another kind, such as a planner's class for an
+        object of it, or for ``full_reads`` beside ``tracker`` or ``compare_every``.
         """
         check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
         check_planner(planner)
@@ -107,7 +111,13 @@ class SchedulerLoop:
         if audit is not None:
             check_wiring(audit, AuditRepository, "audit", "AuditRepository(db_source)")
         if tracker is not None:
-            check_wiring(tracker, SnapshotTracker, "tracker", "SnapshotTracker(db_source)")
+            check_wiring(tracker, SnapshotTracker, "tracker", "repository.make_tracker()")
+            if full_reads:
+                raise InvalidWiring(
+                    "tracker is given beside full_reads, which holds nothing; leave one of them out"
+                )
+        elif not full_reads:
+            tracker = repository.make_tracker(max_groups=1)
         check_range(batch_size, Limit31, "batch_size")
         check_range(audit_every, Limit31, "audit_every")
         if compare_every is not None:
@@ -186,7 +196,7 @@ class SchedulerLoop:
         """Begin to compare what the tracker holds with a full read, beside the ticks, unless one is under way.
 
         What comes of it is logged and counted, and raises nothing (``SnapshotTracker.compare``). Raises
-        InvalidWiring for a loop without a tracker.
+        InvalidWiring for a loop of ``full_reads``.
         """
         tracker = _require_tracker(self._tracker)
         if not self._comparisons:
@@ -200,8 +210,8 @@ class SchedulerLoop:
     def comparing_on_signal(self) -> Iterator[None]:
         """Begin a comparison whenever the process gets SIGUSR2, while the block runs.
 
-        What handled the signal before handles it again afterwards. Raises InvalidWiring for a loop without a
-        tracker, and outside of the main thread.
+        What handled the signal before handles it again afterwards. Raises InvalidWiring for a loop of
+        ``full_reads``, and outside of the main thread.
         """
         _require_tracker(self._tracker)
         with called_on_sigusr2(self.start_comparison):
@@ -264,6 +274,6 @@ class SchedulerLoop:
 def _require_tracker(tracker: Optional[SnapshotTracker]) -> SnapshotTracker:
     if tracker is None:
         raise InvalidWiring(
-            "a comparison is asked for, and the loop holds nothing to compare; give tracker=SnapshotTracker(…)"
+            "a comparison is asked for, and a loop of full reads holds nothing to compare; leave full_reads out"
         )
     return tracker

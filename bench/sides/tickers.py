@@ -76,7 +76,8 @@ class Tickers:
         self._scheduler = SchedulerRepository(SchedulerDBSource(engine))
         self._sessions = SessionRepository(SessionDBSource(engine))
         self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
-        self._loop = SchedulerLoop(self._scheduler, planner, group, batch_size=BATCH)
+        self._tracker = self._scheduler.make_tracker()
+        self._loop = SchedulerLoop(self._scheduler, planner, group, batch_size=BATCH, tracker=self._tracker)
         self._plain_engine = plain_engine
         self._driver = driver
         self._saved = saved
@@ -89,7 +90,7 @@ class Tickers:
         """Return the sides; to plan is the engine's alone, the others know what to place."""
         return {
             FLOOR: Side(self.run_bare, before=self.change_and_plan, after=self._undo),
-            ENGINE: Side(self._tick, before=self._change, after=self._undo),
+            ENGINE: Side(self._tick, before=self._change_behind, after=self._undo),
             PLAIN: Side(self.run_plainly, before=self.change_and_plan, after=self._undo, turns=1),
         }
 
@@ -112,6 +113,12 @@ class Tickers:
             await self._sessions.enqueue_sessions(self._changes.created)
         if self._changes.ended:
             await self._lifecycle.mark_terminated([*map(SessionEnd, self._changes.ended)])
+
+    async def _change_behind(self) -> None:
+        """Have the changes happen behind the loop's last answer, as between two of its ticks."""
+        # Other sides have placed sessions of the group, and have put them back.
+        await self._tracker.get_scheduling_data(self._group)
+        await self._change()
 
     async def _undo(self) -> None:
         await self._saved.restore([spec.session_id for spec in self._changes.created])

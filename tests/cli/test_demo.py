@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from prometheus_client import REGISTRY
 
 from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.support.command import Command, CommandHere, Ended
@@ -19,6 +20,9 @@ from tests.support.observation import PROJECT_ROOT, free_port
 from tests.support.trace_location import needs_trace, trace_directory
 
 SMALL = ("--agents", "20", "--sessions", "300")
+_PLACES = """
+SELECT s.name, k.agent_id FROM kernels AS k JOIN sessions AS s ON s.id = k.session_id ORDER BY s.name
+"""
 
 
 class Slot(msgspec.Struct):
@@ -49,6 +53,22 @@ def outcome_of(ended: Ended) -> Outcome:
 async def count_sessions(database: Database) -> int:
     async with database.driver_as(ADMIN) as driver:
         return int(await driver.fetchval("SELECT count(*) FROM sessions"))
+
+
+def count_refreshes(group: str, answer: str) -> float:
+    """How many answers a tracker of the group has given that came from everything, from changes, from none."""
+    labels = {"scaling_group": group, "answer": answer, "reason": "first" if answer == "full" else ""}
+    return REGISTRY.get_sample_value("scheduler_repo_snapshot_refresh_count_total", labels) or 0.0
+
+
+def write_trace(folder: Path, nodes: int, pods: int) -> tuple[str, ...]:
+    """Write a trace of nodes of 32 cores each, and of pods of four cores; return the options that name it."""
+    nodes_file, pods_file = folder / "nodes.csv", folder / "pods.csv"
+    rows = "".join(f"node-{number},32000,262144,0,\n" for number in range(nodes))
+    nodes_file.write_text(f"sn,cpu_milli,memory_mib,gpu,model\n{rows}")
+    header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time\n"
+    pods_file.write_text(header + "".join(f"pod-{number:03},4000,1024,0,0,,LS,0\n" for number in range(pods)))
+    return "--trace-nodes", str(nodes_file), "--trace-pods", str(pods_file)
 
 
 def width_of(output: str) -> int:
@@ -98,18 +118,45 @@ class TestJson:
     def test_a_trace_is_offered(
         self, command_here: CommandHere, migrated_database: Database, tmp_path: Path
     ) -> None:
-        # given room for two of three tasks
-        nodes, pods = tmp_path / "nodes.csv", tmp_path / "pods.csv"
-        nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nnode-1,32000,262144,0,\n")
-        header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time\n"
-        pods.write_text(header + "".join(f"pod-{number},16000,1024,0,0,,LS,0\n" for number in range(3)))
-        url = migrated_database.url_as(SCHEDULER)
+        # given room for eight of nine tasks
+        files = write_trace(tmp_path, nodes=1, pods=9)
         # when
-        files = ("--trace-nodes", str(nodes), "--trace-pods", str(pods))
+        url = migrated_database.url_as(SCHEDULER)
         outcome = outcome_of(command_here.run("demo", *files, "--json", "--database-url", url))
         # then
-        assert (outcome.sessions, outcome.agents, outcome.overcommitted_agents) == (3, 1, 0)
-        assert (outcome.placed, outcome.waiting) == (2, 1)
+        assert (outcome.sessions, outcome.agents, outcome.overcommitted_agents) == (9, 1, 0)
+        assert (outcome.placed, outcome.waiting) == (8, 1)
+
+    async def test_ticks_that_read_what_has_changed_place_what_full_reads_do(
+        self,
+        command_here: CommandHere,
+        migrated_database: Database,
+        fresh_database: Database,
+        tmp_path: Path,
+    ) -> None:
+        # given a trace whose tasks come a few at a time, more of them than there is room for
+        files = write_trace(tmp_path, nodes=4, pods=40)
+        placed, reads = [], []
+        for database, group, options in (
+            (migrated_database, "changes", ()),
+            (fresh_database, "everything", ("--full-reads",)),
+        ):
+            # when
+            url = database.url_as(SCHEDULER)
+            arguments = ("--per-tick", "8", "--group", group, "--json", "--database-url", url)
+            outcome = outcome_of(
+                await asyncio.to_thread(command_here.run, "demo", *files, *arguments, *options)
+            )
+            # then
+            assert (outcome.ticks, outcome.placed, outcome.waiting) == (5, 32, 8)
+            async with database.driver_as(ADMIN) as driver:
+                placed.append(await driver.fetch(_PLACES))
+            reads.append(
+                {answer: count_refreshes(group, answer) for answer in ("full", "changes", "unchanged")}
+            )
+        assert placed[0] == placed[1]
+        assert reads[0] == {"full": 1, "changes": 4, "unchanged": 0}
+        assert not any(reads[1].values())
 
     @pytest.mark.slow
     @needs_trace

@@ -247,8 +247,10 @@ class TestLoop:
     def loop(
         self, tracker: Optional[SnapshotTracker], source: HeldUpSource, every: Optional[int]
     ) -> SchedulerLoop:
-        repository = SchedulerRepository(source)
-        return SchedulerLoop(repository, BestFitPlanner(), GROUP, tracker=tracker, compare_every=every)
+        repository, reads_all = SchedulerRepository(source), tracker is None
+        return SchedulerLoop(
+            repository, BestFitPlanner(), GROUP, tracker=tracker, full_reads=reads_all, compare_every=every
+        )
 
     async def test_compares_every_so_many_ticks(self, tracker: SnapshotTracker, source: HeldUpSource) -> None:
         before = count(EQUAL)
@@ -278,11 +280,19 @@ class TestLoop:
     async def test_needs_a_tracker_to_compare(self, tracker: SnapshotTracker, source: HeldUpSource) -> None:
         with pytest.raises(InvalidInput, match="compare_every is 0"):
             self.loop(tracker, source, 0)
-        with pytest.raises(InvalidWiring, match="give tracker="):
+        with pytest.raises(InvalidWiring, match="leave full_reads out"):
             self.loop(None, source, 3)
         loop = self.loop(None, source, None)
         with pytest.raises(InvalidWiring), loop.comparing_on_signal():
             pass
+
+    async def test_compares_what_its_own_tracker_holds(self, source: HeldUpSource) -> None:
+        before = count(EQUAL)
+        loop = SchedulerLoop(SchedulerRepository(source), BestFitPlanner(), GROUP, compare_every=1)
+        for _ in range(2):
+            await loop.tick()
+            await loop.finish_comparison()
+        assert count(EQUAL) == before + 2
 
     async def test_compares_on_a_signal(self, tracker: SnapshotTracker, source: HeldUpSource) -> None:
         # given

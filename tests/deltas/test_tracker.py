@@ -226,6 +226,18 @@ class TestLoop:
         assert not after.pending_sessions
         assert not any(before.has_seen(each) for each in tick.transaction_ids)
 
+    async def test_reads_what_has_changed_unless_it_is_to_read_everything(self, source: HeldUpSource) -> None:
+        repository = SchedulerRepository(source)
+        refreshes = []
+        for full_reads in (True, False):
+            loop = SchedulerLoop(repository, BestFitPlanner(), GROUP, full_reads=full_reads)
+            ticks = await loop.run_until_settled()
+            assert_same(ticks[-1].data, await full(source))
+            await loop.tick()
+            refreshes.append(source.refreshes)
+        # After the one that placed all, one tick found nothing to place, and one of each is the loop's first.
+        assert refreshes == [0, 1]
+
 
 class TestTrimming:
     async def test_ends_what_is_older_than_the_log(

@@ -16,6 +16,7 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
@@ -91,6 +92,10 @@ class TestLoop:
             SchedulerLoop(repository, planner, GROUP, lease_keeper=cast(LeaseKeeper, repository))
         with pytest.raises(InvalidWiring, match=r"audit is .*it must be an AuditRepository"):
             SchedulerLoop(repository, planner, GROUP, audit=cast(AuditRepository, repository))
+        with pytest.raises(InvalidWiring, match=r"tracker is .*give repository.make_tracker\(\)"):
+            SchedulerLoop(repository, planner, GROUP, tracker=cast(SnapshotTracker, repository))
+        with pytest.raises(InvalidWiring, match="tracker is given beside full_reads"):
+            SchedulerLoop(repository, planner, GROUP, tracker=repository.make_tracker(), full_reads=True)
 
     def test_a_keeper_over_another_repository(self, repository: SchedulerRepository) -> None:
         with pytest.raises(InvalidWiring, match=r"repository is a SchedulerRepository, it must be a Lease"):

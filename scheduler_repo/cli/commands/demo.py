@@ -22,6 +22,7 @@ from scheduler_repo.cli.options import (
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.process.secret_arguments import URL_OPTIONS, came_as_option
 from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.validation import MAX_BATCH_SIZE
 from scheduler_repo.workload.synthetic import MAX_AGENTS, MAX_SESSIONS, synthetic_cluster
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ _SEED: Final = 1
 @redis_url_option
 @whole_number_option("--port", WholeNumber(1, 65535), "The embedded PostgreSQL also listens on 127.0.0.1:N.")
 @click.option("--keep", is_flag=True, help="Leave the embedded servers running after a good run.")
+@whole_number_option(
+    "--per-tick",
+    WholeNumber(1, MAX_BATCH_SIZE),
+    "Sessions that come before each tick; all at first if left out.",
+)
+@click.option("--full-reads", is_flag=True, help="Have each tick read everything, not what has changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; all else goes to stderr.")
 @metrics_options
 @click.pass_obj
@@ -74,6 +81,8 @@ def demo(
     redis_url: Optional[str],
     port: Optional[int],
     keep: bool,
+    per_tick: Optional[int],
+    full_reads: bool,
     as_json: bool,
     metrics_port: Optional[int],
     metrics_host: Optional[str],
@@ -121,6 +130,8 @@ def demo(
         redis_url=redis_url,
         port=port,
         keep=keep,
+        per_tick=per_tick,
+        full_reads=full_reads,
         as_json=as_json,
     )
     with serve_metrics(metrics_port, metrics_host, console.say):

@@ -1,7 +1,7 @@
 """One run of the demo, phase by phase."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -24,12 +24,15 @@ from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
 from scheduler_repo.embedded.ready import DATABASE, SCHEDULER, create_database, starting
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.errors import AlreadyExists, PermissionDenied, ScalingGroupAlreadyExists
 from scheduler_repo.loop import SchedulerLoop, Tick, TickTimes
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
+from scheduler_repo.repositories.session.db_source import SessionDBSource
+from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.explain.reasons import waiting_reasons
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.settings import CacheSettings, Settings, load_settings
@@ -52,6 +55,9 @@ class DemoRun:
     redis_url: Optional[str]
     port: Optional[int]
     keep: bool
+    # How many sessions come before each tick; None for all of them before the first.
+    per_tick: Optional[int]
+    full_reads: bool
     as_json: bool
 
     def __post_init__(self) -> None:
@@ -138,30 +144,51 @@ class DemoRun:
         db_source = SchedulerDBSource(engine)
         async with open_cache_source(cache, db_source, must_answer=True) as cache_source:
             repository = SchedulerRepository(db_source, cache_source)
-            agents, sessions = len(cluster.agents), len(cluster.sessions)
+            at_once = cluster
+            if self.per_tick is not None:
+                at_once = msgspec.structs.replace(cluster, sessions=())
+            agents, sessions = len(cluster.agents), len(at_once.sessions)
             doing = f"{format_count(agents, 'agent')}, {format_count(sessions, 'session')}"
             with self._phase("load", doing), self._display.loading(agents, sessions) as on_progress:
-                await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster, on_progress)
+                await ClusterRepository(ClusterDBSource(engine)).load_cluster(at_once, on_progress)
             if self._postgres is None:
                 self.invocation.aftermath = f"group {self.group} and what was loaded stay in the database"
             with self._phase("loop", f"placing the sessions of group {self.group}"):
-                ticks, data = await self._schedule(repository)
+                later = cluster.sessions[len(at_once.sessions) :]
+                ticks, data = await self._schedule(
+                    repository, SessionRepository(SessionDBSource(engine)), later
+                )
+            if cache_source is not None:
+                # Ticks store nothing, and the servers may go on: the cache then has what the last one left.
+                await repository.get_scheduling_data(self.group)
             return ticks, data, await repository.count_overcommitted_agents(self.group)
 
-    async def _schedule(self, repository: SchedulerRepository) -> tuple[list[Tick], SchedulingData]:
-        """Run ticks until nothing more fits; return them, and the last one's data."""
+    async def _schedule(
+        self, repository: SchedulerRepository, sessions: SessionRepository, later: Sequence[SessionCreationSpec]
+    ) -> tuple[list[Tick], SchedulingData]:
+        """Run ticks until all have come and nothing more fits; return them, and the last one's data."""
+        come = 0
         ticks: list[Tick] = []
         display = self._display
         with display.scheduling():
-            loop = SchedulerLoop(repository, BestFitPlanner(), self.group, on_batch=display.on_batch)
+            loop = SchedulerLoop(
+                repository,
+                BestFitPlanner(),
+                self.group,
+                on_batch=display.on_batch,
+                full_reads=self.full_reads,
+            )
             while True:
+                if self.per_tick is not None and come < len(later):
+                    await sessions.enqueue_sessions(later[come : come + self.per_tick])
+                    come += self.per_tick
                 display.on_begin(len(ticks) + 1)
                 tick = await loop.tick()
                 display.on_tick(tick)
                 # A tick's data is large, and only the last one's is needed.
                 emptied = msgspec.structs.replace(tick.data, pending_sessions=(), agents=())
                 ticks.append(msgspec.structs.replace(tick, data=emptied))
-                if not tick.allocated:
+                if not tick.allocated and come >= len(later):
                     return ticks, tick.data
 
     def _result(

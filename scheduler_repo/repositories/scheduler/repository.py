@@ -15,6 +15,7 @@ from scheduler_repo.errors import InvalidInput, WriteNotSeen
 from scheduler_repo.repositories.repository import Repository
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
+from scheduler_repo.repositories.scheduler.tracker import DEFAULT_MAX_GROUPS, DEFAULT_MAX_ROWS, SnapshotTracker
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import decide
@@ -71,6 +72,15 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         self._cache_source = cache_source
         self._waker = waker
 
+    def make_tracker(
+        self, *, max_groups: int = DEFAULT_MAX_GROUPS, max_rows: int = DEFAULT_MAX_ROWS
+    ) -> SnapshotTracker:
+        """Make a tracker of the same database: it answers from what has changed since its answer before.
+
+        ``SchedulerLoop`` makes one of its own. Raises InvalidInput for a bound below 1. Costs nothing yet.
+        """
+        return SnapshotTracker(self._db_source, max_groups=max_groups, max_rows=max_rows)
+
     @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(
         self,
@@ -79,14 +89,14 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         pending_limit: Optional[int] = None,
         after: Writes = None,
     ) -> SchedulingData:
-        """Return everything that one tick of a group needs, true of one instant.
+        """Return everything that one tick of a group needs, true of one instant, read as a whole.
 
-        ``max_staleness`` is in seconds: 0 always asks the database; more allows an answer of that age from the
-        cache. ``pending_limit`` bounds the queue, and is never answered from the cache. ``after`` is the
-        transaction id of a write that the answer must include, or several (``tick.transaction_ids``). Raises
-        ScalingGroupNotFound, WriteNotSeen, the errors of the database layer, and InvalidInput, as for a
-        staleness above 0 without a cache or beside ``pending_limit``. Costs 12 statements, or one round trip
-        to Redis.
+        Who asks again and again follows the changes instead (``make_tracker``). ``max_staleness`` is in
+        seconds: 0 always asks the database; more allows an answer of that age from the cache. ``pending_limit``
+        bounds the queue, and is never answered from the cache. ``after`` is the transaction id of a write that
+        the answer must include, or several (``tick.transaction_ids``). Raises ScalingGroupNotFound,
+        WriteNotSeen, the errors of the database layer, and InvalidInput, as for a staleness above 0 without a
+        cache or beside ``pending_limit``. Costs 12 statements, or one round trip to Redis.
         """
         return (await self._ask_source(scaling_group, max_staleness, pending_limit, after)).data
 
