@@ -14,6 +14,7 @@ from scheduler_repo.cache.client import ValkeyClient, create_redis
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheRefused, CacheUnavailable, InvalidInput
 from scheduler_repo.settings import CacheSettings, SecretUrl
+from tests.support.waiting import PATIENCE, hurried
 
 
 def _open_breakers() -> float:
@@ -37,13 +38,14 @@ def _errors(operation: str, error_code: str) -> float:
 class TestValkeyClient:
     @pytest.fixture
     async def client(self, valkey: EmbeddedValkey) -> AsyncIterator[ValkeyClient]:
-        redis = create_redis(CacheSettings(url=SecretUrl(valkey.url)))
-        made = ValkeyClient(redis, recovery=0.1)
+        redis = create_redis(CacheSettings(url=SecretUrl(valkey.url), timeout=PATIENCE))
+        made = ValkeyClient(redis, timeout=PATIENCE, recovery=0.1)
         yield made
         await made.aclose()
 
     async def test_a_failure_is_counted_and_ends(self, client: ValkeyClient, valkey: EmbeddedValkey) -> None:
         # Given a server that is gone
+        gc.collect()
         open_before, openings, errors = _open_breakers(), _openings(), _errors("clock", "CacheUnavailable")
         await asyncio.to_thread(valkey.stop)
 
@@ -58,12 +60,13 @@ class TestValkeyClient:
         assert _errors("clock", "CacheUnavailable") - errors == 1
         # and that it has passed
         await asyncio.to_thread(valkey.start)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await client.recovered()
         assert _open_breakers() == open_before
         assert await client.clock() > 0
 
     async def test_a_client_that_is_dropped_is_not_counted_on(self, valkey: EmbeddedValkey) -> None:
+        gc.collect()  # those that other tests have dropped
         open_before = _open_breakers()
         await asyncio.to_thread(valkey.stop)
         client = ValkeyClient(create_redis(CacheSettings(url=SecretUrl(valkey.url))), recovery=600)
@@ -93,13 +96,14 @@ class TestValkeyClient:
         redis = redis_asyncio.Redis.from_pool(
             redis_asyncio.BlockingConnectionPool.from_url(valkey.url, max_connections=1)
         )
-        client = ValkeyClient(redis, recovery=600)
+        client = ValkeyClient(redis, timeout=PATIENCE, recovery=600)
         await client.clock()
         os.kill(valkey.pid, signal.SIGSTOP)
 
         # When two ask at once
         try:
-            errors = await asyncio.gather(client.clock(), client.clock(), return_exceptions=True)
+            with hurried(client):
+                errors = await asyncio.gather(client.clock(), client.clock(), return_exceptions=True)
         finally:
             os.kill(valkey.pid, signal.SIGCONT)
 

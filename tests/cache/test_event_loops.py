@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, Optional, TypeVar
+from typing import Any, Optional, TypeVar
 
 import msgspec
 import pytest
@@ -24,13 +24,13 @@ from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from tests.cache.world import SESSION
 from tests.support.databases import SCHEDULER, Database
 from tests.support.small_cluster import GROUP
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
 
 T = TypeVar("T")
-SECONDS: Final = 20
 Read = Callable[[], Awaitable[object]]
 
 
@@ -83,7 +83,7 @@ class Servers(msgspec.Struct, frozen=True):
     redis_url: str
 
     def client(self) -> ValkeyClient:
-        return create_valkey_client(CacheSettings(url=SecretUrl(self.redis_url)))
+        return create_valkey_client(CacheSettings(url=SecretUrl(self.redis_url), timeout=PATIENCE))
 
     def caches(self, client: ValkeyClient) -> Caches:
         engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url_as(SCHEDULER))))
@@ -119,7 +119,7 @@ async def elsewhere(work: Callable[[], Coroutine[None, None, T]]) -> T:
     """Run work in an event loop and a thread of its own; a hang is an error."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             return await work()
 
     return await asyncio.to_thread(lambda: asyncio.run(bounded()))

@@ -30,6 +30,7 @@ from scheduler_repo.types import SessionStatus
 from tests.cache.world import SESSION, World
 from tests.support.databases import OWNER
 from tests.support.small_cluster import GROUP, place, session, session_id
+from tests.support.waiting import PATIENCE
 
 Write = Callable[["Writes"], Awaitable[object]]
 
@@ -173,7 +174,7 @@ class TestReadAfterWrite:
     async def kept(self, process: World, other_process: World, expected: Session) -> None:
         """Wait until one process finds in Redis what the other has read: a store that takes long fails."""
         outcomes = other_process.sessions.outcomes
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 await process.sessions.get_session_by_id(SESSION)
                 await process.sessions.drain()

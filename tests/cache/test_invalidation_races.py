@@ -27,6 +27,7 @@ from tests.cache.world import SESSION, World, direct, world
 from tests.support.databases import SCHEDULER, Database
 from tests.support.redis_proxy import Mode, RedisProxy
 from tests.support.small_cluster import GROUP, place
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import Point, Side
 
 KEY: Final = f"scheduler_repo:session:{SESSION}"
@@ -192,15 +193,16 @@ class TestLostInvalidation:
         failed = _failed_invalidations()
 
         # When the session is changed
-        await cancel(recovering)
+        with recovering.hurried():
+            await cancel(recovering)
 
-        # Then the write went through, and its process reads it
-        assert _failed_invalidations() > failed
-        assert await status(recovering) is SessionStatus.CANCELLED
+            # Then the write went through, and its process reads it
+            assert _failed_invalidations() > failed
+            assert await status(recovering) is SessionStatus.CANCELLED
         assert await status(bystander) is SessionStatus.PENDING
         # and when the cache answers again, the entry is gone for all before it is used
         own_proxy.mode = Mode.FORWARD
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await recovering.sessions.client.recovered()
         assert await status(bystander) is SessionStatus.CANCELLED
         assert await status(recovering) is SessionStatus.CANCELLED
@@ -228,9 +230,10 @@ class TestLostInvalidation:
         own_proxy.mode = Mode.SWALLOW
 
         # When the session is changed and the cache answers again
-        await cancel(recovering)
+        with recovering.hurried():
+            await cancel(recovering)
         own_proxy.mode = Mode.FORWARD
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await recovering.sessions.client.recovered()
 
         # Then no entry is believed
@@ -240,22 +243,23 @@ class TestLostInvalidation:
     async def test_expiry_bounds_what_nobody_invalidates(
         self, loaded: Database, valkey: EmbeddedValkey
     ) -> None:
-        # Given an entry of a second's life
+        # Given an entry of a minute's life
         engine = create_engine(DatabaseSettings(url=SecretUrl(loaded.url_as(SCHEDULER))))
-        redis = create_redis(CacheSettings(url=SecretUrl(valkey.url)))
-        source = SessionCacheSource(redis, SessionDBSource(engine), lifetime=1.0)
+        redis = create_redis(CacheSettings(url=SecretUrl(valkey.url), timeout=PATIENCE))
+        source = SessionCacheSource(redis, SessionDBSource(engine), timeout=PATIENCE, lifetime=60.0)
         await source.get_session_by_id(SESSION)
         await source.drain()
 
         async with direct(valkey.url) as client, world(loaded, valkey.url) as other:
-            assert 0 < await client.pttl(KEY) <= 1_000
+            assert 0 < await client.pttl(KEY) <= 60_000
             # When the writer is gone before it could remove it
             await other.sessions.aclose()
             await cancel(other)
 
             # Then the old answer is given until the entry ends, and no longer
             assert (await source.get_session_by_id(SESSION)).status is SessionStatus.PENDING
-            async with asyncio.timeout(1.5):
+            assert await client.pexpire(KEY, 1)
+            async with asyncio.timeout(PATIENCE):
                 while await client.exists(KEY):
                     await client.ping()
             assert (await source.get_session_by_id(SESSION)).status is SessionStatus.CANCELLED
@@ -305,8 +309,11 @@ class TestWritesThatAreCutOff:
         await process.sessions.drain()
         assert await status(other_process) is SessionStatus.CANCELLED
 
-    async def test_cancelled_before_the_commit_is_seen(self, process: World, other_process: World) -> None:
+    async def test_cancelled_before_the_commit_is_seen(
+        self, process: World, other_process: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         # Given a write whose COMMIT is still on its way
+        monkeypatch.setattr(invalidations, "_SETTLE_SECONDS", PATIENCE)
         await process.reads[0].stored()
         hold = process.sql_proxy.hold(Point.COMMIT, Side.REQUEST)
         write = asyncio.create_task(cancel(process))
@@ -318,11 +325,14 @@ class TestWritesThatAreCutOff:
         await process.sessions.client.remove((KEY,))
         await other_process.reads[0].stored()
         hold.release()
+        async with asyncio.timeout(PATIENCE):
+            truth = await process.session_source.get_session_by_id(SESSION)
+            while truth.status is not SessionStatus.CANCELLED:
+                truth = await process.session_source.get_session_by_id(SESSION)
 
         # Then what is kept in the end is what was written
+        process.sessions._invalidations.hurry()
         await process.sessions.drain()
-        truth = await process.session_source.get_session_by_id(SESSION)
-        assert truth.status is SessionStatus.CANCELLED
         assert await status(process) is truth.status
         assert await status(other_process) is truth.status
 
@@ -350,12 +360,14 @@ class TestWritesThatAreCutOff:
         # Given a write that is done, and waits for Redis
         await failing.reads[0].stored()
         own_proxy.mode = Mode.SWALLOW
-        write = asyncio.create_task(cancel(failing))
-        await own_proxy.swallowed.wait()
+        with failing.hurried():
+            write = asyncio.create_task(cancel(failing))
+            await own_proxy.swallowed.wait()
 
-        # When it is cancelled
-        write.cancel()
-        await asyncio.wait([write])
+            # When it is cancelled
+            write.cancel()
+            await asyncio.wait([write])
 
-        # Then what was written is read all the same
-        assert await status(failing) is SessionStatus.CANCELLED
+            # Then what was written is read all the same
+            assert await status(failing) is SessionStatus.CANCELLED
+            await failing.sessions.drain()

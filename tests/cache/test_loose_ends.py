@@ -21,6 +21,7 @@ from scheduler_repo.resilience.policies.breaker import BreakerArgs, CircuitBreak
 from scheduler_repo.types import SessionStatus
 from tests.cache.world import SESSION, World
 from tests.support.databases import OWNER
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import Point, Side
 
 _LARGEST: Final = 2**63 - 1
@@ -48,8 +49,11 @@ async def answering(answer: bytes) -> AsyncIterator["redis_asyncio.Redis"]:
     server = await asyncio.start_server(answer_all, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client: redis_asyncio.Redis = redis_asyncio.Redis(port=port, protocol=2, retry=Retry(NoBackoff(), 0))
-    yield client
-    server.close()
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        server.close()
 
 
 class TestBackground:
@@ -152,7 +156,7 @@ class TestLostCancels:
                 raise AssertionError
 
             monkeypatch.setattr(redis, "time", clock)
-            client = ValkeyClient(redis, timeout=30.0)
+            client = ValkeyClient(redis, timeout=PATIENCE)
 
             # When a caller is cancelled
             caller = asyncio.create_task(client.clock())
@@ -189,7 +193,7 @@ class TestLostCancels:
         await probing.wait()
 
         # When it is closed, that ends
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await breaker.aclose()
 
 
@@ -199,7 +203,7 @@ class TestOddAnswers:
     )
     async def test_what_the_driver_cannot_read(self, answer: bytes) -> None:
         async with answering(answer) as redis:
-            client = ValkeyClient(redis)
+            client = ValkeyClient(redis, timeout=PATIENCE)
             for ask in (client.clock(), client.get_with_clock("key"), client.get_or_lease("key", b"L", 1_000)):
                 with pytest.raises(CacheRefused):
                     await ask

@@ -15,6 +15,7 @@ from scheduler_repo.repositories.session.cache_source import SessionCacheSource
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from tests.cache.world import SESSION, World
 from tests.support.small_cluster import GROUP
+from tests.support.waiting import PATIENCE
 
 SOURCES: Final[tuple[type[CacheSource[Any]], ...]] = (
     SessionCacheSource,
@@ -25,7 +26,7 @@ SOURCES: Final[tuple[type[CacheSource[Any]], ...]] = (
 
 @pytest.fixture
 def settings(redis_url: str) -> CacheSettings:
-    return CacheSettings(url=SecretUrl(redis_url))
+    return CacheSettings(url=SecretUrl(redis_url), timeout=PATIENCE)
 
 
 @pytest.fixture

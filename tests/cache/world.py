@@ -1,9 +1,8 @@
 """The three cached reads of one process, each with a client of its own, and ways past them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from time import perf_counter
 from typing import Final, Union
 
 import msgspec
@@ -27,6 +26,7 @@ from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretKey, SecretUrl
 from tests.support.databases import OWNER, SCHEDULER, Database
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
+from tests.support.waiting import PATIENCE, hurried
 from tests.support.wire_proxy import WireProxy, proxied
 
 STALENESS: Final = 30.0
@@ -79,18 +79,6 @@ class CachedRead:
         await self.source.drain()
         return value
 
-    async def seconds(self) -> float:
-        """How long a read by way of the cache takes."""
-        started = perf_counter()
-        await self._read(0)
-        return perf_counter() - started
-
-    async def seconds_of_truth(self) -> float:
-        """How long a read from the database takes."""
-        started = perf_counter()
-        await self._read_directly()
-        return perf_counter() - started
-
     def counted(self, outcome: CacheOutcome) -> float:
         """How often the metric says that a look-up came to this."""
         return _sample("scheduler_repo_cache_lookup_count_total", cache=self.name, outcome=outcome)
@@ -128,7 +116,9 @@ class World:
         self.sql_proxy = sql_proxy
         self.engine = engine
         self.database = database
-        self.clients = [ValkeyClient(create_redis(settings), recovery=recovery) for _ in range(3)]
+        self.clients = [
+            ValkeyClient(create_redis(settings), timeout=settings.timeout, recovery=recovery) for _ in range(3)
+        ]
         self.session_source = SessionDBSource(engine)
         self.group_source = ScalingGroupDBSource(engine)
         self.scheduler_source = SchedulerDBSource(engine)
@@ -173,6 +163,10 @@ class World:
             CachedRead(CacheName.SCHEDULING_DATA, self.ticks, _GROUPS, tick, true_tick),
         )
 
+    def hurried(self) -> AbstractContextManager[None]:
+        """Meanwhile a look-up waits no longer than it does by default."""
+        return hurried(*self.clients)
+
     async def change(self) -> None:
         """Change what all three reads answer, past all caches, as another program might."""
         await self.database.run_as(
@@ -192,8 +186,8 @@ async def world(
 ) -> AsyncIterator[World]:
     """A cluster with two agents and some sessions, read by way of a SQL proxy and the cache at ``url``."""
     async with proxied(database.url_as(role)) as sql_proxy:
-        engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=30.0))
-        settings = CacheSettings(url=SecretUrl(url), signing_keys=keys)
+        engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=PATIENCE))
+        settings = CacheSettings(url=SecretUrl(url), timeout=PATIENCE, signing_keys=keys)
         made = World(database, sql_proxy, engine, settings, recovery)
         try:
             yield made

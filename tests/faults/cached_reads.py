@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from time import monotonic
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Final
 
 import redis.asyncio as redis_asyncio
 
-from scheduler_repo.cache.client import ValkeyClient, create_redis
+from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient, create_redis
 from scheduler_repo.cache.metrics import CacheOutcome
 from scheduler_repo.database.engine import create_engine
 from scheduler_repo.entities.scheduling_data import SchedulingData
@@ -16,6 +15,7 @@ from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSou
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
+from tests.support.waiting import PATIENCE, hurried
 from tests.support.wire_proxy import WireProxy
 
 GROUP: Final = ScalingGroupName("gpu")
@@ -69,21 +69,19 @@ class CachedReads:
 
     async def recovered(self) -> None:
         """Wait until the breaker is closed again."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await self.source.client.recovered()
 
-    async def seconds_of_read(self, max_staleness: float) -> float:
-        """How long a read takes."""
-        started = monotonic()
-        await self.read(max_staleness)
-        return monotonic() - started
+    def hurried(self, seconds: float = DEFAULT_TIMEOUT) -> AbstractContextManager[None]:
+        """Meanwhile a look-up waits so long at most."""
+        return hurried(self.source.client, seconds=seconds)
 
 
 @asynccontextmanager
 async def cached_reads(sql_proxy: WireProxy, cache_url: str, direct_url: str) -> AsyncIterator[CachedReads]:
     """Reads by way of a SQL proxy and the cache at ``cache_url``."""
-    engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=30.0))
-    settings = CacheSettings(url=SecretUrl(cache_url))
+    engine = create_engine(DatabaseSettings(url=SecretUrl(sql_proxy.url), pool_timeout=PATIENCE))
+    settings = CacheSettings(url=SecretUrl(cache_url), timeout=PATIENCE)
     client = ValkeyClient(create_redis(settings), timeout=settings.timeout, recovery=RECOVERY)
     direct = redis_asyncio.from_url(direct_url)
     db_source = SchedulerDBSource(engine)

@@ -14,6 +14,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine,
 from scheduler_repo.errors import CacheMisused, DatabaseUnavailable, EngineClosed, WrongEventLoop
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from tests.support.databases import SCHEDULER, Database
+from tests.support.waiting import PATIENCE
 
 Result = TypeVar("Result")
 
@@ -102,7 +103,7 @@ class TestEngine:
 class TestCacheClient:
     @pytest.fixture
     async def client(self, redis_url: str) -> AsyncIterator[ValkeyClient]:
-        client = create_valkey_client(CacheSettings(url=SecretUrl(redis_url)))
+        client = create_valkey_client(CacheSettings(url=SecretUrl(redis_url), timeout=PATIENCE))
         yield client
         await client.aclose()
 

@@ -1,8 +1,15 @@
-"""Waiting until others wait."""
+"""Waiting for what others do; nothing that must come is given up because the machine is busy."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
+from scheduler_repo.cache.client import DEFAULT_TIMEOUT, ValkeyClient
 from tests.support.databases import DriverConnection
+
+# Seconds that what must come has: more than a busy machine keeps a test waiting, less than pytest waits for it.
+PATIENCE: Final = 60.0
 
 _BLOCKED = """
 SELECT count(*) FROM pg_stat_activity
@@ -12,6 +19,19 @@ WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
 
 async def until_blocked(connection: DriverConnection, count: int) -> None:
     """Return when so many connections to this database wait for a lock."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(_BLOCKED) < count:
             await connection.execute("SELECT pg_sleep(0.01)")
+
+
+@contextmanager
+def hurried(*clients: ValkeyClient, seconds: float = DEFAULT_TIMEOUT) -> Iterator[None]:
+    """Have patient clients of a cache wait so long only, while its server does not answer."""
+    patience = [client._commands._timeout for client in clients]
+    for client in clients:
+        client._commands._timeout = seconds
+    try:
+        yield
+    finally:
+        for client, before in zip(clients, patience, strict=True):
+            client._commands._timeout = before
