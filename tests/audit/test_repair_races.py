@@ -31,8 +31,8 @@ from tests.support.small_cluster import (
 SCHEDULERS = 3
 PER_SCHEDULER = 12
 SESSIONS = range(SCHEDULERS * PER_SCHEDULER)
-ROUNDS = 15
-AUDITS = 40
+ROUNDS = 6
+AUDITS = 15
 AGENTS = tuple(f"agent-{number}" for number in range(3))
 # Room for all sessions on one agent, and for what the counters are wrong by.
 CAPACITY = 10_000

@@ -1,7 +1,6 @@
 """A database at an older revision, with rows in it, is brought to the newest one and back."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import pytest
 
@@ -40,8 +39,23 @@ _ADDED_TABLES: Mapping[str, tuple[str, ...]] = {
     "0005": KEPT_BY_DATABASE,
 }
 
+# A table that the next revision makes.
+_IN_THE_WAY = {
+    "0001": "scheduler_leases",
+    "0002": "scaling_group_grants",
+    "0003": "change_log",
+    "0004": "owner_usage",
+}
+
 # Each table's rows as texts, without the columns that came later.
 Rows = Mapping[str, list[tuple[object, ...]]]
+
+
+async def _migrate(database: Database, revision: str) -> None:
+    """Bring an older database to a revision, and no further."""
+    async with database.connect_as(OWNER) as connection, connection.begin():
+        await set_search_path(connection, "public")
+        await connection.run_sync(migrate, revision)
 
 
 async def _tables(database: Database) -> list[str]:
@@ -78,20 +92,21 @@ async def _rows(database: Database, revision: str) -> Rows:
     return found
 
 
-class OlderRevision:
+class TestOlderRevision:
     """What holds at each revision before the newest."""
 
-    revision: ClassVar[str]
+    @pytest.fixture(params=known_revisions()[:-1])
+    def revision(self, request: pytest.FixtureRequest) -> str:
+        revision: str = request.param
+        return revision
 
     @pytest.fixture
-    async def older_database(self, empty_database: Database) -> Database:
+    async def older_database(self, empty_database: Database, revision: str) -> Database:
         """A database as the revision made it, with a row in each table and a session that has ended."""
-        async with empty_database.connect_as(OWNER) as connection, connection.begin():
-            await set_search_path(connection, "public")
-            await connection.run_sync(migrate, self.revision)
+        await _migrate(empty_database, revision)
         async with empty_database.driver_as(OWNER) as driver:
             for table, row in ROWS.items():
-                if table not in _tables_added_since(self.revision):
+                if table not in _tables_added_since(revision):
                     await insert(driver, table, row)
             await insert(
                 driver,
@@ -101,26 +116,38 @@ class OlderRevision:
         return empty_database
 
     async def test_is_refused_until_it_is_upgraded_with_its_rows_and_then_used(
-        self, older_database: Database
+        self, older_database: Database, revision: str
     ) -> None:
         # given
-        before = await _rows(older_database, self.revision)
+        before = await _rows(older_database, revision)
         assert all(before.values())
-        message = rf"revision {self.revision}, older than {head_revision()}"
+        message = rf"revision {revision}, older than {head_revision()}"
         async with older_database.connect_as(OWNER) as connection:
             with pytest.raises(errors.SchemaMismatch, match=message):
                 await require_schema(connection)
 
-        # when
+        # when a table of others is in the way
+        in_the_way = _IN_THE_WAY[revision]
+        await older_database.run_as(OWNER, f"CREATE TABLE {in_the_way} (login text)")
+        expected = await _catalog(older_database)
         async with older_database.connect_as(OWNER) as connection:
-            assert await upgrade_schema(connection) == SchemaUpgrade(self.revision, head_revision())
+            with pytest.raises(errors.SchedulerRepoError, match=f'"{in_the_way}" already exists'):
+                await upgrade_schema(connection)
+            # then all is as it was
+            assert await current_revision(connection) == revision
+        assert await _catalog(older_database) == expected
+        await older_database.run_as(OWNER, f"DROP TABLE {in_the_way}")
+        assert await _rows(older_database, revision) == before
 
-        # then all is as in a new database, and every row is there, with what the new columns say by default
+        # when it is not
         async with older_database.connect_as(OWNER) as connection:
+            assert await upgrade_schema(connection) == SchemaUpgrade(revision, head_revision())
+
+            # then all is as in a new database, and every row is there, with what the new columns say by default
             assert await check_schema(connection) == ()
-        assert await _rows(older_database, self.revision) == before
+        assert await _rows(older_database, revision) == before
         async with older_database.driver_as(OWNER) as driver:
-            for table, added in _columns_added_since(self.revision).items():
+            for table, added in _columns_added_since(revision).items():
                 for column, value in added.items():
                     rows = await driver.fetch(f"SELECT DISTINCT {column}::text AS value FROM {table}")
                     assert [row["value"] for row in rows] == [None if value is None else str(value)], column
@@ -128,89 +155,36 @@ class OlderRevision:
             async with older_database.connect_as(role) as connection:
                 await require_schema(connection)
         async with older_database.driver_as(SCHEDULER) as driver:
-            new_tables = _tables_added_since(self.revision)
+            new_tables = _tables_added_since(revision)
             for table, row in ROWS.items():
                 if table in new_tables:
                     await insert(driver, table, row)
 
-    async def test_is_what_a_downgrade_leaves(
-        self, older_database: Database, migrated_database: Database
-    ) -> None:
-        # given a database at the newest revision, with a row in each table
-        expected = await _catalog(older_database)
-        await insert_all(migrated_database)
-        before = await _rows(migrated_database, self.revision)
-
-        # when
-        async with migrated_database.connect_as(OWNER) as connection:
-            await downgrade_schema(connection, self.revision)
-
-            # then
-            assert await current_revision(connection) == self.revision
-        assert await _catalog(migrated_database) == expected
-        assert await _rows(migrated_database, self.revision) == before
-
-    async def test_can_be_upgraded_after_a_downgrade(self, migrated_database: Database) -> None:
-        expected = await _catalog(migrated_database)
-        await insert_all(migrated_database)
-        before = await _rows(migrated_database, self.revision)
-
-        async with migrated_database.connect_as(OWNER) as connection:
-            for _ in range(2):
-                await downgrade_schema(connection, self.revision)
-                assert await upgrade_schema(connection) == SchemaUpgrade(self.revision, head_revision())
-
-        assert await _catalog(migrated_database) == expected
-        assert await _rows(migrated_database, self.revision) == before
-
-
-class RevisionBeforeTables(OlderRevision):
-    """What holds besides where the next revision makes tables."""
-
-    table_in_the_way: ClassVar[str]
-
-    async def test_a_table_of_others_in_the_way_undoes_the_upgrade(self, older_database: Database) -> None:
-        await older_database.run_as(OWNER, f"CREATE TABLE {self.table_in_the_way} (login text)")
-        expected = await _catalog(older_database)
-        before = await _rows(older_database, self.revision)
-
-        async with older_database.connect_as(OWNER) as connection:
-            with pytest.raises(errors.SchedulerRepoError, match=f'"{self.table_in_the_way}" already exists'):
-                await upgrade_schema(connection)
-
-            assert await current_revision(connection) == self.revision
-        assert await _catalog(older_database) == expected
-        assert await _rows(older_database, self.revision) == before
-
-
-class TestRevision0001(RevisionBeforeTables):
-    revision = "0001"
-    table_in_the_way = "scheduler_leases"
-
-
-class TestRevision0002(RevisionBeforeTables):
-    revision = "0002"
-    table_in_the_way = "scaling_group_grants"
-
-
-class TestRevision0003(RevisionBeforeTables):
-    revision = "0003"
-    table_in_the_way = "change_log"
-
-
-class TestRevision0004(RevisionBeforeTables):
-    revision = "0004"
-    table_in_the_way = "owner_usage"
-
 
 class TestEveryRevision:
-    @pytest.mark.parametrize("revision", known_revisions())
-    async def test_is_upgraded_to_the_newest(self, empty_database: Database, revision: str) -> None:
-        async with empty_database.connect_as(OWNER) as connection:
-            async with connection.begin():
-                await set_search_path(connection, "public")
-                await connection.run_sync(migrate, revision)
+    async def test_is_what_a_downgrade_leaves_and_can_be_upgraded_again(
+        self, empty_database: Database, migrated_database: Database
+    ) -> None:
+        # given what each revision makes of the one before
+        catalogs = {}
+        for revision in known_revisions():
+            await _migrate(empty_database, revision)
+            catalogs[revision] = await _catalog(empty_database)
+        # and a database at the newest revision, with a row in each table
+        down = known_revisions()[-2::-1]
+        await insert_all(migrated_database)
+        rows = {revision: await _rows(migrated_database, revision) for revision in down}
 
-            assert await upgrade_schema(connection) == SchemaUpgrade(revision, head_revision())
-
-            assert await check_schema(connection) == ()
+        async with migrated_database.connect_as(OWNER) as connection:
+            # when it goes down, step by step and then at once
+            for goals in (down, down[-1:]):
+                for revision in goals:
+                    await downgrade_schema(connection, revision)
+                    # then
+                    assert await current_revision(connection) == revision
+                    assert await _catalog(migrated_database) == catalogs[revision]
+                    assert await _rows(migrated_database, revision) == rows[revision]
+                # and up again
+                assert await upgrade_schema(connection) == SchemaUpgrade(goals[-1], head_revision())
+                assert await _catalog(migrated_database) == catalogs[head_revision()]
+                assert await _rows(migrated_database, goals[-1]) == rows[goals[-1]]

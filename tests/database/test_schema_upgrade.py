@@ -45,11 +45,6 @@ async def _never_ended(connection: AsyncConnection, *, keep: bool) -> AsyncItera
 
 
 class TestUpgrade:
-    async def test_empty_database_comes_to_head(self, empty_database: Database) -> None:
-        assert await _upgrade(empty_database) == SchemaUpgrade(None, head_revision())
-
-        await _require(empty_database)
-
     async def test_repeating_it_changes_nothing(self, migrated_database: Database) -> None:
         before = await all_of_catalog(migrated_database)
 
@@ -57,10 +52,14 @@ class TestUpgrade:
 
         assert await all_of_catalog(migrated_database) == before
 
-    async def test_several_at_once_are_one(self, empty_database: Database) -> None:
+    async def test_several_at_once_bring_an_empty_database_to_head_as_one(
+        self, empty_database: Database
+    ) -> None:
         results = await asyncio.gather(*(_upgrade(empty_database) for _ in range(4)))
 
+        assert {result.to_revision for result in results} == {head_revision()}
         assert [result.from_revision for result in results].count(None) == 1
+        await _require(empty_database)
         async with empty_database.connect_as(OWNER) as connection:
             assert await check_schema(connection) == ()
 
@@ -169,7 +168,7 @@ class TestUpgrade:
 
 
 class TestDowngrade:
-    async def test_leaves_nothing(self, empty_database: Database) -> None:
+    async def test_leaves_nothing_and_can_be_upgraded_again(self, empty_database: Database) -> None:
         before = await all_of_catalog(empty_database)
         await _upgrade(empty_database)
         assert await all_of_catalog(empty_database) != before
@@ -177,12 +176,8 @@ class TestDowngrade:
         async with empty_database.connect_as(OWNER) as connection:
             await downgrade_schema(connection, None)
 
-        assert await all_of_catalog(empty_database) == before
-
-    async def test_can_be_upgraded_again(self, migrated_database: Database) -> None:
-        async with migrated_database.connect_as(OWNER) as connection:
-            await downgrade_schema(connection, None)
             assert await current_revision(connection) is None
+            assert await all_of_catalog(empty_database) == before
 
             await upgrade_schema(connection)
 

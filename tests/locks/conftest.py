@@ -4,17 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
-from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from tests.support.databases import OWNER, Database, DriverConnection
+from tests.support.shared_databases import SharedDatabase
 
 
 @pytest.fixture
-async def engine(migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
-    url = SecretUrl(migrated_database.url_as(SCHEDULER))
-    engine = create_engine(DatabaseSettings(url=url, lock_timeout=0.3, batch_lock_timeout=0.05))
-    yield engine
-    await engine.dispose()
+def engine(shared_database: SharedDatabase) -> ExtendedAsyncSAEngine:
+    return shared_database.engine_with(lock_timeout=0.3, batch_lock_timeout=0.05)
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.retention import db_source
 from scheduler_repo.repositories.retention.repository import RetentionRepository
-from tests.support.databases import Database, DriverConnection
+from tests.support.databases import DriverConnection
 from tests.support.old_rows import LIVE, add_agent_history, add_finished, add_operations
 from tests.support.plans import sequential_scans
 from tests.support.small_cluster import session_id
 
 MONTH = timedelta(days=30)
-FINISHED = range(1_000, 21_000)
+FINISHED = range(1_000, 7_000)
 LARGE_TABLES = {
     "sessions",
     "kernels",
@@ -50,14 +50,8 @@ def literal(value: object) -> str:
     return f"'{value}'"
 
 
-@pytest.fixture
-def migrated_database(fresh_database: Database) -> Database:
-    """One without traces of other tests, which the statistics would show."""
-    return fresh_database
-
-
 class TestReading:
-    @pytest.fixture(params=[0, 3_000])
+    @pytest.fixture(params=[0, 1_000])
     def kept(self, request: pytest.FixtureRequest) -> int:
         """How many sessions are kept, those that finished first."""
         kept: int = request.param

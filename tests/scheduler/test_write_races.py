@@ -36,8 +36,8 @@ RACERS = 4
 AGENTS = tuple(f"agent-{number}" for number in range(5))
 CAPACITY = 10
 SESSIONS = 60
-CAPACITY_ROUNDS = 20
-QUOTA_ROUNDS = 8
+CAPACITY_ROUNDS = 8
+QUOTA_ROUNDS = 3
 # Without the lock it is nearly always the first.
 MOST_ROUNDS = 20
 QUOTA = CAPACITY

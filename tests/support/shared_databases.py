@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Optional
 
 import asyncpg
+import msgspec
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
@@ -143,7 +144,7 @@ class KeptDatabase(Database, frozen=True):
 
 
 class SharedDatabase:
-    """A migrated database, with an engine in the scheduler's role and a connection of the tables' owner."""
+    """A migrated database, with engines in the scheduler's role and a connection of the tables' owner."""
 
     def __init__(self, database: Database, admin: DriverConnection, state: State) -> None:
         """Made by ``SharedDatabases``."""
@@ -153,7 +154,22 @@ class SharedDatabase:
         self._state = state
         self._owner: Optional[DriverConnection] = None
         self._server_pids: set[int] = set()
-        self.engine = self._make_engine()
+        self._engines: dict[frozenset[tuple[str, float]], ExtendedAsyncSAEngine] = {}
+
+    @property
+    def engine(self) -> ExtendedAsyncSAEngine:
+        """The engine with the settings that one has by default."""
+        return self.engine_with()
+
+    def engine_with(self, **settings: float) -> ExtendedAsyncSAEngine:
+        """Return the engine with these settings, which tests before this one had too."""
+        key = frozenset(settings.items())
+        if key not in self._engines:
+            url = SecretUrl(self.database.url_as(SCHEDULER))
+            engine = create_engine(msgspec.structs.replace(DatabaseSettings(url=url), **settings))
+            sa.event.listen(engine.sync_engine, "connect", self._note_server_pid)
+            self._engines[key] = engine
+        return self._engines[key]
 
     async def owner_connection(self) -> DriverConnection:
         """Return the owner's connection, which is opened when it is first asked for."""
@@ -176,7 +192,8 @@ class SharedDatabase:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.engine.dispose()
+        for engine in self._engines.values():
+            await engine.dispose()
         self.connections.close()
         for connection in (self._admin, self._owner):
             if connection is not None:
@@ -184,11 +201,12 @@ class SharedDatabase:
 
     async def _tidy_connections(self) -> None:
         # One connection stays; a test that had several at once, or closed the engine, leaves none.
-        pool = self.engine.pool
-        assert isinstance(pool, sa.QueuePool)
-        if pool.checkedout() or pool.checkedin() != 1:
-            await self.engine.dispose()
-            self.engine = self._make_engine()
+        for key, engine in list(self._engines.items()):
+            pool = engine.pool
+            assert isinstance(pool, sa.QueuePool)
+            if pool.checkedout() or pool.checkedin() != 1:
+                del self._engines[key]
+                await engine.dispose()
         if self._owner is None or self._owner.is_closed():
             return
         if self._owner.is_in_transaction():
@@ -197,11 +215,6 @@ class SharedDatabase:
         else:
             await self._owner.reset(timeout=5.0)
             await self._owner.execute("DISCARD TEMP")
-
-    def _make_engine(self) -> ExtendedAsyncSAEngine:
-        engine = create_engine(DatabaseSettings(url=SecretUrl(self.database.url_as(SCHEDULER))))
-        sa.event.listen(engine.sync_engine, "connect", self._note_server_pid)
-        return engine
 
     def _note_server_pid(self, adapted: sa.AdaptedConnection, _record: object) -> None:
         self._server_pids.add(adapted.driver_connection.get_server_pid())
