@@ -184,6 +184,7 @@ class SchedulerLoop:
             show_audit(report, leads)
         await self._keep_log_short()
         allocated, rejected, transaction_ids = written
+        await self._store_base(transaction_ids)
         return Tick(self._ticks, timed.data, allocated, rejected, times, report, transaction_ids)
 
     async def _read(self) -> TimedSchedulingData:
@@ -250,6 +251,15 @@ class SchedulerLoop:
             _logger.warning(
                 "what is logged of changes was not folded and trimmed, which costs time alone: %s", error
             )
+
+    async def _store_base(self, written: tuple[TransactionId, ...]) -> None:
+        """Have the group's state stored for processes that start, with all that was written, if it is time."""
+        if self._tracker is None:
+            return
+        try:
+            await self._tracker.store_base(self._scaling_group, after=written)
+        except SchedulerRepoError as error:
+            _logger.warning("the state of the group was not stored in Redis, which costs time alone: %s", error)
 
     async def _write(
         self, data: SchedulingData, plan: Sequence[SessionAllocation], lease: Optional[Lease]

@@ -11,7 +11,7 @@ import redis.asyncio as redis_asyncio
 import redis.exceptions
 from redis.asyncio.client import Pipeline
 
-from scheduler_repo.cache.entry import WITHOUT_KEYS, Seal
+from scheduler_repo.cache.entry import MARK_BYTES, WITHOUT_KEYS, Seal
 from scheduler_repo.cache.metrics import show_breaker
 from scheduler_repo.errors import CacheBusy, CacheMisused, CacheRefused, CacheUnavailable, InvalidSettings
 from scheduler_repo.resilience.layers import LayerType
@@ -38,6 +38,19 @@ redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """
 
+# An entry that was written in pieces takes the place of the one that was seen there, and of no other.
+_REPLACE: Final = """
+local seen = ''
+if redis.call('TYPE', KEYS[1]).ok == 'string' then seen = redis.call('GETRANGE', KEYS[1], 0, ARGV[1] - 1) end
+if seen ~= ARGV[2] or redis.call('STRLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
+    redis.call('DEL', KEYS[2])
+    return 0
+end
+redis.call('RENAME', KEYS[2], KEYS[1])
+redis.call('PEXPIREAT', KEYS[1], ARGV[4])
+return 1
+"""
+
 # What the driver raises on an answer of another shape than its command's.
 _UNPARSED: Final = (AttributeError, LookupError, TypeError, ValueError)
 
@@ -56,6 +69,19 @@ class LeasedLookUp(msgspec.Struct, frozen=True):
     has_lease: bool
     is_refused: bool
     clock_ms: int
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A part of the ``length`` bytes under a key at ``clock_ms``, and the first ``MARK_BYTES`` of all of them.
+
+    All is empty if there is nothing; ``is_other_type`` says that there is a value that has no bytes.
+    """
+
+    mark: bytes
+    part: bytes
+    length: int
+    clock_ms: int
+    is_other_type: bool
 
 
 class _SealingRedis(redis_asyncio.Redis):
@@ -149,7 +175,11 @@ class ValkeyClient:
         resilience = Resilience(policies=[metrics, self._owner, self.breaker])
         read, write = resilience.apply(OperationKind.READ), resilience.apply(OperationKind.IDEMPOTENT_WRITE)
         self.get_with_clock = read(self._commands.get_with_clock)
+        self.get_piece = read(self._commands.get_piece)
         self.get_or_lease = write(self._commands.get_or_lease)
+        self.take_turn = write(self._commands.take_turn)
+        self.append = write(self._commands.append)
+        self.replace = write(self._commands.replace)
         self.clock = read(self._commands.clock)
         self.fill = write(self._commands.fill)
         self.set_until = write(self._commands.set_until)
@@ -254,6 +284,49 @@ class _Commands:
         clock_ms, (entry,) = await self._send_with_clock(lambda pipeline: pipeline.get(key))
         return _read_entry(entry), clock_ms
 
+    async def get_piece(self, key: str, start: int, length: int) -> Piece:
+        """Return ``length`` bytes of an entry from ``start`` on, or those that there are."""
+        clock_ms, replies = await self._send_with_clock(
+            lambda pipeline: (
+                pipeline.getrange(key, 0, MARK_BYTES - 1),
+                pipeline.getrange(key, start, start + length - 1),
+                pipeline.strlen(key),
+            )
+        )
+        if any(isinstance(each, redis.exceptions.ResponseError) and _is_wrong_type(each) for each in replies):
+            return Piece(b"", b"", 0, clock_ms, True)
+        mark, part, total = replies
+        return Piece(
+            _expect(mark, bytes, "text"),
+            _expect(part, bytes, "text"),
+            _expect(total, int, "number"),
+            clock_ms,
+            False,
+        )
+
+    async def take_turn(self, key: str, holder: bytes, lasts_ms: int) -> bool:
+        """Put ``holder`` under a key unless another is there; it ends after ``lasts_ms`` or by ``fill``."""
+        return await self._bounded(lambda: self._redis.set(key, holder, nx=True, px=lasts_ms)) is True
+
+    async def append(self, key: str, part: Union[bytes, memoryview], lasts_ms: int) -> None:
+        """Append to what is under a key, which ends ``lasts_ms`` after the last time."""
+        _, replies = await self._send_with_clock(
+            lambda pipeline: (pipeline.append(key, bytes(part)), pipeline.pexpire(key, lasts_ms))
+        )
+        for reply in replies:
+            _expect(reply, int, "number")
+
+    async def replace(self, key: str, seen: bytes, written: str, length: int, ends_at_ms: int) -> bool:
+        """Move ``length`` bytes from the key ``written`` to ``key``, until a time of the server's clock.
+
+        False, and they are removed, if ``key`` does not begin with ``seen`` any more (empty: nothing there), or
+        if they are not all there.
+        """
+        done = await self._bounded(
+            lambda: self._redis.eval(_REPLACE, 2, key, written, MARK_BYTES, seen, length, ends_at_ms)
+        )
+        return _expect(done, int, "number") == 1
+
     async def get_or_lease(self, key: str, lease: bytes, lease_ms: int) -> LeasedLookUp:
         """Return the entry of a key; if there is none, put a lease there that lasts ``lease_ms``."""
         clock_ms, (found, taken) = await self._send_with_clock(
@@ -331,9 +404,13 @@ class _Commands:
 def _read_entry(reply: Reply) -> Optional[bytes]:
     if reply is None or isinstance(reply, bytes):
         return reply
-    if isinstance(reply, redis.exceptions.ResponseError) and not str(reply).startswith("WRONGTYPE"):
+    if isinstance(reply, redis.exceptions.ResponseError) and not _is_wrong_type(reply):
         _raise_refusal(reply)
     return b""
+
+
+def _is_wrong_type(error: redis.exceptions.ResponseError) -> bool:
+    return str(error).startswith("WRONGTYPE")
 
 
 def _expect(reply: Reply, kind: type[T], what: str) -> T:

@@ -24,6 +24,8 @@ _MARK_BYTES: Final = len(_SIGNED)
 LEASE: Final = b"SRL"
 _SIGNATURE_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
+# How much of an entry tells it from every other one.
+MARK_BYTES: Final = _MARK_BYTES + _SIGNATURE_BYTES
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
@@ -36,10 +38,14 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
-    """The header of an entry; ``taken_at_ms`` is the server's clock at or before the read."""
+    """The header of an entry; ``taken_at_ms`` is the server's clock at or before the read.
+
+    ``token`` is that of the read's snapshot, as text, where of two entries the newer must stay.
+    """
 
     identity: Identity
     taken_at_ms: int
+    token: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -113,6 +119,21 @@ def open_entry(stored: bytes, seal: Seal = WITHOUT_KEYS) -> Union[Entry, CacheOu
         # Written so, as the signature says: by a version with another header.
         return CacheOutcome.OTHER_FORMAT
     return Entry(header, body[header_end:])
+
+
+def peek_header(start: bytes) -> Optional[Header]:
+    """Return the header at the start of an entry, if it is there, whole and of this format.
+
+    Its signature is not looked at: it says what may be there, and nothing that may be believed.
+    """
+    length = int.from_bytes(start[MARK_BYTES : MARK_BYTES + _LENGTH_BYTES], "big")
+    encoded = start[MARK_BYTES + _LENGTH_BYTES :][:length]
+    if not start.startswith(_FAMILY) or not length or len(encoded) < length:
+        return None
+    try:
+        return _decode_header(encoded)
+    except UNREADABLE:
+        return None
 
 
 def find_mismatch(found: Identity, wanted: Identity) -> Optional[CacheOutcome]:

@@ -14,7 +14,7 @@ from scheduler_repo.cache.metrics import CacheCounts, CacheName, CacheOutcome, S
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.database.identity import name_database, recording_origin
 from scheduler_repo.entities.encoding import UNREADABLE, build_decoder, compute_format_version, encode
-from scheduler_repo.entities.snapshot_token import DatabaseIdentity
+from scheduler_repo.entities.snapshot_token import DatabaseIdentity, SnapshotToken
 from scheduler_repo.errors import BreakerOpen, CacheBusy, CacheMisused, CacheRefused, CacheUnavailable
 from scheduler_repo.quoting import get_logger
 from scheduler_repo.types import TransactionId
@@ -50,11 +50,16 @@ def _has_seen_none(_value: object, _transaction_id: TransactionId) -> bool:
     return False
 
 
+def _has_no_token(_value: object) -> Optional[SnapshotToken]:
+    return None
+
+
 class CachedKind(msgspec.Struct, Generic[ValueT], frozen=True):
     """One kind of cached value.
 
     ``get_id`` says whose value it is; None is nobody's. ``database`` is the one that is read from now.
-    ``has_seen`` says whether a value includes the write of a transaction.
+    ``has_seen`` says whether a value includes the write of a transaction, ``get_token`` of which snapshot it
+    is, where that is known.
     """
 
     name: CacheName
@@ -62,6 +67,7 @@ class CachedKind(msgspec.Struct, Generic[ValueT], frozen=True):
     get_id: Callable[[ValueT], object]
     database: CurrentDatabase
     has_seen: Callable[[ValueT, TransactionId], bool] = _has_seen_none
+    get_token: Callable[[ValueT], Optional[SnapshotToken]] = _has_no_token
 
 
 class ReadValue(msgspec.Struct, Generic[ValueT], frozen=True):
@@ -98,22 +104,32 @@ class ReadThroughCache(Generic[ValueT]):
 
     async def _open(self, key: str, stored: bytes, clock_ms: int) -> Union[Cached[ValueT], CacheOutcome]:
         """Return the value of an entry that was found at ``clock_ms``, or say why it is not to be believed."""
-        entry = await _run_beside(len(stored), open_entry, stored, self._client.seal)
+        entry = await run_beside(len(stored), open_entry, stored, self._client.seal)
         if isinstance(entry, CacheOutcome):
             return entry
-        mismatch = find_mismatch(entry.header.identity, self._identify(key, await self._kind.database.get()))
-        if mismatch is not None:
-            return mismatch
-        # An entry whose end was taken from it, or a server whose clock was set back.
-        if not 0 <= clock_ms - entry.header.taken_at_ms < self._lifetime_ms:
-            return CacheOutcome.TOO_OLD
+        fault = await self._find_fault(key, entry.header, clock_ms)
+        if fault is not None:
+            return fault
         try:
             value = await self._kind.codec.decode(entry.value)
         except UNREADABLE:
             return CacheOutcome.UNREADABLE
         if self.build_key(self._kind.get_id(value)) != key:
             return CacheOutcome.OTHER_KEY
+        if self._token_of(value) != entry.header.token:
+            return CacheOutcome.UNREADABLE
         return Cached(value, entry.header.taken_at_ms)
+
+    async def _find_fault(self, key: str, header: Header, clock_ms: int) -> Optional[CacheOutcome]:
+        """Say why an entry with this header is not the one that is asked for, or not now; None if it is."""
+        mismatch = find_mismatch(header.identity, self._identify(key, await self._kind.database.get()))
+        if mismatch is not None:
+            return mismatch
+        return None if self._is_alive(header, clock_ms, self._lifetime_ms) else CacheOutcome.TOO_OLD
+
+    def _is_alive(self, header: Header, clock_ms: int, lifetime_ms: int) -> bool:
+        # Not an entry whose end was taken from it, nor of before a server's clock was set back.
+        return 0 <= clock_ms - header.taken_at_ms < lifetime_ms
 
     async def _ask_database(self, read: Callable[[], Awaitable[ValueT]]) -> ReadValue[ValueT]:
         """Read a value; raises what ``read`` does."""
@@ -128,12 +144,16 @@ class ReadThroughCache(Generic[ValueT]):
         """Build the entry of a value; raises CacheUnavailable if its origin is not known."""
         if found.database is None:
             raise CacheUnavailable(f"it is not known which database {key} was read from")
-        header = Header(self._identify(key, found.database), taken_at_ms)
+        header = Header(self._identify(key, found.database), taken_at_ms, self._token_of(found.value))
         encoded = await self._kind.codec.encode(found.value)
-        return await _run_beside(len(encoded), build_entry, header, encoded, self._client.seal)
+        return await run_beside(len(encoded), build_entry, header, encoded, self._client.seal)
 
     def _identify(self, key: str, database: DatabaseIdentity) -> Identity:
         return Identity(self._kind.name, key, self._kind.codec.format_version, name_database(database))
+
+    def _token_of(self, value: ValueT) -> str:
+        token = self._kind.get_token(value)
+        return "" if token is None else str(token)
 
     def _fail_look_up(self, error: CacheUnavailable) -> CacheOutcome:
         if isinstance(error, BreakerOpen):
@@ -159,7 +179,7 @@ class ReadThroughCache(Generic[ValueT]):
         _logger.warning(text, self._kind.name, error)
 
 
-async def _run_beside(size: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def run_beside(size: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a function on ``size`` bytes: on many of them in a thread, beside the event loop."""
     if size < _LARGE_BYTES:
         return function(*args, **kwargs)

@@ -86,6 +86,18 @@ class SnapshotToken(msgspec.Struct, frozen=True, gc=False):
         _, xmax, xip = self.snapshot.split(":")
         return transaction_id < int(xmax) and str(transaction_id) not in xip.split(",")
 
+    def is_newer_than(self, other: "SnapshotToken") -> bool:
+        """Whether it is of the same history and of a later instant; of two of one instant neither is newer."""
+        if self.history is None or (self.database, self.history) != (other.database, other.history):
+            return False
+        return self._age > other._age
+
+    @property
+    def _age(self) -> tuple[int, int]:
+        """A later snapshot has a higher xmax, or the same one and fewer in progress."""
+        in_progress = self.snapshot.split(":")[2]
+        return self.xmax, -in_progress.count(",") - bool(in_progress)
+
     def __str__(self) -> str:
         encoded = _encoder.encode(msgspec.structs.astuple(self))
         return f"{_FORMAT}.{base64.urlsafe_b64encode(_seal(encoded) + encoded).decode().rstrip('=')}"

@@ -10,7 +10,7 @@ from scheduler_repo.types import ScalingGroupName
 
 REFRESHES: Final = Counter(
     "scheduler_repo_snapshot_refresh_count",
-    "Answers of a snapshot tracker, by what they came from: changes, unchanged, or a full read and its reason",
+    "Answers of a snapshot tracker, by what they came from: changes, unchanged, a base, or a full read and why",
     ["scaling_group", "answer", "reason"],
 )
 COMPARISONS: Final = Counter(
@@ -26,6 +26,11 @@ def count_refresh(scaling_group: ScalingGroupName, refresh: Refresh) -> None:
         REFRESHES.labels(scaling_group, "full", refresh.reason.value).inc()
     else:
         REFRESHES.labels(scaling_group, "changes" if refresh.changes else "unchanged", "").inc()
+
+
+def count_beginning(scaling_group: ScalingGroupName) -> None:
+    """Count one answer of a tracker that had nothing, from the base in Redis and what has changed since."""
+    REFRESHES.labels(scaling_group, "base", "").inc()
 
 
 def count_comparison(scaling_group: ScalingGroupName, outcome: ComparisonOutcome) -> None:

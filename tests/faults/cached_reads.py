@@ -22,6 +22,7 @@ GROUP: Final = ScalingGroupName("gpu")
 OTHER_GROUP: Final = ScalingGroupName("other")
 KEY: Final = f"scheduler_repo:scheduling_data:{GROUP}"
 OTHER_KEY: Final = f"scheduler_repo:scheduling_data:{OTHER_GROUP}"
+_ANY_AGE: Final = 1e9
 # How long the breaker stays open, so that a test need not wait for it.
 RECOVERY: Final = 0.2
 
@@ -47,9 +48,13 @@ class CachedReads:
         return (await self.source.get_scheduling_data(group, max_staleness)).data
 
     async def stored(self, group: ScalingGroupName = GROUP) -> SchedulingData:
-        """Read from the database and wait until the answer is in the cache."""
-        data = await self.read(0, group)
+        """Read from the database and wait until the answer is in the cache, in place of what is there."""
+        await self.redis.delete(KEY if group == GROUP else OTHER_KEY)
+        before = self.source.outcomes.copy()
+        data = await self.read(_ANY_AGE, group)
         await self.source.drain()
+        self.source.outcomes.clear()
+        self.source.outcomes.update(before)
         return data
 
     async def entry(self) -> bytes:

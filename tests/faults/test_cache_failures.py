@@ -238,16 +238,16 @@ class TestFailures:
         settings = CacheSettings(url=SecretUrl(redis_proxy.url), timeout=PATIENCE)
         source = create_cache_source(settings, cached.db_source)
         redis_proxy.mode = Mode.HOLD_SET
-        await source.get_scheduling_data(GROUP)
+        await source.get_scheduling_data(GROUP, 30)
         await redis_proxy.held.wait()
-        older, newest = await source.get_scheduling_data(GROUP), await source.get_scheduling_data(GROUP)
+        older, newest = [await source.get_scheduling_data(GROUP, 30) for _ in range(2)]
         redis_proxy.mode = Mode.FORWARD
         redis_proxy.deliver.set()
 
         await source.drain()
 
         assert (await source.get_scheduling_data(GROUP, 30)).data == newest.data != older.data
-        assert source.outcomes == {CacheOutcome.HIT: 1}
+        assert source.outcomes == {CacheOutcome.ABSENT: 3, CacheOutcome.HIT: 1}
         await source.aclose()
 
     async def test_nothing_there(self, cached: CachedReads, tmp_path: Path) -> None:

@@ -55,9 +55,11 @@ class ScalingGroupCacheSource(CacheSource[ScalingGroupDBSource]):
         """
         check_text(scaling_group, "scaling group")
         check_staleness(max_staleness)
-        return await self._totals.get(
-            scaling_group, Demand(max_staleness), lambda: self.db_source.get_total_resource_slots(scaling_group)
-        )
+
+        async def read(_: object) -> ResourceTotals:
+            return await self.db_source.get_total_resource_slots(scaling_group)
+
+        return await self._totals.get(scaling_group, Demand(max_staleness), read)
 
     async def drain(self) -> None:
         await self._totals.drain()

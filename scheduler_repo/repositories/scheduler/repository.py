@@ -77,9 +77,10 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
     ) -> SnapshotTracker:
         """Make a tracker of the same database: it answers from what has changed since its answer before.
 
+        With a cache source, its first answer is from what is in Redis, where that can be followed.
         ``SchedulerLoop`` makes one of its own. Raises InvalidInput for a bound below 1. Costs nothing yet.
         """
-        return SnapshotTracker(self._db_source, max_groups=max_groups, max_rows=max_rows)
+        return SnapshotTracker(self._db_source, self._cache_source, max_groups=max_groups, max_rows=max_rows)
 
     @_choosing.apply(OperationKind.READ)
     async def get_scheduling_data(

@@ -3,16 +3,20 @@
 import asyncio
 from collections import OrderedDict
 from contextlib import AsyncExitStack, suppress
-from time import monotonic, perf_counter
-from typing import Final, Optional, Union
+from time import monotonic
+from typing import Final, Optional
 from weakref import WeakValueDictionary
 
 from scheduler_repo.cache.single_flight import SingleFlight
 from scheduler_repo.entities.snapshot_changes import FullReadReason, Refresh
 from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome, SnapshotComparison
+from scheduler_repo.entities.snapshot_token import Writes, transactions_of
 from scheduler_repo.errors import SchedulerRepoError
-from scheduler_repo.metrics.refreshes import count_comparison, count_refresh
+from scheduler_repo.metrics.refreshes import count_beginning, count_comparison, count_refresh
 from scheduler_repo.quoting import get_logger, quoted, shortened
+from scheduler_repo.repositories.scheduler.base_upkeep import BaseUpkeep, Beginning
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
+from scheduler_repo.repositories.scheduler.catching_up import catch_up
 from scheduler_repo.repositories.scheduler.changes import fetch_changes
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
@@ -22,7 +26,7 @@ from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName
 from scheduler_repo.validation import Limit31, check_length, check_range
-from scheduler_repo.wiring import check_wiring
+from scheduler_repo.wiring import check_same_engine, check_wiring
 
 DEFAULT_MAX_GROUPS: Final = 16
 # Pending sessions of one kernel each take 1.3 GiB, with their index.
@@ -45,19 +49,25 @@ class SnapshotTracker:
     def __init__(
         self,
         db_source: SchedulerDBSource,
+        cache_source: Optional[SchedulerCacheSource] = None,
         *,
         max_groups: int = DEFAULT_MAX_GROUPS,
         max_rows: int = DEFAULT_MAX_ROWS,
     ) -> None:
         """Hold the answers of at most ``max_groups`` questions, of ``max_rows`` sessions and agents in all.
 
-        One that is larger alone is held by itself. Raises InvalidWiring for what is no source, InvalidInput for
-        a bound below 1.
+        One that is larger alone is held by itself. With ``cache_source``, it begins from what is in Redis
+        and the changes since. Raises InvalidWiring for what is no source, InvalidInput for a bound below 1.
         """
         check_wiring(db_source, SchedulerDBSource, "db_source", "SchedulerDBSource(engine)")
+        if cache_source is not None:
+            advice = "SchedulerCacheSource(redis, db_source)"
+            check_wiring(cache_source, SchedulerCacheSource, "cache_source", advice)
+            check_same_engine(db_source.engine, cache_source.db_source.engine)
         check_range(max_groups, Limit31, "max_groups")
         check_range(max_rows, Limit31, "max_rows")
         self._db_source = db_source
+        self._upkeep = None if cache_source is None else BaseUpkeep(cache_source)
         self._max_groups = max_groups
         self._max_rows = max_rows
         # The question asked last stands at the end.
@@ -98,11 +108,34 @@ class SnapshotTracker:
         count_comparison(scaling_group, comparison.outcome)
         return comparison
 
+    async def store_base(self, scaling_group: ScalingGroupName, after: Writes = None) -> bool:
+        """Store a group's state for processes that start, if it is time, in the background; say whether it is.
+
+        It is time after a full read, after 1,000 changes since it was stored last, and at half its lifetime,
+        unless another process has stored it since. What is stored has seen the writes ``after``. A tracker
+        without a cache source stores nothing. ``SchedulerLoop`` asks after each tick. Raises what
+        ``get_scheduling_data`` does. Costs nothing as a rule, else a refresh, which the next one need not do
+        again.
+        """
+        writes = transactions_of(after)
+        question = _check_question(scaling_group, None)
+        if self._upkeep is None or question not in self._held or not await self._upkeep.is_due(scaling_group):
+            return False
+        asked_at = monotonic()
+        data = (await self.get_scheduling_data(scaling_group)).data
+        # A standby may lag behind.
+        if not all(data.has_seen(each) for each in writes):
+            return False
+        self._upkeep.store(data, asked_at)
+        return True
+
     def forget(self, scaling_group: Optional[ScalingGroupName] = None) -> None:
         """Drop what is held of a group, or of all; the next read of it is a full one."""
         for question in list(self._held):
             if scaling_group in (None, question[0]):
                 del self._held[question]
+        if self._upkeep is not None:
+            self._upkeep.forget(scaling_group)
         # A refresh under way answers who waits for it already, and is not held.
         self._forgotten += 1
 
@@ -111,7 +144,8 @@ class SnapshotTracker:
             # Who asks from now on may have seen a write that this refresh has not.
             self._refreshes.detach(question)
             refresh = await self._refresh(question)
-        count_refresh(question[0], refresh)
+        if self._upkeep is not None and question[1] is None:
+            self._upkeep.note(question[0], refresh)
         return refresh
 
     def _turn(self, question: _Question) -> asyncio.Lock:
@@ -122,45 +156,27 @@ class SnapshotTracker:
         base = self._held.get(question)
         reason = FullReadReason.FIRST
         if base is not None:
-            found = await self._catch_up(base)
+            found = await catch_up(self._db_source, base)
             if isinstance(found, Refresh):
                 self._hold(question, base, forgotten)
+                count_refresh(question[0], found)
                 return found
             reason = found
+        elif self._upkeep is not None and question[1] is None:
+            begun = await self._upkeep.begin(question[0])
+            if isinstance(begun, Beginning):
+                self._hold(question, begun.base, forgotten)
+                count_beginning(question[0])
+                return begun.refresh
+            reason = begun
         timed = await self._db_source.get_scheduling_data(*question)
         if timed.data.token.history is None:
             await self._renew_history()
         self._hold(question, IndexedBase(timed.data), forgotten)
         since = None if base is None else base.data.token
-        return Refresh(timed.data, reason, None, since, timed.read_seconds, timed.transform_seconds)
-
-    async def _catch_up(self, base: IndexedBase) -> Union[Refresh, FullReadReason]:
-        if base.is_wrong:
-            return FullReadReason.DIFFERED
-        # Before a connection is held: it takes long once.
-        await finish_in_slices(base.index())
-        started = perf_counter()
-        raw = await self._db_source.get_changes(base)
-        if isinstance(raw, FullReadReason):
-            return raw
-        fetched = perf_counter()
-        since = base.data.token
-        try:
-            applied = apply_changes(base, raw)
-            if not isinstance(applied, Applied):
-                return applied
-            base.advance(applied.data, applied.edits)
-        except (LookupError, ValueError) as error:
-            # Each later refresh of this base would fail as this did, or go on from edits that are half made.
-            base.is_wrong = True
-            _logger.error(
-                "what has changed in scaling group %s does not fit what is held, which is read anew: %s: %s",
-                quoted(base.data.scaling_group.name),
-                type(error).__name__,
-                shortened(error),
-            )
-            return FullReadReason.DIFFERED
-        return Refresh(applied.data, None, applied.changes, since, fetched - started, perf_counter() - fetched)
+        refresh = Refresh(timed.data, reason, None, since, timed.read_seconds, timed.transform_seconds)
+        count_refresh(question[0], refresh)
+        return refresh
 
     async def _compare(self, question: _Question) -> SnapshotComparison:
         base = self._held.get(question)

@@ -31,6 +31,7 @@ _LONGEST_LINE: Final = 200
 # One more whenever the same fields come to mean something else; the fields themselves are in the digest.
 _MEANING: Final = 1
 _RELEASE: Final = version("scheduler-repo")
+_FILE_LEVEL: Final = 6
 _ADVICE: Final = "write it again with: scheduler-repo snapshot GROUP -o FILE"
 # Far above every sum of amounts, and short enough to be written out.
 _LARGEST: Final = 2**128
@@ -41,11 +42,8 @@ def pack_snapshot(data: SchedulingData) -> bytes:
 
     Raises InvalidSnapshot for one above 256 MiB before compression. Cost: some 10 µs a pending session.
     """
-    encoded = finish(encode_scheduling_data(data))
-    if len(encoded) > MAX_SNAPSHOT_BYTES:
-        size = f"the snapshot takes {len(encoded):,} bytes, above the {MAX_SNAPSHOT_BYTES:,} of a file"
-        raise InvalidSnapshot(size, advice="read it with a pending_limit")
-    return b"%s %s %s\n%s" % (_MARK, _FORMAT, _RELEASE.encode(), zlib.compress(encoded))
+    compressed = compress_encoding(finish(encode_scheduling_data(data)))
+    return b"%s %s %s\n%s" % (_MARK, SNAPSHOT_FORMAT, _RELEASE.encode(), compressed)
 
 
 def unpack_snapshot(packed: Union[bytes, memoryview]) -> SchedulingData:
@@ -58,18 +56,27 @@ def unpack_snapshot(packed: Union[bytes, memoryview]) -> SchedulingData:
     words = line.removeprefix(_MARK).split()
     if not line.startswith(_MARK) or not newline or len(words) != 2:
         _refuse("it is empty" if not packed else f"it is no snapshot file; it begins with {_begin(packed)}")
-    if words[0] != _FORMAT:
+    if words[0] != SNAPSHOT_FORMAT:
         theirs, ours = words[1].decode(errors="replace"), f"{_RELEASE}, which reads another one"
         _refuse(f"its format is that of scheduler-repo {quoted(theirs)}; this is {ours}")
     try:
-        data = finish(decode_scheduling_data(_decompress(packed[len(line) + 1 :])))
+        data = finish(decode_scheduling_data(decompress_encoding(packed[len(line) + 1 :])))
     except UNREADABLE as error:
         raise InvalidSnapshot("it is damaged: its bytes are no snapshot", advice=_ADVICE) from error
     _check(data)
     return data
 
 
-def _decompress(compressed: Union[bytes, memoryview]) -> bytes:
+def compress_encoding(encoded: bytes, level: int = _FILE_LEVEL) -> bytes:
+    """Compress an encoded snapshot; raises InvalidSnapshot for one above 256 MiB."""
+    if len(encoded) > MAX_SNAPSHOT_BYTES:
+        size = f"the snapshot takes {len(encoded):,} bytes, above the {MAX_SNAPSHOT_BYTES:,} that are packed"
+        raise InvalidSnapshot(size, advice="read it with a pending_limit")
+    return zlib.compress(encoded, level)
+
+
+def decompress_encoding(compressed: Union[bytes, memoryview]) -> bytes:
+    """Undo ``compress_encoding``, to 256 MiB at most; raises InvalidSnapshot for other bytes."""
     stream = zlib.decompressobj()
     try:
         encoded = stream.decompress(compressed, MAX_SNAPSHOT_BYTES + 1)
@@ -137,5 +144,5 @@ def compute_format(kind: type) -> bytes:
     return f"{_MEANING}-{digest[:12]}".encode()
 
 
-_FORMAT: Final = compute_format(Envelope)
+SNAPSHOT_FORMAT: Final = compute_format(Envelope)
 _check_leaves = compile_walk(SchedulingData, _check_leaf)
