@@ -590,6 +590,7 @@ CREATE TABLE change_floor (
     folded        pg_snapshot NOT NULL,
     next_floor    pg_snapshot NOT NULL,             -- what floor is raised to
     next_floor_at timestamptz NOT NULL,             -- when it was now
+    folded_at     timestamptz NOT NULL,             -- when folded was raised
     id            integer NOT NULL DEFAULT 1,
     CONSTRAINT change_floor_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 50);
@@ -833,126 +834,142 @@ BEGIN
 END
 $$;
 
--- The first eight slots are summed as columns, first per combination of owners: taking every array apart costs many times
--- as much. What few arrays are longer follows in a row of its own.
+-- The first eight slots are summed as columns: taking every array apart costs many times as much. No sum is there for a slot
+-- that no array has. What few arrays are longer follows in a row of its own.
 CREATE FUNCTION log_kernel_usage() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path FROM CURRENT
     AS $$
+DECLARE
+    has_longer boolean;
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0, ARRAY[s1, s2, s3, s4, s5, s6, s7, s8]
-        FROM (
+        WITH sums AS MATERIALIZED (
             SELECT access_key, user_id, project_id, domain_name,
-                   coalesce(sum(occupied_slots[1]), 0) AS s1, coalesce(sum(occupied_slots[2]), 0) AS s2,
-                   coalesce(sum(occupied_slots[3]), 0) AS s3, coalesce(sum(occupied_slots[4]), 0) AS s4,
-                   coalesce(sum(occupied_slots[5]), 0) AS s5, coalesce(sum(occupied_slots[6]), 0) AS s6,
-                   coalesce(sum(occupied_slots[7]), 0) AS s7, coalesce(sum(occupied_slots[8]), 0) AS s8
+                   sum(occupied_slots[1]) AS s1, sum(occupied_slots[2]) AS s2,
+                   sum(occupied_slots[3]) AS s3, sum(occupied_slots[4]) AS s4,
+                   sum(occupied_slots[5]) AS s5, sum(occupied_slots[6]) AS s6,
+                   sum(occupied_slots[7]) AS s7, sum(occupied_slots[8]) AS s8,
+                   count(occupied_slots[9]) AS longer
             FROM changed_rows
             WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
             GROUP BY access_key, user_id, project_id, domain_name
-        ) AS sums
-        WHERE ARRAY[s1, s2, s3, s4, s5, s6, s7, s8] <> ARRAY[0, 0, 0, 0, 0, 0, 0, 0]::numeric[];
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0,
-               array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
-        FROM (
-            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
-                   sum(k.sign * o.amount) AS amount
+        ), logged AS (
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
+            FROM sums
+            WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
+        )
+        SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        IF has_longer THEN
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
             FROM (
-                SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
-                FROM changed_rows
-                WHERE cardinality(occupied_slots) > 8
+                SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
+                       sum(k.sign * o.amount) AS amount
+                FROM (
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
+                    FROM changed_rows
+                    WHERE cardinality(occupied_slots) > 8
                   AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            ) AS k
-            CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
-            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
-        ) AS sums
-        GROUP BY access_key, user_id, project_id, domain_name
-        HAVING bool_or(amount <> 0);
-    ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0, ARRAY[s1, s2, s3, s4, s5, s6, s7, s8]
-        FROM (
-            SELECT access_key, user_id, project_id, domain_name,
-                   -coalesce(sum(occupied_slots[1]), 0) AS s1, -coalesce(sum(occupied_slots[2]), 0) AS s2,
-                   -coalesce(sum(occupied_slots[3]), 0) AS s3, -coalesce(sum(occupied_slots[4]), 0) AS s4,
-                   -coalesce(sum(occupied_slots[5]), 0) AS s5, -coalesce(sum(occupied_slots[6]), 0) AS s6,
-                   -coalesce(sum(occupied_slots[7]), 0) AS s7, -coalesce(sum(occupied_slots[8]), 0) AS s8
-            FROM changed_rows
-            WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            GROUP BY access_key, user_id, project_id, domain_name
-        ) AS sums
-        WHERE ARRAY[s1, s2, s3, s4, s5, s6, s7, s8] <> ARRAY[0, 0, 0, 0, 0, 0, 0, 0]::numeric[];
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0,
-               array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
-        FROM (
-            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
-                   sum(k.sign * o.amount) AS amount
-            FROM (
-                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
-                FROM changed_rows
-                WHERE cardinality(occupied_slots) > 8
-                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            ) AS k
-            CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
-            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
-        ) AS sums
-        GROUP BY access_key, user_id, project_id, domain_name
-        HAVING bool_or(amount <> 0);
-    ELSE
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0, slots
-        FROM (
-            SELECT access_key, user_id, project_id, domain_name,
-                   ARRAY[sum(s1), sum(s2), sum(s3), sum(s4), sum(s5), sum(s6), sum(s7), sum(s8)] AS slots
-            FROM (
-                SELECT access_key, user_id, project_id, domain_name,
-                       coalesce(sum(occupied_slots[1]), 0) AS s1, coalesce(sum(occupied_slots[2]), 0) AS s2,
-                       coalesce(sum(occupied_slots[3]), 0) AS s3, coalesce(sum(occupied_slots[4]), 0) AS s4,
-                       coalesce(sum(occupied_slots[5]), 0) AS s5, coalesce(sum(occupied_slots[6]), 0) AS s6,
-                       coalesce(sum(occupied_slots[7]), 0) AS s7, coalesce(sum(occupied_slots[8]), 0) AS s8
-                FROM changed_rows
-                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                GROUP BY access_key, user_id, project_id, domain_name
-                UNION ALL
-                SELECT access_key, user_id, project_id, domain_name,
-                       -coalesce(sum(occupied_slots[1]), 0) AS s1, -coalesce(sum(occupied_slots[2]), 0) AS s2,
-                       -coalesce(sum(occupied_slots[3]), 0) AS s3, -coalesce(sum(occupied_slots[4]), 0) AS s4,
-                       -coalesce(sum(occupied_slots[5]), 0) AS s5, -coalesce(sum(occupied_slots[6]), 0) AS s6,
-                       -coalesce(sum(occupied_slots[7]), 0) AS s7, -coalesce(sum(occupied_slots[8]), 0) AS s8
-                FROM old_rows
-                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                GROUP BY access_key, user_id, project_id, domain_name
+                ) AS k
+                CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+                GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
             ) AS sums
             GROUP BY access_key, user_id, project_id, domain_name
-        ) AS changes
-        WHERE slots <> ARRAY[0, 0, 0, 0, 0, 0, 0, 0]::numeric[];
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, 0,
-               array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
-        FROM (
-            SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
-                   sum(k.sign * o.amount) AS amount
+            HAVING bool_or(amount <> 0);
+        END IF;
+    ELSIF TG_OP = 'DELETE' THEN
+        WITH sums AS MATERIALIZED (
+            SELECT access_key, user_id, project_id, domain_name,
+                   sum(-occupied_slots[1]) AS s1, sum(-occupied_slots[2]) AS s2,
+                   sum(-occupied_slots[3]) AS s3, sum(-occupied_slots[4]) AS s4,
+                   sum(-occupied_slots[5]) AS s5, sum(-occupied_slots[6]) AS s6,
+                   sum(-occupied_slots[7]) AS s7, sum(-occupied_slots[8]) AS s8,
+                   count(occupied_slots[9]) AS longer
+            FROM changed_rows
+            WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            GROUP BY access_key, user_id, project_id, domain_name
+        ), logged AS (
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
+            FROM sums
+            WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
+        )
+        SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        IF has_longer THEN
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
+            FROM (
+                SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
+                       sum(k.sign * o.amount) AS amount
+                FROM (
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
+                    FROM changed_rows
+                    WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                ) AS k
+                CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+                GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
+            ) AS sums
+            GROUP BY access_key, user_id, project_id, domain_name
+            HAVING bool_or(amount <> 0);
+        END IF;
+    ELSE
+        WITH sums AS MATERIALIZED (
+            SELECT access_key, user_id, project_id, domain_name,
+                   sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
+                   sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
+                   sum(sign * occupied_slots[5]) AS s5, sum(sign * occupied_slots[6]) AS s6,
+                   sum(sign * occupied_slots[7]) AS s7, sum(sign * occupied_slots[8]) AS s8,
+                   count(occupied_slots[9]) AS longer
             FROM (
                 SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
                 FROM changed_rows
-                WHERE cardinality(occupied_slots) > 8
-                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
                 UNION ALL
-                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
+                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
                 FROM old_rows
-                WHERE cardinality(occupied_slots) > 8
+                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            ) AS changes
+            GROUP BY access_key, user_id, project_id, domain_name
+        ), logged AS (
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
+            FROM sums
+            WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
+        )
+        SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        IF has_longer THEN
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
+            FROM (
+                SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
+                       sum(k.sign * o.amount) AS amount
+                FROM (
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
+                    FROM changed_rows
+                    WHERE cardinality(occupied_slots) > 8
                   AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            ) AS k
-            CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
-            GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
-        ) AS sums
-        GROUP BY access_key, user_id, project_id, domain_name
-        HAVING bool_or(amount <> 0);
+                    UNION ALL
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
+                    FROM old_rows
+                    WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                ) AS k
+                CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+                GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
+            ) AS sums
+            GROUP BY access_key, user_id, project_id, domain_name
+            HAVING bool_or(amount <> 0);
+        END IF;
     END IF;
     RETURN NULL;
 END
@@ -1120,18 +1137,22 @@ BEGIN
 END
 $triggers$;
 
--- The snapshot of the calling statement, in which what this very transaction writes is not visible, now or later.
-CREATE FUNCTION snapshot_without_own() RETURNS pg_snapshot
+-- The snapshot of the calling statement, in which what this very transaction writes is not visible, now or later; nor are
+-- transactions from until on, unless it is NULL.
+CREATE FUNCTION snapshot_without_own(until xid8) RETURNS pg_snapshot
     LANGUAGE sql
     STABLE
     SET search_path FROM CURRENT
     AS $$
-SELECT CASE WHEN own >= pg_snapshot_xmax(seen) THEN seen
-       ELSE concat_ws(':', least(own, pg_snapshot_xmin(seen)), pg_snapshot_xmax(seen), (
+SELECT concat_ws(':', least(own, pg_snapshot_xmin(seen), ends_at), ends_at, coalesce((
            SELECT string_agg(xid::text, ',' ORDER BY xid)
            FROM (SELECT pg_snapshot_xip(seen) AS xid UNION SELECT own) AS in_progress
-       ))::pg_snapshot END
-FROM (SELECT pg_current_snapshot() AS seen, pg_current_xact_id() AS own) AS now
+           WHERE xid < ends_at
+       ), ''))::pg_snapshot
+FROM (
+    SELECT seen, own, least(until, pg_snapshot_xmax(seen)) AS ends_at
+    FROM (SELECT pg_current_snapshot() AS seen, pg_current_xact_id() AS own) AS now
+) AS bounds
 $$;
 
 -- Whether transaction ids of the future are there, which came with a dump.
@@ -1161,7 +1182,8 @@ BEGIN
     PERFORM set_config('scheduler_repo.keeps_changes', 'on', true);
     IF NOT EXISTS (SELECT FROM change_floor) THEN
         INSERT INTO change_floor
-        VALUES (pg_current_snapshot(), pg_current_snapshot(), pg_current_snapshot(), statement_timestamp())
+        SELECT now, now, now, statement_timestamp(), statement_timestamp()
+        FROM (SELECT pg_current_snapshot() AS now) AS snapshot
         ON CONFLICT DO NOTHING;
     END IF;
     PERFORM FROM change_floor FOR UPDATE;
@@ -1205,22 +1227,26 @@ BEGIN
         DELETE FROM usage_log
     )
     UPDATE change_floor
-    SET floor = now, folded = now, next_floor = now, next_floor_at = statement_timestamp()
-    FROM (SELECT snapshot_without_own() AS now) AS snapshot;
+    SET floor = now, folded = now, next_floor = now, next_floor_at = statement_timestamp(),
+        folded_at = statement_timestamp()
+    FROM (SELECT snapshot_without_own(NULL) AS now) AS snapshot;
     -- Who has read just before has the old sums, and no row above tells it.
     INSERT INTO change_log (kind) VALUES ('*');
     PERFORM set_config('scheduler_repo.keeps_changes', '', true);
 END
 $$;
 
--- Add to owner_usage what is in usage_log alone, and return how many rows that were; NULL if another one is at it. Nothing is
--- deleted: readers of changes want the rows too. As in rebuild_usage, what is added up is seen after the lock.
-CREATE FUNCTION fold_usage() RETURNS bigint
+-- Add to owner_usage the oldest batch_size rows, and what else their transactions wrote, of those that are in usage_log alone;
+-- return how many rows that were, NULL if another one is at it. Nothing is deleted: readers of changes want the rows too. As in
+-- rebuild_usage, what is added up is seen after the lock.
+CREATE FUNCTION fold_usage(batch_size integer DEFAULT 100000) RETURNS bigint
     LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path FROM CURRENT
+    SET work_mem = '32MB'
     AS $$
 DECLARE
+    until xid8;
     folded_rows bigint;
 BEGIN
     IF is_usage_restored() THEN
@@ -1235,46 +1261,72 @@ BEGIN
         RETURN NULL;
     END IF;
 
+    -- All rows of a transaction are folded at once: no snapshot sees a part of it.
+    SELECT (xid::text::numeric + 1)::text::xid8 INTO until
+    FROM usage_log
+    WHERE xid >= (SELECT pg_snapshot_xmax(folded) FROM change_floor)
+    ORDER BY xid
+    OFFSET greatest(batch_size, 1) - 1
+    LIMIT 1;
+    until := coalesce(until, pg_snapshot_xmax(pg_current_snapshot()));
     PERFORM set_config('scheduler_repo.keeps_changes', 'on', true);
+    -- First per combination of owners, by columns, as when it was logged. From then on a number of sessions is
+    -- an amount like others, before that of the first slot.
     WITH news AS MATERIALIZED (
-        SELECT * FROM unfolded_usage WHERE xid <> pg_current_xact_id()
-    ), of_owners AS MATERIALIZED (
-        SELECT o.scope, o.owner_id, n.session_count, n.slots
+        SELECT access_key, user_id, project_id, domain_name, count(*) AS log_rows,
+               sum(session_count) AS sessions,
+               sum(slots[1]) AS s1, sum(slots[2]) AS s2, sum(slots[3]) AS s3, sum(slots[4]) AS s4,
+               sum(slots[5]) AS s5, sum(slots[6]) AS s6, sum(slots[7]) AS s7, sum(slots[8]) AS s8,
+               count(slots[9]) AS longer
+        FROM unfolded_usage
+        WHERE xid < until AND xid <> pg_current_xact_id()
+        GROUP BY access_key, user_id, project_id, domain_name
+    ), amounts AS (
+        SELECT n.access_key, n.user_id, n.project_id, n.domain_name, s.position, s.amount
         FROM news AS n
-        CROSS JOIN LATERAL (VALUES
-            ('ACCESS_KEY' COLLATE "C", n.access_key COLLATE "C"), ('USER', n.user_id::text),
-            ('PROJECT', n.project_id::text), ('DOMAIN', n.domain_name)
-        ) AS o (scope, owner_id)
-    ), parts AS MATERIALIZED (
-        SELECT scope, owner_id, session_count, slots FROM of_owners
+        CROSS JOIN LATERAL unnest(ARRAY[n.sessions, n.s1, n.s2, n.s3, n.s4, n.s5, n.s6, n.s7, n.s8])
+            WITH ORDINALITY AS s (amount, position)
+        WHERE s.amount IS NOT NULL
         UNION ALL
-        SELECT scope, owner_id, session_count, slots
-        FROM owner_usage
-        WHERE (scope, owner_id) IN (SELECT scope, owner_id FROM of_owners)
-    ), counts AS (
-        SELECT scope, owner_id, sum(session_count)::bigint AS session_count
-        FROM parts
-        GROUP BY scope, owner_id
+        SELECT u.access_key, u.user_id, u.project_id, u.domain_name, s.position + 9, s.amount
+        FROM unfolded_usage AS u
+        CROSS JOIN LATERAL unnest(u.slots[9:]) WITH ORDINALITY AS s (amount, position)
+        WHERE (SELECT bool_or(longer > 0) FROM news) AND u.xid < until AND u.xid <> pg_current_xact_id()
+    ), of_owners AS MATERIALIZED (
+        SELECT o.scope, o.owner_id, a.position, sum(a.amount) AS amount
+        FROM amounts AS a
+        CROSS JOIN LATERAL (VALUES
+            ('ACCESS_KEY' COLLATE "C", a.access_key COLLATE "C"), ('USER', a.user_id::text),
+            ('PROJECT', a.project_id::text), ('DOMAIN', a.domain_name)
+        ) AS o (scope, owner_id)
+        GROUP BY o.scope, o.owner_id, a.position
     ), sums AS (
-        SELECT scope, owner_id, array_agg(amount ORDER BY position) AS slots
+        SELECT scope, owner_id, position, sum(amount) AS amount
         FROM (
-            SELECT p.scope, p.owner_id, s.position, sum(s.amount) AS amount
-            FROM parts AS p
-            CROSS JOIN LATERAL unnest(p.slots) WITH ORDINALITY AS s (amount, position)
-            GROUP BY p.scope, p.owner_id, s.position
-        ) AS amounts
-        GROUP BY scope, owner_id
+            SELECT scope, owner_id, position, amount
+            FROM of_owners
+            UNION ALL
+            SELECT u.scope, u.owner_id, s.position, s.amount
+            FROM owner_usage AS u
+            CROSS JOIN LATERAL unnest(u.session_count::numeric || u.slots)
+                WITH ORDINALITY AS s (amount, position)
+            WHERE (u.scope, u.owner_id) IN (SELECT scope, owner_id FROM of_owners)
+        ) AS parts
+        GROUP BY scope, owner_id, position
     ), added AS (
         INSERT INTO owner_usage (scope, owner_id, session_count, slots)
-        SELECT c.scope, c.owner_id, c.session_count, coalesce(s.slots, '{}')
-        FROM counts AS c
-        LEFT JOIN sums AS s ON s.scope = c.scope AND s.owner_id = c.owner_id
+        SELECT scope, owner_id, amounts[1]::bigint, amounts[2:]
+        FROM (
+            SELECT scope, owner_id, array_agg(amount ORDER BY position) AS amounts
+            FROM sums
+            GROUP BY scope, owner_id
+        ) AS totals
         ON CONFLICT (scope, owner_id)
         DO UPDATE SET session_count = excluded.session_count, slots = excluded.slots
     ), advanced AS (
-        UPDATE change_floor SET folded = snapshot_without_own()
+        UPDATE change_floor SET folded = snapshot_without_own(until), folded_at = statement_timestamp()
     )
-    SELECT count(*) INTO folded_rows FROM news;
+    SELECT coalesce(sum(log_rows), 0) INTO folded_rows FROM news;
     PERFORM set_config('scheduler_repo.keeps_changes', '', true);
     RETURN folded_rows;
 END
@@ -1298,7 +1350,7 @@ BEGIN
     PERFORM set_config('scheduler_repo.keeps_changes', 'on', true);
     -- A time in the future is of a clock that was put back.
     UPDATE change_floor
-    SET floor = next_floor, next_floor = snapshot_without_own(), next_floor_at = statement_timestamp()
+    SET floor = next_floor, next_floor = snapshot_without_own(NULL), next_floor_at = statement_timestamp()
     WHERE statement_timestamp() - next_floor_at >= greatest(kept_for, interval '1 minute')
        OR next_floor_at > statement_timestamp() + interval '1 minute';
 

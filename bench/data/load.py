@@ -114,7 +114,7 @@ class ClusterLoader:
                 await driver.execute(_ADD_OCCUPIED, *([row[at] for row in rows] for at in range(3)))
                 await driver.execute(_ADD_CONTAINERS, list(loads.containers), list(loads.containers.values()))
             # As a scheduler's loop does, several times a second.
-            await driver.execute("SELECT fold_usage()", timeout=None)
+            await driver.execute("SELECT fold_usage(2147483647)", timeout=None)
             await driver.execute(f"VACUUM (ANALYZE) {_CHANGED_TABLES}", timeout=None)
 
 

@@ -225,7 +225,7 @@ _KERNELS = (
         "UPDATE owner_usage SET session_count = 7, slots = slots || 5::numeric WHERE scope = 'DOMAIN';"
         "DELETE FROM owner_usage WHERE scope = 'USER'",
         _usage("domain", "lab", "session_count of its usage", 5, 7),
-        _usage("domain", "lab", "usage of slot index 8", 0, 5),
+        _usage("domain", "lab", "usage of slot index 2", 0, 5),
         _usage("user", str(UUID(int=1)), "session_count of its usage", 5, 0),
         _usage("user", str(UUID(int=1)), "usage of cpu", sum(HELD_CPU.values()), 0),
         _usage("user", str(UUID(int=1)), "usage of mem", sum(HELD_MEM.values()), 0),

@@ -1,5 +1,6 @@
 """The log of usage is folded and both logs are trimmed, whoever else writes, folds and trims meanwhile."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
@@ -93,6 +94,46 @@ class TestFold:
         assert (
             await owner_connection.fetchval("SELECT session_count FROM owner_usage WHERE scope = 'DOMAIN'") == 3
         )
+
+    async def test_in_pieces_it_folds_whole_transactions_from_the_oldest_on(
+        self, scheduler: SchedulerRepository, owner_connection: DriverConnection, other: DriverConnection
+    ) -> None:
+        # given a transaction that goes on beside three placements of two rows each
+        await other.execute(f"BEGIN; UPDATE sessions SET status = 'RUNNING' WHERE id = '{session_id(2)}'")
+        for number in range(2):
+            await _place(scheduler, number)
+        fold = "SELECT fold_usage(1)"
+        # when, then
+        assert await owner_connection.fetchval(fold) == 2
+        assert await owner_connection.fetchval(_UNFOLDED) == 2
+        assert await _occupied(scheduler) == (2, 2)
+        await other.execute("COMMIT")
+        assert await owner_connection.fetchval(_UNFOLDED) == 3
+        assert await owner_connection.fetchval(fold) == 3
+        assert await owner_connection.fetchval(fold) == await owner_connection.fetchval(_UNFOLDED) == 0
+        assert await read_usage(owner_connection, KEPT) == await read_usage(owner_connection, COUNTED)
+
+    async def test_whose_process_is_killed_halfway_has_changed_nothing(
+        self, scheduler: SchedulerRepository, owner_connection: DriverConnection, other: DriverConnection
+    ) -> None:
+        await _place(scheduler, 0)
+        # given a fold that waits with its sums made, for a row that somebody holds
+        assert await owner_connection.fetchval("SELECT fold_usage()") == 2
+        await _place(scheduler, 1)
+        await other.execute("BEGIN; SELECT FROM owner_usage FOR UPDATE")
+        fold = asyncio.create_task(owner_connection.fetchval("SELECT fold_usage()"))
+        pid = owner_connection.get_server_pid()
+        while not await other.fetchval("SELECT pg_blocking_pids($1) <> '{}'", pid):
+            assert not fold.done()
+        # when
+        await other.execute(f"SELECT pg_terminate_backend({pid}, 5000); ROLLBACK")
+        # then
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await fold
+        assert await other.fetchval(_UNFOLDED) == 2
+        assert await _occupied(scheduler) == (2, 2)
+        assert await scheduler.fold_usage() == 2
+        assert await _occupied(scheduler) == (2, 2)
 
     async def test_lets_another_one_be(
         self, scheduler: SchedulerRepository, owner_connection: DriverConnection, other: DriverConnection
