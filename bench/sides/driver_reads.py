@@ -1,5 +1,6 @@
 """The floor of a read: the driver fetching the same rows by the engine's own statement files, no more."""
 
+import asyncio
 import gc
 import re
 from collections.abc import Iterator, Sequence
@@ -82,12 +83,15 @@ class DriverReads:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Switch the cyclic collector off for the block."""
+    """Switch the cyclic collector off for the block, and until the event loop's next turn.
+
+    There it looks at all that was fetched, as after a read of the engine's: neither is timed.
+    """
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        asyncio.get_running_loop().call_soon(gc.enable)
 
 
 def _written_out(text: str, parameters: Sequence[object]) -> str:

@@ -33,6 +33,7 @@ from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedState
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
+from scheduler_repo.scheduling.snapshot.pending import build_kernels
 from scheduler_repo.scheduling.snapshot.rows import (
     PendingSessionRow,
     PreemptionCandidateRow,
@@ -96,13 +97,14 @@ async def lock_state(
     if not groups:
         raise lookups.no_such_group(scaling_group)
     (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
+    kernel_rows = await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids)
     raw = RawSchedulingData(
         pending_limit=None,
         snapshot=snapshot,
         scaling_group=groups[0],
         slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
         pending_sessions=columns,
-        pending_kernels=await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids),
+        pending_kernels=await finish_in_slices(build_kernels(kernel_rows)),
         pending_dependencies=await fetch_rows(
             db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids
         ),

@@ -1,18 +1,25 @@
 """The hot statements: one file each under ``sql/queries``, run through the driver as they stand."""
 
-from collections.abc import Sequence
-from typing import Final
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 from asyncpg import Record
 
+from scheduler_repo.cancellation import run_to_end
 from scheduler_repo.database.engine import SASession, driver_connection
 from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.errors import TransactionConflict
-from scheduler_repo.steps import in_slices
+from scheduler_repo.steps import Steps, finish_in_slices, in_slices
+
+T = TypeVar("T")
+FetchedT = TypeVar("FetchedT")
 
 # Some 4 ms of the driver's time.
 _MOST_VALUES: Final = 16_000
+# In the same turn of the loop the driver reads what the server has sent meanwhile.
+_SLICE_BESIDE: Final = 0.0005
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -48,6 +55,28 @@ async def fetch_rows(db_sess: SASession, statement: Statement, *parameters: obje
     """
     rows: list[Record] = await driver_connection(db_sess).fetch(statement.text, *parameters)
     return rows
+
+
+async def fetch_beside(fetch: Coroutine[None, None, FetchedT], steps: Steps[T]) -> tuple[FetchedT, T]:
+    """Fetch, and run steps while the server works; return both results, and raise what either does.
+
+    A fetch is over when this is, however it ends: the connection is free.
+    """
+    fetching = asyncio.ensure_future(fetch)
+    try:
+        await asyncio.sleep(0)  # in this turn of the loop the statement is sent
+        built = await finish_in_slices(steps, longest_slice=_SLICE_BESIDE)
+        return await fetching, built
+    except BaseException:
+        fetching.cancel()
+        await run_to_end(_wait_for(fetching))
+        raise
+
+
+async def _wait_for(fetching: "asyncio.Future[FetchedT]") -> None:
+    await asyncio.wait([fetching])
+    if not fetching.cancelled():
+        fetching.exception()  # whoever ran it beside has an error of their own
 
 
 async def expect_rows(db_sess: SASession, count: int, statement: Statement, *parameters: object) -> None:

@@ -105,7 +105,7 @@ class TestEventLoop:
         # when
         steps = sum(1 for _ in build_scheduling_data(raw))
         # then
-        assert steps >= (PENDING + PENDING * KERNELS_PER_SESSION) / CHUNK_ROWS
+        assert steps >= PENDING / CHUNK_ROWS
 
     async def test_a_block_is_seen(self) -> None:
         # given

@@ -1,7 +1,7 @@
 """Rows of pending sessions become structs, whatever chunks they are cut into."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -13,6 +13,7 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_kernels, build_sessions
 from scheduler_repo.scheduling.snapshot.rows import PendingDependencyRow, PendingKernelRow, PendingSessionRow
+from scheduler_repo.scheduling.snapshot.times import read_times
 from scheduler_repo.steps import finish
 from scheduler_repo.types import (
     AccessKey,
@@ -23,6 +24,11 @@ from scheduler_repo.types import (
     SessionId,
     UserId,
 )
+
+# Where PostgreSQL begins to count, and the years that a session may have.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_CREATED_AT = datetime(2026, 1, 1, 12, 30, 15, 123_456, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,7 +41,12 @@ def _short_chunks() -> Iterator[None]:
 def _kernel_row(session: int, index: int, amounts: tuple[int, ...]) -> PendingKernelRow:
     text = f"{{{','.join(map(str, amounts))}}}"
     kernel_id = KernelId(UUID(int=1000 * session + index))
-    return PendingKernelRow(SessionId(UUID(int=session)), kernel_id, index, Architecture("x"), text)
+    return PendingKernelRow(UUID(int=session).bytes, kernel_id, index, Architecture("x"), text)
+
+
+def _microseconds(when: datetime) -> int:
+    """What timestamptz_send makes of a time, as a number."""
+    return (when - _EPOCH) // timedelta(microseconds=1)
 
 
 def _session_row(number: int, session_type: str) -> PendingSessionRow:
@@ -50,7 +61,7 @@ def _session_row(number: int, session_type: str) -> PendingSessionRow:
         0,
         session_type,
         "SINGLE_NODE",
-        datetime(2026, 1, 1, tzinfo=UTC),
+        _microseconds(_CREATED_AT).to_bytes(8, signed=True),
         None,
         ["b", "a"] if number % 3 else None,
         0,
@@ -94,6 +105,7 @@ class TestSessions:
         assert [(each.session_id, each.access_key, each.user_id, each.project_id) for each in sessions] == [
             (row.session_id, row.access_key, row.user_id, row.project_id) for row in readable
         ]
+        assert {each.created_at for each in sessions} <= {_CREATED_AT}
         assert [each.designated_agent_ids for each in sessions] == [
             tuple(sorted(row.designated_agent_ids or ())) for row in readable
         ]
@@ -103,6 +115,19 @@ class TestSessions:
         assert (
             len({id(each.domain_name) for each in sessions} | {id(each.project_id) for each in sessions}) <= 2
         )
+
+
+class TestTimes:
+    @given(
+        times=st.lists(st.integers(_microseconds(_FIRST), _microseconds(_LAST)), max_size=3)
+        | st.lists(st.integers(_microseconds(_CREATED_AT), 2 * _microseconds(_CREATED_AT)), max_size=100)
+    )
+    def test_are_read_to_the_microsecond(self, times: list[int]) -> None:
+        # when
+        read = read_times([each.to_bytes(8, signed=True) for each in times])
+        # then
+        assert read == [_EPOCH + timedelta(microseconds=each) for each in times]
+        assert all(when.tzinfo is UTC for when in read)
 
 
 class TestDependencies:

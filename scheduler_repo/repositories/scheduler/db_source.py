@@ -17,7 +17,13 @@ from scheduler_repo.database.locked_state import lock_state
 from scheduler_repo.database.locks import LOCK_SESSIONS
 from scheduler_repo.database.row_locks import SESSION_ROWS, take_all
 from scheduler_repo.database.sql_files import read_sql_file
-from scheduler_repo.database.statements import Statement, change_rows, fetch_rows, load_statement
+from scheduler_repo.database.statements import (
+    Statement,
+    change_rows,
+    fetch_beside,
+    fetch_rows,
+    load_statement,
+)
 from scheduler_repo.database.status_changes import write_sessions
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
@@ -32,6 +38,7 @@ from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.deltas.rows import RawChanges
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
+from scheduler_repo.scheduling.snapshot.pending import build_kernels
 from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName, SessionStatus
@@ -151,24 +158,31 @@ class SchedulerDBSource(DBSource):
             raise lookups.no_such_group(scaling_group)
         rows = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in rows]
-        owners, sessions = await finish_in_slices(take_sessions(rows))
-        owner_ids = owners.parameters
-        return RawSchedulingData(
-            pending_limit=pending_limit,
-            snapshot=snapshot,
-            scaling_group=groups[0],
-            slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
-            pending_sessions=sessions,
-            pending_kernels=await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, window),
-            pending_dependencies=await fetch_rows(db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, window),
-            agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
-            agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
-            reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
-            preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
-            owners=owners,
-            owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owner_ids),
-            owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
-        )
+        fetch_kernels = fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, window)
+        kernel_rows, (owners, sessions) = await fetch_beside(fetch_kernels, take_sessions(rows))
+
+        async def fetch_others() -> RawSchedulingData:
+            return RawSchedulingData(
+                pending_limit=pending_limit,
+                snapshot=snapshot,
+                scaling_group=groups[0],
+                slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
+                pending_sessions=sessions,
+                pending_kernels={},
+                pending_dependencies=await fetch_rows(
+                    db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, window
+                ),
+                agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
+                agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
+                reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
+                preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
+                owners=owners,
+                owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owners.parameters),
+                owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owners.parameters),
+            )
+
+        raw, kernels = await fetch_beside(fetch_others(), build_kernels(kernel_rows))
+        return msgspec.structs.replace(raw, pending_kernels=kernels)
 
     async def lock_batch(
         self, db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]

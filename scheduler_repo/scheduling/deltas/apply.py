@@ -111,7 +111,7 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
 def _build_pending(raw: RawChanges, unreadable: dict[str, UnreadableRow]) -> tuple[PendingSession, ...]:
     rows = [row for row in raw.sessions if row.is_pending]
     kernel_rows = [
-        PendingKernelRow(row.session_id, kernel_id, index, architecture, slots)
+        PendingKernelRow(row.session_id.bytes, kernel_id, index, architecture, slots)
         for row in rows
         for kernel_id, index, architecture, slots in zip(
             row.kernel_ids, row.indexes, row.architectures, row.slots, strict=True

@@ -64,7 +64,7 @@ class ChangedSessionRow(NamedTuple):  # changed_sessions.sql: the first columns 
     priority: int
     session_type: str
     cluster_mode: str
-    created_at: datetime
+    created_at: bytes
     requested_start_at: Optional[datetime]
     designated_agent_ids: list[str]
     retry_count: int

@@ -26,7 +26,7 @@ from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
 from scheduler_repo.scheduling.snapshot.owners import build_usages
-from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_kernels, build_sessions
+from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_sessions
 from scheduler_repo.scheduling.snapshot.rows import (
     GroupOptionsRow,
     IndexedSlotTypeRow,
@@ -57,9 +57,10 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
     slot_types = slot_types_by_index(raw.slot_types)
     width = len(slot_types)
     unreadable: dict[str, UnreadableRow] = {}
-    kernels = yield from build_kernels(raw.pending_kernels)
     dependencies = yield from build_dependencies(raw.pending_dependencies, unreadable)
-    pending_sessions = yield from build_sessions(raw.pending_sessions, kernels, dependencies, unreadable)
+    pending_sessions = yield from build_sessions(
+        raw.pending_sessions, raw.pending_kernels, dependencies, unreadable
+    )
     reservations = build_reservations(raw.reservations)
     agents = yield from _agents(raw, reservations, width)
     candidates = yield from build_candidates(raw.preemption_candidates, width)

@@ -17,6 +17,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
     SessionColumns,
     bytes_of,
 )
+from scheduler_repo.scheduling.snapshot.times import read_times
 from scheduler_repo.slots import fitted, read_slot_limits
 from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from
 from scheduler_repo.types import (
@@ -43,12 +44,13 @@ LimitColumns = tuple[
 ]
 # The four columns of owners stand together, in the order of OwnerScope.
 _OWNERS = slice(*map(PendingSessionRow._fields.index, ("access_key", "priority")))
+_CREATED_AT = PendingSessionRow._fields.index("created_at")
 
 
 def take_sessions(rows: list[PendingSessionRow]) -> Steps[tuple[PendingOwners, list[SessionColumns]]]:
     """Move pending sessions from ``rows`` into columns, a chunk at a time, and find their owners.
 
-    Equal owners become one object.
+    Equal owners become one object, and what PostgreSQL has sent of a time becomes one.
     """
     access_keys: dict[AccessKey, AccessKey] = {}
     users: dict[bytes, UserId] = {}
@@ -64,6 +66,7 @@ def take_sessions(rows: list[PendingSessionRow]) -> Steps[tuple[PendingOwners, l
             tuple(map(projects.setdefault, map(bytes_of, project_ids), project_ids)),
             tuple(map(domains.setdefault, domain_names, domain_names)),
         )
+        columns[_CREATED_AT] = tuple(read_times(columns[_CREATED_AT]))
         sessions.append(columns)
         yield
     owners = PendingOwners(list(access_keys), list(users.values()), list(projects.values()), list(domains))

@@ -4,9 +4,9 @@ Rows become structs a column at a time and by position: the loops are in C, and 
 stand in the order of the struct's fields. What many sessions have alike is one object for all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, count, repeat
-from operator import ne
+from operator import eq
 from typing import Optional
 
 import msgspec
@@ -16,6 +16,7 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.dependencies import find_hopeless
 from scheduler_repo.scheduling.snapshot.rows import (
+    KernelsBySession,
     PendingDependencyRow,
     PendingKernelRow,
     SessionColumns,
@@ -35,7 +36,6 @@ from scheduler_repo.types import (
     WordTable,
 )
 
-KernelsBySession = dict[bytes, tuple[PendingKernel, ...]]
 DependenciesBySession = dict[bytes, tuple[SessionDependency, ...]]
 
 _SESSION_TYPES = WordTable(SessionType)
@@ -58,7 +58,7 @@ def build_kernels(rows: list[PendingKernelRow]) -> Steps[KernelsBySession]:
     vectors = _Vectors()
     shared: dict[Optional[Architecture], Optional[Architecture]] = {}
     for chunk in chunks_taken_from(rows):
-        session_ids, kernel_ids, indexes, architectures, requested = zip(*chunk, strict=True)
+        sessions, kernel_ids, indexes, architectures, requested = zip(*chunk, strict=True)
         kernels = tuple(
             map(
                 PendingKernel,
@@ -68,16 +68,29 @@ def build_kernels(rows: list[PendingKernelRow]) -> Steps[KernelsBySession]:
                 map(vectors.__getitem__, requested),
             )
         )
-        # Rows of one session stand together, so each session has a run of them.
-        starts = [0, *compress(count(1), map(ne, session_ids, session_ids[1:]))]
-        runs = map(kernels.__getitem__, map(slice, starts, [*starts[1:], None]))
-        first = session_ids[0].bytes
+        first = sessions[0]
         earlier = by_session.get(first, ())
-        by_session.update(zip(map(bytes_of, map(session_ids.__getitem__, starts)), runs, strict=True))
+        # Most sessions have one kernel. Rows of one session stand together: the others have a run of them.
+        by_session.update(zip(sessions, zip(kernels, strict=True), strict=True))
+        for start, end in _runs(sessions):
+            by_session[sessions[start]] = kernels[start:end]
         if earlier:  # the last chunk ended within it
             by_session[first] = earlier + by_session[first]
         yield
     return by_session
+
+
+def _runs(sessions: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield where each session begins and ends that stands there more than once."""
+    start = end = 0
+    for again in compress(count(1), map(eq, sessions, sessions[1:])):
+        if again != end:
+            if end:
+                yield start, end
+            start = again - 1
+        end = again + 1
+    if end:
+        yield start, end
 
 
 def build_dependencies(
@@ -171,9 +184,11 @@ def build_sessions(
                 map(_CLUSTER_MODES.__getitem__, modes),
                 created,
                 start,
-                [tuple(sorted(agents)) if agents else () for agents in designated],
+                [tuple(sorted(agents)) if agents else () for agents in designated]
+                if any(designated)
+                else repeat(()),
                 retries,
-                [tuple(agents) if agents else () for agents in failed],
+                [tuple(agents) if agents else () for agents in failed] if any(failed) else repeat(()),
                 map(kernels.pop, keys, repeat(())),
                 map(dependencies.get, keys, repeat(())),
             )

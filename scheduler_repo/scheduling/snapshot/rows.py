@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 import msgspec
 
+from scheduler_repo.entities.scheduling_data import PendingKernel
 from scheduler_repo.entities.snapshot_token import ServerLife
 from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
@@ -71,7 +72,7 @@ class PendingSessionRow(NamedTuple):  # pending_sessions.sql
     priority: int
     session_type: str
     cluster_mode: str
-    created_at: datetime
+    created_at: bytes  # as PostgreSQL sends it: microseconds since 2000
     requested_start_at: Optional[datetime]
     designated_agent_ids: Optional[list[str]]  # NULL for none
     retry_count: int
@@ -79,7 +80,7 @@ class PendingSessionRow(NamedTuple):  # pending_sessions.sql
 
 
 class PendingKernelRow(NamedTuple):  # pending_kernels.sql
-    session_id: SessionId
+    session_id: bytes
     kernel_id: KernelId
     kernel_index: int
     architecture: Optional[Architecture]
@@ -154,6 +155,8 @@ class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
 
 # The columns of some pending sessions, in the order of PendingSessionRow.
 SessionColumns = list[tuple[Any, ...]]
+# The kernels of each session, by the bytes of its id.
+KernelsBySession = dict[bytes, tuple[PendingKernel, ...]]
 
 
 class PendingOwners(msgspec.Struct, frozen=True):
@@ -178,7 +181,7 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     scaling_group: GroupOptionsRow
     slot_types: Sequence[IndexedSlotTypeRow]
     pending_sessions: list[SessionColumns]
-    pending_kernels: list[PendingKernelRow]
+    pending_kernels: KernelsBySession
     pending_dependencies: Sequence[PendingDependencyRow]
     agents: Sequence[SchedulableAgentRow]
     agent_slots: Sequence[SchedulableAgentSlotRow]
@@ -193,7 +196,8 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
         """How many rows the statements returned; the snapshot and the group are one each."""
         answers = (each for each in msgspec.structs.astuple(self) if isinstance(each, list))
         others = sum(len(answer) for answer in answers if answer is not self.pending_sessions)
-        return 2 + others + sum(len(columns[0]) for columns in self.pending_sessions)
+        kernels = sum(map(len, self.pending_kernels.values()))
+        return 2 + others + kernels + sum(len(columns[0]) for columns in self.pending_sessions)
 
 
 def note_unreadable(

@@ -35,7 +35,8 @@ WITH RECURSIVE affected AS (
       AND priority < (SELECT max(priority) FROM sessions WHERE scaling_group = $1 AND status = 'PENDING')
 )
 SELECT s.id AS session_id, s.name, s.access_key, s.user_id, s.project_id, s.domain_name, s.priority, s.session_type,
-       s.cluster_mode, s.created_at, s.requested_start_at, s.designated_agent_ids, s.retry_count, s.failed_agent_ids,
+       s.cluster_mode, timestamptz_send(s.created_at) AS created_at, s.requested_start_at, s.designated_agent_ids,
+       s.retry_count, s.failed_agent_ids,
        s.status = 'PENDING' AS is_pending, s.has_dependencies,
        greatest(least(s.status_changed_at, '9999-12-31 00:00:00+00'), '0001-01-02 00:00:00+00') AS running_since,
        k.kernel_ids, k.indexes, k.architectures, k.agent_ids, k.slots
