@@ -10,6 +10,7 @@ from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.scheduler import changes
 from scheduler_repo.scheduling.deltas import rows
 from scheduler_repo.scheduling.snapshot.rows import (
+    GroupOptionsRow,
     PendingDependencyRow,
     PendingSessionRow,
     ReservedKernelRow,
@@ -18,7 +19,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
 from tests.support.databases import DriverConnection
 
 ROW_TYPES: Final[Mapping[Statement, tuple[str, ...]]] = {
-    changes.CHANGES_SINCE: rows.ChangesSinceRow._fields,
+    changes.CHANGES_SINCE: SnapshotRow._fields + GroupOptionsRow._fields + rows.NewsRow._fields,
     changes.CHANGED_SESSIONS: rows.ChangedSessionRow._fields,
     changes.CHANGED_DEPENDENCIES: PendingDependencyRow._fields,
     changes.CHANGED_AGENTS: rows.ChangedAgentRow._fields,
@@ -39,5 +40,4 @@ class TestRows:
         assert tuple(ROW_TYPES) == changes.REFRESH_STATEMENTS
 
     def test_begin_as_those_of_a_full_read(self) -> None:
-        assert rows.ChangesSinceRow._fields[: len(SnapshotRow._fields)] == SnapshotRow._fields
         assert rows.ChangedSessionRow._fields[: len(PendingSessionRow._fields)] == PendingSessionRow._fields

@@ -13,7 +13,7 @@ from scheduler_repo.scheduling.deltas.rows import (
     ChangedAgentRow,
     ChangedOwnerRow,
     ChangedSessionRow,
-    ChangesSinceRow,
+    NewsRow,
     RawChanges,
 )
 from scheduler_repo.scheduling.snapshot.build import build_token
@@ -39,7 +39,10 @@ REFRESH_STATEMENTS: tuple[Statement, ...] = (
     CHANGED_OWNERS,
     lookups.RESERVATIONS,
 )
-_SNAPSHOT_COLUMNS = len(SnapshotRow._fields)
+# The parts of its row.
+_SNAPSHOT = slice(0, len(SnapshotRow._fields))
+_GROUP = slice(_SNAPSHOT.stop, _SNAPSHOT.stop + len(GroupOptionsRow._fields))
+_NEWS = slice(_GROUP.stop, None)
 _LOWEST_PRIORITY = -(2**31)
 
 
@@ -56,31 +59,21 @@ async def fetch_changes(db_sess: SASession, base: IndexedBase) -> Union[RawChang
         return FullReadReason.UNREADABLE
     if held.history is None:
         return FullReadReason.NO_HISTORY
-    rows = [
-        ChangesSinceRow(*row)
-        for row in await fetch_rows(db_sess, CHANGES_SINCE, held.snapshot, group, MAX_NEWS)
-    ]
-    first = rows[0]
-    snapshot = SnapshotRow._make(first[:_SNAPSHOT_COLUMNS])
-    broken = find_break(held, build_token(snapshot), is_kept=first.is_kept)
+    (row,) = await fetch_rows(db_sess, CHANGES_SINCE, held.snapshot, group, MAX_NEWS)
+    snapshot, options, told = SnapshotRow(*row[_SNAPSHOT]), GroupOptionsRow(*row[_GROUP]), NewsRow(*row[_NEWS])
+    broken = find_break(held, build_token(snapshot), is_kept=told.is_kept)
     if broken is not None:
         return broken
-    if first.scaling_group is None:
+    if options.name is None:
         raise lookups.no_such_group(group)
-    news = read_news(rows, len(data.pending_sessions))
+    news = read_news(told, len(data.pending_sessions))
     if isinstance(news, FullReadReason):
         return news
     sessions = await _fetch_sessions(db_sess, base, news)
     dependent = [row.session_id for row in sessions if row.is_pending and row.has_dependencies]
     return RawChanges(
         snapshot=snapshot,
-        scaling_group=GroupOptionsRow(
-            first.scaling_group,
-            first.is_active,
-            first.pending_timeout,
-            first.preemption_scope,
-            first.preemption_min_runtime,
-        ),
+        scaling_group=options,
         session_ids=news.session_ids,
         agent_ids=news.agent_ids,
         usage=news.usage,

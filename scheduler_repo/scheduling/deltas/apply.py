@@ -4,9 +4,8 @@ All of it is computed from the base as it is, and the base is advanced at the en
 """
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Optional, Union, cast
 from uuid import UUID
@@ -29,11 +28,12 @@ from scheduler_repo.scheduling.deltas.base import (
     Edits,
     IndexedBase,
     candidate_key,
+    count_owners,
     key_of_text,
     owners_of,
 )
 from scheduler_repo.scheduling.deltas.queue import queue_key
-from scheduler_repo.scheduling.deltas.rows import ChangedAgentRow, ChangedOwnerRow, RawChanges
+from scheduler_repo.scheduling.deltas.rows import ChangedAgentRow, ChangedOwnerRow, RawChanges, amounts_of
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
 from scheduler_repo.scheduling.snapshot.build import (
@@ -123,10 +123,6 @@ def _build_pending(raw: RawChanges, unreadable: dict[str, UnreadableRow]) -> tup
     return finish(build_sessions(sessions, kernels, dependencies, unreadable))
 
 
-def _amounts(text: str) -> list[int]:
-    return [int(amount) for amount in text[1:-1].split(",")] if text != "{}" else []
-
-
 def _edit_queue(
     base: IndexedBase, raw: RawChanges, pending: Sequence[PendingSession], edits: Edits
 ) -> tuple[SessionId, ...]:
@@ -164,6 +160,7 @@ def _edit_queue(
     if not gone and not come:
         return ()
     edits.gone, edits.come = list(gone.values()), list(come.values())
+    edits.owners_gone, edits.owners_come = count_owners(edits.gone), count_owners(edits.come)
     edits.queue = base.queue.edited(edits.gone, edits.come)
     return tuple(each.session_id for each in {**gone, **come}.values())
 
@@ -246,7 +243,7 @@ def _candidate_rows(raw: RawChanges) -> Iterator[PreemptionCandidateRow]:
                 row.priority,
                 row.running_since,
                 agent_id,
-                None if slots is None else _amounts(slots),
+                None if slots is None else amounts_of(slots),
             )
 
 
@@ -315,26 +312,26 @@ class _Owners:
     def __init__(self, base: IndexedBase, raw: RawChanges, edits: Edits) -> None:
         self.touched: list[tuple[OwnerScope, OwnerId]] = []
         self._width = len(base.data.slot_types)
-        self._read = {key_of_text(row.scope, row.owner_id): row for row in raw.owners}
-        self._added = _sum_usage(base, raw)
         held = base.session_counts
-        balance: Counter[OwnerKey] = Counter()
-        for session in edits.come:
-            balance.update(owners_of(session))
-        for session in edits.gone:
-            balance.subtract(owners_of(session))
-        self._come = {key for key, count in balance.items() if count > 0 and key not in held}
-        self._gone = {key for key, count in balance.items() if count < 0 and held[key] + count == 0}
+        self._read = {key_of_text(row.scope, row.owner_id): row for row in raw.owners}
+        self._added = _sum_usage(held, raw)
+        self._come = {key for key, count in edits.owners_come.items() if key not in held and count}
+        self._gone = {
+            key for key, count in edits.owners_gone.items() if held[key] + edits.owners_come[key] == count
+        }
+        self._keys: dict[str, dict[OwnerKey, None]] = {}
+        for key in chain(self._come, self._gone, self._read, self._added):
+            self._keys.setdefault(key[0], {})[key] = None
 
     def edit(self, scope: OwnerScope, owners: tuple[OwnerUsage[OwnerT], ...]) -> tuple[OwnerUsage[OwnerT], ...]:
         """Return the owners of one scope by id; the same tuple where none of them differs."""
-        keys = {key for key in (*self._come, *self._gone, *self._read, *self._added) if key[0] == scope.value}
-        if not keys:
+        keys = self._keys.get(scope.value)
+        if keys is None:
             return owners
         edited = list(owners)
         differs = False
         for key in keys:
-            owner = cast(OwnerT, UUID(bytes=key[1]) if isinstance(key[1], bytes) else key[1])
+            owner = cast(OwnerT, self._added[key][0] if key in self._added else _owner_of(key))
             at = bisect_left(edited, owner, key=_owner_id)
             was = edited[at] if at < len(edited) and edited[at].owner_id == owner else None
             if was is None and key not in self._come:
@@ -358,27 +355,40 @@ class _Owners:
             raise LookupError(f"{owner} came into the queue, and what it occupies was not read")
         if key not in self._added:
             return was
-        session_count, slots = self._added[key]
-        amounts = [one + other for one, other in zip_longest(was.occupied, slots, fillvalue=0)]
+        _, (session_count, *occupied) = self._added[key]
+        _add(occupied, was.occupied)
         return replace(
-            was, occupied=fitted(amounts, self._width), session_count=was.session_count + session_count
+            was, occupied=fitted(occupied, self._width), session_count=was.session_count + session_count
         )
 
 
 _owner_id = attrgetter("owner_id")
 
 
-def _sum_usage(base: IndexedBase, raw: RawChanges) -> dict[OwnerKey, tuple[int, list[int]]]:
-    """Add up the signed rows of usage of each owner that is held."""
-    held = base.session_counts
-    sums: dict[OwnerKey, tuple[int, list[int]]] = {}
+def _owner_of(key: OwnerKey) -> object:
+    return UUID(bytes=key[1]) if isinstance(key[1], bytes) else key[1]
+
+
+def _sum_usage(held: Container[OwnerKey], raw: RawChanges) -> dict[OwnerKey, tuple[OwnerId, list[int]]]:
+    """Add up the signed rows of usage of each owner that is held: the sessions, then each slot."""
+    sums: dict[OwnerKey, tuple[OwnerId, list[int]]] = {}
     for row in raw.usage:
-        for key in owners_of(row):
+        amounts = [row.session_count, *row.slots]
+        owner_ids: tuple[OwnerId, ...] = row.access_key, row.user_id, row.project_id, row.domain_name
+        for key, owner_id in zip(owners_of(row), owner_ids, strict=True):
             if key in held:
-                count, slots = sums.get(key, (0, []))
-                total = [one + other for one, other in zip_longest(slots, row.slots, fillvalue=0)]
-                sums[key] = count + row.session_count, total
+                if key in sums:
+                    _add(sums[key][1], amounts)
+                else:
+                    sums[key] = owner_id, [*amounts]
     return sums
+
+
+def _add(total: list[int], amounts: Sequence[int]) -> None:
+    """Add amounts to a total, place by place; what is missing at the end of either is 0."""
+    total.extend([0] * (len(amounts) - len(total)))
+    for at, amount in enumerate(amounts):
+        total[at] += amount
 
 
 def _limits(row: ChangedOwnerRow) -> Optional[LimitColumns]:

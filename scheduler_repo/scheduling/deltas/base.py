@@ -1,6 +1,7 @@
 """A SchedulingData with its index: what a refresh looks up in it, and what it edits."""
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
@@ -32,6 +33,11 @@ def owners_of(session: Union[PendingSession, UsageRow]) -> tuple[OwnerKey, Owner
     )
 
 
+def count_owners(sessions: Iterable[PendingSession]) -> Counter[OwnerKey]:
+    """Count the sessions of each owner."""
+    return Counter(chain.from_iterable(map(owners_of, sessions)))
+
+
 def key_of_text(scope: str, owner_id: str) -> OwnerKey:
     """Return the key of an owner whose id is written as text."""
     return owner_key(scope, UUID(owner_id) if scope in (_USER, _PROJECT) else owner_id)
@@ -50,6 +56,9 @@ class Edits:
         self.queue: Optional[SessionQueue] = None
         self.gone: list[PendingSession] = []
         self.come: list[PendingSession] = []
+        # How many of these sessions each owner has.
+        self.owners_gone: Counter[OwnerKey] = Counter()
+        self.owners_come: Counter[OwnerKey] = Counter()
         self.candidates_gone: list[PreemptionCandidate] = []
         self.candidates_come: list[PreemptionCandidate] = []
 
@@ -70,7 +79,7 @@ class IndexedBase:
         counts: Counter[OwnerKey] = Counter()
         for chunk in chunks_of(self.data.pending_sessions):
             sessions.update((session.session_id.bytes, session) for session in chunk)
-            counts.update(chain.from_iterable(map(owners_of, chunk)))
+            counts.update(count_owners(chunk))
             yield
         self.sessions, self.session_counts = sessions, counts
 
@@ -128,14 +137,12 @@ class IndexedBase:
             sessions[session.session_id.bytes] = session
         if edits.queue is not None:
             self.queue = edits.queue
-        for session in edits.come:
-            counts.update(owners_of(session))
-        for session in edits.gone:
-            for key in owners_of(session):
-                if counts[key] == 1:
-                    del counts[key]
-                else:
-                    counts[key] -= 1
+        counts.update(edits.owners_come)
+        for key, count in edits.owners_gone.items():
+            if counts[key] == count:
+                del counts[key]
+            else:
+                counts[key] -= count
         for candidate in edits.candidates_gone:
             del candidates[candidate.session_id.bytes]
         for candidate in edits.candidates_come:

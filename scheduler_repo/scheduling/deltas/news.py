@@ -1,19 +1,22 @@
 """The news of a change log: what may differ since a snapshot, and whether the log can say so at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Optional, Union
 
 import msgspec
 
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.entities.snapshot_token import SnapshotToken
-from scheduler_repo.scheduling.deltas.rows import ChangesSinceRow, UsageRow
-from scheduler_repo.types import AccessKey, AgentId, DomainName, ProjectId, SessionId, UserId
+from scheduler_repo.scheduling.deltas.rows import NewsRow, UsageRow, amounts_of
+from scheduler_repo.types import AgentId, SessionId
 
 # Of a refresh of that many changes an eighth of the time is the news; then a full read may cost less.
 MAX_NEWS: Final = 20_000
 _FEWEST_TOO_MANY: Final = 1_000
 _SHARE: Final = 5
+# Of sessions, agents, groups, quotas, policies, reservations and usage.
+_FOLLOWED: Final = frozenset({b"s", b"a", b"g", b"q", b"p", b"r", b"u"})
+_TOO_MUCH: Final = b"#"
 
 
 class News(msgspec.Struct, frozen=True):
@@ -51,58 +54,34 @@ def find_break(
     return None if is_kept else FullReadReason.TRIMMED
 
 
-def read_news(rows: Sequence[ChangesSinceRow], pending: int) -> Union[News, FullReadReason]:
-    """Sort the rows of news by kind; a reason where a queue of ``pending`` sessions is better read anew."""
-    if len(rows) >= MAX_NEWS:
+def read_news(row: NewsRow, pending: int) -> Union[News, FullReadReason]:
+    """Sort the news by kind; a reason where a queue of ``pending`` sessions is better read anew."""
+    kinds = frozenset(row.kinds or ())
+    if _TOO_MUCH in kinds:
         return FullReadReason.TOO_MANY
-    session_ids: dict[bytes, SessionId] = {}
-    agent_ids: dict[str, AgentId] = {}
-    quotas: set[tuple[str, str]] = set()
-    has_policies = has_reservations = False
-    usage: list[UsageRow] = []
-    for row in rows:
-        sessions, names = row.sessions or (), row.names or ()
-        if row.kind == b"u":
-            usage.append(_usage(row))
-        elif row.kind == b"s":
-            session_ids.update((each.bytes, each) for each in sessions)
-        elif row.kind == b"r":
-            has_reservations = True
-        elif row.kind == b"a":
-            agent_ids.update((each, AgentId(each)) for each in names)
-        elif row.kind == b"q":
-            quotas.update(_owner(name) for name in names)
-        elif row.kind == b"p":
-            has_policies = True
-        elif row.kind == b"#":
-            return FullReadReason.TOO_MANY
-        elif row.kind not in (b"g", None):
-            # A slot type, a table that was emptied, or a kind of a newer version.
-            return FullReadReason.EVERYTHING
+    if not kinds <= _FOLLOWED:
+        # A slot type, a table that was emptied, or a kind of a newer version.
+        return FullReadReason.EVERYTHING
+    session_ids = {each.bytes: each for each in row.sessions or ()}
     if len(session_ids) > max(_FEWEST_TOO_MANY, pending // _SHARE):
         return FullReadReason.TOO_MANY
     return News(
         tuple(session_ids.values()),
-        tuple(agent_ids.values()),
-        frozenset(quotas),
-        has_policies,
-        has_reservations,
-        usage,
+        tuple(dict.fromkeys(row.agents or ())),
+        frozenset(map(_owner, row.quotas or ())),
+        b"p" in kinds,
+        b"r" in kinds,
+        [*_usage(row)],
     )
 
 
-def _usage(row: ChangesSinceRow) -> UsageRow:
-    if row.names is None or row.owner_ids is None:
-        raise ValueError(f"changes_since.sql returned a usage without owners: {row!r}")
-    (access_key, domain_name), (user_id, project_id) = row.names, row.owner_ids
-    return UsageRow(
-        AccessKey(access_key),
-        UserId(user_id),
-        ProjectId(project_id),
-        DomainName(domain_name),
-        row.session_count or 0,
-        [int(amount) for amount in row.slots or ()],
-    )
+def _usage(row: NewsRow) -> Iterator[UsageRow]:
+    if row.access_keys is None or row.users is None or row.projects is None or row.domains is None:
+        return
+    owners = zip(row.access_keys, row.users, row.projects, row.domains, strict=True)
+    amounts = zip(row.session_counts or (), map(amounts_of, row.slots or ()), strict=True)
+    for whose, change in zip(owners, amounts, strict=True):
+        yield UsageRow(*whose, *change)
 
 
 def _owner(name: str) -> tuple[str, str]:

@@ -1,13 +1,11 @@
 """The rows of one refresh, by the columns of its statements, in their order."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, Optional
-from uuid import UUID
 
 import msgspec
 
-from scheduler_repo.entities.snapshot_token import ServerLife
 from scheduler_repo.scheduling.snapshot.rows import (
     GroupOptionsRow,
     PendingDependencyRow,
@@ -22,35 +20,23 @@ from scheduler_repo.types import (
     KernelId,
     ProjectId,
     ResourcePolicyName,
-    ScalingGroupName,
     SessionId,
     UserId,
 )
 
 
-class ChangesSinceRow(NamedTuple):  # changes_since.sql: the first columns are SnapshotRow's
-    observed_at: datetime
-    snapshot: str
-    system_identifier: int
-    database_oid: int
-    table_oid: int
-    started_at: datetime
-    schema_oid: Optional[int]
-    log_oid: Optional[int]
-    timeline: Optional[int]
-    life: Optional[ServerLife]
-    triggers: Optional[str]
+class NewsRow(NamedTuple):  # changes_since.sql, behind the columns of SnapshotRow and GroupOptionsRow
     is_kept: Optional[bool]
-    scaling_group: Optional[ScalingGroupName]
-    is_active: bool
-    pending_timeout: Optional[timedelta]
-    preemption_scope: Optional[str]
-    preemption_min_runtime: timedelta
-    kind: Optional[bytes]
+    kinds: Optional[list[bytes]]
     sessions: Optional[list[SessionId]]
-    names: Optional[list[str]]
-    owner_ids: Optional[list[UUID]]
-    session_count: Optional[int]
+    agents: Optional[list[AgentId]]
+    quotas: Optional[list[str]]
+    # Of each row of the log of usage, and None for no rows; the amounts as PostgreSQL writes an array.
+    access_keys: Optional[list[AccessKey]]
+    users: Optional[list[UserId]]
+    projects: Optional[list[ProjectId]]
+    domains: Optional[list[DomainName]]
+    session_counts: Optional[list[int]]
     slots: Optional[list[str]]
 
 
@@ -127,3 +113,8 @@ class RawChanges(msgspec.Struct, frozen=True):
     agents: Sequence[ChangedAgentRow]
     owners: Sequence[ChangedOwnerRow]
     reservations: Optional[Sequence[ReservedKernelRow]]
+
+
+def amounts_of(text: str) -> list[int]:
+    """Read amounts as PostgreSQL writes an array of them."""
+    return [*map(int, text[1:-1].split(","))] if text != "{}" else []
