@@ -48,6 +48,8 @@ PLANNER_SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
     "max_parallel_workers_per_gather": "0",
 }
+# A plan may be made while its tables are empty, and used when they are not: it must take an index.
+_REUSE_PLANS = "SET LOCAL plan_cache_mode = 'force_generic_plan';SET LOCAL enable_seqscan = 'off'"
 # A named statement may be another client's on the server connection that the next transaction gets. An unnamed
 # one is parsed and run within one transaction, so no version and no setting of the pooler matters.
 _UNNAMED_STATEMENTS = {
@@ -187,11 +189,12 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     def begin_readonly_session(self, *, reuses_plans: bool = False) -> AbstractAsyncContextManager[SASession]:
         """Open a session that reads one snapshot: REPEATABLE READ, READ ONLY, enforced by the server.
 
-        ``reuses_plans`` is for statements that look up rows by id alone: their plans do not depend on how many.
+        ``reuses_plans`` is for statements that look rows up by index whatever they are given, so that one plan
+        is right for all; to plan them anew each time takes longer than to run them.
         Raises DatabaseUnavailable, DatabaseTimeout, DatabaseReadOnly (for a write inside it) and the other
         errors of the database layer; costs two round trips besides the statements inside.
         """
-        bounds = f"{self._bounds};SET LOCAL plan_cache_mode = 'auto'" if reuses_plans else None
+        bounds = f"{self._bounds};{_REUSE_PLANS}" if reuses_plans else None
         return self._begin(_BEGIN_READONLY, bounds)
 
     def begin_session(self) -> AbstractAsyncContextManager[SASession]:

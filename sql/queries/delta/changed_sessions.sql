@@ -4,14 +4,16 @@
 -- time and id are $4, $5 and $6; $7 whether running ones are asked for (else only pending ones are answered), and of
 -- which priority on all of them are, $8, where a more important session waits.
 -- Index: sessions_pkey, session_dependencies_depends_on_idx, kernels_session_id_kernel_index_key,
--- sessions_pending_idx, sessions_running_idx.
+-- sessions_pending_idx, sessions_running_idx. Planned once for a connection, perhaps while all tables are empty: a status
+-- is looked at after a session is found by its id, else the plan may walk all that wait for each.
 WITH RECURSIVE affected AS (
     SELECT unnest($2::uuid[]) AS id
     UNION
     SELECT s.id
     FROM affected AS a
     CROSS JOIN LATERAL (SELECT session_id FROM session_dependencies WHERE depends_on = a.id OFFSET 0) AS d
-    CROSS JOIN LATERAL (SELECT id FROM sessions WHERE id = d.session_id AND status = 'PENDING' OFFSET 0) AS s
+    CROSS JOIN LATERAL (SELECT id, status FROM sessions WHERE id = d.session_id OFFSET 0) AS s
+    WHERE s.status = 'PENDING'
 ), behind AS (
     (SELECT id, priority, created_at
      FROM sessions
