@@ -206,7 +206,11 @@ from .scheduling.explain.text import describe as describe
 from .scheduling.explain.session import (
     SessionExplanation as SessionExplanation, explain_session as explain_session,
 )
-from .scheduling.planner.best_fit import BestFitPlanner as BestFitPlanner, Planner as Planner
+from .scheduling.planner.best_fit import BestFitPlanner as BestFitPlanner
+from .scheduling.planner.protocol import (
+    FullPlanReason as FullPlanReason, IncrementalPlan as IncrementalPlan,
+    IncrementalPlanner as IncrementalPlanner, Planner as Planner,
+)
 from .scheduling.snapshot.anonymize import anonymize as anonymize
 from .scheduling.rules.preemption import may_preempt as may_preempt, preemptible as preemptible
 from .settings import (

@@ -23,8 +23,8 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
-from scheduler_repo.scheduling.planner.best_fit import Planner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.signals import called_on_sigusr2
 from scheduler_repo.types import ScalingGroupName, SessionId, TransactionId
 from scheduler_repo.validation import MAX_BATCH_SIZE, Limit31, check_range

@@ -20,7 +20,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.metrics.reads import bytes_received
-from scheduler_repo.scheduling.planner.best_fit import Planner
+from scheduler_repo.scheduling.planner.protocol import Planner
 
 # Settings of sessions: the server says how long each message took, and refuses every write.
 SAY_DURATIONS: Final = {"client_min_messages": "log"}

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.scheduling.planner.best_fit import in_turn
-from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex, State
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.planner.free_capacity import State
 from scheduler_repo.scheduling.rules.feasibility import (
     node_requests,
     start_not_reached,
@@ -41,15 +42,15 @@ def _place_kernels(index: CapacityIndex, session: PendingSession) -> tuple[Kerne
     requests = node_requests(session.cluster_mode, session.kernels)
     order = sorted(range(len(requests)), key=lambda i: index.scarcest_amounts(requests[i]), reverse=True)
     agent_ids: dict[int, AgentId] = {}
-    taken: list[tuple[int, State]] = []
+    taken: list[tuple[AgentId, State]] = []
     for position in order:
         spot = index.find(requests[position], session.designated_agent_ids)
         if spot is None:
-            for agent_position, state in reversed(taken):
-                index.restore(agent_position, state)
+            for agent_id, state in reversed(taken):
+                index.restore(agent_id, state)
             return ()
-        agent_ids[position] = index.agent_id(spot.position)
-        taken.append((spot.position, index.take(spot)))
+        agent_ids[position] = spot.agent_id
+        taken.append((spot.agent_id, index.take(spot)))
     return tuple(
         KernelAllocation(kernel.kernel_id, agent_ids[position if len(requests) > 1 else 0])
         for position, kernel in enumerate(session.kernels)

@@ -31,7 +31,8 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
 
 # The plain way places these and is reckoned up.

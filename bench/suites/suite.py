@@ -17,7 +17,8 @@ from bench.measure.results import CaseResult
 from bench.measure.turns import Side, Times
 from bench.measure.wire import CountedWire
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.types import ScalingGroupName, SessionStatus
 
 Figures = Mapping[str, float]

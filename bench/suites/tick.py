@@ -20,7 +20,8 @@ from bench.sides.tickers import Changes, open_tickers
 from bench.sides.writers import PlannedBatch, have_them_run, read_queue
 from bench.suites.suite import Bench, Case, Suite, always, fixed
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.types import SessionId
 
 FIRST: Final = "first tick"

@@ -5,7 +5,7 @@ from typing import Optional, Union
 
 import msgspec
 
-from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
 from scheduler_repo.entities.snapshot_token import SnapshotToken
 from scheduler_repo.types import AccessKey, AgentId, DomainName, OwnerScope, ProjectId, SessionId, UserId
 
@@ -36,9 +36,11 @@ class SnapshotChanges(msgspec.Struct, frozen=True):
 
     ``sessions`` are those that entered the queue that was read, left it or changed in it, ``candidates`` the
     same of the preemption candidates, ``owners`` those whose usage or limits differ, or that came or went.
+    ``entered`` are those of ``sessions`` that are in the queue now, as they are there.
     """
 
     sessions: tuple[SessionId, ...] = ()
+    entered: tuple[PendingSession, ...] = ()
     agents: tuple[AgentId, ...] = ()
     owners: tuple[tuple[OwnerScope, OwnerId], ...] = ()
     candidates: tuple[SessionId, ...] = ()

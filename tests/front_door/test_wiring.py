@@ -17,7 +17,8 @@ from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 

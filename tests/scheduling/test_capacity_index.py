@@ -5,7 +5,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex, FreeCapacitySet
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.planner.free_capacity import FreeCapacitySet
 from scheduler_repo.scheduling.rules.feasibility import Load, NodeRequest, agent_obstacle, wanted_slots
 from scheduler_repo.types import AgentId
 from tests.support.strategies import ARM, X86, make_agent, make_data
@@ -64,18 +65,18 @@ class _PlainCluster:
             )
             for number in range(agent_count)
         )
-        self.taken = [Load((), 0) for agent in self.agents]
+        self.taken = {agent.agent_id: Load((), 0) for agent in self.agents}
 
-    def fitting(self, request: NodeRequest, designated: tuple[AgentId, ...]) -> list[int]:
+    def fitting(self, request: NodeRequest, designated: tuple[AgentId, ...]) -> list[AgentId]:
         return [
-            position
-            for position, agent in enumerate(self.agents)
-            if agent_obstacle(request, designated, agent, self.taken[position]) is None
+            agent.agent_id
+            for agent in self.agents
+            if agent_obstacle(request, designated, agent, self.taken[agent.agent_id]) is None
         ]
 
-    def take(self, position: int, request: NodeRequest) -> Load:
-        before = self.taken[position]
-        self.taken[position] = before.plus(Load(request.requested_slots, request.container_count))
+    def take(self, agent_id: AgentId, request: NodeRequest) -> Load:
+        before = self.taken[agent_id]
+        self.taken[agent_id] = before.plus(Load(request.requested_slots, request.container_count))
         return before
 
 
@@ -96,12 +97,12 @@ class TestCapacityIndex:
             if spot is None:
                 assert not fitting
                 continue
-            assert spot.position in fitting
+            assert spot.agent_id in fitting
             state = index.take(spot)
-            plain = cluster.take(spot.position, request)
+            plain = cluster.take(spot.agent_id, request)
             if source.random() < 0.2:
-                index.restore(spot.position, state)
-                cluster.taken[spot.position] = plain
+                index.restore(spot.agent_id, state)
+                cluster.taken[spot.agent_id] = plain
 
     def test_as_if_empty(self) -> None:
         # given
@@ -111,7 +112,7 @@ class TestCapacityIndex:
         assert CapacityIndex(make_data((agent,))).find(request) is None
         spot = CapacityIndex(make_data((agent,)), empty=True).find(request)
         assert spot is not None
-        assert spot.position == 0
+        assert spot.agent_id == "a"
 
     def _request(self, source: Random) -> NodeRequest:
         amounts = source.randrange(20), source.choice([0, source.randrange(20)]), source.choice([0, 0, 3, 8])

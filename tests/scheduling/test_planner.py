@@ -9,7 +9,8 @@ from bench.sides.plain_plan import plan_plainly
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.types import AgentId, ClusterMode, SessionId
 from tests.support.naive_cluster import NaiveCluster, are_alike, groups_of
 from tests.support.strategies import (

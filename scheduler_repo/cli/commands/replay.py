@@ -16,7 +16,7 @@ from scheduler_repo.errors import InvalidWiring, SchedulerRepoError
 from scheduler_repo.quoting import quoted
 
 if TYPE_CHECKING:
-    from scheduler_repo.scheduling.planner.best_fit import Planner
+    from scheduler_repo.scheduling.planner.protocol import Planner
 
 _SHOWN: Final = 20
 
@@ -67,8 +67,9 @@ def replay(
 
 def _load_planner(name: Optional[str]) -> "Planner":
     """Make the planner that an option names; raises BadParameter."""
-    from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+    from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
     from scheduler_repo.scheduling.planner.checks import check_planner
+    from scheduler_repo.scheduling.planner.protocol import Planner
 
     if name is None:
         return BestFitPlanner()

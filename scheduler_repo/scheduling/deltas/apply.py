@@ -99,6 +99,7 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
     )
     changes = SnapshotChanges(
         sessions=touched,
+        entered=tuple(edits.come),
         agents=touched_agents,
         owners=tuple(owners.touched),
         candidates=touched_candidates,

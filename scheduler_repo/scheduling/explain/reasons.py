@@ -16,8 +16,8 @@ from scheduler_repo.entities.scheduling_data import (
     SchedulableAgent,
     SchedulingData,
 )
-from scheduler_repo.scheduling.planner.best_fit import SessionPlacer, SessionRequest
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.planner.placer import SessionPlacer, SessionRequest, allocations
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     claimed_containers,
@@ -194,7 +194,7 @@ class _Judge:
         self._placer = SessionPlacer(self._free)
         self._shortages = _Shortages(data)
         # Where a request fits, or why it does not.
-        self._answers: dict[SessionRequest, Union[list[int], _Verdict]] = {}
+        self._answers: dict[SessionRequest, Union[list[AgentId], _Verdict]] = {}
 
     def explain(self, session: PendingSession) -> WaitingSession:
         reason, position, detail = (
@@ -241,7 +241,7 @@ class _Judge:
         answer = self._answers.get(wanted)
         if answer is None:
             placement = self._placer.place(wanted)
-            answer = placement.positions
+            answer = placement.agent_ids
             if answer is None:
                 answer = self._unplaced(wanted, len(placement.states))
             else:
@@ -249,7 +249,7 @@ class _Judge:
             self._answers[wanted] = answer
         if isinstance(answer, tuple):
             return answer
-        possible = PossiblePlacement(self._placer.allocations(session, answer))
+        possible = PossiblePlacement(allocations(session, answer))
         return WaitingReason.PLACEABLE, None, possible
 
     def _unplaced(self, wanted: SessionRequest, placed_count: int) -> _Verdict:

@@ -10,8 +10,9 @@ from scheduler_repo.scheduling.admission.allocations import LockedSession, Locke
 from scheduler_repo.scheduling.explain.placed import with_placed
 from scheduler_repo.scheduling.explain.reasons import WaitingSession, waiting_reasons
 from scheduler_repo.scheduling.explain.text import describe
-from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner, Planner
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.steps import finish
 from scheduler_repo.types import SessionStatus
 

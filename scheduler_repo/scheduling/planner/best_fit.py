@@ -1,123 +1,29 @@
 """The best-fit planner: decides which pending sessions of one snapshot to place, and where."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Optional, Protocol
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from threading import Lock
+from typing import Final, Optional
 
-import msgspec
-
-from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
+from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
+from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex, State
-from scheduler_repo.scheduling.rules.feasibility import (
-    NodeRequest,
-    node_requests,
-    start_not_reached,
-    total_slots,
-    unmet_dependency,
-)
+from scheduler_repo.quoting import get_logger, quoted, shortened
+from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
+from scheduler_repo.scheduling.planner.memory import LimitsBegan, PlanMemory
+from scheduler_repo.scheduling.planner.placer import SessionPlacer
+from scheduler_repo.scheduling.planner.protocol import FullPlanReason, IncrementalPlan
+from scheduler_repo.scheduling.rules.feasibility import start_not_reached, unmet_dependency
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import ReservedPlace, reserved_places
-from scheduler_repo.types import AgentId, SessionId, SlotVector
+from scheduler_repo.types import ScalingGroupName, SessionId
 
-# What makes two sessions ask alike: one kernel's slots and architecture, or the mode and those of every kernel.
-_Key = tuple[object, ...]
+# What is remembered at most: some 500 MB.
+_MAX_GROUPS: Final = 16
+_MAX_SESSIONS: Final = 1_000_000
 
-
-class PlacementAttempt(msgspec.Struct, frozen=True):
-    """The result of placing one session: an agent's position per request, or None if one found no agent.
-
-    ``states`` are the agents that were found, and their states before, in the order in which they were taken.
-    """
-
-    positions: Optional[list[int]]
-    states: list[tuple[int, State]]
-
-
-class SessionRequest(msgspec.Struct, gc=False, eq=False):
-    """The request that equal sessions share: one to each agent, their slots in all, and designated agents.
-
-    ``failed`` is the attempt to place it that failed in this plan, if one did.
-    """
-
-    requests: tuple[NodeRequest, ...]
-    slots: SlotVector
-    designated_agent_ids: tuple[AgentId, ...]
-    failed: Optional[PlacementAttempt] = None
-
-
-class SessionPlacer:
-    """Places sessions one after the other and takes their capacity.
-
-    The requests of a MULTI_NODE session are placed largest first, each at its best fit, without backtracking.
-    That finds a placement whenever one exists if the requests are alike; if they differ it may miss one. Within
-    one plan capacity only shrinks, so a request that failed once is not tried again.
-    """
-
-    def __init__(self, index: CapacityIndex) -> None:
-        self._index = index
-        self._known: dict[_Key, SessionRequest] = {}
-
-    def request(
-        self, session: PendingSession, designated_agent_ids: Optional[tuple[AgentId, ...]] = None
-    ) -> SessionRequest:
-        """Return what a session asks for, the same object as for every session that asks alike.
-
-        ``designated_agent_ids`` stand in for the session's own.
-        """
-        kernels = session.kernels
-        designated = session.designated_agent_ids if designated_agent_ids is None else designated_agent_ids
-        key: _Key
-        if len(kernels) == 1:
-            key = kernels[0].requested_slots, kernels[0].architecture, designated
-        else:
-            asked = tuple([(kernel.requested_slots, kernel.architecture) for kernel in kernels])
-            key = session.cluster_mode, asked, designated, None
-        known = self._known.get(key)
-        if known is None:
-            requests = node_requests(session.cluster_mode, kernels)
-            slots = total_slots(kernel.requested_slots for kernel in kernels)
-            known = self._known[key] = SessionRequest(requests, slots, designated)
-        return known
-
-    def place(self, wanted: SessionRequest) -> PlacementAttempt:
-        """Place every request, or none: if one finds no agent, the index is as before."""
-        if wanted.failed is not None:
-            return wanted.failed
-        requests = wanted.requests
-        sizes = [self._index.scarcest_amounts(request) for request in requests]
-        positions = [0] * len(requests)
-        states: list[tuple[int, State]] = []
-        for each in sorted(range(len(requests)), key=sizes.__getitem__, reverse=True):
-            spot = self._index.find(requests[each], wanted.designated_agent_ids)
-            if spot is None:
-                self.take_back(states)
-                wanted.failed = PlacementAttempt(None, states)
-                return wanted.failed
-            positions[each] = spot.position
-            states.append((spot.position, self._index.take(spot)))
-        return PlacementAttempt(positions, states)
-
-    def take_back(self, states: list[tuple[int, State]]) -> None:
-        """Undo the last placement, by its ``states``."""
-        for position, state in reversed(states):
-            self._index.restore(position, state)
-
-    def allocations(self, session: PendingSession, positions: list[int]) -> tuple[KernelAllocation, ...]:
-        """Return the agent of each kernel; one request for all kernels puts them on one agent."""
-        agent_ids = [self._index.agent_id(position) for position in positions]
-        if len(agent_ids) == 1:
-            agent_ids *= len(session.kernels)
-        placed = zip(session.kernels, agent_ids, strict=True)
-        return tuple(KernelAllocation(kernel.kernel_id, agent_id) for kernel, agent_id in placed)
-
-
-class Planner(Protocol):
-    """Turns the data of one tick into placements; the write gate checks them again."""
-
-    def plan(self, data: SchedulingData) -> Sequence[SessionAllocation]:
-        """Return the sessions to place, in the order to write them, each with an agent for every kernel."""
-        ...
+_logger = get_logger(__name__)
 
 
 class BestFitPlanner:
@@ -133,12 +39,17 @@ class BestFitPlanner:
 
     A MULTI_NODE session whose kernels differ may be skipped although a placement exists: its kernels are placed
     one by one, largest first, without backtracking.
+
+    ``plan_changes`` remembers why each session of a group waits, of at most 16 groups and a million sessions.
     """
 
     def __init__(self, max_allocations: Optional[int] = None) -> None:
         if max_allocations is not None and max_allocations < 0:
             raise InvalidInput(f"max_allocations: {max_allocations} is negative; give 0 or more, or None")
         self._max_allocations = max_allocations
+        # The group planned for last stands at the end; loops plan in threads.
+        self._memories: OrderedDict[ScalingGroupName, PlanMemory] = OrderedDict()
+        self._memories_lock = Lock()
 
     def plan(self, data: SchedulingData) -> tuple[SessionAllocation, ...]:
         """Place every session that fits, all of its kernels or none.
@@ -165,7 +76,7 @@ class BestFitPlanner:
             ):
                 continue
             if place is None:
-                kernels = _place(session, wanted, data, placer)
+                kernels = placer.place_session(session, wanted, data.agents)
             else:
                 # The index never counted reserved room as free, so there is nothing to take from it.
                 kernels = place.kernels if place.obstacle is None else None
@@ -177,6 +88,65 @@ class BestFitPlanner:
                 break
         return tuple(allocations)
 
+    def plan_changes(self, refresh: Refresh) -> IncrementalPlan:
+        """Place what ``plan`` of the same data places, and try only sessions that may have become placeable.
+
+        It does not matter whether the last plan was written, in all, in part or not. It is made from everything
+        where the changes are not those since the last plan of the group. Cost: as many steps as there are
+        changes and placements, and one for each distinct request where an agent gained room.
+        """
+        data = refresh.data
+        group = data.scaling_group.name
+        with self._memories_lock:
+            # Out of reach of another thread until it is whole again; lost where the plan fails.
+            memory = self._memories.pop(group, None)
+        memory, reason, is_reindexed = _follow(memory, refresh)
+        tried = memory.tried
+        allocations = memory.plan(data, self._max_allocations)
+        self._remember(group, memory)
+        return IncrementalPlan(allocations, reason, memory.tried - tried, is_reindexed)
+
+    def forget(self, scaling_group: Optional[ScalingGroupName] = None) -> None:
+        """Drop what is remembered of a group, or of all; the next plan is made from everything."""
+        with self._memories_lock:
+            for group in list(self._memories):
+                if scaling_group in (None, group):
+                    del self._memories[group]
+
+    def _remember(self, group: ScalingGroupName, memory: PlanMemory) -> None:
+        with self._memories_lock:
+            self._memories[group] = memory
+            self._memories.move_to_end(group)
+            sessions = sum(map(len, self._memories.values()))
+            while len(self._memories) > 1 and (len(self._memories) > _MAX_GROUPS or sessions > _MAX_SESSIONS):
+                sessions -= len(self._memories.popitem(last=False)[1])
+
+
+def _follow(
+    memory: Optional[PlanMemory], refresh: Refresh
+) -> tuple[PlanMemory, Optional[FullPlanReason], bool]:
+    """Bring a memory up to date, or begin a new one for a reason; and say whether its index was made anew."""
+    data, changes = refresh.data, refresh.changes
+    if memory is None:
+        return PlanMemory(data), FullPlanReason.FIRST, False
+    if changes is None:
+        return PlanMemory(data), FullPlanReason.FULL_READ, False
+    if refresh.since != memory.token or data.pending_limit != memory.pending_limit:
+        return PlanMemory(data), FullPlanReason.MISSED, False
+    try:
+        return memory, None, memory.follow(data, changes)
+    except LimitsBegan:
+        return PlanMemory(data), FullPlanReason.LIMITS, False
+    except (LookupError, InvalidInput) as error:
+        _logger.error(
+            "what has changed in scaling group %s does not fit what the planner remembers, which plans from "
+            "everything: %s: %s",
+            quoted(data.scaling_group.name),
+            type(error).__name__,
+            shortened(error),
+        )
+        return PlanMemory(data), FullPlanReason.MISFIT, False
+
 
 def in_turn(data: SchedulingData, places: Mapping[SessionId, ReservedPlace]) -> Iterator[PendingSession]:
     """Yield pending sessions in the order of a plan: reserved ones by position, then the queue."""
@@ -185,24 +155,3 @@ def in_turn(data: SchedulingData, places: Mapping[SessionId, ReservedPlace]) -> 
     for session in data.pending_sessions:
         if not places or session.session_id not in places:
             yield session
-
-
-def _place(
-    session: PendingSession, wanted: SessionRequest, data: SchedulingData, placer: SessionPlacer
-) -> Optional[tuple[KernelAllocation, ...]]:
-    placement = placer.place(wanted)
-    if placement.positions is None:
-        return None
-    kernels = placer.allocations(session, placement.positions)
-    failed = session.failed_agent_ids
-    if not failed or not any(kernel.agent_id in failed for kernel in kernels):
-        return kernels
-    # Avoid the agents on which it failed if other agents have room, else try them again.
-    placer.take_back(placement.states)
-    agent_ids = session.designated_agent_ids or tuple(agent.agent_id for agent in data.agents)
-    others = tuple(agent_id for agent_id in agent_ids if agent_id not in failed)
-    elsewhere = placer.place(placer.request(session, others)) if others else None
-    if elsewhere is not None and elsewhere.positions is not None:
-        return placer.allocations(session, elsewhere.positions)
-    placer.place(wanted)
-    return kernels

@@ -8,13 +8,14 @@ slots cannot serve, at the mean mix of all running and pending kernels.
 """
 
 from bisect import bisect_left, insort
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Collection, Iterable
 from itertools import islice
+from operator import gt
 from typing import NamedTuple, Optional
 
-from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.scheduling_data import SchedulableAgent, SchedulingData
+from scheduler_repo.scheduling.planner.free_capacity import FreeCapacitySet, State
+from scheduler_repo.scheduling.planner.slot_mix import SlotMix
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
     Wanted,
@@ -28,167 +29,82 @@ from scheduler_repo.scheduling.rules.feasibility import (
 )
 from scheduler_repo.types import AgentId, Architecture
 
-# What an agent has free, one amount per dimension; agents in the same state are interchangeable.
-State = tuple[int, ...]
-_BLOCK_SIZE = 64
-
 # How many fitting states to compare for stranding: more cost time and pack less tightly.
 _COMPARED_STATES = 16
 
-# Weights are whole numbers: this many bits of precision at the least.
-_WEIGHT_BITS = 20
+# What the agents of a class share: architecture, slots, and whether containers are limited.
+_Kind = tuple[Architecture, tuple[int, ...], bool]
 
 
 class Spot(NamedTuple):
-    """An agent that can serve a request: its position in ``data.agents``, and the request in its dimensions."""
+    """An agent that can serve a request, and the request in the agent's dimensions."""
 
-    position: int
+    agent_id: AgentId
     wanted: Wanted
 
 
-class FreeCapacitySet:
-    """A sorted set of states of one length, in blocks that know their maximum per dimension.
-
-    A search skips a block whose maximum is too small. Adding and removing cost one bisection and one block; a
-    search that finds nothing looks at the maximum of every block.
-    """
+class _Members:
+    """Agents by state; of those in one state, by id."""
 
     def __init__(self) -> None:
-        self._blocks: list[list[State]] = []
-        self._lasts: list[State] = []
-        self._ceilings: list[Optional[State]] = []  # None: to be computed when next looked at
-
-    def add(self, state: State) -> None:
-        """Add a state that is not in the set."""
-        if not self._blocks:
-            self._insert_block(0, [state])
-            return
-        at = min(bisect_left(self._lasts, state), len(self._blocks) - 1)
-        block = self._blocks[at]
-        insort(block, state)
-        if len(block) > _BLOCK_SIZE:
-            half = len(block) // 2
-            self._insert_block(at + 1, block[half:])
-            del block[half:]
-        self._touch(at)
-
-    def remove(self, state: State) -> None:
-        """Remove a state that is in the set."""
-        at = bisect_left(self._lasts, state)
-        block = self._blocks[at]
-        del block[bisect_left(block, state)]
-        if block:
-            self._touch(at)
-        else:
-            del self._blocks[at], self._lasts[at], self._ceilings[at]
-
-    def fitting(self, wanted: Wanted) -> Iterator[State]:
-        """Yield the states that hold all of ``wanted``, whose dimensions ascend, in ascending order.
-
-        The set must not change meanwhile.
-        """
-        start = 0
-        if wanted and wanted[0][0] == 0:
-            start = bisect_left(self._lasts, wanted[0][1:])
-        for at in range(start, len(self._blocks)):
-            ceiling = self._ceilings[at]
-            if ceiling is None:
-                ceiling = self._ceilings[at] = tuple(map(max, zip(*self._blocks[at], strict=True)))
-            if first_short(wanted, ceiling) is None:
-                for state in self._blocks[at]:
-                    if first_short(wanted, state) is None:
-                        yield state
-
-    def _insert_block(self, at: int, block: list[State]) -> None:
-        self._blocks.insert(at, block)
-        self._lasts.insert(at, block[-1])
-        self._ceilings.insert(at, None)
-
-    def _touch(self, at: int) -> None:
-        self._lasts[at] = self._blocks[at][-1]
-        self._ceilings[at] = None
-
-
-class SlotMix:
-    """The total demand for each slot, running and pending, and the order of scarcity.
-
-    Kernels larger than any agent do not count: they can never run.
-    """
-
-    def __init__(self, data: SchedulingData) -> None:
-        width = range(len(data.slot_types))
-        capacities = [[amount_at(agent.capacity, index) for agent in data.agents] for index in width]
-        largest = [max(amounts, default=0) for amounts in capacities]
-        pending = Counter(kernel.requested_slots for each in data.pending_sessions for kernel in each.kernels)
-        self._demand = [sum(amount_at(agent.occupied, index) for agent in data.agents) for index in width]
-        for vector, count in pending.items():
-            wanted = wanted_slots(vector)
-            if all(index in width and amount <= largest[index] for index, amount in wanted):
-                for index, amount in wanted:
-                    self._demand[index] += amount * count
-        ratios = [
-            Fraction(demand, supply) if supply else Fraction(0)
-            for demand, supply in zip(self._demand, map(sum, capacities), strict=True)
-        ]
-        self.scarcest_first = tuple(sorted(width, key=lambda index: (-ratios[index], index)))
-
-    def weight(self, slot_index: int) -> int:
-        """Return the weight of one unit: the mean mix weighs the same in every slot; 0 without demand."""
-        demand = self._demand[slot_index]
-        return (max(self._demand) << _WEIGHT_BITS) // demand if demand else 0
-
-
-class _AgentClass:
-    """Agents of one architecture with the same slots, all of them with or all without a container limit.
-
-    The dimensions of a state are the slots, scarcest first, then the containers left, if limited.
-    """
-
-    def __init__(self, architecture: Architecture, slots: tuple[int, ...], *, limits_containers: bool) -> None:
-        self.architecture = architecture
-        self.slots = slots
-        self.dimension_of = {slot: dimension for dimension, slot in enumerate(slots)}
-        self.limits_containers = limits_containers
-        self.agent_count = 0
         self.states = FreeCapacitySet()
-        self.members: dict[State, list[int]] = {}
+        self.by_state: dict[State, list[AgentId]] = {}
 
-    def join(self, state: State, position: int) -> None:
-        members = self.members.get(state)
+    def join(self, state: State, agent_id: AgentId) -> None:
+        members = self.by_state.get(state)
         if members is None:
-            self.members[state] = [position]
+            self.by_state[state] = [agent_id]
             self.states.add(state)
         else:
-            insort(members, position)
+            insort(members, agent_id)
 
-    def leave(self, state: State, position: int) -> None:
-        members = self.members[state]
+    def leave(self, state: State, agent_id: AgentId) -> None:
+        members = self.by_state[state]
         if len(members) == 1:
-            del self.members[state]
+            del self.by_state[state]
             self.states.remove(state)
         else:
-            del members[bisect_left(members, position)]
+            del members[bisect_left(members, agent_id)]
+
+
+class _AgentClass(_Members):
+    """Agents of one architecture with the same slots, all of them with or all without a container limit.
+
+    The dimensions of a state are the slots, scarcest first, then the containers left, if limited. ``gainers``
+    are those of them that gained room.
+    """
+
+    def __init__(self, kind: _Kind) -> None:
+        super().__init__()
+        self.kind = kind
+        self.architecture, self.slots, self.limits_containers = kind
+        self.dimension_of = {slot: dimension for dimension, slot in enumerate(self.slots)}
+        self.agent_ids: list[AgentId] = []
+        self.gainers: Optional[_Members] = None
+
+    def wanted(self, request: NodeRequest) -> Wanted:
+        """Return a request in the dimensions of a state."""
+        wanted = {self.dimension_of[slot]: amount for slot, amount in wanted_slots(request.requested_slots)}
+        if self.limits_containers and request.container_count:
+            wanted[len(self.slots)] = request.container_count
+        return tuple(sorted(wanted.items()))
 
 
 class _AgentSearch:
     """One request in the dimensions of one class."""
 
-    def __init__(self, request: NodeRequest, agent_class: _AgentClass, mix: SlotMix) -> None:
-        self.agent_class = agent_class
-        asked = dict(wanted_slots(request.requested_slots))
-        wanted = {agent_class.dimension_of[slot]: amount for slot, amount in asked.items()}
-        if agent_class.limits_containers and request.container_count:
-            wanted[len(agent_class.slots)] = request.container_count
-        self.wanted: Wanted = tuple(sorted(wanted.items()))
+    def __init__(self, request: NodeRequest, agent_class: _AgentClass, weights: tuple[int, ...]) -> None:
+        self._states = agent_class.states
+        self.wanted = agent_class.wanted(request)
         # (dimension, weight, weighed amount) of the slots in demand; the first is the scarcest.
         self._weighed = [
-            (dimension, weight, weight * asked.get(slot, 0))
+            (dimension, weight, weight * amount_at(request.requested_slots, slot))
             for dimension, slot in enumerate(agent_class.slots)
-            if (weight := mix.weight(slot))
+            if (weight := weights[slot])
         ]
 
     def best_state(self) -> Optional[State]:
-        fitting = self.agent_class.states.fitting(self.wanted)
+        fitting = self._states.fitting(self.wanted)
         if len(self._weighed) < 2:
             return next(fitting, None)
         return min(islice(fitting, _COMPARED_STATES), key=self.newly_stranded, default=None)
@@ -216,33 +132,28 @@ class CapacityIndex:
 
     Reserved capacity is not free. ``empty`` indexes the agents as if nothing ran or was reserved. Cost: one
     bisection and a few blocks of states per class for a search, two bisections to take capacity.
+
+    It may follow the agents and the queue from one snapshot to the next: count what comes and goes in ``mix``,
+    ``set_agent`` each agent that differs, then ``settle``. ``version`` differs wherever a search might find
+    another agent than before.
     """
 
     def __init__(self, data: SchedulingData, *, empty: bool = False) -> None:
-        self._mix = SlotMix(data)
-        self._agents = data.agents
-        self._position_of = {agent.agent_id: position for position, agent in enumerate(data.agents)}
-        self._class_of: list[_AgentClass] = []
-        self._state_of: list[State] = []
+        self.mix = SlotMix(data)
+        self.version = 0
+        self._empty = empty
+        self._slot_count = len(data.slot_types)
+        self._order: tuple[int, ...] = ()
+        self._classes: dict[_Kind, _AgentClass] = {}
+        self._class_of: dict[AgentId, _AgentClass] = {}
+        self._state_of: dict[AgentId, State] = {}
+        self._gainers: set[AgentId] = set()
         self._searches: dict[NodeRequest, dict[_AgentClass, _AgentSearch]] = {}
-        by_kind: dict[tuple[Architecture, tuple[int, ...], bool], _AgentClass] = {}
-        nothing = (0,) * len(data.slot_types)
-        for position, agent in enumerate(data.agents):
-            slots = tuple(slot for slot in self._mix.scarcest_first if amount_at(agent.capacity, slot))
-            most_containers = container_limit(agent)
-            kind = (agent.architecture, slots, most_containers is not None)
-            agent_class = by_kind.get(kind)
-            if agent_class is None:
-                agent_class = by_kind[kind] = _AgentClass(kind[0], slots, limits_containers=kind[2])
-            free = free_slots(agent.capacity, nothing if empty else claimed_slots(agent))
-            state = tuple(free[slot] for slot in slots)
-            if most_containers is not None:
-                state += (most_containers - (0 if empty else claimed_containers(agent)),)
-            agent_class.agent_count += 1
-            agent_class.join(state, position)
-            self._class_of.append(agent_class)
-            self._state_of.append(state)
-        self._classes = list(by_kind.values())
+        self._eligible: dict[NodeRequest, dict[_AgentClass, Wanted]] = {}
+        self._index(data.agents)
+
+    def __len__(self) -> int:
+        return len(self._class_of)
 
     def find(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...] = ()) -> Optional[Spot]:
         """Find the best agent for a request, among the designated agents if there are any."""
@@ -254,63 +165,185 @@ class CapacityIndex:
         for agent_class, search in searches.items():
             state = search.best_state()
             if state is not None:
-                return Spot(agent_class.members[state][0], search.wanted)
+                return Spot(agent_class.by_state[state][0], search.wanted)
         return None
 
     def take(self, spot: Spot) -> State:
         """Take the capacity of a found spot; returns the state before, for ``restore``."""
-        before = self._state_of[spot.position]
+        before = self._state_of[spot.agent_id]
         after = list(before)
         for dimension, amount in spot.wanted:
             after[dimension] -= amount
-        self.restore(spot.position, tuple(after))
+        self.restore(spot.agent_id, tuple(after))
         return before
 
-    def restore(self, position: int, state: State) -> None:
+    def restore(self, agent_id: AgentId, state: State) -> None:
         """Set an agent back to an earlier state."""
-        agent_class = self._class_of[position]
-        agent_class.leave(self._state_of[position], position)
-        agent_class.join(state, position)
-        self._state_of[position] = state
-
-    def agent_id(self, position: int) -> AgentId:
-        """Return the id of the agent at a position."""
-        return self._agents[position].agent_id
+        agent_class, before = self._class_of[agent_id], self._state_of[agent_id]
+        agent_class.leave(before, agent_id)
+        agent_class.join(state, agent_id)
+        gainers = agent_class.gainers
+        if gainers is not None and agent_id in self._gainers:
+            gainers.leave(before, agent_id)
+            gainers.join(state, agent_id)
+        self._state_of[agent_id] = state
+        self.version += 1
 
     def scarcest_amounts(self, request: NodeRequest) -> tuple[int, ...]:
         """Return the requested amounts, scarcest slot first, to compare the sizes of requests."""
-        return tuple(amount_at(request.requested_slots, slot) for slot in self._mix.scarcest_first)
+        return tuple(amount_at(request.requested_slots, slot) for slot in self._order)
+
+    def set_agent(self, agent_id: AgentId, agent: Optional[SchedulableAgent]) -> None:
+        """Follow an agent to what it is now, None if it takes kernels no more; may be a new one.
+
+        One that has more room than before, in any slot, or other slots is a gainer until ``forget_gainers``.
+        """
+        was = self._class_of.get(agent_id)
+        if agent is None:
+            if was is not None:
+                self._remove(agent_id, was)
+            return
+        kind, state = self._place_of(agent)
+        if was is not None and was.kind == kind:
+            before = self._state_of[agent_id]
+            if state == before:
+                return
+            has_gained = any(map(gt, state, before))
+            self.restore(agent_id, state)
+        else:
+            if was is not None:
+                self._remove(agent_id, was)
+            self._add(agent_id, kind, state)
+            has_gained = True
+        if has_gained:
+            self._gainers.add(agent_id)
+
+    def settle(self, agents: Iterable[SchedulableAgent]) -> bool:
+        """Weigh slots anew after changes; whether all was indexed again as another slot is the scarcest.
+
+        ``agents`` are all of them, as they are now.
+        """
+        if self.mix.settle():
+            self._searches.clear()
+            self.version += 1
+        is_reordered = self._order != self.mix.scarcest_first
+        if is_reordered:
+            self._index(agents)
+        for agent_id in self._gainers:
+            agent_class = self._class_of[agent_id]
+            if agent_class.gainers is None:
+                agent_class.gainers = _Members()
+            agent_class.gainers.join(self._state_of[agent_id], agent_id)
+        return is_reordered
+
+    @property
+    def gainers(self) -> Collection[AgentId]:
+        """The agents that have gained room since ``forget_gainers``."""
+        return self._gainers
+
+    def forget_gainers(self) -> None:
+        """Begin anew to watch which agents gain room."""
+        self._gainers.clear()
+        for agent_class in self._classes.values():
+            agent_class.gainers = None
+
+    def fits_gainer(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...]) -> bool:
+        """Whether an agent that has gained room has enough for a request, after ``settle``."""
+        eligible = self._eligible_classes(request)
+        if designated_agent_ids:
+            for agent_id in designated_agent_ids:
+                if agent_id in self._gainers:
+                    wanted = eligible.get(self._class_of[agent_id])
+                    if wanted is not None and first_short(wanted, self._state_of[agent_id]) is None:
+                        return True
+            return False
+        return any(
+            agent_class.gainers is not None
+            and next(agent_class.gainers.states.fitting(wanted), None) is not None
+            for agent_class, wanted in eligible.items()
+        )
+
+    def forget_request(self, request: NodeRequest) -> None:
+        """Keep nothing of a request that nobody waits with any more; it may be searched for again."""
+        self._searches.pop(request, None)
+        self._eligible.pop(request, None)
+
+    def _index(self, agents: Iterable[SchedulableAgent]) -> None:
+        self._order = self.mix.scarcest_first
+        for known in (self._classes, self._class_of, self._state_of, self._searches, self._eligible):
+            known.clear()
+        for agent in agents:
+            self._add(agent.agent_id, *self._place_of(agent))
+
+    def _place_of(self, agent: SchedulableAgent) -> tuple[_Kind, State]:
+        slots = tuple(slot for slot in self._order if amount_at(agent.capacity, slot))
+        most_containers = container_limit(agent)
+        free = free_slots(agent.capacity, (0,) * self._slot_count if self._empty else claimed_slots(agent))
+        state = tuple(free[slot] for slot in slots)
+        if most_containers is not None:
+            state += (most_containers - (0 if self._empty else claimed_containers(agent)),)
+        return (agent.architecture, slots, most_containers is not None), state
+
+    def _add(self, agent_id: AgentId, kind: _Kind, state: State) -> None:
+        agent_class = self._classes.get(kind)
+        if agent_class is None:
+            agent_class = self._classes[kind] = _AgentClass(kind)
+            self._eligible.clear()
+        agent_class.join(state, agent_id)
+        insort(agent_class.agent_ids, agent_id)
+        # A class with more agents comes first.
+        self._searches.clear()
+        self._class_of[agent_id], self._state_of[agent_id] = agent_class, state
+        self.version += 1
+
+    def _remove(self, agent_id: AgentId, agent_class: _AgentClass) -> None:
+        agent_class.leave(self._state_of[agent_id], agent_id)
+        del agent_class.agent_ids[bisect_left(agent_class.agent_ids, agent_id)]
+        self._searches.clear()
+        if not agent_class.agent_ids:
+            del self._classes[agent_class.kind]
+            self._eligible.clear()
+        del self._class_of[agent_id], self._state_of[agent_id]
+        self.version += 1
+
+    def _eligible_classes(self, request: NodeRequest) -> dict[_AgentClass, Wanted]:
+        """Return the classes that could ever serve a request, and what that is in their dimensions."""
+        eligible = self._eligible.get(request)
+        if eligible is None:
+            asked = {slot for slot, _ in wanted_slots(request.requested_slots)}
+            eligible = self._eligible[request] = {
+                agent_class: agent_class.wanted(request)
+                for agent_class in self._classes.values()
+                if asked.issubset(agent_class.slots)
+                and all(architecture == agent_class.architecture for architecture in request.architectures)
+            }
+        return eligible
 
     def _prepare(self, request: NodeRequest) -> dict[_AgentClass, _AgentSearch]:
         """List the classes that could ever serve a request, best match first."""
         asked = {slot for slot, _ in wanted_slots(request.requested_slots)}
-        rank = {slot: place for place, slot in enumerate(self._mix.scarcest_first)}
+        rank = {slot: place for place, slot in enumerate(self._order)}
 
-        def waste(agent_class: _AgentClass) -> tuple[int, list[int], int]:
+        def waste(agent_class: _AgentClass) -> tuple[int, list[int], int, AgentId]:
             # With equally many spare slots: the less scarce ones first, then the class with more agents.
             spare = [-rank[slot] for slot in agent_class.slots if slot not in asked]
-            return len(spare), spare, -agent_class.agent_count
+            return len(spare), spare, -len(agent_class.agent_ids), agent_class.agent_ids[0]
 
-        eligible = [
-            agent_class
-            for agent_class in self._classes
-            if asked.issubset(agent_class.slots)
-            and all(architecture == agent_class.architecture for architecture in request.architectures)
-        ]
-        return {each: _AgentSearch(request, each, self._mix) for each in sorted(eligible, key=waste)}
+        eligible = sorted(self._eligible_classes(request), key=waste)
+        return {each: _AgentSearch(request, each, self.mix.weights) for each in eligible}
 
     def _find_designated(
         self, searches: dict[_AgentClass, _AgentSearch], designated_agent_ids: Iterable[AgentId]
     ) -> Optional[Spot]:
         ranks = {agent_class: rank for rank, agent_class in enumerate(searches)}
-        best: Optional[tuple[int, int, State, int]] = None
+        best: Optional[tuple[int, int, State, AgentId]] = None
         for agent_id in designated_agent_ids:
-            position = self._position_of.get(agent_id)
-            if position is None or (agent_class := self._class_of[position]) not in searches:
+            agent_class = self._class_of.get(agent_id)
+            if agent_class is None or agent_class not in searches:
                 continue
-            state, search = self._state_of[position], searches[agent_class]
+            state, search = self._state_of[agent_id], searches[agent_class]
             if first_short(search.wanted, state) is None:
-                choice = ranks[agent_class], search.newly_stranded(state), state, position
+                choice = ranks[agent_class], search.newly_stranded(state), state, agent_id
                 best = choice if best is None else min(best, choice)
         if best is None:
             return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.errors import InvalidInput, InvalidWiring
 from scheduler_repo.quoting import with_article
-from scheduler_repo.scheduling.planner.best_fit import Planner
+from scheduler_repo.scheduling.planner.protocol import Planner
 
 
 def check_planner(planner: object) -> None:

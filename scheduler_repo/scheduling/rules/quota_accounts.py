@@ -6,7 +6,12 @@ from typing import Optional
 from scheduler_repo.entities.obstacles import OwnerBreach, QuotaBreach, QuotaKind
 from scheduler_repo.entities.scheduling_data import AnyOwnerUsage, PendingSession, SchedulingData
 from scheduler_repo.errors import InvalidInput
-from scheduler_repo.scheduling.rules.feasibility import limit_breach, slot_limit_breach, total_slots
+from scheduler_repo.scheduling.rules.feasibility import (
+    amount_at,
+    limit_breach,
+    slot_limit_breach,
+    total_slots,
+)
 from scheduler_repo.types import OwnerIds, OwnerScope, SlotVector, owner_ids
 
 # Every placement passes here, and looking a member up takes as long as the check itself.
@@ -19,11 +24,20 @@ class OwnerAccount:
     def __init__(self, scope: OwnerScope, usage: AnyOwnerUsage) -> None:
         """Begin with the usage as it was read, and keep it."""
         self.scope = scope
+        self.reset(usage)
+
+    def reset(self, usage: AnyOwnerUsage) -> None:
+        """Begin again, with the usage of another snapshot."""
         self.usage = usage
         self.occupied = usage.occupied
         self.session_count = usage.session_count
         limits = (usage.max_concurrent_sessions, usage.max_kernels_per_session, *usage.slot_limits)
         self.is_limited = any(limit is not None for limit in limits)
+
+    def charge(self, slots: SlotVector, sessions: int = 1) -> None:
+        """Count slots and sessions that it occupies more."""
+        self.occupied = total_slots((self.occupied, slots))
+        self.session_count += sessions
 
     def breaches(self, requested: SlotVector, kernel_count: int) -> tuple[Optional[QuotaBreach], ...]:
         """Check kernels per session, then sessions, then slots; in the same order for every owner."""
@@ -34,6 +48,17 @@ class OwnerAccount:
             limit_breach(_SESSIONS, None, sessions, 1, most),
             slot_limit_breach(requested, self.occupied, usage.slot_limits),
         )
+
+    def breaches_still(self, kind: QuotaKind, slot_index: Optional[int], requested: int) -> bool:
+        """Check again the one limit that a request of so much passed."""
+        usage = self.usage
+        used, limit = 0, usage.max_kernels_per_session
+        if kind is _SESSIONS:
+            used, limit = self.session_count, usage.max_concurrent_sessions
+        elif slot_index is not None:
+            used = amount_at(self.occupied, slot_index)
+            limit = usage.slot_limits[slot_index] if slot_index < len(usage.slot_limits) else None
+        return limit_breach(kind, slot_index, used, requested, limit) is not None
 
 
 class OwnerLedger:
@@ -74,16 +99,20 @@ class OwnerLedger:
             found = (known.get(owner_id) for owner_id, known in zip(owners, self._by_scope, strict=True))
             accounts = [account for account in found if account is not None]
         for account in accounts:
-            account.occupied = total_slots((account.occupied, slots))
-            account.session_count += sessions
+            account.charge(slots, sessions)
 
     def accounts(self, session: PendingSession) -> tuple[OwnerAccount, ...]:
         """Return the accounts of a session's owners in the order of OwnerScope; raises as ``breach`` does."""
         owners = owner_ids(session)
         for scope, owner_id, known in zip(OwnerScope, owners, self._by_scope, strict=True):
             if owner_id not in known:
-                raise InvalidInput(
-                    f"session {session.session_id}: its owner {scope} {owner_id} is not in the scheduling "
-                    "data, so its limits are unknown; give the data as it was read"
-                )
+                raise missing_owner(session, scope, owner_id)
         return tuple(known[owner_id] for owner_id, known in zip(owners, self._by_scope, strict=True))
+
+
+def missing_owner(session: PendingSession, scope: OwnerScope, owner_id: object) -> InvalidInput:
+    """Build the error for data without an owner of one of its sessions."""
+    return InvalidInput(
+        f"session {session.session_id}: its owner {scope} {owner_id} is not in the scheduling data, so its "
+        "limits are unknown; give the data as it was read"
+    )

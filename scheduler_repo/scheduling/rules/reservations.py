@@ -5,7 +5,7 @@ even when it is empty, is no placement: it still claims its room, and its sessio
 ends it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Optional
 
 import msgspec
@@ -103,18 +103,29 @@ class ReservedPlace(msgspec.Struct, frozen=True):
 def reserved_places(data: SchedulingData) -> Mapping[SessionId, ReservedPlace]:
     """Say of each pending session with a reservation whether it fits there, by position.
 
-    What is reserved earlier is not free for later ones, whether its sessions are placed or not: so the answer
-    stands while a plan places any of them. Cost: nothing without reservations, else a pass over the queue and
-    over them.
+    Cost: nothing without reservations, else a pass over the queue and over them.
     """
     if not data.reservations:
         return {}
     pending = {session.session_id: session for session in data.pending_sessions}
     agents = {agent.agent_id: agent for agent in data.agents}
+    return find_places(data.reservations, pending.get, agents)
+
+
+def find_places(
+    reservations: Iterable[Reservation],
+    find_session: Callable[[SessionId], Optional[PendingSession]],
+    agents: Mapping[AgentId, SchedulableAgent],
+) -> Mapping[SessionId, ReservedPlace]:
+    """Say of each reservation's session, if it is pending, whether it fits there, by position.
+
+    What is reserved earlier is not free for later ones, whether its sessions are placed or not: so the answer
+    stands while a plan places any of them. Cost: a pass over the reservations.
+    """
     earlier: dict[AgentId, Load] = {}
     places: dict[SessionId, ReservedPlace] = {}
-    for reservation in data.reservations:
-        session = pending.get(reservation.session_id)
+    for reservation in reservations:
+        session = find_session(reservation.session_id)
         kernels = tuple(KernelAllocation(kernel.kernel_id, kernel.agent_id) for kernel in reservation.kernels)
         is_placement = all(kernel.agent_id in agents for kernel in kernels)
         if session is not None and is_placement and _names_all(kernels, session):
