@@ -7,6 +7,7 @@ import pytest
 
 from scheduler_repo.testing.prepared_databases import preparing
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DatabaseServer
+from tests.support.waiting import PATIENCE
 
 
 class TestCopies:
@@ -40,7 +41,7 @@ class TestCopies:
                 # when
                 await server.give_back(copy)
                 # then
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     await is_cut.wait()
         async with DatabaseServer(copy.admin_url).maintenance.driver_as(ADMIN) as driver:
             found = "SELECT count(*) FROM pg_database WHERE datname = $1"

@@ -21,6 +21,7 @@ from scheduler_repo.errors import InvalidSettings, SchedulerRepoError
 from scheduler_repo.quoting import get_logger, quoted, shortened
 from scheduler_repo.secret_urls import hide_secrets, is_open_url, may_hold_secret, secret_parts, shown_url
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl, load_settings
+from tests.support.waiting import PATIENCE
 
 SECRET: Final = "S3CRET"  # noqa: S105 # it is what is looked for
 # With what people put into passwords, and forget to escape.
@@ -253,7 +254,7 @@ class TestConnecting:
         async def ping() -> None:
             client = create_redis(CacheSettings(url=SecretUrl(url)))
             shown.append(repr(client.connection_pool.make_connection()))  # type: ignore[no-untyped-call]
-            await asyncio.wait_for(client.ping(), 5)
+            await asyncio.wait_for(client.ping(), PATIENCE)
 
         shown: list[str] = []
         with pytest.raises(Exception) as raised:  # noqa: PT011 # the driver's own, or the package's

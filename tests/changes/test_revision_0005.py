@@ -17,6 +17,7 @@ from scheduler_repo.embedded.installation import postgres_of_wheel
 from scheduler_repo.testing.memory_folder import memory_folder
 from tests.changes.usage import COUNTED, KEPT, OWNERS, TRIGGERS_OF_OTHERS, add_session, read_usage
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer, DriverConnection
+from tests.support.waiting import PATIENCE
 
 _WRITERS: Final = 3
 
@@ -43,7 +44,7 @@ async def _write(database: Database, number: int, done: asyncio.Event, wrote: li
 
 
 async def _until_each_has_written(observer: DriverConnection, least: list[int], wrote: list[int]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while any(now < then for now, then in zip(wrote, least, strict=True)):
             await observer.execute("SELECT pg_sleep(0.01)")
 

@@ -18,6 +18,7 @@ from tests.support.command import Command, CommandHere, Ended
 from tests.support.databases import ADMIN, READER, SCHEDULER, Database
 from tests.support.observation import PROJECT_ROOT, free_port
 from tests.support.trace_location import needs_trace, trace_directory
+from tests.support.waiting import PATIENCE
 
 SMALL = ("--agents", "20", "--sessions", "300")
 _PLACES = """
@@ -279,7 +280,7 @@ class TestKeep:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             cwd=PROJECT_ROOT,
             env={"PATH": path},
             check=False,

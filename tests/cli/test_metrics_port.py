@@ -12,12 +12,13 @@ import pytest
 from tests.support.command import Command, CommandHere
 from tests.support.databases import OWNER, SCHEDULER, Database
 from tests.support.observation import free_port
+from tests.support.waiting import PATIENCE
 
 _LAYERS = "backendai_layer_operation"
 
 
 def scraped(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - the URL is the test's own
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - the URL is the test's own
         return str(answer.read().decode())
 
 

@@ -22,6 +22,7 @@ from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database
 from tests.support.old_rows import add_agent_history, add_finished, add_operations, existing
 from tests.support.rows import insert_all
 from tests.support.small_cluster import ACCESS_KEY, DOMAIN, GROUP, PROJECT, USER, session_id
+from tests.support.waiting import PATIENCE
 
 OLD = range(100, 112)
 SEVEN_LINES = 12_000  # bytes
@@ -129,9 +130,9 @@ class TestInterruption(WithOldRows):
             await driver.add_listener("gone", lambda *_: gone.set())
             # When
             process = command.start(*arguments, "--batch-size", "1")
-            await asyncio.wait_for(gone.wait(), 30)
+            await asyncio.wait_for(gone.wait(), PATIENCE)
             process.send_signal(signal.SIGINT)
-            output, errors = await asyncio.to_thread(process.communicate, timeout=30)
+            output, errors = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
             # Then
             left = len(await existing(driver))
         assert (process.returncode, output) == (130, "")

@@ -25,6 +25,7 @@ from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database, D
 from tests.support.observation import PROJECT_ROOT
 from tests.support.old_rows import add_agent_history, add_finished, add_operations
 from tests.support.small_cluster import GROUP, OWNER_IDS, agent, cluster, place, session, session_id
+from tests.support.waiting import PATIENCE
 
 _RELATIONS: Final = """
 SELECT relname::text FROM pg_class
@@ -50,8 +51,6 @@ SELECT count(*) FROM pg_locks
 WHERE pid = pg_backend_pid() AND locktype IN ('relation', 'advisory')
   AND relation IS DISTINCT FROM 'pg_locks'::regclass
 """
-# Well below every bound of the engine's.
-_PROMPT_SECONDS: Final = 4
 
 
 def statements_that_lock(relations: Sequence[str]) -> Iterator[str]:
@@ -134,21 +133,21 @@ class TestNobodyWaits:
             assert await driver.fetchval(_HELD) >= 2 * len(_OLD_KEYS)
             # when, then
             for number, (scope, owner_id) in enumerate(OWNER_IDS.items()):
-                async with asyncio.timeout(_PROMPT_SECONDS):
+                async with asyncio.timeout(PATIENCE):
                     quota = QuotaSpec(scope=scope, owner_id=owner_id, max_concurrent_sessions=9)
                     await repos.quotas.set_quotas([quota])
                 if number < 3:
-                    async with asyncio.timeout(_PROMPT_SECONDS):
+                    async with asyncio.timeout(PATIENCE):
                         done = await repos.scheduler.allocate_sessions(GROUP, [place(number, "a1")])
                         assert list(done.allocated) == [session_id(number)]
-            async with asyncio.timeout(_PROMPT_SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 await repos.scaling_groups.register_slot_types([SlotTypeSpec(name=SlotName("tpu"))])
                 await repos.lifecycle.mark_cancelled([session_id(0)])
                 purged = await repos.retention.purge(timedelta(days=30))
                 assert (purged.sessions, purged.operations, purged.agent_history) == (10, 5, 4)
-            async with asyncio.timeout(_PROMPT_SECONDS), fresh_database.connect_as(OWNER) as connection:
+            async with asyncio.timeout(PATIENCE), fresh_database.connect_as(OWNER) as connection:
                 await upgrade_schema(connection)
-            async with asyncio.timeout(_PROMPT_SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 await fresh_database.run_as(ADMIN, read_sql_file("roles.sql"))
 
     @pytest.mark.usefixtures("repos")
@@ -157,9 +156,9 @@ class TestNobodyWaits:
     ) -> None:
         async with holding_all_it_can(fresh_database, newcomer):
             for revision in reversed(known_revisions()[:-1]):
-                async with asyncio.timeout(_PROMPT_SECONDS), fresh_database.connect_as(OWNER) as connection:
+                async with asyncio.timeout(PATIENCE), fresh_database.connect_as(OWNER) as connection:
                     await downgrade_schema(connection, revision)
-            async with asyncio.timeout(_PROMPT_SECONDS), fresh_database.connect_as(OWNER) as connection:
+            async with asyncio.timeout(PATIENCE), fresh_database.connect_as(OWNER) as connection:
                 await upgrade_schema(connection)
 
 

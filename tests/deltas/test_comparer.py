@@ -31,6 +31,7 @@ from scheduler_repo.types import ScalingGroupName
 from tests.deltas.held_answers import assert_same
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP, agent, cluster, session, session_id
+from tests.support.waiting import PATIENCE
 
 EQUAL, DIFFERENT = ComparisonOutcome.EQUAL, ComparisonOutcome.DIFFERENT
 NOT_COMPARED, FAILED = ComparisonOutcome.NOT_COMPARED, ComparisonOutcome.FAILED
@@ -197,7 +198,7 @@ class TestBesideRefreshes:
         # when there are writes, and refreshes that see them
         for number in (1, 2, 2):
             await raise_priority(owner_connection, number)
-            refresh = await asyncio.wait_for(tracker.get_scheduling_data(GROUP), 20)
+            refresh = await asyncio.wait_for(tracker.get_scheduling_data(GROUP), PATIENCE)
             assert refresh.reason is None
         assert [each.session_id for each in refresh.data.pending_sessions[:2]] == [session_id(2), session_id(1)]
         source.may_go_on.set()
@@ -327,13 +328,13 @@ class TestSignal:
             outer.__enter__()
             inner.__enter__()
             signal.raise_signal(signal.SIGUSR2)
-            await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 10)
+            await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), PATIENCE)
             # when the first ends first
             outer.__exit__(None, None, None)
             first.clear()
             second.clear()
             signal.raise_signal(signal.SIGUSR2)
-            await asyncio.wait_for(second.wait(), 10)
+            await asyncio.wait_for(second.wait(), PATIENCE)
             assert not first.is_set()
             inner.__exit__(None, None, None)
 

@@ -25,6 +25,7 @@ from tests.support.observation import (
     processes_in,
     wait_until_gone,
 )
+from tests.support.waiting import PATIENCE
 
 
 @needs_root
@@ -157,7 +158,7 @@ class TestOtherProcesses:
         self, folder: Path, start: Callable[..., subprocess.Popen[str]]
     ) -> None:
         process = start(folder)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
 
         assert process.returncode == 0
         assert list(folder.iterdir()) == []
@@ -185,7 +186,7 @@ class TestOtherProcesses:
         pids = [int(pid) for pid in process.stdout.readline().split()]
         assert [psutil.Process(pid).username() for pid in pids] == ["nobody", "nobody"]
         assert {path.owner() for path in own.iterdir()} == {"nobody"}
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert list(own.iterdir()) == []
 
     def _serves(self, python: str, environment: dict[str, str]) -> bool:

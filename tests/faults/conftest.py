@@ -11,6 +11,7 @@ from tests.faults.cached_reads import OTHER_GROUP, CachedReads, cached_reads
 from tests.support.databases import OWNER, SCHEDULER, Database
 from tests.support.redis_proxy import RedisProxy, redis_proxied
 from tests.support.rows import insert, insert_all
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import WireProxy, proxied
 
 
@@ -34,14 +35,14 @@ async def proxy(notes_database: Database) -> AsyncIterator[WireProxy]:
 
 @pytest.fixture
 async def engine(proxy: WireProxy) -> AsyncIterator[ExtendedAsyncSAEngine]:
-    """An engine with two connections, by way of the proxy; the bounds are short."""
+    """An engine with two connections, by way of the proxy, whose bounds no test waits for."""
     settings = DatabaseSettings(
         url=SecretUrl(proxy.url),
         pool_size=2,
-        pool_timeout=0.5,
-        connect_timeout=2.0,
-        statement_timeout=2.0,
-        lock_timeout=0.2,
+        pool_timeout=2 * PATIENCE,
+        connect_timeout=2 * PATIENCE,
+        statement_timeout=2 * PATIENCE,
+        lock_timeout=2 * PATIENCE,
     )
     made = create_engine(settings)
     yield made

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from time import monotonic
 
 import asyncpg
 import pytest
@@ -17,6 +16,7 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.memory_folder import memory_folder
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.interruptions import assert_nothing_open, checked_out
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import MARK, Point, Side, WireProxy
 
 _INSERT = f"INSERT INTO notes VALUES ($1, $2) {MARK}"
@@ -38,6 +38,14 @@ async def _read(engine: ExtendedAsyncSAEngine) -> list[int]:
     async with engine.begin_readonly_session() as db_sess:
         rows = await driver_connection(db_sess).fetch("SELECT id FROM notes ORDER BY id")
     return [row[0] for row in rows]
+
+
+async def _read_in_time(engine: ExtendedAsyncSAEngine) -> list[int]:
+    """Read through an engine whose bounds are shorter than a busy machine may take."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(DatabaseTimeout):
+                return await _read(engine)
 
 
 async def _assert_sound(engine: ExtendedAsyncSAEngine, database: Database) -> None:
@@ -78,7 +86,7 @@ class TestCheckOut:
 
         await _cancelled(call)
         hold.release()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await returned.wait()
 
         assert await _read(engine) == []
@@ -99,12 +107,14 @@ class TestCheckOut:
         await asyncio.gather(*(_read(engine) for _ in range(20)))
         await _assert_sound(engine, notes_database)
 
-    async def test_no_free_connection_in_time(self, engine: ExtendedAsyncSAEngine) -> None:
+    async def test_no_free_connection_in_time(self, proxy: WireProxy) -> None:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url), pool_size=2, pool_timeout=0.5))
         async with engine.begin_session(), engine.begin_session():
             with pytest.raises(DatabaseTimeout, match="pool"):
                 await _read(engine)
 
         assert await _read(engine) == []
+        await engine.dispose()
 
 
 async def _raise_in_body(engine: ExtendedAsyncSAEngine) -> None:
@@ -243,11 +253,11 @@ class TestAbandonedStatement:
                     "SELECT count(*) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND state = 'active' AND query = $1"
                 )
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     while not await admin.fetchval(active, statement):
                         await admin.execute("SELECT pg_sleep(0.01)")
                 await _cancelled(call)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     while await admin.fetchval(active, statement):
                         await admin.execute("SELECT pg_sleep(0.01)")
         await engine.dispose()
@@ -296,12 +306,11 @@ class TestRollback:
     ) -> None:
         monkeypatch.setattr(engine_module, "_ROLLBACK_SECONDS", 0.2)
         hold = proxy.hold(Point.ROLLBACK, side)
-        started = monotonic()
 
         with pytest.raises(LookupError):
-            await self._fail(engine)
+            async with asyncio.timeout(PATIENCE):
+                await self._fail(engine)
 
-        assert monotonic() - started < 2.0
         hold.release()
         await _assert_sound(engine, notes_database)
 
@@ -372,13 +381,12 @@ class TestLostConnection:
         url = SecretUrl(proxy.url)
         engine = create_engine(DatabaseSettings(url=url, connect_timeout=0.25, statement_timeout=0.25))
         proxy.hold(point, side)
-        started = monotonic()
 
         with pytest.raises(OutcomeUnknown if point is Point.COMMIT else DatabaseTimeout):
-            await _write(engine, 1)
+            async with asyncio.timeout(PATIENCE / 2):
+                await _write(engine, 1)
 
-        assert 0.2 < monotonic() - started < 1.5
-        assert await _read(engine) in ([], [1])
+        assert await _read_in_time(engine) in ([], [1])
         assert checked_out(engine) == 0
         await engine.dispose()
 

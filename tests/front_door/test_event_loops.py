@@ -15,9 +15,9 @@ from scheduler_repo.repositories.scaling_group.db_source import ScalingGroupDBSo
 from scheduler_repo.repositories.scaling_group.repository import ScalingGroupRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import SCHEDULER, Database
+from tests.support.waiting import PATIENCE
 
 _ONE = sa.text("SELECT 1")
-_SECONDS = 10.0
 
 Use = Callable[[ExtendedAsyncSAEngine], Awaitable[object]]
 
@@ -95,7 +95,7 @@ def _run_elsewhere(engine: ExtendedAsyncSAEngine, use: Use) -> None:
     """Use the engine as a job of its own does: in a new event loop, which ends with it."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             await use(engine)
 
     asyncio.run(bounded())

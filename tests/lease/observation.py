@@ -6,8 +6,8 @@ from typing import Final
 from scheduler_repo.types import ScalingGroupName
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP
+from tests.support.waiting import PATIENCE
 
-_WAIT_SECONDS: Final = 20.0
 _TABLES: Final = """
 SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename
 """
@@ -23,7 +23,7 @@ async def expire(owner: DriverConnection, scaling_group: ScalingGroupName = GROU
 async def wait_until_expired(owner: DriverConnection, scaling_group: ScalingGroupName = GROUP) -> None:
     """Wait until a group's lease has expired by the database's clock."""
     expired = "SELECT expires_at <= clock_timestamp() FROM scheduler_leases WHERE scaling_group = $1"
-    async with asyncio.timeout(_WAIT_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while not await owner.fetchval(expired, scaling_group):
             await owner.execute("SELECT pg_sleep(0.01)")
 

@@ -18,6 +18,7 @@ from scheduler_repo.types import LeaseHolder, ScalingGroupName
 from tests.lease.holders import ADA
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.small_cluster import GROUP
+from tests.support.waiting import PATIENCE
 
 _TTL = timedelta(seconds=1.5)
 
@@ -125,7 +126,7 @@ class TestReadOnlyServer:
             await database.run_as(ADMIN, f"{setting} = on; {end_connections}")
             # when
             call = asyncio.create_task(keeper.reacquire())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await log.noted.wait()
             assert "25006" in log.text
             assert not call.done()

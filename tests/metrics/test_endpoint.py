@@ -19,10 +19,11 @@ from scheduler_repo.metrics import endpoint
 from scheduler_repo.metrics.endpoint import metrics_endpoint
 from scheduler_repo.metrics.ticks import show_pending
 from scheduler_repo.types import ScalingGroupName
+from tests.support.waiting import PATIENCE
 
 
 def scraped(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - the URL is the test's own
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - the URL is the test's own
         return str(answer.read().decode())
 
 
@@ -85,7 +86,7 @@ MANY: Final = 300
 
 def until(is_so: Callable[[], bool]) -> None:
     """Return when something is so."""
-    deadline = monotonic() + 20
+    deadline = monotonic() + PATIENCE
     while not is_so():
         assert monotonic() < deadline
 
@@ -111,7 +112,9 @@ class TestGreedyClients:
                 place = urlsplit(url)
                 assert place.hostname
                 assert place.port
-                return stack.enter_context(socket.create_connection((place.hostname, place.port), timeout=10))
+                return stack.enter_context(
+                    socket.create_connection((place.hostname, place.port), timeout=PATIENCE)
+                )
 
             yield connect
 
@@ -194,7 +197,7 @@ class TestGreedyClients:
         asked = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
         with metrics_endpoint(0) as url:
             request = urllib.request.Request(f"{url}?name[]=python_info", headers=asked)  # noqa: S310
-            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
                 assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
                 text = gzip.decompress(answer.read()).decode()
         assert text.startswith("# HELP python_info")

@@ -16,6 +16,7 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
 from tests.metrics.samples import sample
 from tests.support.databases import ADMIN, SCHEDULER, Database, DriverConnection
+from tests.support.waiting import PATIENCE
 
 IS_SLEEPING = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1"
 # Of 100 kB each: more than a socket takes at once.
@@ -106,7 +107,7 @@ class TestBytesReceived:
             # given a statement that the server is at: one that it has not begun it would not cancel
             bytes_received(driver)
             call = asyncio.create_task(driver.execute("SELECT pg_sleep(60)"))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while not await observer.fetchval(IS_SLEEPING, driver.get_server_pid()):
                     pass
             # when
@@ -127,7 +128,7 @@ class TestBytesReceived:
             # when
             await fresh_database.run_as(ADMIN, f"SELECT pg_terminate_backend({driver.get_server_pid()})")
             # then
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await ended.wait()
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
                 await driver.fetchval("SELECT 1")
@@ -147,7 +148,7 @@ class TestBytesReceived:
                     yield ("x" * 100_000,)
 
             # when
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await driver.copy_records_to_table("words", records=rows())
             # then
             assert await driver.fetchval("SELECT count(*) FROM words") == ROWS

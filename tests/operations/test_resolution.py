@@ -1,7 +1,6 @@
 """What a write does while nobody can say yet whether its lost COMMIT stands."""
 
 import asyncio
-from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -19,6 +18,7 @@ from tests.support.figures import LayerFigures
 from tests.support.fixtures import MakeEngine
 from tests.support.on_a_server import AGENT, ALLOCATED, TERMINATE, count_operations
 from tests.support.small_cluster import GROUP, history_of, place, session_id, status_of
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import Hold, Point, Side, WireProxy
 
 _WAITING = """
@@ -31,6 +31,10 @@ SELECT DISTINCT xmin::text::bigint AS xid FROM session_history WHERE to_status =
 _OPEN = """
 SELECT backend_xid::text::bigint FROM pg_stat_activity
 WHERE datname = current_database() AND state = 'idle in transaction'
+"""
+_END = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_xid::text::bigint = $1
 """
 
 
@@ -64,13 +68,13 @@ class TestStillOpen:
         await hold.reached(call)
         first = int(await admin.fetchval(_OPEN))
         hold.cut_client()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not await admin.fetchval(_WAITING):
                 await admin.execute("SELECT pg_sleep(0.01)")
         assert not call.done()
         return call, hold, first
 
-    @pytest.mark.parametrize("lock_timeout", [0.2, 20.0], ids=["in several tries", "in one try"])
+    @pytest.mark.parametrize("lock_timeout", [0.2, 60.0], ids=["in several tries", "in one try"])
     async def test_second_try_writes_when_the_server_ends_the_first(
         self,
         make_engine: MakeEngine,
@@ -81,11 +85,13 @@ class TestStillOpen:
         lock_timeout: float,
     ) -> None:
         # given
-        engine = make_engine(idle_in_transaction_timeout=0.7, lock_timeout=lock_timeout)
+        engine = make_engine(idle_in_transaction_timeout=PATIENCE, lock_timeout=lock_timeout)
         call, _, first = await self._half_open(
             proxy, SchedulerRepository(SchedulerDBSource(engine)), admin_connection, operation_id
         )
         # when
+        await asyncio.wait([call], timeout=0.5)
+        await admin_connection.execute(_END, first)
         result = await call
         # then
         assert result.allocated == (session_id(0),)
@@ -175,7 +181,9 @@ class TestNoAnswerInTime:
         """The time to resolve bounds the asking, whatever a statement or a connection may take."""
         # given
         scheduler = SchedulerRepository(
-            SchedulerDBSource(make_engine(resolve_timeout=0.4, connect_timeout=30.0))
+            SchedulerDBSource(
+                make_engine(resolve_timeout=0.4, connect_timeout=2 * PATIENCE, statement_timeout=2 * PATIENCE)
+            )
         )
         lost = proxy.hold(Point.COMMIT, Side.ANSWER)
         call = asyncio.create_task(
@@ -183,13 +191,12 @@ class TestNoAnswerInTime:
         )
         await lost.reached(call)
         proxy.hold(point, Side.ANSWER, mark="INSERT INTO operations")
-        started = monotonic()
         # when
         lost.drop()
-        with pytest.raises(OutcomeUnknown, match=str(operation_id)):
-            await call
         # then
-        assert monotonic() - started < 5.0
+        with pytest.raises(OutcomeUnknown, match=str(operation_id)):
+            async with asyncio.timeout(PATIENCE):
+                await call
 
     @pytest.mark.parametrize(
         ("trouble", "end_of_trouble", "found"),
@@ -218,7 +225,7 @@ class TestNoAnswerInTime:
         found: str,
     ) -> None:
         # given
-        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.5)))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=1.5)))
         hold = proxy.hold(Point.COMMIT, Side.ANSWER)
         call = asyncio.create_task(
             scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
@@ -294,10 +301,10 @@ class TestSecondTry:
         self, make_engine: MakeEngine, proxy: WireProxy, owner_connection: DriverConnection
     ) -> None:
         # given
-        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=0.2)))
+        scheduler = SchedulerRepository(SchedulerDBSource(make_engine(resolve_timeout=1.0)))
         call, second = await self._second_try(scheduler, proxy)
         # when the time to resolve passes
-        await asyncio.wait([call], timeout=0.4)
+        await asyncio.wait([call], timeout=1.2)
         second.release()
         # then
         assert (await call).allocated == (session_id(0),)

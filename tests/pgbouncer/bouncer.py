@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from scheduler_repo.embedded.directory import Account
 from tests.support.databases import OWNER, READER, SCHEDULER
+from tests.support.waiting import PATIENCE
 
 # Paths of PgBouncers, separated as in PATH; without it, the one that is installed.
 BINARIES_VARIABLE: Final = "SCHEDULER_REPO_TEST_PGBOUNCERS"
 _PORT: Final = 6432  # of a Unix socket only
-_START_SECONDS: Final = 10.0
 _UP: Final = b"process up"
 # The first version that follows named statements from one server connection to the next.
 _FOLLOWS_STATEMENTS: Final = (1, 21)
@@ -93,7 +93,7 @@ class Bouncer:
         started = time.monotonic()
         # A connection, to see whether it listens, would be counted as a client.
         while _UP not in log.read_bytes():
-            if self._process.poll() is not None or time.monotonic() - started > _START_SECONDS:
+            if self._process.poll() is not None or time.monotonic() - started > PATIENCE:
                 raise AssertionError(log.read_text(errors="replace"))
             time.sleep(0.002)
 

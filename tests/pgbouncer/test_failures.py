@@ -11,6 +11,7 @@ from tests.pgbouncer.bouncer import Bouncer
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.fixtures import MakeEngine
 from tests.support.interruptions import assert_nothing_open
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import Point, Side, proxied
 
 _SLEEP = "SELECT pg_sleep(60)"
@@ -29,7 +30,7 @@ async def _ids(engine: ExtendedAsyncSAEngine) -> list[int]:
 
 async def _runs(database: Database, statement: str) -> None:
     """Wait until the server runs a statement."""
-    async with database.driver_as(ADMIN) as admin, asyncio.timeout(5):
+    async with database.driver_as(ADMIN) as admin, asyncio.timeout(PATIENCE):
         while not await admin.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1", statement
         ):
@@ -152,7 +153,7 @@ class TestRefusals:
         """While one transaction is open, a call is told that the database cannot be had; later it can."""
         inside = asyncio.Event()
         held = asyncio.create_task(_hold(holder, inside, leave))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await inside.wait()
         with pytest.raises(DatabaseUnavailable) as caught:
             await call()
@@ -189,7 +190,7 @@ class TestRefusals:
                 await _ids(engine)
             server.refuses = False
             # Then calls work again
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     try:
                         assert await _ids(engine) == []

@@ -31,7 +31,7 @@ from tests.support.small_cluster import (
     session,
     session_id,
 )
-from tests.support.waiting import until_blocked
+from tests.support.waiting import PATIENCE, until_blocked
 
 T = TypeVar("T")
 SMALL, LARGE = ResourcePolicyName("small"), ResourcePolicyName("large")
@@ -201,7 +201,7 @@ class TestLockOrder:
         async def count() -> int:
             # A connection reports what it saw when it ends, if not before.
             await engine.dispose()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while await owner_connection.fetchval(OF_THE_ENGINE):
                     await owner_connection.execute("SELECT pg_sleep(0.01)")
             found: int = await owner_connection.fetchval(DEADLOCKS)

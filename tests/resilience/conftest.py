@@ -12,6 +12,7 @@ from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverCon
 from tests.support.on_a_server import AGENT
 from tests.support.shared_databases import SharedDatabase
 from tests.support.small_cluster import agent, cluster, session
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import WireProxy, proxied
 
 
@@ -33,9 +34,9 @@ async def proxy(database: Database) -> AsyncIterator[WireProxy]:
 
 @pytest.fixture
 async def engine(proxy: WireProxy) -> AsyncIterator[ExtendedAsyncSAEngine]:
-    """An engine by way of the proxy; its bounds are short."""
+    """An engine by way of the proxy, whose bounds no test waits for."""
     settings = DatabaseSettings(
-        url=SecretUrl(proxy.url), pool_size=2, pool_timeout=0.2, statement_timeout=1.0, lock_timeout=0.2
+        url=SecretUrl(proxy.url), pool_size=2, pool_timeout=PATIENCE, lock_timeout=PATIENCE
     )
     made = create_engine(settings)
     yield made

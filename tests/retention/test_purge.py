@@ -29,6 +29,7 @@ from tests.support.old_rows import (
     set_status,
 )
 from tests.support.small_cluster import session_id
+from tests.support.waiting import PATIENCE
 
 MONTH = timedelta(days=30)
 OLD = range(100, 110)
@@ -144,7 +145,7 @@ class TestAgentHistoryAndOperations:
             " WHERE id IN (SELECT max(id) FROM agent_history GROUP BY agent_id)"
         )
         # when
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             done = await retention.purge(MONTH, batch_size=2)
         # then
         assert done.agent_history == 18

@@ -19,10 +19,9 @@ from scheduler_repo.cli.process.failure import run_reporting_failures
 from scheduler_repo.cli.process.invocation import Invocation
 from tests.support.forked import Forked, fork_command
 from tests.support.observation import PROJECT_ROOT, processes_in
+from tests.support.waiting import PATIENCE
 
 Started = Union["subprocess.Popen[str]", Forked]
-
-_TIMEOUT = 60
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -74,7 +73,7 @@ class Command:
     def run(self, *arguments: str, **variables: str) -> Ended:
         """Run to the end."""
         process = self.start(*arguments, **variables)
-        output, errors = process.communicate(timeout=_TIMEOUT)
+        output, errors = process.communicate(timeout=PATIENCE)
         return Ended(process.wait(), output, errors)
 
     def run_on_terminal(self, *arguments: str) -> Ended:
@@ -84,7 +83,7 @@ class Command:
         process = self._start(arguments, environment, theirs)
         os.close(theirs)
         shown = _read_all(ours)
-        return Ended(process.wait(_TIMEOUT), shown, "")
+        return Ended(process.wait(PATIENCE), shown, "")
 
     def run_until(self, mark: str, number: signal.Signals, *arguments: str, impatient: bool = False) -> Ended:
         """Run until a line begins with ``mark``, send a signal, and wait for the end.
@@ -104,12 +103,12 @@ class Command:
         while impatient and process.poll() is None and any(self.folder.iterdir()):
             process.send_signal(number)
             time.sleep(0.001)
-        rest, errors = process.communicate(timeout=_TIMEOUT)
+        rest, errors = process.communicate(timeout=PATIENCE)
         return Ended(process.wait(), output + rest, errors)
 
     def left_behind(self) -> list[object]:
         """The processes and directories below the folder, when those that are ending have ended."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while True:
             left: list[object] = [*processes_in(self.folder), *self.folder.iterdir()]
             # Nothing announces the end of a watcher, a process of no relation to this one.

@@ -17,6 +17,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine,
 from scheduler_repo.errors import DatabaseTimeout, OutcomeUnknown, SchedulerRepoError
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import MARK, Hold, Point, Side, WireProxy, proxied
 
 SCHEMA: Final = f"""
@@ -46,9 +47,6 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
   AND (state LIKE 'idle in transaction%' OR (state = 'active' AND backend_type = 'client backend'))
 """
-
-
-_SETTLE_SECONDS: Final = 60.0
 
 
 class Place(enum.Enum):
@@ -275,6 +273,6 @@ async def run_lanes(
 
 async def assert_nothing_open(database: Database) -> None:
     """Wait for the server to notice what was dropped; then no transaction may be left open."""
-    async with database.driver_as(ADMIN) as admin, asyncio.timeout(_SETTLE_SECONDS):
+    async with database.driver_as(ADMIN) as admin, asyncio.timeout(PATIENCE):
         while await admin.fetchval(_IN_TRANSACTION):
             await admin.execute("SELECT pg_sleep(0.01)")

@@ -4,6 +4,8 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from scheduler_repo.embedded import EmbeddedPostgres
+from tests.support.waiting import PATIENCE
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -52,10 +55,18 @@ def modes_below(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def wait_until_gone(path: Path) -> bool:
     """Nothing announces the end of a directory whose owner died, so it is looked for."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while path.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return not path.exists()
+
+
+@contextmanager
+def refused_port() -> Iterator[int]:
+    """A port where nobody listens, nor can anybody meanwhile."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 def free_port() -> int:

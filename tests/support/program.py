@@ -11,8 +11,8 @@ from typing import Final
 import psutil
 
 from tests.support.forked import Forked, fork_main
+from tests.support.waiting import PATIENCE
 
-_WAIT_SECONDS: Final = 30.0
 _LONGEST_LINE: Final = 2**24
 
 
@@ -40,7 +40,7 @@ class Program:
 
     async def says(self) -> str:
         """Wait for its next line; an empty one if it has ended."""
-        async with asyncio.timeout(_WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             return await self._lines.get()
 
     async def ask(self, *words: object) -> str:
@@ -55,7 +55,7 @@ class Program:
         await asyncio.to_thread(self._wait_until_stopped)
 
     def _wait_until_stopped(self) -> None:
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"process {self._process.pid} has not stopped")
@@ -68,12 +68,12 @@ class Program:
     async def end(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         await self._reader
-        return await asyncio.to_thread(self._process.wait, _WAIT_SECONDS)
+        return await asyncio.to_thread(self._process.wait, PATIENCE)
 
     async def kill(self) -> None:
         """End it where it is."""
         self._process.kill()
-        await asyncio.to_thread(self._process.wait, _WAIT_SECONDS)
+        await asyncio.to_thread(self._process.wait, PATIENCE)
         await self._reader
         self._writer.close()
 

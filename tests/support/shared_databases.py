@@ -22,6 +22,12 @@ from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database, DriverConnection
 from tests.support.rows import KEPT_BY_DATABASE
+from tests.support.waiting import PATIENCE
+
+# Whoever is held up by a test waits for it, however long a busy machine takes to let go.
+_PATIENT_BOUNDS: Final = dict.fromkeys(
+    ("pool_timeout", "connect_timeout", "lock_timeout", "batch_lock_timeout"), PATIENCE
+)
 
 _LARGE_BYTES: Final = 4 * 2**20
 
@@ -116,7 +122,7 @@ class KeptConnections:
         if connection.is_closed() or connection.is_in_transaction():
             await connection.close()
             return
-        await connection.reset(timeout=5.0)
+        await connection.reset(timeout=PATIENCE)
         await connection.execute(_FORGET)
         await connection.reload_schema_state()  # statements that it remembers may be of another schema
         self._free[role].append(connection)
@@ -158,7 +164,7 @@ class SharedDatabase:
 
     @property
     def engine(self) -> ExtendedAsyncSAEngine:
-        """The engine with the settings that one has by default."""
+        """The engine, as a scheduler has it, but patient."""
         return self.engine_with()
 
     def engine_with(self, **settings: float) -> ExtendedAsyncSAEngine:
@@ -166,7 +172,9 @@ class SharedDatabase:
         key = frozenset(settings.items())
         if key not in self._engines:
             url = SecretUrl(self.database.url_as(SCHEDULER))
-            engine = create_engine(msgspec.structs.replace(DatabaseSettings(url=url), **settings))
+            engine = create_engine(
+                msgspec.structs.replace(DatabaseSettings(url=url), **(_PATIENT_BOUNDS | settings))
+            )
             sa.event.listen(engine.sync_engine, "connect", self._note_server_pid)
             self._engines[key] = engine
         return self._engines[key]
@@ -213,7 +221,7 @@ class SharedDatabase:
             self._owner.terminate()
             self._server_pids.discard(self._owner.get_server_pid())
         else:
-            await self._owner.reset(timeout=5.0)
+            await self._owner.reset(timeout=PATIENCE)
             await self._owner.execute("DISCARD TEMP")
 
     def _note_server_pid(self, adapted: sa.AdaptedConnection, _record: object) -> None:

@@ -15,6 +15,8 @@ from typing import Final, Optional, TypeVar
 
 import sqlalchemy as sa
 
+from tests.support.waiting import PATIENCE
+
 _CANCEL_REQUEST: Final = 80877102
 
 
@@ -22,9 +24,6 @@ _ENCRYPTION_REQUESTS: Final = (80877103, 80877104)
 
 
 _DEFAULT_PORT: Final = 5432
-
-
-_REACH_SECONDS: Final = 20.0
 
 
 MARK: Final = "/* watched */"
@@ -79,7 +78,7 @@ class Hold:
     async def reached(self, call: "asyncio.Task[ResultT]") -> None:
         """Wait until a connection is stopped here, or the call ends; raises TimeoutError if neither comes."""
         call.add_done_callback(lambda _: self._reached.set())
-        async with asyncio.timeout(_REACH_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             await self._reached.wait()
 
     def release(self) -> None:

@@ -11,9 +11,10 @@ from scheduler_repo.database.notifications import CHANNEL
 from scheduler_repo.types import ScalingGroupName
 from tests.support.databases import ADMIN, Database
 from tests.support.small_cluster import GROUP
+from tests.support.waiting import PATIENCE
 
 # Longer than any test: whoever waits so long was not woken.
-LONG = 20.0
+LONG = PATIENCE
 SHORT = 0.02
 _LISTENERS = f"FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%{CHANNEL}%'"
 COUNT_LISTENERS = f"SELECT count(*) {_LISTENERS}"
@@ -53,6 +54,6 @@ async def heard_at(database: Database) -> AsyncIterator["asyncio.Queue[str]"]:
 
 async def until_no_listener(database: Database) -> None:
     """A server process that was left ends soon; nothing announces it."""
-    async with asyncio.timeout(LONG):
+    async with asyncio.timeout(PATIENCE):
         while await count_listeners(database):  # noqa: ASYNC110
             await asyncio.sleep(SHORT)
