@@ -31,6 +31,15 @@ hypothesis.settings.load_profile("brief")
 _MOST_BYTES: Final = 6 << 30
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--law-steps",
+        type=int,
+        default=3_000,
+        help="how many steps the law of refreshes is driven for (-m slow)",
+    )
+
+
 def pytest_configure() -> None:
     """Bound the memory and heed what a background job ignores, here and in all that the tests start."""
     if sys.platform == "linux":

@@ -1,12 +1,7 @@
 """A dump of the rows is restored into a database that the migrations made."""
 
-import subprocess
-from pathlib import Path
-
-import sqlalchemy as sa
-
 from scheduler_repo.database.schema.version import VERSION_TABLE
-from scheduler_repo.embedded.installation import postgres_of_wheel
+from tests.support.client_programs import run_client
 from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer
 from tests.support.rows import KEPT_BY_DATABASE, insert_all
 
@@ -15,14 +10,6 @@ _FUNCTIONS = """
 SELECT oid::regprocedure::text AS name, array_to_string(proconfig, ' ') AS settings
 FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 """
-
-
-def _run(program: str, database: Database, role: str, *arguments: str, script: str = "") -> str:
-    url = sa.make_url(database.url_as(role)).set(drivername="postgresql")
-    command = [str(Path(postgres_of_wheel(), program)), "-d", url.render_as_string(hide_password=False)]
-    done = subprocess.run([*command, *arguments], input=script, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 async def _rows(database: Database) -> dict[str, list[str]]:
@@ -45,10 +32,10 @@ async def test_every_row_is_restored(
     try:
         # when: the dump sets an empty search_path
         options = "--data-only", "--schema=public", f"--exclude-table=public.{VERSION_TABLE}"
-        dump = _run("pg_dump", fresh_database, ADMIN, *options)
+        dump = run_client("pg_dump", fresh_database, ADMIN, *options)
         # The program is of PostgreSQL 18; 15 does not know this setting.
         script = dump.replace("SET transaction_timeout = 0;\n", "")
-        _run("psql", target, OWNER, "-v", "ON_ERROR_STOP=1", "-q", "-1", script=script)
+        run_client("psql", target, OWNER, "-v", "ON_ERROR_STOP=1", "-q", "-1", script=script)
 
         # then
         assert await _rows(target) == before

@@ -6,7 +6,6 @@ from typing import Final, Optional
 
 import msgspec
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import FullReadReason, SnapshotChanges
 from scheduler_repo.repositories.scheduler.changes import fetch_changes
@@ -14,7 +13,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
-from scheduler_repo.scheduling.snapshot.encoding import encode_scheduling_data
+from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
 from scheduler_repo.steps import finish
 from scheduler_repo.types import OwnerScope, ScalingGroupName
 
@@ -24,23 +23,33 @@ Question = tuple[ScalingGroupName, Optional[int]]
 class HeldAnswers:
     """The answers to some questions; ``outcomes`` counts what came of each refresh."""
 
-    def __init__(self, engine: ExtendedAsyncSAEngine, questions: tuple[Question, ...]) -> None:
-        self._engine = engine
-        self._source = SchedulerDBSource(engine)
+    def __init__(
+        self,
+        source: SchedulerDBSource,
+        questions: tuple[Question, ...],
+        outcomes: Optional[Counter[str]] = None,
+    ) -> None:
+        self._source = source
         self._questions = questions
         self._held: dict[Question, IndexedBase] = {}
-        self.outcomes: Counter[str] = Counter()
+        self._stored: dict[Question, bytes] = {}
+        self.outcomes: Counter[str] = Counter() if outcomes is None else outcomes
 
-    async def check(self) -> None:
+    def ask(self, source: SchedulerDBSource) -> None:
+        """Ask another database from now on."""
+        self._source = source
+
+    async def check_all(self) -> None:
         """Bring every answer up to date, and compare it with a full read in the same transaction."""
         for question in self._questions:
-            await self._check(*question)
+            await self.check(question)
 
-    async def _check(self, scaling_group: ScalingGroupName, pending_limit: Optional[int]) -> None:
-        base = self._held.get((scaling_group, pending_limit))
-        async with self._engine.begin_readonly_session() as db_sess:
+    async def check(self, question: Question) -> None:
+        """Bring one answer up to date, and compare it with a full read in the same transaction."""
+        base = self._held.get(question)
+        async with self._source.engine.begin_readonly_session(reuses_plans=True) as db_sess:
             raw = FullReadReason.FIRST if base is None else await fetch_changes(db_sess, base)
-            full = await self._source.fetch_raw_scheduling_data(db_sess, scaling_group, pending_limit)
+            full = await self._source.fetch_raw_scheduling_data(db_sess, *question)
         data = finish(build_scheduling_data(full))
         applied = raw if base is None or isinstance(raw, FullReadReason) else apply_changes(base, raw)
         if base is not None and isinstance(applied, Applied):
@@ -52,7 +61,25 @@ class HeldAnswers:
         else:
             assert isinstance(applied, FullReadReason)
             self.outcomes[applied.value] += 1
-            self._held[scaling_group, pending_limit] = IndexedBase(data)
+            self._held[question] = IndexedBase(data)
+
+    async def crash(self, question: Question) -> None:
+        """Read what has changed and end before it is held, be it applied or not."""
+        base = self._held.get(question)
+        if base is None:
+            return
+        async with self._source.engine.begin_readonly_session(reuses_plans=True) as db_sess:
+            raw = await fetch_changes(db_sess, base)
+        if not isinstance(raw, FullReadReason):
+            apply_changes(base, raw)
+
+    async def start_from_stored(self, question: Question) -> None:
+        """Go on from the bytes that were stored the last time, and store those of now."""
+        stored = self._stored.get(question)
+        if stored is not None:
+            self._held[question] = IndexedBase(finish(decode_scheduling_data(stored)))
+        await self.check(question)
+        self._stored[question] = finish(encode_scheduling_data(self._held[question].data))
 
 
 _ONCE: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,10 +94,11 @@ def assert_equal(one: SchedulingData, other: SchedulingData) -> None:
 def assert_same(one: SchedulingData, other: SchedulingData) -> None:
     """Both encode to the same bytes, at whatever instant they were read: others write to the server too."""
     other = msgspec.structs.replace(other, token=one.token)
-    for field in SchedulingData.__struct_fields__:
-        if field != "observed_at":
-            assert getattr(one, field) == getattr(other, field), field
-    assert encoded(one) == encoded(other)
+    if encoded(one) != encoded(other):
+        for field in SchedulingData.__struct_fields__:
+            if field != "observed_at":
+                assert getattr(one, field) == getattr(other, field), field
+        raise AssertionError("all fields are equal, and their encodings differ")
 
 
 def encoded(data: SchedulingData) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.scheduler import changes
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import ScalingGroupName
 from tests.deltas.held_answers import HeldAnswers
@@ -77,11 +78,11 @@ async def crowd(database: Database) -> AsyncIterator[tuple[Crowd, ExtendedAsyncS
 
 async def first_miss(engine: ExtendedAsyncSAEngine, seconds: float) -> int:
     """Refresh for so long, and return after how many answers one differed from a full read; 0 for none."""
-    answers = HeldAnswers(engine, ((_GPU, None), (_GPU, 7)))
+    answers = HeldAnswers(SchedulerDBSource(engine), ((_GPU, None), (_GPU, 7)))
     until = monotonic() + seconds
     while monotonic() < until:
         try:
-            await answers.check()
+            await answers.check_all()
         except (AssertionError, LookupError):
             return answers.outcomes.total()
     assert answers.outcomes["changes"] > 50

@@ -26,7 +26,7 @@ from scheduler_repo.scheduling.deltas.rows import RawChanges
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import ScalingGroupName
 from tests.deltas.held_answers import assert_same
-from tests.deltas.writes import trim
+from tests.deltas.odd_writes import trim
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
 
@@ -248,7 +248,7 @@ class TestTrimming:
         await raise_priority(owner_connection, 4)
         # when
         for _ in range(3):
-            await trim(owner_connection, Random())  # noqa: S311 - it draws nothing
+            await trim(owner_connection, Random(0))  # noqa: S311 - how often
         # then
         refresh = await tracker.get_scheduling_data(GROUP)
         assert refresh.reason is FullReadReason.TRIMMED

@@ -18,7 +18,7 @@ _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 SETUP: Final = """
 INSERT INTO slot_types (name, slot_index) VALUES ('cpu', 0), ('mem', 1);
-INSERT INTO scaling_groups (name) VALUES ('gpu'), ('other');
+INSERT INTO scaling_groups (name, preemption_scope) VALUES ('gpu', 'GROUP'), ('other', NULL);
 INSERT INTO domains (name) SELECT 'domain-' || n FROM generate_series(0, 2) AS n;
 INSERT INTO projects (id, name, domain_name)
 SELECT ('00000000-0000-0000-0000-0000000002' || lpad(n::text, 2, '0'))::uuid, 'project-' || n, 'domain-' || n
@@ -43,7 +43,7 @@ def session_id(rng: Random) -> UUID:
     return UUID(int=1_000 + rng.randrange(SESSIONS))
 
 
-def _owner(rng: Random) -> tuple[str, UUID, UUID, str]:
+def owner_of(rng: Random) -> tuple[str, UUID, UUID, str]:
     key, project = rng.randrange(OWNERS), rng.randrange(OWNERS)
     user_id = UUID(f"00000000-0000-0000-0000-0000000001{key:02}")
     project_id = UUID(f"00000000-0000-0000-0000-0000000002{project:02}")
@@ -51,7 +51,7 @@ def _owner(rng: Random) -> tuple[str, UUID, UUID, str]:
 
 
 async def create(connection: DriverConnection, rng: Random) -> None:
-    session, owner, group = session_id(rng), _owner(rng), rng.choice(GROUPS)
+    session, owner, group = session_id(rng), owner_of(rng), rng.choice(GROUPS)
     created_at = _START + timedelta(seconds=rng.randrange(4))
     await connection.execute(
         "INSERT INTO sessions (id, name, scaling_group, access_key, user_id, project_id, domain_name,"
@@ -106,7 +106,7 @@ async def prioritise(connection: DriverConnection, rng: Random) -> None:
     await connection.execute(
         "UPDATE sessions SET priority = $2 WHERE id = ANY ($1)",
         [session_id(rng) for _ in range(rng.randrange(1, 4))],
-        rng.randrange(4),
+        rng.randrange(8),
     )
 
 
@@ -118,7 +118,7 @@ async def change_group(connection: DriverConnection, rng: Random) -> None:
 
 
 async def change_owner(connection: DriverConnection, rng: Random) -> None:
-    session, owner = session_id(rng), _owner(rng)
+    session, owner = session_id(rng), owner_of(rng)
     for table, key in (("sessions", "id"), ("kernels", "session_id")):
         await connection.execute(
             f"UPDATE {table} SET access_key = $2, user_id = $3, project_id = $4, domain_name = $5"
@@ -205,7 +205,9 @@ async def remove_agent(connection: DriverConnection, _rng: Random) -> None:
 
 
 async def limit(connection: DriverConnection, rng: Random) -> None:
-    scope, owner = rng.choice(list(zip(("ACCESS_KEY", "USER", "PROJECT", "DOMAIN"), _owner(rng), strict=True)))
+    scope, owner = rng.choice(
+        list(zip(("ACCESS_KEY", "USER", "PROJECT", "DOMAIN"), owner_of(rng), strict=True))
+    )
     await connection.execute(
         "INSERT INTO quotas (scope, owner_id, resource_policy, slot_limits) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (scope, owner_id) DO UPDATE"
@@ -257,14 +259,65 @@ async def reserve_no_more(connection: DriverConnection, rng: Random) -> None:
     await connection.execute("DELETE FROM reservations WHERE session_id = $1", session_id(rng))
 
 
-async def empty(connection: DriverConnection, rng: Random) -> None:
-    await connection.execute(f"TRUNCATE {rng.choice(['kernel_reservations', 'session_dependencies'])}")
+# Whatever a read carries, one column at a time: (table, key, column, values).
+_COLUMNS: Final = (
+    ("sessions", "name", ("'one'", "'other'")),
+    ("sessions", "session_type", ("'BATCH'", "'INTERACTIVE'")),
+    ("sessions", "cluster_mode", ("'SINGLE_NODE'", "'MULTI_NODE'")),
+    ("sessions", "priority", ("0", "2", "priority + 1")),
+    ("sessions", "created_at", ("'2026-01-01 00:00:02+00'", "created_at - interval '1 s'")),
+    ("sessions", "requested_start_at", ("NULL", "'2026-01-01+00'", "'2126-01-01+00'")),
+    ("sessions", "designated_agent_ids", ("'{}'", "'{agent-1}'")),
+    ("sessions", "retry_count", ("retry_count + 1",)),
+    ("sessions", "failed_agent_ids", ("'{}'", "'{agent-2,node-1}'")),
+    ("sessions", "status_changed_at", ("now()", "now() + interval '1 h'", "'2026-01-01+00'")),
+    ("sessions", "result", ("NULL", "'SUCCESS'", "'FAILURE'")),
+    ("kernels", "architecture", ("NULL", "'x86_64'", "'aarch64'")),
+    ("kernels", "kernel_index", ("kernel_index + 3",)),
+    ("kernels", "agent_id", ("'agent-0'", "'agent-3'")),
+    ("kernels", "status", ("'PENDING'", "'RUNNING'", "'TERMINATED'")),
+    ("kernels", "scaling_group", ("'gpu'", "'other'")),
+    ("kernels", "access_key", ("'key-1'",)),
+    ("agents", "address", ("'tcp://moved'", "'tcp://back'")),
+    ("agents", "architecture", ("'x86_64'", "'aarch64'")),
+    ("agents", "max_containers", ("NULL", "9")),
+    ("agents", "container_count", ("3", "5")),
+    ("agents", "is_schedulable", ("true", "false")),
+    ("agent_slots", "capacity", ("1000", "1001")),
+    ("scaling_groups", "pending_timeout", ("NULL", "'1 h'")),
+    ("scaling_groups", "preemption_min_runtime", ("'0'", "'1 s'")),
+    ("resource_policies", "slot_limits", ("'{}'", "'{7,NULL,3}'")),
+    ("resource_policies", "max_kernels_per_session", ("NULL", "2")),
+    ("quotas", "max_concurrent_sessions", ("NULL", "5")),
+    ("quotas", "slot_limits", ("'{}'", "'{NULL,8}'")),
+    ("quotas", "resource_policy", ("NULL", "'small'")),
+    ("reservations", "scaling_group", ("'gpu'", "'other'")),
+    ("kernel_reservations", "agent_id", ("'agent-1'", "'agent-2'")),
+)
 
 
-async def add_slot_type(connection: DriverConnection, _rng: Random) -> None:
+_KEYS: Final = {
+    "sessions": "id",
+    "kernels": "id",
+    "agents": "id",
+    "agent_slots": "agent_id || slot_name",
+    "scaling_groups": "name",
+    "resource_policies": "name",
+    "quotas": "scope || owner_id",
+    "reservations": "session_id",
+    "kernel_reservations": "kernel_id",
+}
+
+
+async def change_anything(connection: DriverConnection, rng: Random) -> None:
+    """Change one column that a read carries, in a row or two, or now and then in all."""
+    table, column, values = rng.choice(_COLUMNS)
+    some = f"SELECT ctid FROM {table} ORDER BY md5(({_KEYS[table]})::text || $1) LIMIT $2"
+    count = rng.choice([1, 1, 1, 1, 2, 100])
     await connection.execute(
-        "INSERT INTO slot_types (name, slot_index) SELECT 'slot-' || count(*), count(*) FROM slot_types"
-        " HAVING count(*) < 6"
+        f"UPDATE {table} SET {column} = {rng.choice(values)} WHERE ctid = ANY (ARRAY({some}))",
+        str(rng.randrange(1_000)),
+        count,
     )
 
 
@@ -280,28 +333,12 @@ async def fold(connection: DriverConnection, _rng: Random) -> None:
     await connection.execute("SELECT fold_usage()")
 
 
-async def trim(connection: DriverConnection, _rng: Random) -> None:
-    # As if a quarter of an hour had gone by.
-    await connection.execute(
-        "SELECT set_config('scheduler_repo.keeps_changes', 'on', false);"
-        "UPDATE change_floor SET next_floor_at = next_floor_at - interval '15 minutes';"
-        "SELECT set_config('scheduler_repo.keeps_changes', '', false);"
-        "SELECT trim_changes(interval '10 minutes', 1000)"
-    )
-
-
-async def blink(connection: DriverConnection, rng: Random) -> None:
-    """Write something while a trigger is off."""
-    await connection.execute("ALTER TABLE sessions DISABLE TRIGGER log_update")
-    await prioritise(connection, rng)
-    await connection.execute("ALTER TABLE sessions ENABLE ALWAYS TRIGGER log_update")
-
-
 WRITES: Final[tuple[Write, ...]] = (
     *(create,) * 5,
     *(move,) * 5,
     *(prioritise, change_group, change_owner, change_request, occupy, delete, *(depend,) * 6),
     *(depend_no_more, redirect, change_agent, change_agent, fill_agent, add_agent, remove_agent),
+    *(change_anything,) * 4,
     *(
         limit,
         limit,
@@ -315,5 +352,3 @@ WRITES: Final[tuple[Write, ...]] = (
         fold,
     ),
 )
-# What few refreshes can follow, and what takes locks that others wait for.
-RARE_WRITES: Final[tuple[Write, ...]] = (empty, add_slot_type, trim, blink)
