@@ -19,7 +19,7 @@ from tests.deltas.world import QUESTIONS, World
 from tests.deltas.writes import WRITES, Write
 
 # All is read anew after a rare thing, which hides what the changes after others lead to.
-_STEPS_BETWEEN_RARE_THINGS: Final = 12
+_STEPS_BETWEEN_RARE_THINGS: Final = 8
 _LATE_WRITERS: Final = (1, 2)
 
 # Hypothesis likes what it drew before; with the number of the step it is something else each time.
@@ -230,7 +230,7 @@ def run_histories(runner: asyncio.Runner, world: World, steps: int, steps_of_eac
 def first_breach(
     runner: asyncio.Runner, world: World, most: int, steps_of_each: int
 ) -> tuple[int, Optional[Exception]]:
-    """Drive a world until the law is broken, and say in which step and how.
+    """Drive a world until the law is broken, at most for so many steps; say after how many, and how.
 
     By the same rules and without Hypothesis, which would go through it once more.
     """
