@@ -22,6 +22,8 @@ from tests.support.small_cluster import GROUP, agent, place, session
 RACERS = 4
 OTHERS = 6
 ROUNDS = 60
+# The race goes on until all of it has happened.
+MOST_ROUNDS = 3_000
 NAMES = tuple(AgentId(f"agent-{number:02}") for number in range(40))
 SESSIONS = 80
 NO_TIME = timedelta(microseconds=1)
@@ -64,6 +66,10 @@ class Seen(msgspec.Struct):
     placed: int = 0
     recovered: int = 0
 
+    @property
+    def is_complete(self) -> bool:
+        return min(self.lost, self.returned, self.drained, self.placed, self.recovered) > 0
+
 
 @pytest.fixture
 async def engine(migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
@@ -96,7 +102,9 @@ class TestRaces:
         async def heartbeats() -> None:
             nonlocal racing
             async with migrated_database.driver_as(OWNER) as connection:
-                for _ in range(ROUNDS):
+                for number in range(MOST_ROUNDS):
+                    if number >= ROUNDS and seen.is_complete:
+                        break
                     names = some(len(NAMES))
                     before = await connection.fetchval("SELECT clock_timestamp()")
                     result = await agents.record_heartbeats(names)
@@ -140,8 +148,8 @@ class TestRaces:
             for work in others:
                 group.create_task(meanwhile(work))
         # then
-        assert (seen.heard, seen.too_old) == (RACERS * ROUNDS, 0)
-        assert min(seen.lost, seen.returned, seen.drained, seen.placed, seen.recovered) > 0, seen
+        assert seen.too_old == 0
+        assert seen.is_complete, seen
         assert await fleet.connection.fetchval(DRIFTED) == 0
         assert await fleet.connection.fetchval(BROKEN_HISTORIES) == 0
         # when all of them are lost

@@ -7,7 +7,7 @@ from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
-from tests.lease.holders import AGENT, SESSIONS
+from tests.lease.holders import AGENT, IDLE_SECONDS, SESSIONS
 from tests.support.databases import Database, DriverConnection
 from tests.support.shared_databases import SharedDatabase
 from tests.support.small_cluster import agent, cluster, session
@@ -24,8 +24,8 @@ async def database(shared_database: SharedDatabase) -> Database:
 
 @pytest.fixture
 def engine(database: Database, shared_database: SharedDatabase) -> ExtendedAsyncSAEngine:
-    """The engine of a scheduler; one that is stopped keeps its transaction for a second."""
-    return shared_database.engine_with(idle_in_transaction_timeout=1.0)
+    """The engine of a scheduler; one that is stopped keeps its transaction for a while."""
+    return shared_database.engine_with(idle_in_transaction_timeout=IDLE_SECONDS)
 
 
 @pytest.fixture

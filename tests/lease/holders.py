@@ -10,3 +10,5 @@ ADA: Final = LeaseHolder("ada")
 BOB: Final = LeaseHolder("bob")
 TTL: Final = timedelta(seconds=60)
 SESSIONS: Final = 6
+# How long the server keeps the transaction of a holder that is stopped.
+IDLE_SECONDS: Final = 20.0

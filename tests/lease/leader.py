@@ -18,18 +18,18 @@ from scheduler_repo.types import LeaseHolder
 from tests.support.small_cluster import GROUP, place
 
 HOLDER = LeaseHolder("leader")
-TTL = timedelta(seconds=2)
-IDLE_SECONDS = 1.0
+# The tests end it sooner.
+TTL = timedelta(seconds=600)
 
 
 def _say(*words: object) -> None:
     print(*words, flush=True)
 
 
-async def lead(url: str, agent_id: str) -> None:
+async def lead(url: str, agent_id: str, idle_seconds: float) -> None:
     """Hold the lease and allocate until the input ends; the lease is acquired once and never renewed."""
     engine = create_engine(
-        DatabaseSettings(url=SecretUrl(url), pool_size=1, idle_in_transaction_timeout=IDLE_SECONDS)
+        DatabaseSettings(url=SecretUrl(url), pool_size=1, idle_in_transaction_timeout=idle_seconds)
     )
     lease = await LeaseRepository(LeaseDBSource(engine)).acquire_lease(GROUP, HOLDER, TTL)
     _say("epoch", lease.epoch)
@@ -45,6 +45,6 @@ async def lead(url: str, agent_id: str) -> None:
     await engine.dispose()
 
 
-def main(url: str, agent_id: str) -> None:
-    """Lead until the input ends."""
-    asyncio.run(lead(url, agent_id))
+def main(url: str, agent_id: str, idle_seconds: str) -> None:
+    """Lead until the input ends; the server keeps its transaction for so long while it is stopped."""
+    asyncio.run(lead(url, agent_id, float(idle_seconds)))

@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Optional
 
 import pytest
 
 from scheduler_repo import errors
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 from tests.lease.holders import ADA
 from tests.support.databases import ADMIN, SCHEDULER, Database
@@ -114,6 +115,14 @@ def log() -> Iterator[_Noting]:
 
 
 class TestReadOnlyServer:
+    @pytest.fixture
+    async def leases(self, database: Database) -> AsyncIterator[LeaseRepository]:
+        """Those of an engine that allows leases as short as this one."""
+        settings = DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER)), idle_in_transaction_timeout=1.0)
+        engine = create_engine(settings)
+        yield LeaseRepository(LeaseDBSource(engine))
+        await engine.dispose()
+
     async def test_is_waited_for(self, leases: LeaseRepository, database: Database, log: _Noting) -> None:
         setting = f"ALTER DATABASE {database.name} SET default_transaction_read_only"
         end_connections = (
