@@ -15,6 +15,7 @@ from scheduler_repo.scheduling.explain.reasons import WaitingReason, waiting_rea
 from scheduler_repo.types import SessionId
 from tests.support.databases import DriverConnection
 from tests.support.fixtures import Load
+from tests.support.shared_databases import SharedDatabase
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
 
 RING = CreationRejectionCode.INVALID_DEPENDENCY
@@ -96,9 +97,12 @@ class TestRings:
         assert (await sessions.create_sessions(batch)).rejected == ()
 
     async def test_those_that_cannot_look_for_rings_are_left_for_later(
-        self, sessions: SessionRepository, owner_connection: DriverConnection
+        self, load: Load, shared_database: SharedDatabase, owner_connection: DriverConnection
     ) -> None:
         # given another client that keeps a group locked
+        await load(cluster([agent("a1")], []))
+        impatient = shared_database.engine_with(lock_timeout=0.3, batch_lock_timeout=0.05)
+        sessions = SessionRepository(SessionDBSource(impatient))
         async with owner_connection.transaction():
             await owner_connection.execute(
                 "SELECT FROM scaling_groups WHERE name = $1 FOR NO KEY UPDATE", OTHER_GROUP
