@@ -1,6 +1,5 @@
 """The scheduler loop: read the state of a group, decide, write the decision back."""
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,15 +14,17 @@ from scheduler_repo.entities.allocation import RejectedAllocation, SessionAlloca
 from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.errors import InvalidWiring, SchedulerRepoError, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
+from scheduler_repo.planning import PlanRunner
 from scheduler_repo.quoting import get_logger, quoted
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.scheduler.db_source import TimedSchedulingData
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
-from scheduler_repo.scheduling.planner.checks import check_plan, check_planner
+from scheduler_repo.scheduling.planner.checks import check_planner
 from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.signals import called_on_sigusr2
 from scheduler_repo.types import ScalingGroupName, SessionId, TransactionId
@@ -100,9 +101,10 @@ class SchedulerLoop:
 
         A tick reads what has changed since the one before, by a tracker: one of the loop's own, or
         ``tracker``, of the same database; ``full_reads`` has each tick read everything instead, and holds
-        nothing. With ``compare_every``, every so many ticks begin a comparison of the two. Raises InvalidInput
-        for a number below 1, and InvalidWiring for a part of another kind, such as a planner's class for an
-        object of it, or for ``full_reads`` beside ``tracker`` or ``compare_every``.
+        nothing. A planner that takes what has changed (``IncrementalPlanner``) plans from that. With
+        ``compare_every``, every so many ticks begin a comparison with everything read and planned anew. Raises
+        InvalidInput for a number below 1, and InvalidWiring for a part of another kind, such as a planner's
+        class for an object of it, or for ``full_reads`` beside ``tracker`` or ``compare_every``.
         """
         check_wiring(repository, SchedulerRepository, "repository", "SchedulerRepository(db_source)")
         check_planner(planner)
@@ -127,7 +129,7 @@ class SchedulerLoop:
         if observer is not None and (not callable(observer) or inspect.iscoroutinefunction(observer)):
             raise InvalidWiring(f"on_batch is {quoted(observer)}; give a plain function of one BatchProgress")
         self._repository = repository
-        self._planner = planner
+        self._planning = PlanRunner(planner, scaling_group)
         self._scaling_group = scaling_group
         self._batch_size = batch_size
         self._on_batch = on_batch
@@ -137,6 +139,7 @@ class SchedulerLoop:
         self._tracker = tracker
         self._compare_every = compare_every
         self._comparisons = BackgroundTasks()
+        self._is_plan_compared = False
         self._ticks = 0
         self._fold_at = self._trim_at = monotonic()
 
@@ -164,15 +167,17 @@ class SchedulerLoop:
     async def _tick(self, lease: Optional[Lease]) -> Tick:
         keeper = self._lease_keeper
         leads = None if keeper is None or lease is None else partial(keeper.leads_under, lease)
-        timed = await self._read()
+        timed, refresh = await self._read()
         self._ticks += 1
         if self._compare_every is not None and self._ticks % self._compare_every == 0:
             self.start_comparison()
         show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
-        made: object = await asyncio.to_thread(self._planner.plan, timed.data)
-        plan = check_plan(made, self._planner)
+        plan = await self._planning.plan(timed.data, refresh)
         planned = perf_counter()
+        if self._is_plan_compared:
+            self._is_plan_compared = False
+            self._comparisons.start(self._planning.compare(timed.data, plan))
         written = await self._write(timed.data, plan, lease)
         write_seconds = perf_counter() - planned
         times = TickTimes(timed.read_seconds, timed.transform_seconds, planned - started, write_seconds)
@@ -187,21 +192,23 @@ class SchedulerLoop:
         await self._store_base(transaction_ids)
         return Tick(self._ticks, timed.data, allocated, rejected, times, report, transaction_ids)
 
-    async def _read(self) -> TimedSchedulingData:
+    async def _read(self) -> tuple[TimedSchedulingData, Optional[Refresh]]:
         if self._tracker is None:
-            return await self._repository.get_timed_scheduling_data(self._scaling_group)
+            return await self._repository.get_timed_scheduling_data(self._scaling_group), None
         refresh = await self._tracker.get_scheduling_data(self._scaling_group)
-        return TimedSchedulingData(refresh.data, refresh.read_seconds, refresh.transform_seconds)
+        return TimedSchedulingData(refresh.data, refresh.read_seconds, refresh.transform_seconds), refresh
 
     def start_comparison(self) -> None:
         """Begin to compare what the tracker holds with a full read, beside the ticks, unless one is under way.
 
-        What comes of it is logged and counted, and raises nothing (``SnapshotTracker.compare``). Raises
+        The next plan that is made from what has changed is compared with one made from everything, too. What
+        comes of it is logged and counted, and raises nothing (``SnapshotTracker.compare``). Raises
         InvalidWiring for a loop of ``full_reads``.
         """
         tracker = _require_tracker(self._tracker)
         if not self._comparisons:
             self._comparisons.start(tracker.compare(self._scaling_group))
+            self._is_plan_compared = self._planning.is_comparable()
 
     async def finish_comparison(self) -> None:
         """Wait for the comparison that is under way, if there is one."""

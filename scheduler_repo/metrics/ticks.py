@@ -12,7 +12,9 @@ from prometheus_client import Counter, Histogram
 
 from scheduler_repo.entities.allocation import RejectedAllocation
 from scheduler_repo.entities.audit import AuditCheck, AuditReport
+from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
 from scheduler_repo.metrics.led_gauge import LedGauge
+from scheduler_repo.scheduling.planner.protocol import IncrementalPlan
 from scheduler_repo.types import ScalingGroupName
 
 # The client library ends a counter's name in _total when it is scraped.
@@ -35,6 +37,17 @@ REJECTED: Final = Counter(
     "scheduler_repo_rejected_sessions",
     "Planned sessions that the database did not let ticks place, by the code of the reason",
     ["scaling_group", "code"],
+)
+PLANS: Final = Counter(
+    "scheduler_repo_plan_count",
+    "Plans of planners that take what has changed, by what they were made from: changes, changes with the "
+    "capacity indexed again (reindexed), or everything (full) and its reason",
+    ["scaling_group", "answer", "reason"],
+)
+PLAN_COMPARISONS: Final = Counter(
+    "scheduler_repo_plan_comparison_count",
+    "Plans made from what has changed that were compared with a plan made from everything, by outcome",
+    ["scaling_group", "outcome"],
 )
 AUDIT_FINDINGS: Final = LedGauge(
     "scheduler_repo_audit_findings",
@@ -68,6 +81,19 @@ def count_batch(
     ALLOCATED.labels(scaling_group).inc(allocated)
     for rejection in rejected:
         REJECTED.labels(scaling_group, rejection.code.value).inc()
+
+
+def count_plan(scaling_group: ScalingGroupName, plan: IncrementalPlan) -> None:
+    """Count one plan of a planner that takes what has changed."""
+    if plan.reason is not None:
+        PLANS.labels(scaling_group, "full", plan.reason.value).inc()
+    else:
+        PLANS.labels(scaling_group, "reindexed" if plan.is_reindexed else "changes", "").inc()
+
+
+def count_plan_comparison(scaling_group: ScalingGroupName, outcome: ComparisonOutcome) -> None:
+    """Count one comparison of a plan made from what has changed."""
+    PLAN_COMPARISONS.labels(scaling_group, outcome.value).inc()
 
 
 def observe_phase(scaling_group: ScalingGroupName, phase: str, seconds: float) -> None:

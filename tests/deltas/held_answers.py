@@ -1,17 +1,18 @@
 """What was read once, brought up to date again and again, and held against a full read of the same snapshot."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Final, Optional
 
 import msgspec
 
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.entities.snapshot_changes import FullReadReason, SnapshotChanges
+from scheduler_repo.entities.snapshot_changes import FullReadReason, Refresh, SnapshotChanges
 from scheduler_repo.repositories.scheduler.changes import fetch_changes
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
 from scheduler_repo.scheduling.deltas.base import IndexedBase
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
 from scheduler_repo.scheduling.snapshot.encoding import decode_scheduling_data, encode_scheduling_data
 from scheduler_repo.steps import finish
@@ -32,6 +33,7 @@ class HeldAnswers:
         self._source = source
         self._questions = questions
         self._held: dict[Question, IndexedBase] = {}
+        self._planners: defaultdict[Question, BestFitPlanner] = defaultdict(BestFitPlanner)
         self._stored: dict[Question, bytes] = {}
         self.outcomes: Counter[str] = Counter() if outcomes is None else outcomes
 
@@ -58,10 +60,19 @@ class HeldAnswers:
             assert_equal(applied.data, data)
             assert_told(before, applied.data, applied.changes)
             self.outcomes["changes" if applied.changes else "unchanged"] += 1
+            refresh = Refresh(applied.data, None, applied.changes, before.token, 0, 0)
         else:
             assert isinstance(applied, FullReadReason)
             self.outcomes[applied.value] += 1
             self._held[question] = IndexedBase(data)
+            refresh = Refresh(data, applied, None, None, 0, 0)
+        self._plan(self._planners[question], refresh)
+
+    def _plan(self, planner: BestFitPlanner, refresh: Refresh) -> None:
+        """Plan from what has changed; nothing of the plans before need have been written."""
+        made = planner.plan_changes(refresh)
+        assert made.allocations == BestFitPlanner().plan(refresh.data)
+        self.outcomes["planned from changes" if made.reason is None else f"planned: {made.reason}"] += 1
 
     async def crash(self, question: Question) -> None:
         """Read what has changed and end before it is held, be it applied or not."""
@@ -118,6 +129,9 @@ def assert_told(before: SchedulingData, now: SchedulingData, changes: SnapshotCh
         new = {getattr(each, id_field): each for each in getattr(now, field)}
         differing = {key for key in {*old, *new} if old.get(key) != new.get(key)}
         assert differing == set(told), field
+        if field == "pending_sessions":
+            entered = {each.session_id: each for each in changes.entered}
+            assert entered == {key: new[key] for key in told if key in new}
         assert all(old[key] is new[key] for key in {*old, *new}.difference(told)), field
         if not told and field != "preemption_candidates":
             assert getattr(before, field) is getattr(now, field)

@@ -85,9 +85,14 @@ async def raise_priority(connection: DriverConnection, number: int) -> None:
     await connection.execute("UPDATE sessions SET priority = priority + 1 WHERE id = $1", session_id(number))
 
 
-def count(outcome: ComparisonOutcome) -> float:
+def count(outcome: ComparisonOutcome, what: str = "snapshot") -> float:
     labels = {"scaling_group": GROUP, "outcome": outcome.value}
-    return REGISTRY.get_sample_value("scheduler_repo_snapshot_comparison_count_total", labels) or 0.0
+    return REGISTRY.get_sample_value(f"scheduler_repo_{what}_comparison_count_total", labels) or 0.0
+
+
+def plans_from_changes() -> float:
+    labels = {"scaling_group": GROUP, "answer": "changes", "reason": ""}
+    return REGISTRY.get_sample_value("scheduler_repo_plan_count_total", labels) or 0.0
 
 
 class TestComparison:
@@ -294,6 +299,14 @@ class TestLoop:
             await loop.tick()
             await loop.finish_comparison()
         assert count(EQUAL) == before + 2
+
+    async def test_compares_its_plans_too(self, source: HeldUpSource) -> None:
+        before = count(EQUAL, "plan"), plans_from_changes()
+        loop = SchedulerLoop(SchedulerRepository(source), BestFitPlanner(), GROUP, compare_every=1)
+        for _ in range(3):
+            await loop.tick()
+            await loop.finish_comparison()
+        assert (count(EQUAL, "plan"), plans_from_changes()) == (before[0] + 3, before[1] + 2)
 
     async def test_compares_on_a_signal(self, tracker: SnapshotTracker, source: HeldUpSource) -> None:
         # given

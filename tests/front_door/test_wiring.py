@@ -9,6 +9,7 @@ from scheduler_repo.cache.client import create_valkey_client
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.errors import InvalidSettings, InvalidWiring
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.loop import SchedulerLoop
@@ -18,7 +19,7 @@ from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.scheduling.planner.protocol import Planner
+from scheduler_repo.scheduling.planner.protocol import IncrementalPlan, Planner
 from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder, ScalingGroupName
 
@@ -58,6 +59,13 @@ class Later:
         return ()
 
 
+class ChangesLater(BestFitPlanner):
+    """A planner whose plans from changes would have to be awaited."""
+
+    async def plan_changes(self, refresh: Refresh) -> IncrementalPlan:  # type: ignore[override]
+        return IncrementalPlan(())
+
+
 class TestLoop:
     @pytest.fixture
     async def engine(self) -> AsyncIterator[ExtendedAsyncSAEngine]:
@@ -76,6 +84,7 @@ class TestLoop:
             (Unplanned(), r"planner is a Unplanned without a method plan\(data\)"),
             (None, "planner is a NoneType without a method plan"),
             (Later(), r"Later.plan\(\) is a coroutine function; it must be a plain function"),
+            (ChangesLater(), r"ChangesLater.plan_changes\(\) is a coroutine function; .* an IncrementalPlan"),
         ],
     )
     def test_a_planner_that_is_none(self, repository: SchedulerRepository, planner: object, said: str) -> None:

@@ -96,6 +96,8 @@ class BestFitPlanner:
         changes and placements, and one for each distinct request where an agent gained room.
         """
         data = refresh.data
+        if type(self).plan is not BestFitPlanner.plan:
+            return IncrementalPlan(self.plan(data), FullPlanReason.OVERRIDDEN)
         group = data.scaling_group.name
         with self._memories_lock:
             # Out of reach of another thread until it is whole again; lost where the plan fails.

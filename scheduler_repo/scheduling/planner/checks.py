@@ -2,12 +2,12 @@
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.errors import InvalidInput, InvalidWiring
 from scheduler_repo.quoting import with_article
-from scheduler_repo.scheduling.planner.protocol import Planner
+from scheduler_repo.scheduling.planner.protocol import IncrementalPlan, IncrementalPlanner, Planner
 
 
 def check_planner(planner: object) -> None:
@@ -20,15 +20,33 @@ def check_planner(planner: object) -> None:
             f"planner is {with_article(type(planner))} without a method plan(data); give an object that has "
             "one, such as BestFitPlanner()"
         )
-    if inspect.iscoroutinefunction(plan):
+    _check_function(planner, "plan", plan, "the data", "a sequence of SessionAllocation")
+    if isinstance(planner, IncrementalPlanner):
+        _check_function(planner, "plan_changes", planner.plan_changes, "the refresh", "an IncrementalPlan")
+
+
+def check_incremental_plan(plan: object, planner: IncrementalPlanner) -> IncrementalPlan:
+    """Return what ``planner`` made of changes if it is a plan; raises InvalidInput for anything else."""
+    if isinstance(plan, IncrementalPlan) and isinstance(plan.allocations, Sequence):
+        return plan
+    raise InvalidInput(
+        f"{type(planner).__name__}.plan_changes() returned {with_article(type(plan))}; it must be an "
+        "IncrementalPlan of a sequence of SessionAllocation"
+    )
+
+
+def _check_function(
+    planner: object, name: str, function: Callable[..., object], argument: str, result: str
+) -> None:
+    if inspect.iscoroutinefunction(function):
         raise InvalidWiring(
-            f"{type(planner).__name__}.plan() is a coroutine function; it must be a plain function that "
-            "returns a sequence of SessionAllocation, as it runs in a thread"
+            f"{type(planner).__name__}.{name}() is a coroutine function; it must be a plain function that "
+            f"returns {result}, as it runs in a thread"
         )
     try:
-        inspect.signature(plan).bind(None)
+        inspect.signature(function).bind(None)
     except TypeError as error:
-        raise InvalidWiring(f"{type(planner).__name__}.plan() must take the data alone: {error}") from None
+        raise InvalidWiring(f"{type(planner).__name__}.{name}() must take {argument} alone: {error}") from None
 
 
 def check_plan(plan: object, planner: Planner) -> Sequence[SessionAllocation]:

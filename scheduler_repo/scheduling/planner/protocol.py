@@ -27,6 +27,7 @@ class FullPlanReason(enum.StrEnum):
     FULL_READ = "full_read"  # what has changed is not known
     MISSED = "missed"  # the changes are those since another answer than that of the last plan
     LIMITS = "limits"  # an owner without limits has one now
+    OVERRIDDEN = "overridden"  # a subclass plans in its own way
     MISFIT = "misfit"  # the changes did not fit what was remembered
 
 
@@ -47,7 +48,8 @@ class IncrementalPlan(msgspec.Struct, frozen=True):
 class IncrementalPlanner(Planner, Protocol):
     """A planner that remembers its last plan of each group, and takes what has changed since.
 
-    The law: ``plan_changes`` places what ``plan`` of the same data places, session by session.
+    The law: ``plan_changes`` places what ``plan`` of the same data places, session by session. ``plan`` may be
+    called beside it in another thread, to compare the two, and changes nothing of what is remembered.
     """
 
     def plan_changes(self, refresh: Refresh) -> IncrementalPlan:

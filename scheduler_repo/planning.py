@@ -1,0 +1,94 @@
+"""Runs the planner of a loop in a thread, from what has changed where it takes that, and compares its plans."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Optional
+
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import Refresh
+from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
+from scheduler_repo.metrics.ticks import count_plan, count_plan_comparison
+from scheduler_repo.quoting import get_logger, quoted, shortened
+from scheduler_repo.scheduling.planner.checks import check_incremental_plan, check_plan
+from scheduler_repo.scheduling.planner.protocol import IncrementalPlanner, Planner
+from scheduler_repo.types import ScalingGroupName
+
+_logger = get_logger(__name__)
+
+
+class PlanRunner:
+    """Plans the ticks of one scaling group."""
+
+    def __init__(self, planner: Planner, scaling_group: ScalingGroupName) -> None:
+        """Run a planner that ``check_planner`` has passed."""
+        self._planner = planner
+        self._incremental = planner if isinstance(planner, IncrementalPlanner) else None
+        self._scaling_group = scaling_group
+
+    async def plan(self, data: SchedulingData, refresh: Optional[Refresh]) -> Sequence[SessionAllocation]:
+        """Plan one tick, in a thread; from what has changed if ``refresh`` says it and the planner takes it.
+
+        Raises what the planner raises, and InvalidInput for what is no plan.
+        """
+        if refresh is None or self._incremental is None:
+            made: object = await asyncio.to_thread(self._planner.plan, data)
+            return check_plan(made, self._planner)
+        changed: object = await asyncio.to_thread(self._incremental.plan_changes, refresh)
+        plan = check_incremental_plan(changed, self._incremental)
+        count_plan(self._scaling_group, plan)
+        return plan.allocations
+
+    def is_comparable(self) -> bool:
+        """Whether its plans are made from what has changed."""
+        return self._incremental is not None
+
+    async def compare(self, data: SchedulingData, made: Sequence[SessionAllocation]) -> ComparisonOutcome:
+        """Compare a plan made from what has changed with one of the same data made from everything.
+
+        A difference is logged, and what the planner remembers is dropped; every outcome is counted, by the
+        metric scheduler_repo_plan_comparison_count. Raises nothing. Costs a full plan, in a thread.
+        """
+        outcome = await self._compare(data, made)
+        count_plan_comparison(self._scaling_group, outcome)
+        return outcome
+
+    async def _compare(self, data: SchedulingData, made: Sequence[SessionAllocation]) -> ComparisonOutcome:
+        if self._incremental is None:
+            return ComparisonOutcome.NOT_COMPARED
+        try:
+            full = check_plan(await asyncio.to_thread(self._planner.plan, data), self._planner)
+            difference = _first_difference(made, full)
+            if difference is None:
+                return ComparisonOutcome.EQUAL
+            self._incremental.forget(self._scaling_group)
+        except Exception as error:  # noqa: BLE001 - whatever a planner raises, it must not end the caller's loop
+            _logger.error(
+                "a plan of scaling group %s was not compared: %s: %s",
+                quoted(self._scaling_group),
+                type(error).__name__,
+                shortened(error),
+            )
+            return ComparisonOutcome.FAILED
+        _logger.error(
+            "the plan of scaling group %s from what has changed differs from the plan from everything, and the "
+            "next one is made from everything: %s",
+            quoted(self._scaling_group),
+            difference,
+        )
+        return ComparisonOutcome.DIFFERENT
+
+
+def _first_difference(made: Sequence[SessionAllocation], full: Sequence[SessionAllocation]) -> Optional[str]:
+    for place, (one, other) in enumerate(zip(made, full, strict=False)):
+        if one != other:
+            return f"at place {place} {_shown(one)} from what has changed, {_shown(other)} from everything"
+    if len(made) == len(full):
+        return None
+    longer, where = (made, "from what has changed") if len(made) > len(full) else (full, "from everything")
+    return f"{_shown(longer[min(len(made), len(full))])} is placed {where} only"
+
+
+def _shown(allocation: SessionAllocation) -> str:
+    agents = ", ".join(sorted({kernel.agent_id for kernel in allocation.kernels}))
+    return f"session {allocation.session_id} on {shortened(agents)}"
