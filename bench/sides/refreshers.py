@@ -1,9 +1,10 @@
-"""The sides of bringing what is held up to date: by what has changed, and by reading everything."""
+"""Sides of bringing a state up to date: by what has changed since it was read or stored, and by reading it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import redis.asyncio as redis_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.data.cluster import GROUP
@@ -11,12 +12,18 @@ from bench.data.place import Place
 from bench.measure.results import ENGINE, FLOOR, PLAIN
 from bench.measure.turns import Side
 from bench.sides.plain_reads import PlainState, read_by_orm
+from scheduler_repo.cache.client import ValkeyClient, create_redis
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connection
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
+from scheduler_repo.settings import CacheSettings, SecretUrl
 from scheduler_repo.testing.databases import DriverConnection
 
 FULL: Final = "full"
+# Between two stores of a base, much longer than a turn takes; and for one command, so that no turn fails by it.
+_LIFETIME: Final = 3_600.0
+_REDIS_TIMEOUT: Final = 5.0
 # A full read takes many times as long, and varies as little.
 _FULL_TURNS: Final = 5
 # What an allocation and an end change of their rows, without agents: these are a few rows, whatever runs.
@@ -58,9 +65,9 @@ class Refreshers:
         self._plain_engine = plain_engine
         self._engine = engine
         self._writer = writer
-        self._source = SchedulerDBSource(engine)
+        self.source = SchedulerDBSource(engine)
         self._changes = 0
-        self.tracker = SnapshotTracker(self._source)
+        self.tracker = SnapshotTracker(self.source)
 
     async def refresh(self) -> None:
         """Answer from what is held and what has changed; raises RuntimeError if it was a full read."""
@@ -70,7 +77,7 @@ class Refreshers:
 
     async def read(self) -> None:
         """Read everything."""
-        await self._source.get_scheduling_data(GROUP)
+        await self.source.get_scheduling_data(GROUP)
 
     async def read_plainly(self) -> PlainState:
         """Read everything the plain way, which knows no other."""
@@ -88,7 +95,7 @@ class Refreshers:
 
     async def hold_anew(self) -> SnapshotTracker:
         """Return another tracker that holds the group's state with its index, to be weighed."""
-        tracker = SnapshotTracker(self._source)
+        tracker = SnapshotTracker(self.source)
         await tracker.get_scheduling_data(GROUP)
         await self.change(1)
         await tracker.get_scheduling_data(GROUP)
@@ -120,6 +127,57 @@ class Refreshers:
             FULL: Side(self.read, turns=_FULL_TURNS),
             PLAIN: Side(self.read_plainly, turns=1),
         }
+
+
+class Beginners:
+    """Processes that begin with nothing: from the base in Redis and what has changed since it was stored."""
+
+    def __init__(self, refreshers: Refreshers, client: ValkeyClient) -> None:
+        """Made by ``open_beginners``."""
+        self._refreshers = refreshers
+        self._client = client
+
+    async def store(self) -> None:
+        """Store the group's state as it is."""
+        source = SchedulerCacheSource(self._client, self._refreshers.source, lifetime=_LIFETIME)
+        tracker = SnapshotTracker(self._refreshers.source, source)
+        await self._client.remove((f"scheduler_repo:scheduling_data:{GROUP}",))
+        await tracker.get_scheduling_data(GROUP)
+        if not await tracker.store_base(GROUP):
+            raise RuntimeError("the state of the group was not stored")
+        await source.aclose()
+
+    async def begin(self) -> None:
+        """Answer with nothing held; raises RuntimeError if that was a full read."""
+        source = SchedulerCacheSource(self._client, self._refreshers.source, lifetime=_LIFETIME)
+        refresh = await SnapshotTracker(self._refreshers.source, source).get_scheduling_data(GROUP)
+        if refresh.reason is not None:
+            raise RuntimeError(f"all was read: {refresh.reason}")
+
+    def sides(self, changes: int) -> dict[str, Side]:
+        """Return a beginning after so many changes, beside a full read and a SELECT 1 in a transaction."""
+
+        async def prepare() -> None:
+            await self.store()
+            await self._refreshers.change(changes)
+
+        sides = self._refreshers.sides(changes)
+        return {**sides, ENGINE: Side(self.begin, before=prepare)}
+
+
+@asynccontextmanager
+async def open_beginners(
+    place: Place, redis_url: str, on_redis: Callable[[redis_asyncio.Redis], None] = lambda client: None
+) -> AsyncIterator[Beginners]:
+    """Connect to a place and to Redis."""
+    redis = create_redis(CacheSettings(url=SecretUrl(redis_url), timeout=_REDIS_TIMEOUT))
+    on_redis(redis)
+    client = ValkeyClient(redis, timeout=_REDIS_TIMEOUT)
+    try:
+        async with open_refreshers(place) as refreshers:
+            yield Beginners(refreshers, client)
+    finally:
+        await client.aclose()
 
 
 @asynccontextmanager

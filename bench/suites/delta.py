@@ -12,8 +12,10 @@ from bench.measure.memory import weigh
 from bench.measure.results import ENGINE, CaseResult
 from bench.measure.turns import Times
 from bench.measure.wire import CountedWire, counted_wire
-from bench.sides.refreshers import FULL, Refreshers, open_refreshers
+from bench.sides.refreshers import FULL, Beginners, Refreshers, open_beginners, open_refreshers
 from bench.suites.suite import Bench, Case, FigureMaker, LoadedCluster, Suite
+from scheduler_repo.embedded import EmbeddedValkey
+from scheduler_repo.embedded.ready import starting
 from scheduler_repo.types import SessionStatus
 
 CHANGES: Final = (0, 1, 100, 1_000)
@@ -25,6 +27,9 @@ POINTS: Final[Mapping[SizeName, tuple[int, ...]]] = {
     SizeName.L: (1_000, 10_000, 100_000),
     SizeName.XL: (1_000, 10_000, 100_000),
 }
+# What changes within some seconds, until the next process starts.
+_BEGUN_CHANGES: Final = 100
+_BEGUN_TURNS: Final = 9
 _GROWTH_CHANGES: Final = {SizeName.XS: 10}
 
 
@@ -37,6 +42,11 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
         for changes in _changes(bench.size_name):
             sides, counted_sides = refreshers.sides(changes), counted.sides(changes)
             yield Case(_name(changes), sides, counted_sides, wire, figures=_against_full(held))
+        begun = _begun_changes(bench.size_name)
+        async with _opened_beginners(loaded, bench) as (beginners, counted_beginners, wire):
+            sides, counted_sides = beginners.sides(begun), counted_beginners.sides(begun)
+            figures = _against_full({"pending": pending})
+            yield Case(_begun_name(begun), sides, counted_sides, wire, turns=_BEGUN_TURNS, figures=figures)
     points = POINTS[bench.size_name]
     changes = _GROWTH_CHANGES.get(bench.size_name, 100)
     shape = bench.shape(msgspec.structs.replace(bench.size, pending=0))
@@ -61,16 +71,38 @@ async def _opened(loaded: LoadedCluster) -> AsyncIterator[tuple[Refreshers, Refr
         yield refreshers, counted, wire
 
 
+@asynccontextmanager
+async def _opened_beginners(
+    loaded: LoadedCluster, bench: Bench
+) -> AsyncIterator[tuple[Beginners, Beginners, CountedWire]]:
+    valkey = EmbeddedValkey()
+    async with counted_wire(loaded.place.url) as wire, starting([valkey]) as started:
+        await started
+        async with (
+            open_beginners(loaded.place, valkey.url, bench.on_redis) as beginners,
+            open_beginners(loaded.place.by_way_of(wire), valkey.url) as counted,
+        ):
+            yield beginners, counted, wire
+
+
 def case_names(size: SizeName) -> tuple[str, ...]:
     """Name the cases of a size."""
     changes = _GROWTH_CHANGES.get(size, 100)
     growing = tuple(_growth_name(changes, pending) for pending in POINTS[size])
-    return tuple(map(_name, _changes(size))) + growing
+    return (*map(_name, _changes(size)), _begun_name(_begun_changes(size)), *growing)
 
 
 def _changes(size: SizeName) -> tuple[int, ...]:
     most = SIZES[size].pending // 20
     return tuple(changes for changes in CHANGES if changes <= most)
+
+
+def _begun_changes(size: SizeName) -> int:
+    return max(each for each in _changes(size) if each <= _BEGUN_CHANGES)
+
+
+def _begun_name(changes: int) -> str:
+    return f"begun from Redis, {changes:,} changed"
 
 
 def _name(changes: int) -> str:
