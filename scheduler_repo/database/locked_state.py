@@ -31,14 +31,18 @@ from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.errors import TransactionConflict
 from scheduler_repo.metrics.reads import count_unreadable
 from scheduler_repo.scheduling.admission.allocations import LockedState
-from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
+from scheduler_repo.scheduling.snapshot.build import (
+    RawSchedulingData,
+    build_scheduling_data,
+    build_surroundings,
+)
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_kernels
 from scheduler_repo.scheduling.snapshot.rows import (
     PendingSessionRow,
     PreemptionCandidateRow,
-    RawSchedulingData,
     SchedulableAgentRow,
+    SurroundingRows,
 )
 from scheduler_repo.steps import finish_in_slices, in_slices
 from scheduler_repo.types import (
@@ -98,16 +102,9 @@ async def lock_state(
         raise lookups.no_such_group(scaling_group)
     (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
     kernel_rows = await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids)
-    raw = RawSchedulingData(
-        pending_limit=None,
-        snapshot=snapshot,
-        scaling_group=groups[0],
+    dependencies = await fetch_rows(db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids)
+    rows = SurroundingRows(
         slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
-        pending_sessions=columns,
-        pending_kernels=await finish_in_slices(build_kernels(kernel_rows)),
-        pending_dependencies=await fetch_rows(
-            db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids
-        ),
         agents=open_agents,
         agent_slots=[row for row in agent_slots if row[0] in open_ids],
         reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
@@ -116,11 +113,20 @@ async def lock_state(
         owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owner_ids),
         owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
     )
-    if len(raw.owner_limits) != len(quotas):
+    if len(rows.owner_limits) != len(quotas):
         # Two writers that judge by a row which neither has locked would both take the last of it.
         raise TransactionConflict(
             "a quota of the batch's owners was made while it waited for its locks; nothing was written"
         )
+    raw = RawSchedulingData(
+        pending_limit=None,
+        snapshot=snapshot,
+        scaling_group=groups[0],
+        surroundings=await finish_in_slices(build_surroundings(rows)),
+        pending_sessions=columns,
+        pending_kernels=await finish_in_slices(build_kernels(kernel_rows)),
+        pending_dependencies=dependencies,
+    )
     data = await finish_in_slices(build_scheduling_data(raw))
     count_unreadable(data.unreadable)
     return LockedState(

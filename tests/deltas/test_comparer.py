@@ -24,7 +24,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
+from scheduler_repo.scheduling.snapshot.build import RawSchedulingData
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.signals import called_on_sigusr2
 from scheduler_repo.types import ScalingGroupName

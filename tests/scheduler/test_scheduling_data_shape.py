@@ -211,7 +211,7 @@ class TestOneSnapshot:
             await owner_connection.execute("INSERT INTO slot_types (name, slot_index) VALUES ('cpu', 0)")
             # then
             after = await SchedulerDBSource(engine).fetch_raw_scheduling_data(db_sess, group, None)
-        assert (before.slot_types, after.slot_types) == ([], [])
+        assert (before.surroundings.slot_types, after.surroundings.slot_types) == ((), ())
         assert before.snapshot["snapshot"] == after.snapshot["snapshot"]  # type: ignore[call-overload]
 
 

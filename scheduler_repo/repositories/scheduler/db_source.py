@@ -36,10 +36,14 @@ from scheduler_repo.resilience.operation import OperationKind
 from scheduler_repo.scheduling.admission.allocations import Decisions, LockedState
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.scheduling.deltas.rows import RawChanges
-from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
+from scheduler_repo.scheduling.snapshot.build import (
+    RawSchedulingData,
+    build_scheduling_data,
+    build_surroundings,
+)
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_kernels
-from scheduler_repo.scheduling.snapshot.rows import RawSchedulingData
+from scheduler_repo.scheduling.snapshot.rows import PendingOwners, SurroundingRows
 from scheduler_repo.steps import finish_in_slices
 from scheduler_repo.types import ScalingGroupName, SessionStatus
 from scheduler_repo.validation import Limit31, check_range
@@ -158,31 +162,27 @@ class SchedulerDBSource(DBSource):
             raise lookups.no_such_group(scaling_group)
         rows = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in rows]
-        fetch_kernels = fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, window)
-        kernel_rows, (owners, sessions) = await fetch_beside(fetch_kernels, take_sessions(rows))
-
-        async def fetch_others() -> RawSchedulingData:
-            return RawSchedulingData(
-                pending_limit=pending_limit,
-                snapshot=snapshot,
-                scaling_group=groups[0],
-                slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
-                pending_sessions=sessions,
-                pending_kernels={},
-                pending_dependencies=await fetch_rows(
-                    db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, window
-                ),
-                agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
-                agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
-                reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
-                preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
-                owners=owners,
-                owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owners.parameters),
-                owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owners.parameters),
-            )
-
-        raw, kernels = await fetch_beside(fetch_others(), build_kernels(kernel_rows))
-        return msgspec.structs.replace(raw, pending_kernels=kernels)
+        # What an answer allows to build is built while the server works on the next ones: the largest first.
+        kernel_rows, (owners, sessions) = await fetch_beside(
+            fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, window), take_sessions(rows)
+        )
+        surrounding_rows, kernels = await fetch_beside(
+            _fetch_surroundings(db_sess, scaling_group, owners), build_kernels(kernel_rows)
+        )
+        steps = build_surroundings(surrounding_rows)
+        del surrounding_rows
+        dependencies, surroundings = await fetch_beside(
+            fetch_rows(db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, window), steps
+        )
+        return RawSchedulingData(
+            pending_limit=pending_limit,
+            snapshot=snapshot,
+            scaling_group=groups[0],
+            surroundings=surroundings,
+            pending_sessions=sessions,
+            pending_kernels=kernels,
+            pending_dependencies=dependencies,
+        )
 
     async def lock_batch(
         self, db_sess: SASession, scaling_group: ScalingGroupName, allocations: Sequence[SessionAllocation]
@@ -220,3 +220,18 @@ class SchedulerDBSource(DBSource):
         await lookups.require_group(db_sess, scaling_group)
         ((count,),) = await fetch_rows(db_sess, OVERCOMMITTED_AGENTS, scaling_group)
         return int(count)
+
+
+async def _fetch_surroundings(
+    db_sess: SASession, scaling_group: ScalingGroupName, owners: PendingOwners
+) -> SurroundingRows:
+    return SurroundingRows(
+        slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
+        agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
+        agent_slots=await fetch_rows(db_sess, SCHEDULABLE_AGENT_SLOTS, scaling_group),
+        reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
+        preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
+        owners=owners,
+        owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owners.parameters),
+        owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owners.parameters),
+    )

@@ -10,8 +10,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Optional
 
+import msgspec
+
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
+    OwnerUsage,
     PreemptionCandidate,
     Reservation,
     ReservedKernel,
@@ -30,64 +33,122 @@ from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build
 from scheduler_repo.scheduling.snapshot.rows import (
     GroupOptionsRow,
     IndexedSlotTypeRow,
+    KernelsBySession,
+    PendingDependencyRow,
     PreemptionCandidateRow,
-    RawSchedulingData,
     ReservedKernelRow,
+    SessionColumns,
     SnapshotRow,
+    SurroundingRows,
     note_unreadable,
 )
 from scheduler_repo.slots import fitted
 from scheduler_repo.steps import CHUNK_ROWS, Steps, chunks_of
 from scheduler_repo.types import (
+    AccessKey,
+    DomainName,
     OptionalWordTable,
     OwnerScope,
     PreemptionScope,
+    ProjectId,
     SlotName,
+    UserId,
 )
 
 _PREEMPTION_SCOPES = OptionalWordTable(PreemptionScope)
 
 
+class Surroundings(msgspec.Struct, frozen=True):
+    """All that is around the queue, built; ``row_count`` rows were read for it."""
+
+    slot_types: tuple[SlotType, ...]
+    agents: tuple[SchedulableAgent, ...]
+    reservations: tuple[Reservation, ...]
+    preemption_candidates: tuple[PreemptionCandidate, ...]
+    access_keys: tuple[OwnerUsage[AccessKey], ...]
+    users: tuple[OwnerUsage[UserId], ...]
+    projects: tuple[OwnerUsage[ProjectId], ...]
+    domains: tuple[OwnerUsage[DomainName], ...]
+    row_count: int
+
+
+class RawSchedulingData(msgspec.Struct, frozen=True):
+    """All that one tick needs, of one snapshot: what could be built meanwhile, and the rest as it was read."""
+
+    pending_limit: Optional[int]
+    snapshot: SnapshotRow
+    scaling_group: GroupOptionsRow
+    surroundings: Surroundings
+    pending_sessions: list[SessionColumns]
+    pending_kernels: KernelsBySession
+    pending_dependencies: Sequence[PendingDependencyRow]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the statements returned; the snapshot and the group are one each."""
+        sessions = sum(len(columns[0]) for columns in self.pending_sessions)
+        kernels = sum(map(len, self.pending_kernels.values()))
+        return 2 + self.surroundings.row_count + sessions + kernels + len(self.pending_dependencies)
+
+
+def build_surroundings(rows: SurroundingRows) -> Steps[Surroundings]:
+    """Build the agents, what is reserved on them and may be preempted, and the owners of the queue.
+
+    Cost: one pass over each kind of row.
+    """
+    slot_types = slot_types_by_index(rows.slot_types)
+    width = len(slot_types)
+    reservations = build_reservations(rows.reservations)
+    agents = yield from _agents(rows, reservations, width)
+    candidates = yield from build_candidates(rows.preemption_candidates, width)
+    usages = yield from build_usages(rows, width)
+    surroundings = Surroundings(
+        slot_types=slot_types,
+        agents=agents,
+        reservations=reservations,
+        preemption_candidates=candidates,
+        access_keys=(yield from usages.of(OwnerScope.ACCESS_KEY, rows.owners.access_keys)),
+        users=(yield from usages.of(OwnerScope.USER, rows.owners.users)),
+        projects=(yield from usages.of(OwnerScope.PROJECT, rows.owners.projects)),
+        domains=(yield from usages.of(OwnerScope.DOMAIN, rows.owners.domains)),
+        row_count=rows.row_count,
+    )
+    # The rows of many owners take a while to be freed.
+    del rows
+    yield
+    del usages
+    yield
+    return surroundings
+
+
 def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
-    """Transform one snapshot's rows; run it with ``finish`` or, in an event loop, ``finish_in_slices``.
+    """Build what is left to be built; run it with ``finish`` or, in an event loop, ``finish_in_slices``.
 
     Pending sessions and kernels are taken out of ``raw`` on the way: to let go of all of them at
-    once would stop an event loop. Cost: one pass over each kind of row.
+    once would stop an event loop. Cost: one pass over the queue.
     """
-    slot_types = slot_types_by_index(raw.slot_types)
-    width = len(slot_types)
     unreadable: dict[str, UnreadableRow] = {}
     dependencies = yield from build_dependencies(raw.pending_dependencies, unreadable)
     pending_sessions = yield from build_sessions(
         raw.pending_sessions, raw.pending_kernels, dependencies, unreadable
     )
-    reservations = build_reservations(raw.reservations)
-    agents = yield from _agents(raw, reservations, width)
-    candidates = yield from build_candidates(raw.preemption_candidates, width)
-    usages = yield from build_usages(raw, width)
-    scaling_group = build_group(raw.scaling_group, unreadable)
-    data = SchedulingData(
+    around = raw.surroundings
+    return SchedulingData(
         token=build_token(raw.snapshot),
         observed_at=raw.snapshot[0],
         pending_limit=raw.pending_limit,
-        scaling_group=scaling_group,
-        slot_types=slot_types,
+        scaling_group=build_group(raw.scaling_group, unreadable),
+        slot_types=around.slot_types,
         pending_sessions=pending_sessions,
-        agents=agents,
-        reservations=reservations,
-        preemption_candidates=candidates,
-        access_keys=(yield from usages.of(OwnerScope.ACCESS_KEY, raw.owners.access_keys)),
-        users=(yield from usages.of(OwnerScope.USER, raw.owners.users)),
-        projects=(yield from usages.of(OwnerScope.PROJECT, raw.owners.projects)),
-        domains=(yield from usages.of(OwnerScope.DOMAIN, raw.owners.domains)),
+        agents=around.agents,
+        reservations=around.reservations,
+        preemption_candidates=around.preemption_candidates,
+        access_keys=around.access_keys,
+        users=around.users,
+        projects=around.projects,
+        domains=around.domains,
         unreadable=tuple(unreadable.values()),
     )
-    # The rows of many owners take a while to be freed.
-    del raw
-    yield
-    del usages
-    yield
-    return data
 
 
 def build_token(row: SnapshotRow) -> SnapshotToken:
@@ -148,12 +209,12 @@ def build_candidates(
 
 
 def _agents(
-    raw: RawSchedulingData, reservations: tuple[Reservation, ...], width: int
+    rows: SurroundingRows, reservations: tuple[Reservation, ...], width: int
 ) -> Steps[tuple[SchedulableAgent, ...]]:
     empty = [0] * width
-    capacity = {row[0]: empty.copy() for row in raw.agents}
-    occupied = {row[0]: empty.copy() for row in raw.agents}
-    for slot_chunk in chunks_of(raw.agent_slots):
+    capacity = {row[0]: empty.copy() for row in rows.agents}
+    occupied = {row[0]: empty.copy() for row in rows.agents}
+    for slot_chunk in chunks_of(rows.agent_slots):
         for agent_id, slot_index, slot_capacity, slot_occupied in slot_chunk:
             capacity[agent_id][slot_index] = slot_capacity
             occupied[agent_id][slot_index] = slot_occupied
@@ -162,7 +223,7 @@ def _agents(
     loads = reserved_by_agent(reservations)
     reserved = {agent_id: fitted(load.slots, width) for agent_id, load in loads.items()}
     agents: list[SchedulableAgent] = []
-    for chunk in chunks_of(raw.agents):
+    for chunk in chunks_of(rows.agents):
         agents.extend(
             SchedulableAgent(
                 *row,

@@ -13,8 +13,8 @@ from scheduler_repo.scheduling.snapshot.rows import (
     OwnerLimitsRow,
     PendingOwners,
     PendingSessionRow,
-    RawSchedulingData,
     SessionColumns,
+    SurroundingRows,
     bytes_of,
 )
 from scheduler_repo.scheduling.snapshot.times import read_times
@@ -112,18 +112,18 @@ def build_usage(
     )
 
 
-def build_usages(raw: RawSchedulingData, width: int) -> Steps[Usages]:
+def build_usages(rows: SurroundingRows, width: int) -> Steps[Usages]:
     """Sort the rows of owners by owner."""
     occupied: dict[OwnerKey, list[int]] = {}
     session_counts: dict[OwnerKey, int] = {}
-    for chunk in chunks_of(raw.owner_usage):
+    for chunk in chunks_of(rows.owner_usage):
         for row in chunk:
             key = _owner_key(row)
             session_counts[key] = row[4]
             occupied[key] = list(map(int, row[5]))
         yield
     limits: dict[OwnerKey, OwnerLimitsRow] = {}
-    for limits_chunk in chunks_of(raw.owner_limits):
+    for limits_chunk in chunks_of(rows.owner_limits):
         limits.update((_owner_key(row), row) for row in limits_chunk)
         yield
     return Usages(width, occupied, session_counts, limits)

@@ -173,16 +173,10 @@ class PendingOwners(msgspec.Struct, frozen=True):
         return self.access_keys, self.users, self.projects, self.domains
 
 
-class RawSchedulingData(msgspec.Struct, frozen=True):
-    """All rows that one tick needs, of one snapshot."""
+class SurroundingRows(msgspec.Struct, frozen=True):
+    """The rows of all that is around the queue."""
 
-    pending_limit: Optional[int]
-    snapshot: SnapshotRow
-    scaling_group: GroupOptionsRow
     slot_types: Sequence[IndexedSlotTypeRow]
-    pending_sessions: list[SessionColumns]
-    pending_kernels: KernelsBySession
-    pending_dependencies: Sequence[PendingDependencyRow]
     agents: Sequence[SchedulableAgentRow]
     agent_slots: Sequence[SchedulableAgentSlotRow]
     reservations: Sequence[ReservedKernelRow]
@@ -193,11 +187,8 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
 
     @property
     def row_count(self) -> int:
-        """How many rows the statements returned; the snapshot and the group are one each."""
-        answers = (each for each in msgspec.structs.astuple(self) if isinstance(each, list))
-        others = sum(len(answer) for answer in answers if answer is not self.pending_sessions)
-        kernels = sum(map(len, self.pending_kernels.values()))
-        return 2 + others + kernels + sum(len(columns[0]) for columns in self.pending_sessions)
+        """How many rows the statements returned."""
+        return sum(len(each) for each in msgspec.structs.astuple(self) if isinstance(each, list))
 
 
 def note_unreadable(
