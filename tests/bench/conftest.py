@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,10 +10,11 @@ from bench.cli.command_group import command_line
 from bench.data.place import Place
 from bench.data.servers import BenchServer
 from bench.data.sizes import SizeName
+from bench.measure import memory, turns
 from bench.suites.suite import Bench
 from scheduler_repo.settings import SecretUrl
 from scheduler_repo.testing.prepared_databases import PreparingServer
-from tests.support.command import Command, CommandHere
+from tests.support.command import Command, CommandHere, ForkedCommand
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.shared_folder import shared_folder
 
@@ -39,6 +41,14 @@ class CopyingServer:
         await self._server.give_back(self._copies.pop(place.url))
 
 
+@pytest.fixture(autouse=True)
+def _collections_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn is measured after a collection, which in a process that holds all tests takes much longer."""
+    nothing = SimpleNamespace(collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None)
+    for module in (memory, turns):
+        monkeypatch.setattr(module, "gc", nothing)
+
+
 @pytest.fixture
 def server(postgres_server: PreparingServer, migrated_template: Database) -> BenchServer:
     """Makes places that cost little."""
@@ -61,6 +71,13 @@ def command() -> Iterator[Command]:
     """The real command, with a folder that every account can enter for its servers."""
     with shared_folder("bench-") as folder:
         yield Command(folder, "bench")
+
+
+@pytest.fixture
+def forked_command() -> Iterator[Command]:
+    """The same in a process that has loaded most of it, where how it is loaded does not matter."""
+    with shared_folder("bench-") as folder:
+        yield ForkedCommand(folder, "bench")
 
 
 @pytest.fixture

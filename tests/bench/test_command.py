@@ -42,8 +42,8 @@ class TestOutput:
         assert [path.name for path in tmp_path.iterdir()] == ["overhead.json"]
         assert (tmp_path / "overhead.json").read_text() == ended.output
 
-    def test_a_page_fits_a_terminal(self, command: Command, empty_database: Database) -> None:
-        ended = command.run_on_terminal("memory", *TINY, "--database-url", empty_database.url_as(ADMIN))
+    def test_a_page_fits_a_terminal(self, forked_command: Command, empty_database: Database) -> None:
+        ended = forked_command.run_on_terminal("memory", *TINY, "--database-url", empty_database.url_as(ADMIN))
         assert ended.code == 0, ended.output
         lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.output).splitlines()]
         (header,) = [line for line in lines if line.startswith("case ")]
