@@ -17,7 +17,7 @@ class TestPlans:
     async def test_finished_sessions_are_not_read(self, fleet: Fleet, engine: ExtendedAsyncSAEngine) -> None:
         # given
         await fleet.given([agent(A1)], [session(1, 1)], [place(1, A1)])
-        await finish_sessions(fleet.connection, 20_000)
+        await finish_sessions(fleet.connection, 4_000)
         await fleet.connection.execute("ANALYZE")
         async with engine.begin_readonly_session() as db_sess:
             driver = driver_connection(db_sess)

@@ -21,7 +21,7 @@ from tests.support.small_cluster import GROUP, agent, place, session
 
 RACERS = 4
 OTHERS = 6
-ROUNDS = 60
+ROUNDS = 30
 # The race goes on until all of it has happened.
 MOST_ROUNDS = 3_000
 NAMES = tuple(AgentId(f"agent-{number:02}") for number in range(40))

@@ -49,10 +49,11 @@ class TestStatementCounts:
         counted = {}
         for case in CASES.values():
             await world.recover()
-            # given what the driver asks the server for the first time it meets a type
-            await self.cost(case, world, proxy, FEW)
             # when
             few = await self.cost(case, world, proxy, FEW)
+            if few != (case.statements, 1):
+                # what the driver asks the server for the first time it meets a type is not counted
+                few = await self.cost(case, world, proxy, FEW)
             counted[case.label] = (few, await self.cost(case, world, proxy, many))
         # then
         assert counted == {label: ((case.statements, 1),) * 2 for label, case in CASES.items()}

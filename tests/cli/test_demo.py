@@ -174,17 +174,6 @@ class TestJson:
 
 
 class TestSummary:
-    def test_a_pipe_gets_plain_lines(self, command: Command) -> None:
-        ended = command.run("demo", *SMALL)
-        assert (ended.code, ended.errors) == (0, "")
-        assert "\x1b" not in ended.output
-        assert ended.output.isascii()
-        assert not re.search(r" $", ended.output, re.MULTILINE)
-        summary = ended.output.partition("\nagents ")[2]
-        assert re.search(r"^run  .* start .* s in all$", summary, re.MULTILINE)
-        for expected in ("placed", "waiting", "NOT_ENOUGH_FREE", "rejected by the gate", "cuda.shares", "loop"):
-            assert expected in summary
-
     def test_times_are_those_of_all_ticks(self, command_here: CommandHere, migrated_database: Database) -> None:
         # Given
         output = command_here.run("demo", *SMALL, "--database-url", migrated_database.url_as(SCHEDULER)).output
@@ -222,11 +211,19 @@ class TestKeep:
     def kept(self, loaded_command: Command) -> Ended:
         return loaded_command.run("demo", *SMALL, "--keep", "--port", str(free_port()))
 
-    def test_kept_servers_are_reached_and_ended_as_it_says(
+    def test_a_pipe_gets_plain_lines_and_kept_servers_are_reached_and_ended_as_they_say(
         self, loaded_command: Command, kept: Ended, tmp_path: Path
     ) -> None:
-        # Given the commands that the last lines show
-        assert kept.code == 0, kept.errors
+        # Given plain lines
+        assert (kept.code, kept.errors) == (0, "")
+        assert "\x1b" not in kept.output
+        assert kept.output.isascii()
+        assert not re.search(r" $", kept.output, re.MULTILINE)
+        summary = kept.output.partition("\nagents ")[2]
+        assert re.search(r"^run  .* start .* s in all$", summary, re.MULTILINE)
+        for expected in ("placed", "waiting", "NOT_ENOUGH_FREE", "rejected by the gate", "cuda.shares", "loop"):
+            assert expected in summary
+        # and the commands that the last of them show
         shown = kept.output.partition("The servers go on. To look into the database:\n")[2]
         look, _, stop = shown.partition("To stop them, and then to remove all they hold:\n")
         psql, snapshot = re.findall(r"^  \S.*\n(?:    .*\n)+", look, re.MULTILINE)

@@ -12,6 +12,7 @@ from scheduler_repo.cli.output.amounts import format_amount, format_percent
 from scheduler_repo.entities.slot_type import SlotType
 from scheduler_repo.types import SlotName
 from tests.support.command import Command, CommandHere
+from tests.support.databases import SCHEDULER, Database
 from tests.support.observation import PROJECT_ROOT
 
 
@@ -49,10 +50,12 @@ class TestInstalledCommand:
 
 
 class TestStreams:
-    @pytest.mark.parametrize("lines", [1, pytest.param(5, marks=pytest.mark.slow)])
-    def test_a_reader_that_leaves_ends_it_quietly(self, loaded_command: Command, lines: int) -> None:
+    @pytest.mark.parametrize(("lines", "sessions"), [(1, 300), pytest.param(5, 3000, marks=pytest.mark.slow)])
+    def test_a_reader_that_leaves_ends_it_quietly(
+        self, loaded_command: Command, lines: int, sessions: int
+    ) -> None:
         # Given
-        process = loaded_command.start("demo", "--sessions", "3000")
+        process = loaded_command.start("demo", "--sessions", str(sessions))
         assert process.stdout is not None
         assert process.stderr is not None
 
@@ -82,10 +85,16 @@ class TestStreams:
         assert ended.stderr == "error: the output cannot be written: No space left on device\n"
         assert loaded_command.left_behind() == []
 
-    def test_closed_streams_are_no_hindrance(self, loaded_command: Command) -> None:
+    def test_closed_streams_are_no_hindrance(
+        self, loaded_command: Command, migrated_database: Database
+    ) -> None:
         shell = f"{sys.executable} -m scheduler_repo.cli demo --agents 2 --sessions 10 <&- >&- 2>&-"
+        url = migrated_database.url_as(SCHEDULER)
         ended = subprocess.run(
-            ["/bin/sh", "-c", shell], cwd=PROJECT_ROOT, env=loaded_command.environment({}), check=False
+            ["/bin/sh", "-c", shell],
+            cwd=PROJECT_ROOT,
+            env=loaded_command.environment({"SCHEDULER_REPO_DATABASE_URL": url}),
+            check=False,
         )
         assert ended.returncode == 0
         assert loaded_command.left_behind() == []

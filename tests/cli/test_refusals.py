@@ -118,11 +118,14 @@ class TestServers:
         assert "in use" in ended.error_line
         assert command.left_behind() == []
 
-    def test_a_redis_that_is_not_there_is_named(self, command: Command) -> None:
-        ended = command.run("demo", "--redis-url", "redis://:hunter2@127.0.0.1:1")
+    def test_a_redis_that_is_not_there_is_named(
+        self, command_here: CommandHere, migrated_database: Database
+    ) -> None:
+        url = migrated_database.url_as(SCHEDULER)
+        redis_url = "redis://:hunter2@127.0.0.1:1"
+        ended = command_here.run("demo", "--database-url", url, "--redis-url", redis_url)
         assert ended.code == 1
         assert "redis://@127.0.0.1:1: Redis cannot be reached" in ended.error_line
-        assert command.left_behind() == []
 
     @pytest.mark.parametrize(
         "url",

@@ -23,8 +23,7 @@ OPEN = "postgresql://planner@127.0.0.1/d"
 
 
 class TestProcessList:
-    @pytest.mark.parametrize("form", ["two words", "one word"])
-    def test_a_password_is_moved_out_of_sight(self, loaded_command: Command, form: str) -> None:
+    def test_passwords_are_moved_out_of_sight(self, loaded_command: Command) -> None:
         # Given a server that keeps the command waiting, and so looked at
         asked = threading.Event()
 
@@ -33,11 +32,12 @@ class TestProcessList:
             say_nothing(client)
 
         with server_that(keep_waiting) as port:
-            url = f"postgresql://u:hunter2@127.0.0.1:{port}/d"
-            option = ["--database-url", url] if form == "two words" else [f"--database-url={url}"]
+            # and options in two words and in one
+            host = f"hunter2@127.0.0.1:{port}"
+            options = ["--database-url", f"postgresql://u:{host}/d", f"--redis-url=redis://:{host}"]
 
             # When
-            process = loaded_command.start("db", "current", *option)
+            process = loaded_command.start("snapshot", "group", *options)
             assert asked.wait(30), process.communicate()
             shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
             process.kill()
@@ -45,7 +45,7 @@ class TestProcessList:
 
         # Then
         assert b"hunter2" not in shown
-        assert shown.split(b"\0")[-4:-1] == [b"scheduler_repo.cli", b"db", b"current"]
+        assert shown.split(b"\0")[-4:-1] == [b"scheduler_repo.cli", b"snapshot", b"group"]
 
 
 class TestTakeSecretUrls:

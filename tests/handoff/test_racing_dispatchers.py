@@ -16,7 +16,7 @@ from tests.support.databases import SCHEDULER, Database, DriverConnection
 from tests.support.small_cluster import history_of, session_id
 
 DISPATCHERS = 4
-ROUNDS = 15
+ROUNDS = 6
 
 
 @pytest.fixture

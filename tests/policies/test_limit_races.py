@@ -39,7 +39,7 @@ SMALL, LARGE = ResourcePolicyName("small"), ResourcePolicyName("large")
 IDLE = DomainName("zzz-idle")
 IDLE_QUOTA = QuotaSpec(scope=OwnerScope.DOMAIN, owner_id=IDLE, resource_policy=SMALL)
 LOWERED = {CPU: 8}
-ROUNDS = 20
+ROUNDS = 8
 DOMAINS = tuple(DomainName(f"domain-{number:02}") for number in range(20))
 
 # A batch has read its limits by then, and waits for this to write.

@@ -31,8 +31,8 @@ from tests.support.small_cluster import ACCESS_KEY, DOMAIN, PROJECT, USER, agent
 
 BEGIN_AND_COMMIT = 2
 _NAMESPACE = UUID(int=7)
-MANY = 10_000
-FINISHED = 10_000
+MANY = 5_000
+FINISHED = 3_000
 GROWING = {
     *("domains", "users", "projects", "keypairs", "resource_policies", "quotas"),
     *("sessions", "kernels", "session_dependencies", "session_history"),

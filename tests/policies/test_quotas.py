@@ -204,7 +204,7 @@ class TestUsage(SmallCluster):
 class TestAsTheSchedulerSeesIt(SmallCluster):
     """What the repository says of an owner is what the next tick goes by, whatever is set."""
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     async def test_limits_and_usage(
         self,

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,12 +23,23 @@ from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_q
 from tests.support.databases import OWNER, SCHEDULER, Database, DatabaseServer
 from tests.support.past_and_present import run_sessions
 
-PENDING, RUNNING, AGENTS = 10_000, 5_000, 1_000
 KERNELS_PER_SESSION = 1.6
 LONGEST_BLOCK = 0.025
-MOST_GROWTH = 40 * 2**20
 READS = 7
 ROOT = Path(__file__).parents[2]
+
+
+class Size(NamedTuple):
+    """Of a cluster, and by how many bytes at most a process grows that reads it."""
+
+    pending: int
+    running: int
+    agents: int
+    most_growth: int
+
+
+SMALL = Size(2_000, 1_000, 200, 10 * 2**20)
+LARGE = Size(10_000, 5_000, 1_000, 40 * 2**20)
 
 
 async def longest_block(work: Callable[[], Awaitable[object]]) -> float:
@@ -50,37 +62,52 @@ async def longest_block(work: Callable[[], Awaitable[object]]) -> float:
 
 
 @pytest.fixture(scope="module")
-def large_database(postgres_server: DatabaseServer, migrated_template: Database) -> Iterator[Database]:
-    """1,000 agents, 10,000 pending sessions with 16,000 kernels of 3 slots, 5,000 running."""
+def databases(
+    postgres_server: DatabaseServer, migrated_template: Database
+) -> Iterator[Callable[[Size], Database]]:
+    """Makes a database for each size: sessions of 1.6 kernels of 3 slots each, agents without history."""
+    made: dict[Size, Database] = {}
 
-    async def make() -> Database:
+    async def make(size: Size) -> Database:
         database = await postgres_server.create_database(migrated_template)
         engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER))))
-        sessions = PENDING + RUNNING
-        cluster = synthetic_queue(AGENTS, sessions, int(sessions * KERNELS_PER_SESSION))
+        sessions = size.pending + size.running
+        cluster = synthetic_queue(size.agents, sessions, int(sessions * KERNELS_PER_SESSION))
         await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster)
         await engine.dispose()
         async with database.driver_as(OWNER) as connection:
-            await run_sessions(connection, RUNNING)
+            await run_sessions(connection, size.running)
             await connection.execute("ANALYZE")
         return database
 
-    database = asyncio.run(make())
-    yield database
-    asyncio.run(postgres_server.drop_database(database))
+    def have(size: Size) -> Database:
+        if size not in made:
+            made[size] = asyncio.run(make(size))
+        return made[size]
+
+    yield have
+    for database in made.values():
+        asyncio.run(postgres_server.drop_database(database))
+
+
+@pytest.fixture
+def database(databases: Callable[[Size], Database], size: Size) -> Database:
+    """The database of a size."""
+    return databases(size)
 
 
 class TestEventLoop:
     @pytest.fixture
-    async def large_engine(self, large_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
-        engine = create_engine(DatabaseSettings(url=SecretUrl(large_database.url_as(SCHEDULER))))
+    async def engine(self, database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(database.url_as(SCHEDULER))))
         yield engine
         await engine.dispose()
 
     @pytest.mark.slow
-    async def test_never_blocked_for_long(self, large_engine: ExtendedAsyncSAEngine) -> None:
+    @pytest.mark.parametrize("size", [LARGE])
+    async def test_never_blocked_for_long(self, engine: ExtendedAsyncSAEngine, size: Size) -> None:
         # given
-        db_source = SchedulerDBSource(large_engine)
+        db_source = SchedulerDBSource(engine)
         answers: list[SchedulingData] = []
 
         async def read() -> None:
@@ -92,20 +119,21 @@ class TestEventLoop:
         # then
         assert statistics.median(blocks) < LONGEST_BLOCK, blocks
         data = answers[-1]
-        assert len(data.pending_sessions) == PENDING
-        assert sum(len(session.kernels) for session in data.pending_sessions) > 15_000
-        assert len(data.agents) == AGENTS
+        assert len(data.pending_sessions) == size.pending
+        assert sum(len(session.kernels) for session in data.pending_sessions) > 1.5 * size.pending
+        assert len(data.agents) == size.agents
 
-    async def test_transform_is_cut_into_chunks(self, large_engine: ExtendedAsyncSAEngine) -> None:
+    @pytest.mark.parametrize("size", [SMALL])
+    async def test_transform_is_cut_into_chunks(self, engine: ExtendedAsyncSAEngine, size: Size) -> None:
         # given
-        async with large_engine.begin_readonly_session() as db_sess:
-            raw = await SchedulerDBSource(large_engine).fetch_raw_scheduling_data(
+        async with engine.begin_readonly_session() as db_sess:
+            raw = await SchedulerDBSource(engine).fetch_raw_scheduling_data(
                 db_sess, DEFAULT_SCALING_GROUP, None
             )
         # when
         steps = sum(1 for _ in build_scheduling_data(raw))
         # then
-        assert steps >= PENDING / CHUNK_ROWS
+        assert steps >= size.pending / CHUNK_ROWS
 
     async def test_a_block_is_seen(self) -> None:
         # given
@@ -119,9 +147,10 @@ class TestEventLoop:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
 class TestMemory:
-    async def test_process_grows_by_less_than_forty_mebibytes(self, large_database: Database) -> None:
+    @pytest.mark.parametrize("size", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)])
+    async def test_process_grows_by_little(self, database: Database, size: Size) -> None:
         # given
-        url = large_database.url_as(SCHEDULER)
+        url = database.url_as(SCHEDULER)
         # when
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -136,5 +165,5 @@ class TestMemory:
         # then
         assert process.returncode == 0
         held, highest = map(int, output.split())
-        assert 2**20 < held < MOST_GROWTH
-        assert highest < MOST_GROWTH, f"{highest / 2**20:.1f} MiB"
+        assert 2**20 < held < size.most_growth
+        assert highest < size.most_growth, f"{highest / 2**20:.1f} MiB"

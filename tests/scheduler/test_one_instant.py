@@ -61,7 +61,7 @@ class TestOneInstant:
         yield engine
         await engine.dispose()
 
-    @pytest.mark.parametrize("count", [80, pytest.param(1_000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("count", [40, pytest.param(1_000, marks=pytest.mark.slow)])
     async def test_no_read_is_torn(
         self,
         migrated_database: Database,

@@ -16,7 +16,7 @@ class TestFreeCapacitySet:
     """Against a plain sorted list, with enough states for many blocks."""
 
     @given(st.randoms(use_true_random=True))
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=2, deadline=None)
     def test_walks_up_what_fits(self, source: Random) -> None:
         # given
         states, plain = FreeCapacitySet(), set[tuple[int, ...]]()
