@@ -4,8 +4,9 @@ Amounts are in each slot's smallest unit. None of the structs can be part of a r
 ``gc=False``: a million of them cost the collector nothing.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Generic, Optional, Union
+from typing import TYPE_CHECKING, Generic, Optional, Union
 
 import msgspec
 
@@ -181,11 +182,20 @@ class OwnerUsage(msgspec.Struct, Generic[OwnerT], frozen=True, gc=False):
 AnyOwnerUsage = Union[OwnerUsage[AccessKey], OwnerUsage[UserId], OwnerUsage[ProjectId], OwnerUsage[DomainName]]
 
 
+if TYPE_CHECKING:
+    PendingSessions = Sequence[PendingSession]
+else:
+    # What is decoded is a tuple; of a Sequence it would be a list.
+    PendingSessions = tuple[PendingSession, ...]
+
+
 class SchedulingData(PartialAnswer, frozen=True, gc=False):
     """Everything that one tick of one scaling group needs, true of one instant.
 
     ``pending_sessions`` by priority (high first), creation time, id; ``agents`` and owners by id; the owners
     are those of the pending sessions. ``observed_at`` is the database's clock at the snapshot of ``token``.
+    All sequences are immutable: tuples, or for the pending sessions of a refresh a queue that is equal to one
+    and shares its parts with the answer before (encode it with ``msgspec.json.encode(data, enc_hook=tuple)``).
     ``pending_limit`` is the bound that the read was given: sessions may wait behind it.
 
     ``reservations`` are the group's, by position, those of sessions behind the bound too. Where preemption is
@@ -200,7 +210,7 @@ class SchedulingData(PartialAnswer, frozen=True, gc=False):
     pending_limit: Optional[int]
     scaling_group: ScalingGroupInfo
     slot_types: tuple[SlotType, ...]
-    pending_sessions: tuple[PendingSession, ...]
+    pending_sessions: PendingSessions
     agents: tuple[SchedulableAgent, ...]
     reservations: tuple[Reservation, ...]
     preemption_candidates: tuple[PreemptionCandidate, ...]

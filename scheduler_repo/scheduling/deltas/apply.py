@@ -64,7 +64,7 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
     """Apply the rows of one refresh to a base, which is left as it is until it is advanced by the edits.
 
     The answer is what a full read of the snapshot of ``raw`` gives; a reason where its rows do not suffice.
-    Cost: as many steps as there are changes, and a copy of the queue's tuple of references if that differs.
+    Cost: as many steps as there are changes, whatever waits.
     """
     old = base.data
     unreadable: dict[str, UnreadableRow] = {}
@@ -76,7 +76,7 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
         return FullReadReason.PREEMPTION_CHANGED
     edits = Edits()
     touched = _edit_queue(base, raw, pending, edits)
-    sessions = old.pending_sessions if edits.queue is None else edits.queue.flat()
+    sessions = old.pending_sessions if edits.queue is None else edits.queue
     highest = sessions[0].priority if sessions else None
     candidates, touched_candidates = _candidates(base, raw, group, highest, edits)
     reservations, reservations_differ = _reservations(old, raw)
@@ -170,7 +170,7 @@ def _cut(
     base: IndexedBase, gone: dict[bytes, PendingSession], come: dict[bytes, PendingSession], count: int
 ) -> None:
     """Remove the last sessions of a queue that has become longer than its limit."""
-    ends = base.queue.edited(gone.values(), come.values()).flat()[-count:]
+    ends = base.queue.edited(gone.values(), come.values())[-count:]
     for session in ends:
         key = session.session_id.bytes
         if come.pop(key, None) is None:

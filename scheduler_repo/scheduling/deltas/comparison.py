@@ -7,6 +7,7 @@ import msgspec
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_comparison import SnapshotDifference
 from scheduler_repo.quoting import quoted, shortened
+from scheduler_repo.scheduling.deltas.queue import SessionQueue
 from scheduler_repo.steps import CHUNK_ROWS, Steps
 
 # When each of the two was read: two statements of one snapshot have two clocks.
@@ -25,11 +26,11 @@ def find_difference(held: SchedulingData, read: SchedulingData) -> Steps[Optiona
         if field in _NOT_COMPARED:
             continue
         one, other = getattr(held, field), getattr(read, field)
-        if isinstance(one, tuple):
+        if isinstance(one, (tuple, SessionQueue)):
             for start in range(0, max(len(one), len(other)), CHUNK_ROWS):
                 chunk = slice(start, start + CHUNK_ROWS)
                 if one[chunk] != other[chunk]:
-                    return _differing_item(field, one, other)
+                    return _differing_item(field, tuple(one), tuple(other))
                 yield
         elif one != other:
             part, value, other_value = _differing_part("", one, other)

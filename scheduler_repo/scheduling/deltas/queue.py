@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Final, Optional
+from typing import Final, NoReturn, Optional, Union, overload
 
 from scheduler_repo.entities.scheduling_data import PendingSession
 
@@ -22,36 +22,86 @@ def queue_key(session: PendingSession) -> QueueKey:
     return -session.priority, session.created_at, session.session_id.bytes
 
 
-class SessionQueue:
-    """An immutable queue in its order; an edited one shares the chunks that are as they were."""
+class SessionQueue(Sequence[PendingSession]):
+    """An immutable queue in its order, equal to the tuple of its sessions.
 
-    __slots__ = ("_starts", "chunks")
+    An edited one shares the chunks that are as they were: no edit costs what the queue is long.
+    """
 
-    def __init__(self, chunks: Sequence[Chunk], starts: Sequence[QueueKey]) -> None:
+    __slots__ = ("_length", "_starts", "chunks")
+
+    chunks: tuple[Chunk, ...]
+    _starts: tuple[QueueKey, ...]
+    _length: int
+
+    def __init__(self, chunks: Sequence[Chunk], starts: Sequence[QueueKey], length: int) -> None:
         """Made by ``cut`` and ``edited``; no chunk is empty, and ``starts`` are the keys of their first."""
-        self.chunks = chunks
-        self._starts = starts
+        set_once = super().__setattr__
+        set_once("chunks", tuple(chunks))
+        set_once("_starts", tuple(starts))
+        set_once("_length", length)
 
     @classmethod
-    def cut(cls, sessions: Chunk) -> "SessionQueue":
+    def cut(cls, sessions: Sequence[PendingSession]) -> "SessionQueue":
         """Cut a queue, in its order, into chunks."""
-        chunks = [sessions[start : start + _CHUNK] for start in range(0, len(sessions), _CHUNK)]
-        return cls(chunks, [queue_key(chunk[0]) for chunk in chunks])
+        chunks = [tuple(sessions[start : start + _CHUNK]) for start in range(0, len(sessions), _CHUNK)]
+        return cls(chunks, [queue_key(chunk[0]) for chunk in chunks], len(sessions))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a queue cannot be changed, nor its {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
+
+    def __len__(self) -> int:
+        return self._length
 
     def __iter__(self) -> Iterator[PendingSession]:
         return chain.from_iterable(self.chunks)
 
+    @overload
+    def __getitem__(self, at: int) -> PendingSession: ...
+    @overload
+    def __getitem__(self, at: slice) -> Chunk: ...
+    def __getitem__(self, at: Union[int, slice]) -> Union[PendingSession, Chunk]:
+        if isinstance(at, slice):
+            start, stop, step = at.indices(self._length)
+            return self._part(start, stop) if step == 1 else tuple(self)[at]
+        place = at + self._length if at < 0 else at
+        if not 0 <= place < self._length:
+            raise IndexError(f"there is no session {at} in a queue of {self._length}")
+        return self._part(place, place + 1)[0]
+
+    def _part(self, start: int, stop: int) -> Chunk:
+        """Return the sessions of some places; costs a step for each chunk before the last of them."""
+        part: list[PendingSession] = []
+        before = 0
+        for chunk in self.chunks:
+            if before >= stop:
+                break
+            if before + len(chunk) > start:
+                part += chunk[max(start - before, 0) : stop - before]
+            before += len(chunk)
+        return tuple(part)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SessionQueue):
+            return self.chunks == other.chunks or tuple(self) == tuple(other)
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __reduce__(self) -> tuple[type[Chunk], tuple[Chunk]]:
+        # In another process, such as a planner's, there is nothing to share.
+        return tuple, (tuple(self),)
+
+    def __repr__(self) -> str:
+        return f"<SessionQueue of {self._length} sessions>"
+
     def last(self) -> Optional[PendingSession]:
         """Return the session at the end, if there is one."""
         return self.chunks[-1][-1] if self.chunks else None
-
-    def flat(self) -> Chunk:
-        """Return all of it as one tuple; costs some 3 ns a session."""
-        flat: list[PendingSession] = []
-        for chunk in self.chunks:
-            # By the chunk: an iterator over all of them takes four times as long.
-            flat += chunk
-        return tuple(flat)
 
     def edited(self, gone: Iterable[PendingSession], come: Iterable[PendingSession]) -> "SessionQueue":
         """Return the queue without ``gone``, which stand in it, and with ``come``, which do not.
@@ -67,7 +117,11 @@ class SessionQueue:
         for session in come:
             chunk, at = self._find(opened, queue_key(session))
             chunk.insert(at, session)
-        return self._with(opened)
+        change = sum(len(chunk) - self._length_of(number) for number, chunk in opened.items())
+        return self._with(opened, self._length + change)
+
+    def _length_of(self, number: int) -> int:
+        return len(self.chunks[number]) if self.chunks else 0
 
     def _find(self, opened: dict[int, list[PendingSession]], key: QueueKey) -> tuple[list[PendingSession], int]:
         number = max(bisect_right(self._starts, key) - 1, 0)
@@ -76,7 +130,7 @@ class SessionQueue:
             chunk = opened[number] = list(self.chunks[number]) if self.chunks else []
         return chunk, bisect_left(chunk, key, key=queue_key)
 
-    def _with(self, opened: Mapping[int, list[PendingSession]]) -> "SessionQueue":
+    def _with(self, opened: Mapping[int, list[PendingSession]], length: int) -> "SessionQueue":
         """Return the queue with edited chunks: those that grew are cut, those that shrank join others."""
         chunks: list[Chunk] = []
         starts: list[QueueKey] = []
@@ -99,4 +153,4 @@ class SessionQueue:
                 if cut:
                     chunks.append(cut)
                     starts.append(queue_key(cut[0]))
-        return SessionQueue([*chunks, *self.chunks[number:]], [*starts, *self._starts[number:]])
+        return SessionQueue([*chunks, *self.chunks[number:]], [*starts, *self._starts[number:]], length)
