@@ -35,6 +35,8 @@ async def watch_blocks(work: Awaitable[object]) -> Blocks:
     """Run work, without the host's collector, beside a task that wants every turn."""
     gc.collect()
     gc.disable()
+    # The loop still holds the last work's answer, and frees it in its next turn.
+    await asyncio.sleep(0)
     try:
         task = asyncio.ensure_future(work)
         blocks: list[float] = []
