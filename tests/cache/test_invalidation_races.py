@@ -34,7 +34,7 @@ KEY: Final = f"scheduler_repo:session:{SESSION}"
 # A part of the statement that reads one session.
 _STATEMENT: Final = "FROM sessions"
 _RECOVERY: Final = 0.1
-_ROUNDS: Final = 60
+_ROUNDS: Final = 24
 
 
 async def cancel(at: World) -> None:
