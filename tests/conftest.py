@@ -22,9 +22,17 @@ from scheduler_repo.testing.prepared_databases import PreparingServer
 pytest_plugins = ("scheduler_repo.testing", "tests.support.fixtures", "tests.support.chromium")
 
 # Few examples where nothing else is said, many by --hypothesis-profile thorough; where a test gives a number of
-# its own, that counts.
-hypothesis.settings.register_profile("brief", parent=hypothesis.settings(), max_examples=10)
-hypothesis.settings.register_profile("thorough", parent=hypothesis.settings(), max_examples=300)
+# its own, that counts. They are the same in each run, and a slow machine is no failure; who searches for what
+# these do not find runs with --hypothesis-profile searching.
+_SEARCHING: Final = hypothesis.settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.differing_executors],
+)
+_REPEATED: Final = hypothesis.settings(_SEARCHING, derandomize=True, database=None)
+hypothesis.settings.register_profile("searching", parent=_SEARCHING)
+hypothesis.settings.register_profile("thorough", parent=_REPEATED)
+hypothesis.settings.register_profile("brief", parent=_REPEATED, max_examples=10)
 hypothesis.settings.load_profile("brief")
 
 # Many times what any test takes, and less than a machine has.

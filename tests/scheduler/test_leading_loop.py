@@ -1,14 +1,15 @@
 """The loop under a lease, the loop that audits, and what it trims."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Optional
 
 import pytest
 from prometheus_client import REGISTRY
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo import leadership
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.audit import AuditCheck
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, StaleLeaseError
@@ -21,14 +22,14 @@ from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import DEFAULT_KEPT_FOR, SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import LeaseHolder
 from scheduler_repo.validation import MAX_BATCH_SIZE
-from tests.support.databases import SCHEDULER, Database, DriverConnection
+from tests.lease.observation import expire
+from tests.support.databases import DriverConnection
 from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, agent, cluster, session
 
-TTL = timedelta(seconds=1)
+TTL = timedelta(seconds=60)
 IS_FREE = "SELECT expires_at <= clock_timestamp() FROM scheduler_leases WHERE scaling_group = $1"
 
 
@@ -40,16 +41,8 @@ def drift_of(check: AuditCheck) -> float:
 
 class TestLeadingLoop:
     @pytest.fixture
-    async def impatient_engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
-        """One whose transactions may be idle for so short that a lease may be short too."""
-        url = SecretUrl(migrated_database.url_as(SCHEDULER))
-        engine = create_engine(DatabaseSettings(url=url, idle_in_transaction_timeout=0.5))
-        yield engine
-        await engine.dispose()
-
-    @pytest.fixture
-    def leases(self, impatient_engine: ExtendedAsyncSAEngine) -> LeaseRepository:
-        return LeaseRepository(LeaseDBSource(impatient_engine))
+    def leases(self, engine: ExtendedAsyncSAEngine) -> LeaseRepository:
+        return LeaseRepository(LeaseDBSource(engine))
 
     def keeper(self, leases: LeaseRepository, holder: str) -> LeaseKeeper:
         return LeaseKeeper(leases, GROUP, LeaseHolder(holder), TTL)
@@ -65,7 +58,8 @@ class TestLeadingLoop:
         owner_connection: DriverConnection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        # given
+        # given a lease that is renewed long before its end
+        monkeypatch.setattr(leadership, "_RENEWALS_PER_TTL", 300)
         await load(cluster([agent("a1")], []))
         renewals: asyncio.Queue[Lease] = asyncio.Queue()
         renew_lease = leases.renew_lease
@@ -107,7 +101,8 @@ class TestLeadingLoop:
 
             with monkeypatch.context() as patch:
                 patch.setattr(leases, "renew_lease", never)
-                # when another waits for the lease
+                # when its time is over, and another takes it
+                await expire(owner_connection)
                 async with self.keeper(LeaseRepository(leases._db_source), "two") as present:
                     # then it leads, and the former's tick is refused
                     assert present.lease.epoch == former.lease.epoch + 1
