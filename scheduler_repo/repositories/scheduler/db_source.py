@@ -162,13 +162,16 @@ class SchedulerDBSource(DBSource):
             raise lookups.no_such_group(scaling_group)
         rows = await fetch_rows(db_sess, PENDING_SESSIONS, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in rows]
+        row_count = 2 + len(rows)
         # What an answer allows to build is built while the server works on the next ones: the largest first.
         kernel_rows, (owners, sessions) = await fetch_beside(
             fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, window), take_sessions(rows)
         )
+        row_count += len(kernel_rows)
         surrounding_rows, kernels = await fetch_beside(
             _fetch_surroundings(db_sess, scaling_group, owners), build_kernels(kernel_rows)
         )
+        row_count += surrounding_rows.row_count
         steps = build_surroundings(surrounding_rows)
         del surrounding_rows
         dependencies, surroundings = await fetch_beside(
@@ -182,6 +185,7 @@ class SchedulerDBSource(DBSource):
             pending_sessions=sessions,
             pending_kernels=kernels,
             pending_dependencies=dependencies,
+            row_count=row_count + len(dependencies),
         )
 
     async def lock_batch(

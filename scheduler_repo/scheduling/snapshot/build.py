@@ -59,7 +59,7 @@ _PREEMPTION_SCOPES = OptionalWordTable(PreemptionScope)
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """All that is around the queue, built; ``row_count`` rows were read for it."""
+    """All that is around the queue, built."""
 
     slot_types: tuple[SlotType, ...]
     agents: tuple[SchedulableAgent, ...]
@@ -69,11 +69,13 @@ class Surroundings(msgspec.Struct, frozen=True):
     users: tuple[OwnerUsage[UserId], ...]
     projects: tuple[OwnerUsage[ProjectId], ...]
     domains: tuple[OwnerUsage[DomainName], ...]
-    row_count: int
 
 
 class RawSchedulingData(msgspec.Struct, frozen=True):
-    """All that one tick needs, of one snapshot: what could be built meanwhile, and the rest as it was read."""
+    """All that one tick needs, of one snapshot: what could be built meanwhile, and the rest as it was read.
+
+    ``row_count`` is how many rows a read's statements returned.
+    """
 
     pending_limit: Optional[int]
     snapshot: SnapshotRow
@@ -82,19 +84,14 @@ class RawSchedulingData(msgspec.Struct, frozen=True):
     pending_sessions: list[SessionColumns]
     pending_kernels: KernelsBySession
     pending_dependencies: Sequence[PendingDependencyRow]
-
-    @property
-    def row_count(self) -> int:
-        """How many rows the statements returned; the snapshot and the group are one each."""
-        sessions = sum(len(columns[0]) for columns in self.pending_sessions)
-        kernels = sum(map(len, self.pending_kernels.values()))
-        return 2 + self.surroundings.row_count + sessions + kernels + len(self.pending_dependencies)
+    row_count: int = 0
 
 
 def build_surroundings(rows: SurroundingRows) -> Steps[Surroundings]:
     """Build the agents, what is reserved on them and may be preempted, and the owners of the queue.
 
-    Cost: one pass over each kind of row.
+    The rows of owners are taken out of ``rows`` on the way: many take a while to be freed. Cost: one pass over
+    each kind of row.
     """
     slot_types = slot_types_by_index(rows.slot_types)
     width = len(slot_types)
@@ -111,13 +108,7 @@ def build_surroundings(rows: SurroundingRows) -> Steps[Surroundings]:
         users=(yield from usages.of(OwnerScope.USER, rows.owners.users)),
         projects=(yield from usages.of(OwnerScope.PROJECT, rows.owners.projects)),
         domains=(yield from usages.of(OwnerScope.DOMAIN, rows.owners.domains)),
-        row_count=rows.row_count,
     )
-    # The rows of many owners take a while to be freed.
-    del rows
-    yield
-    del usages
-    yield
     return surroundings
 
 

@@ -160,7 +160,7 @@ KernelsBySession = dict[bytes, tuple[PendingKernel, ...]]
 
 
 class PendingOwners(msgspec.Struct, frozen=True):
-    """The owners of the pending sessions, each once: the parameters of the owner statements."""
+    """The owners of the pending sessions, each once and by id: the parameters of the owner statements."""
 
     access_keys: list[AccessKey]
     users: list[UserId]
@@ -182,12 +182,12 @@ class SurroundingRows(msgspec.Struct, frozen=True):
     reservations: Sequence[ReservedKernelRow]
     preemption_candidates: Sequence[PreemptionCandidateRow]
     owners: PendingOwners
-    owner_usage: Sequence[OwnerUsageRow]
-    owner_limits: Sequence[OwnerLimitsRow]
+    owner_usage: list[OwnerUsageRow]
+    owner_limits: list[OwnerLimitsRow]
 
     @property
     def row_count(self) -> int:
-        """How many rows the statements returned."""
+        """How many rows the statements returned, those that were not taken out."""
         return sum(len(each) for each in msgspec.structs.astuple(self) if isinstance(each, list))
 
 
