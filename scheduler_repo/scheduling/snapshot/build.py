@@ -1,6 +1,6 @@
 """Pure functions from the raw rows of one snapshot to SchedulingData.
 
-They run with no connection held. Each of the large ones is a generator that stops between chunks of rows, so
+They wait for nothing. Each of the large ones is a generator that stops between chunks of rows, so
 that an event loop can turn in between. Rows become structs by position: the columns of each statement stand in
 the order of the struct's fields.
 """
