@@ -23,7 +23,9 @@ async def catch_up(db_source: SchedulerDBSource, base: IndexedBase) -> Union[Ref
     if base.is_wrong:
         return FullReadReason.DIFFERED
     # Before a connection is held: it takes long once.
-    await finish_in_slices(base.index())
+    if not base.is_indexed:
+        with db_source.collector_relaxed():
+            await finish_in_slices(base.index())
     started = perf_counter()
     raw = await db_source.get_changes(base)
     if isinstance(raw, FullReadReason):
