@@ -1,5 +1,7 @@
 """Every contradiction is found, by its check and in its words; where there is none, nothing is."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 import pytest
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine, driver_connection
@@ -7,12 +9,19 @@ from scheduler_repo.database.sql_files import SQL_ROOT
 from scheduler_repo.entities.audit import AuditCheck, AuditFinding
 from scheduler_repo.repositories.audit.db_source import CHECKS, AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.audit.drifts import DRIFTS, Drift
-from tests.audit.mixed_cluster import A1, A2, ENDED, SPREAD, WAITING
+from tests.audit.mixed_cluster import A1, A2, ENDED, SPREAD, WAITING, fill_mixed
 from tests.support.busy_cluster import busy_cluster
 from tests.support.cluster_rows import fill
-from tests.support.databases import READER, Database, DriverConnection
+from tests.support.databases import OWNER, READER, Database, DriverConnection
+from tests.support.shared_databases import SharedDatabases
 from tests.support.small_cluster import kernel_id, session_id
 
 # Statements that are there for other purposes.
@@ -58,37 +67,51 @@ class TestCleanClusters:
         assert before < report.observed_at < await owner_connection.fetchval("SELECT clock_timestamp()")
 
 
+# Says what an audit finds after a script of the tables' owner, which is then undone.
+FindAfter = Callable[[str], Awaitable[tuple[AuditFinding, ...]]]
+
+
+@pytest.fixture(scope="module")
+async def find_after(shared_databases: SharedDatabases) -> AsyncIterator[FindAfter]:
+    """One cluster for all scripts, each in a transaction that is rolled back."""
+    shared = await shared_databases.take()
+    await fill_mixed(
+        ClusterRepository(ClusterDBSource(shared.engine)).load_cluster,
+        SchedulerRepository(SchedulerDBSource(shared.engine)),
+        LifecycleRepository(LifecycleDBSource(shared.engine)),
+        await shared.owner_connection(),
+    )
+    engine = create_engine(DatabaseSettings(url=SecretUrl(shared.database.url_as(OWNER))))
+
+    async def find(script: str) -> tuple[AuditFinding, ...]:
+        async with engine.begin_session() as db_sess:
+            driver = driver_connection(db_sess)
+            await driver.execute(f"SAVEPOINT sound; {script}")
+            report = await AuditDBSource(engine).run_checks(db_sess)
+            await driver.execute("ROLLBACK TO SAVEPOINT sound")
+        return report.findings
+
+    yield find
+    await engine.dispose()
+    await shared_databases.give_back(shared)
+
+
 class TestDrift:
     @pytest.mark.parametrize("drift", DRIFTS, ids=lambda drift: drift.name.replace(" ", "_"))
-    async def test_it_is_found_and_nothing_else(
-        self,
-        mixed_cluster: None,
-        owner_connection: DriverConnection,
-        audit_source: AuditRepository,
-        drift: Drift,
-    ) -> None:
-        # given
-        await owner_connection.execute(drift.script)
-        # when
-        report = await audit_source.audit()
-        # then
-        assert report.findings == drift.findings
+    async def test_it_is_found_and_nothing_else(self, find_after: FindAfter, drift: Drift) -> None:
+        assert await find_after(drift.script) == drift.findings
 
     def test_every_check_has_one(self) -> None:
         assert {finding.check for drift in DRIFTS for finding in drift.findings} == set(AuditCheck)
 
-    async def test_kernels_on_an_agent_that_is_not_there_are_all_too_many(
-        self, mixed_cluster: None, audit_source: AuditRepository, owner_connection: DriverConnection
-    ) -> None:
-        # given
-        await owner_connection.execute(
+    async def test_kernels_on_an_agent_that_is_not_there_are_all_too_many(self, find_after: FindAfter) -> None:
+        # when
+        findings = await find_after(
             "ALTER TABLE kernels DROP CONSTRAINT kernels_agent_id_fkey;"
             f"UPDATE kernels SET agent_id = 'ghost' WHERE id = '{kernel_id(SPREAD)}'"
         )
-        # when
-        report = await audit_source.audit()
         # then
-        found = [finding for finding in report.findings if finding.entity_id == "ghost"]
+        found = [finding for finding in findings if finding.entity_id == "ghost"]
         assert [(each.check, each.what, each.expected, each.found) for each in found] == [
             (AuditCheck.AGENT_SLOTS_OCCUPIED, "occupied cpu", "2", "no row in agent_slots"),
             (AuditCheck.AGENT_SLOTS_OCCUPIED, "occupied mem", "1", "no row in agent_slots"),
@@ -98,14 +121,12 @@ class TestDrift:
         ]
 
     async def test_a_session_that_lost_its_kernels_still_counts_for_its_owners(
-        self, mixed_cluster: None, audit_source: AuditRepository, owner_connection: DriverConnection
+        self, find_after: FindAfter
     ) -> None:
-        # given
-        await owner_connection.execute("DELETE FROM kernels WHERE session_id = $1", session_id(SPREAD))
         # when
-        report = await audit_source.audit()
+        findings = await find_after(f"DELETE FROM kernels WHERE session_id = '{session_id(SPREAD)}'")
         # then
-        owners = [each for each in report.findings if each.check is AuditCheck.OWNER_SESSIONS]
+        owners = [each for each in findings if each.check is AuditCheck.OWNER_SESSIONS]
         assert [each.entity for each in owners] == ["access key", "domain", "project", "user"]
         assert {(each.expected, each.found) for each in owners} == {("4", "5")}
         assert (
@@ -117,7 +138,7 @@ class TestDrift:
                 "at least one",
                 "none, SCHEDULED",
             )
-            in report.findings
+            in findings
         )
 
 
@@ -142,19 +163,8 @@ class TestNoDrift:
             f"UPDATE sessions SET has_dependencies = true WHERE id = '{session_id(WAITING)}'",
         ],
     )
-    async def test_it_is_not_found(
-        self,
-        mixed_cluster: None,
-        audit_source: AuditRepository,
-        owner_connection: DriverConnection,
-        script: str,
-    ) -> None:
-        # given
-        await owner_connection.execute(script)
-        # when
-        report = await audit_source.audit()
-        # then
-        assert report.findings == ()
+    async def test_it_is_not_found(self, find_after: FindAfter, script: str) -> None:
+        assert await find_after(script) == ()
 
 
 class TestStatements:

@@ -32,7 +32,10 @@ SCHEDULERS = 3
 PER_SCHEDULER = 12
 SESSIONS = range(SCHEDULERS * PER_SCHEDULER)
 ROUNDS = 6
-AUDITS = 15
+MOST_RACES = 100
+# So many with commits meanwhile.
+AUDITS = 10
+MOST_AUDITS = 1_000
 AGENTS = tuple(f"agent-{number}" for number in range(3))
 # Room for all sessions on one agent, and for what the counters are wrong by.
 CAPACITY = 10_000
@@ -141,11 +144,14 @@ class TestRepairRaces:
         async with asyncio.TaskGroup() as others:
             for work in (go_on_drifting(), go_on_repairing(), go_on_repairing()):
                 others.create_task(work)
-            await race.schedule_all(ROUNDS)
+            for _ in range(MOST_RACES):
+                await race.schedule_all(ROUNDS)
+                # then it was one
+                if race.seen.refused and min(race.seen.placed, race.seen.mended) > ROUNDS:
+                    break
+            else:
+                raise AssertionError(f"no release was refused, or little else was done: {race.seen}")
             race.is_over = True
-        # then it was one
-        assert min(race.seen.placed, race.seen.mended) > ROUNDS
-        assert race.seen.refused > 0
         # then one more repair leaves nothing, so that all that is held can be given back
         await race.repair()
         assert (await audit_source.audit()).findings == ()
@@ -162,7 +168,7 @@ class TestRepairRaces:
         writing_engine = create_engine(DatabaseSettings(url=url))
         disturbed = 0
         async with writers_at_work(migrated_database, writing_engine) as writers:
-            for _ in range(AUDITS):
+            for _ in range(MOST_AUDITS):
                 before = writers.commits
                 # when
                 repair, report = await asyncio.gather(audit_source.repair_counters(), audit_source.audit())
@@ -170,5 +176,7 @@ class TestRepairRaces:
                 # then; these writers queue sessions again by plain SQL, without a history row
                 assert (repair.repaired, repair.unrepairable) == ((), ())
                 assert {each.check for each in report.findings} <= {AuditCheck.SESSION_HISTORIES}
+                if disturbed == AUDITS:
+                    break
         await writing_engine.dispose()
-        assert disturbed > AUDITS / 2
+        assert disturbed == AUDITS
