@@ -149,7 +149,9 @@ def is_snapshot(text: str) -> bool:
     in_progress = [int(each) for each in found[3].split(",")] if found[3] else []
     ordered = [xmin, *in_progress, xmax - 1] if in_progress else [xmin, xmax]
     is_ascending = all(one < other for one, other in pairwise(in_progress))
-    return ordered == sorted(ordered) and is_ascending and xmax < 2**63
+    # Their last 32 bits are 0 for no transaction.
+    are_ones = xmax < 2**63 and all(each & 0xFFFF_FFFF for each in (xmin, xmax, *in_progress))
+    return ordered == sorted(ordered) and is_ascending and are_ones
 
 
 def _seal(encoded: bytes) -> bytes:

@@ -20,7 +20,8 @@ from scheduler_repo.entities.snapshot_token import (
 from scheduler_repo.errors import InvalidToken
 from scheduler_repo.types import TransactionId
 
-xids = st.integers(3, 2**63 - 2)
+# The server leaves out numbers that end in 32 bits of 0 to 2.
+xids = st.integers(3, 2**63 - 2).filter(lambda xid: 3 <= xid % 2**32 < 2**32 - 1)
 DATABASE = DatabaseIdentity(7_300_000_000_000_000_001, 16_384, 16_400, datetime(2026, 1, 2, tzinfo=UTC))
 HISTORY = ChangeHistory(2_200, 16_500, 1, ServerLife(UUID(int=7)), "a" * 32)
 TOKEN = SnapshotToken(Snapshot("741:745:741,743"), DATABASE, HISTORY)
@@ -76,7 +77,18 @@ class TestSnapshots:
 
     @pytest.mark.parametrize(
         "text",
-        ["3:2:", "1:2:2", "1:9:5,4", "1:9:4,4", "4:9:3", "1:2", "1:2:,", "-1:2:", "1:99999999999999999999:"],
+        [
+            "3:2:",
+            "1:2:2",
+            "1:9:5,4",
+            "1:9:4,4",
+            "4:9:3",
+            "1:2",
+            "1:2:,",
+            "-1:2:",
+            "1:99999999999999999999:",
+            f"1:{2**32}:",
+        ],
     )
     def test_that_the_server_refuses_are_none(self, text: str) -> None:
         assert not is_snapshot(text)

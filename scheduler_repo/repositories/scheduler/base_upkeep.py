@@ -9,18 +9,9 @@ import msgspec
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import FullReadReason, Refresh
 from scheduler_repo.entities.snapshot_token import SnapshotToken
-from scheduler_repo.errors import (
-    CacheUnavailable,
-    DatabaseTimeout,
-    DatabaseUnavailable,
-    EngineClosed,
-    NotFound,
-    SchedulerRepoError,
-    WrongEventLoop,
-)
-from scheduler_repo.quoting import get_logger, quoted
+from scheduler_repo.errors import CacheUnavailable
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
-from scheduler_repo.repositories.scheduler.catching_up import catch_up
+from scheduler_repo.repositories.scheduler.catching_up import catch_up_stored
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.types import ScalingGroupName
 
@@ -29,13 +20,9 @@ DEAR_CHANGES: Final = 1_000
 # Shares of a lifetime: when a base of a known age is old, and how often one is looked at or stored.
 _HALF: Final = 0.5
 _SHARE: Final = 0.1
-# They say nothing against a base.
-_OF_THE_DATABASE: Final = (DatabaseTimeout, DatabaseUnavailable, EngineClosed, NotFound, WrongEventLoop)
-
-_logger = get_logger(__name__)
 
 
-class _Known(msgspec.Struct):
+class _KnownBase(msgspec.Struct):
     """What is known of the base in Redis: its token, what has changed since, and when to look again.
 
     ``may_replace_at`` is the earliest time at which it may be stored anew, on the monotonic clock.
@@ -64,7 +51,7 @@ class BaseUpkeep:
     def __init__(self, cache_source: SchedulerCacheSource) -> None:
         """Keep the bases of a cache source, which is closed by whoever made it."""
         self._cache_source = cache_source
-        self._known: dict[ScalingGroupName, _Known] = {}
+        self._known: dict[ScalingGroupName, _KnownBase] = {}
 
     async def begin(self, scaling_group: ScalingGroupName) -> Union[Beginning, FullReadReason]:
         """Begin from what is in Redis, brought up to date; else say why everything must be read.
@@ -80,17 +67,7 @@ class BaseUpkeep:
         if data is None:
             return FullReadReason.FIRST
         base = IndexedBase(data)
-        try:
-            refresh = await catch_up(self._cache_source.db_source, base)
-        except _OF_THE_DATABASE:
-            raise
-        except SchedulerRepoError as error:
-            _logger.warning(
-                "what Redis has of scaling group %s cannot be brought up to date, and everything is read: %s",
-                quoted(scaling_group),
-                error,
-            )
-            return FullReadReason.DIFFERED
+        refresh = await catch_up_stored(self._cache_source.db_source, base)
         if isinstance(refresh, FullReadReason):
             return refresh
         self._know(scaling_group, data.token, _SHARE)
@@ -153,4 +130,4 @@ class BaseUpkeep:
     def _know(self, scaling_group: ScalingGroupName, token: SnapshotToken, share: float) -> None:
         """Know a base, and look again after a share of its lifetime."""
         now, lifetime = monotonic(), self._cache_source.lifetime
-        self._known[scaling_group] = _Known(token, 0, now + share * lifetime, now + _SHARE * lifetime)
+        self._known[scaling_group] = _KnownBase(token, 0, now + share * lifetime, now + _SHARE * lifetime)

@@ -18,7 +18,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.entities.snapshot_token import SnapshotToken, Writes, is_snapshot, transactions_of
 from scheduler_repo.errors import InvalidSnapshot
-from scheduler_repo.repositories.scheduler.catching_up import catch_up
+from scheduler_repo.repositories.scheduler.catching_up import catch_up_stored
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.resilience.layers import LayerType, layer_resilience
 from scheduler_repo.resilience.operation import OperationKind
@@ -122,7 +122,7 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         check_staleness(max_staleness)
 
         async def read(old: Optional[TimedSchedulingData]) -> TimedSchedulingData:
-            found = None if old is None else await catch_up(self.db_source, IndexedBase(old.data))
+            found = None if old is None else await catch_up_stored(self.db_source, IndexedBase(old.data))
             if not isinstance(found, Refresh):
                 return await self.db_source.get_scheduling_data(scaling_group)
             record_origin(found.data.token.database)

@@ -1,14 +1,25 @@
 """Bringing a base up to date by what has changed since."""
 
 from time import perf_counter
-from typing import Union
+from typing import Final, Union
 
 from scheduler_repo.entities.snapshot_changes import FullReadReason, Refresh
+from scheduler_repo.errors import (
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    EngineClosed,
+    NotFound,
+    SchedulerRepoError,
+    WrongEventLoop,
+)
 from scheduler_repo.quoting import get_logger, quoted, shortened
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
 from scheduler_repo.scheduling.deltas.base import IndexedBase
 from scheduler_repo.steps import finish_in_slices
+
+# They say nothing against a base.
+_OF_ANY_READ: Final = (DatabaseTimeout, DatabaseUnavailable, EngineClosed, NotFound, WrongEventLoop)
 
 _logger = get_logger(__name__)
 
@@ -48,3 +59,21 @@ async def catch_up(db_source: SchedulerDBSource, base: IndexedBase) -> Union[Ref
         )
         return FullReadReason.DIFFERED
     return Refresh(applied.data, None, applied.changes, since, fetched - started, perf_counter() - fetched)
+
+
+async def catch_up_stored(db_source: SchedulerDBSource, base: IndexedBase) -> Union[Refresh, FullReadReason]:
+    """Bring a base up to date that stood in Redis; what goes wrong with it alone is a reason to read all anew.
+
+    Raises, and costs, what ``catch_up`` does for one that was read from this database.
+    """
+    try:
+        return await catch_up(db_source, base)
+    except _OF_ANY_READ:
+        raise
+    except SchedulerRepoError as error:
+        _logger.warning(
+            "what Redis has of scaling group %s cannot be brought up to date, and everything is read: %s",
+            quoted(base.data.scaling_group.name),
+            error,
+        )
+        return FullReadReason.DIFFERED
