@@ -74,6 +74,7 @@ class DatabaseOptions(TypedDict, total=False):
     connection_lifetime: float
     application_name: str
     pooler: Optional[Pooler]
+    keeps_logs_short: bool
 
 
 class CacheOptions(TypedDict, total=False):

@@ -129,6 +129,7 @@ def refuse_unescaped(url: SecretUrl) -> None:
 
 Pooler = Literal["session", "transaction"]
 _Name = Annotated[str, msgspec.Meta(description="a text")]
+_Flag = Annotated[bool, msgspec.Meta(description="true or false")]
 _Pooler = Annotated[Optional[Pooler], msgspec.Meta(description="session or transaction, or None for none")]
 
 
@@ -141,6 +142,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     behind one address, reads from a former primary end with it.
     ``pooler`` says for how long a connection pooler before the server, such as PgBouncer, keeps a server
     connection for one client; None is a server without one, which is checked when a connection is made.
+    With ``keeps_logs_short``, whoever finds the logs of changes long has them folded and trimmed beside its
+    own work; False leaves that to other processes.
     """
 
     url: SecretUrl
@@ -155,6 +158,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     connection_lifetime: Bound = 300.0
     application_name: _Name = "scheduler-repo"
     pooler: _Pooler = None
+    keeps_logs_short: _Flag = True
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1383,8 +1383,10 @@ $$;
 -- The history that the change log tells, for the token of a read; without one of the columns nothing can be asked since it.
 -- A statement that names an unlogged table cannot even be planned on a standby: each one here is planned when it is run.
 -- A row of either catalog has another xmin once a trigger or its function was changed, were it only for a moment.
+-- is_log_long: whoever asks may fold and trim, and should, as nobody has for long. It costs a look at 500 rows at most.
 CREATE FUNCTION change_history(
-        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text)
+        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text,
+        OUT is_log_long boolean)
     LANGUAGE plpgsql
     STABLE
     SET search_path FROM CURRENT
@@ -1413,6 +1415,13 @@ BEGIN
         WHERE t.tgrelid = ANY (logged) AND t.tgname = ANY (names)
            OR t.tgrelid = ANY (kept) AND t.tgname IN ('refuse_change', 'drop_restored_row')
     );
+    is_log_long := (
+        SELECT EXISTS (SELECT FROM usage_log WHERE xid >= pg_snapshot_xmax(f.folded) OFFSET 500)
+            OR (f.next_floor_at < statement_timestamp() - interval '6 minutes'
+                AND pg_table_size('change_log') + pg_table_size('usage_log') > 4 * 2 ^ 20)
+        FROM change_floor AS f
+    );
+    is_log_long := is_log_long AND has_function_privilege(to_regprocedure('fold_usage(integer)'), 'EXECUTE');
 END
 $$;
 

@@ -45,7 +45,13 @@ class Place(msgspec.Struct, frozen=True):
         self, *, pool_size: int = _POOL_SIZE, statement_timeout: float = 60.0
     ) -> AsyncIterator[ExtendedAsyncSAEngine]:
         """Open an engine as a host would; at the end it is closed."""
-        settings = DatabaseSettings(url=self.url, pool_size=pool_size, statement_timeout=statement_timeout)
+        # What is folded in the middle of a turn would be timed with it.
+        settings = DatabaseSettings(
+            url=self.url,
+            pool_size=pool_size,
+            statement_timeout=statement_timeout,
+            keeps_logs_short=False,
+        )
         engine = create_engine(settings)
         search_path = self._search_path()
 

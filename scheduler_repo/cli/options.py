@@ -129,10 +129,15 @@ def read_database(database_url: Optional[str]) -> "DatabaseSettings":
 
 
 def require_database(settings: "Settings") -> "DatabaseSettings":
-    """Return the settings of the database; raises UsageError if none is named."""
+    """Return the settings of the database; raises UsageError if none is named.
+
+    Who looks at a database with a command does not expect it to fold logs.
+    """
     if settings.database is None:
         raise click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")
-    return settings.database
+    import msgspec
+
+    return msgspec.structs.replace(settings.database, keeps_logs_short=False)
 
 
 database_url_option = click.option(

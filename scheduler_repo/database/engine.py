@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import ceil
 from time import monotonic
-from typing import NoReturn, Optional
+from typing import NoReturn, Optional, Protocol
 
 import asyncpg
 import sqlalchemy as sa
@@ -36,6 +36,7 @@ _BEGIN_READONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _DRIVER_KEY = "driver_connection"
 _SKIPS_LOCKED_KEY = "skips_locked"
+_ENGINE_KEY = "engine"
 # A rollback is one short round trip; a server that takes longer is not worth waiting for.
 _ROLLBACK_SECONDS = 2.0
 _CLIENT_CHECK_SECONDS = 1.0
@@ -85,6 +86,20 @@ def skips_locked(db_sess: SASession) -> bool:
     return bool(db_sess.info.get(_SKIPS_LOCKED_KEY, False))
 
 
+def engine_of(db_sess: SASession) -> "ExtendedAsyncSAEngine":
+    """Return the engine whose session this is."""
+    engine: ExtendedAsyncSAEngine = db_sess.info[_ENGINE_KEY]
+    return engine
+
+
+class Companion(Protocol):
+    """An object that works for an engine beside its callers, and ends before the engine is closed."""
+
+    async def aclose(self) -> None:
+        """End what is under way, within a bounded time; must not raise."""
+        ...
+
+
 class ExtendedAsyncSAEngine(AsyncEngine):
     """An AsyncEngine whose sessions begin at once, and whose pool never gets a connection back in doubt.
 
@@ -99,6 +114,9 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     connection_lifetime: float
     # Whether a pooler may give each transaction another server connection.
     shares_connections: bool
+    # Whether whoever finds the logs of changes long has them kept short, and what does it, once it was needed.
+    keeps_logs_short: bool
+    log_keeper: Optional[Companion] = None
 
     def __init__(self, sync_engine: sa.Engine, settings: DatabaseSettings, bounds: str) -> None:
         """``bounds`` are the statements that begin each transaction; ``create_engine`` puts it together."""
@@ -107,6 +125,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         self.idle_in_transaction_timeout = settings.idle_in_transaction_timeout
         self.connection_lifetime = settings.connection_lifetime
         self.shares_connections = settings.pooler == "transaction"
+        self.keeps_logs_short = settings.keeps_logs_short
         self._settings = settings
         self._bounds = bounds
         # Of two SETs of one message the last counts.
@@ -171,14 +190,28 @@ class ExtendedAsyncSAEngine(AsyncEngine):
             driver.terminate()
             await run_to_end(connection.close())
 
+    def apart(self) -> "ExtendedAsyncSAEngine":
+        """Make an engine beside this one that connects as it does; a connection of its is closed after its use.
+
+        It takes no turn of this one's callers, and no metric shows it. Connects to nothing yet.
+        """
+        pool = self.pool.recreate()
+        sa.event.listen(pool, "checkin", lambda _adapted, record: record.invalidate())
+        engine = sa.Engine(pool, self.dialect, self.url)
+        return ExtendedAsyncSAEngine(engine, self._settings, self._bounds)
+
     async def dispose(self, close: bool = True) -> None:
         """Close the engine for good, with all idle connections; those in use are closed when they come back.
 
         ``close=False`` is for a forked process: it leaves the parent's connections alone, and the engine is as
         new. Raises WrongEventLoop as ``connect`` does.
         """
+        keeper, self.log_keeper = self.log_keeper, None
         if close:
             self._ownership.check_event_loop()
+            self.keeps_logs_short = False
+            if keeper is not None:
+                await keeper.aclose()
             # The pool that is left behind would keep what is in use now.
             sa.event.listen(self.pool, "checkin", lambda _adapted, record: record.invalidate())
         else:
@@ -229,7 +262,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
                 is_new = was_made_since(connection, began)
                 # The bounds ride in BEGIN's own message, and end with the transaction.
                 await driver.execute(f"{begin};{self._bounds if bounds is None else bounds}")
-                info = {_DRIVER_KEY: driver, _SKIPS_LOCKED_KEY: skips_locked}
+                info = {_DRIVER_KEY: driver, _SKIPS_LOCKED_KEY: skips_locked, _ENGINE_KEY: self}
                 db_sess = SASession(bind=connection, expire_on_commit=False, info=info)
                 driver_of_body = driver
                 yield db_sess

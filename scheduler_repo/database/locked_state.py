@@ -19,6 +19,7 @@ from scheduler_repo.database.locks import (
     LOCK_QUOTAS,
     locked_sessions,
 )
+from scheduler_repo.database.log_keeping import note_logs
 from scheduler_repo.database.row_locks import (
     AGENT_ROWS,
     QUOTAS,
@@ -101,6 +102,7 @@ async def lock_state(
     if not groups:
         raise lookups.no_such_group(scaling_group)
     (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
+    note_logs(db_sess, is_long=snapshot["is_log_long"])
     kernel_rows = await fetch_rows(db_sess, lookups.PENDING_KERNELS, scaling_group, session_ids)
     dependencies = await fetch_rows(db_sess, lookups.PENDING_DEPENDENCIES, scaling_group, session_ids)
     rows = SurroundingRows(

@@ -76,6 +76,7 @@ CHECKS: Final[dict[str, Check]] = {
 SHOWN: Final = {
     "agent_history.changed_at",
     "agents.created_at",
+    "change_floor.folded_at",
     "change_floor.next_floor_at",
     "domains.created_at",
     "kernels.status_changed_at",

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from scheduler_repo import leadership
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.database.log_keeping import KEPT_FOR
 from scheduler_repo.entities.audit import AuditCheck
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, StaleLeaseError
@@ -20,7 +21,7 @@ from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
-from scheduler_repo.repositories.scheduler.repository import DEFAULT_KEPT_FOR, SchedulerRepository
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import LeaseHolder
 from scheduler_repo.validation import MAX_BATCH_SIZE
@@ -161,7 +162,7 @@ class FullLog(SchedulerRepository):
         self.left = list(trims)
 
     async def trim_changes(
-        self, kept_for: timedelta = DEFAULT_KEPT_FOR, batch_size: int = MAX_BATCH_SIZE
+        self, kept_for: timedelta = KEPT_FOR, batch_size: int = MAX_BATCH_SIZE
     ) -> Optional[int]:
         return self.left.pop(0)
 

@@ -5,6 +5,7 @@ from typing import Optional, Union
 
 from scheduler_repo.database import lookups
 from scheduler_repo.database.engine import SASession
+from scheduler_repo.database.log_keeping import note_logs
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.scheduling.deltas.base import IndexedBase, key_of_text
@@ -61,6 +62,7 @@ async def fetch_changes(db_sess: SASession, base: IndexedBase) -> Union[RawChang
         return FullReadReason.NO_HISTORY
     (row,) = await fetch_rows(db_sess, CHANGES_SINCE, held.snapshot, group, MAX_NEWS)
     snapshot, options, told = SnapshotRow(*row[_SNAPSHOT]), GroupOptionsRow(*row[_GROUP]), NewsRow(*row[_NEWS])
+    note_logs(db_sess, is_long=snapshot.is_log_long)
     broken = find_break(held, build_token(snapshot), is_kept=told.is_kept)
     if broken is not None:
         return broken

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from time import perf_counter
 from typing import Optional, Union
 
@@ -15,6 +14,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, dri
 from scheduler_repo.database.identity import record_origin
 from scheduler_repo.database.locked_state import lock_state
 from scheduler_repo.database.locks import LOCK_SESSIONS
+from scheduler_repo.database.log_keeping import note_logs
 from scheduler_repo.database.row_locks import SESSION_ROWS, take_all
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import (
@@ -53,8 +53,6 @@ SCHEDULABLE_AGENTS = load_statement("scheduler/schedulable_agents")
 SCHEDULABLE_AGENT_SLOTS = load_statement("scheduler/schedulable_agent_slots")
 PREEMPTION_CANDIDATES = load_statement("scheduler/preemption_candidates")
 SCHEDULE_KERNELS = load_statement("scheduler/schedule_kernels")
-FOLD_USAGE = load_statement("scheduler/fold_usage")
-TRIM_CHANGES = load_statement("scheduler/trim_changes")
 RENEW_SERVER_LIFE = load_statement("delta/renew_server_life")
 OVERCOMMITTED_AGENTS = Statement("overcommitted_agents", read_sql_file("audit/overcommitted_agents.sql"))
 
@@ -157,6 +155,7 @@ class SchedulerDBSource(DBSource):
         """Run the 12 statements of one tick; raises ScalingGroupNotFound."""
         # The first statement takes the snapshot.
         (snapshot,) = await fetch_rows(db_sess, lookups.SNAPSHOT)
+        note_logs(db_sess, is_long=snapshot["is_log_long"])
         groups = await fetch_rows(db_sess, lookups.SCALING_GROUP, scaling_group)
         if not groups:
             raise lookups.no_such_group(scaling_group)
@@ -208,16 +207,6 @@ class SchedulerDBSource(DBSource):
         pending = {allocation.session_id: SessionStatus.PENDING for allocation in decisions.accepted}
         await write_sessions(db_sess, pending, SessionStatus.SCHEDULED)
         await change_agent_counters(db_sess, decisions.added, sign=1)
-
-    async def fold_usage(self, db_sess: SASession) -> Optional[int]:
-        """Fold the log of usage; returns how many rows that was. Costs one statement."""
-        ((folded,),) = await fetch_rows(db_sess, FOLD_USAGE)
-        return None if folded is None else int(folded)
-
-    async def trim_changes(self, db_sess: SASession, kept_for: timedelta, batch_size: int) -> Optional[int]:
-        """Trim the logs; returns how many rows went. Costs one statement."""
-        ((trimmed,),) = await fetch_rows(db_sess, TRIM_CHANGES, kept_for, batch_size)
-        return None if trimmed is None else int(trimmed)
 
     async def count_overcommitted(self, db_sess: SASession, scaling_group: ScalingGroupName) -> int:
         """Count overcommitted agents; raises ScalingGroupNotFound. Costs two statements."""

@@ -148,7 +148,7 @@ def build_token(row: SnapshotRow) -> SnapshotToken:
 
 
 def _history(row: SnapshotRow) -> Optional[ChangeHistory]:
-    schema_oid, log_oid, timeline, life, triggers = row[6:]
+    schema_oid, log_oid, timeline, life, triggers = row[6:11]
     if schema_oid is None or log_oid is None or timeline is None or life is None or triggers is None:
         return None
     return ChangeHistory(schema_oid, log_oid, timeline, life, triggers)

@@ -45,6 +45,7 @@ class SnapshotRow(NamedTuple):  # snapshot.sql
     timeline: Optional[int]
     life: Optional[ServerLife]
     triggers: Optional[str]
+    is_log_long: Optional[bool]
 
 
 class GroupOptionsRow(NamedTuple):  # scaling_group.sql

@@ -880,7 +880,8 @@ $$
 """,
     """
 CREATE FUNCTION change_history(
-        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text)
+        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text,
+        OUT is_log_long boolean)
     LANGUAGE plpgsql
     STABLE
     SET search_path FROM CURRENT
@@ -909,6 +910,13 @@ BEGIN
         WHERE t.tgrelid = ANY (logged) AND t.tgname = ANY (names)
            OR t.tgrelid = ANY (kept) AND t.tgname IN ('refuse_change', 'drop_restored_row')
     );
+    is_log_long := (
+        SELECT EXISTS (SELECT FROM usage_log WHERE xid >= pg_snapshot_xmax(f.folded) OFFSET 500)
+            OR (f.next_floor_at < statement_timestamp() - interval '6 minutes'
+                AND pg_table_size('change_log') + pg_table_size('usage_log') > 4 * 2 ^ 20)
+        FROM change_floor AS f
+    );
+    is_log_long := is_log_long AND has_function_privilege(to_regprocedure('fold_usage(integer)'), 'EXECUTE');
 END
 $$
 """,
