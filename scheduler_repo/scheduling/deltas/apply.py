@@ -33,7 +33,13 @@ from scheduler_repo.scheduling.deltas.base import (
     owners_of,
 )
 from scheduler_repo.scheduling.deltas.queue import queue_key
-from scheduler_repo.scheduling.deltas.rows import ChangedAgentRow, ChangedOwnerRow, RawChanges, amounts_of
+from scheduler_repo.scheduling.deltas.rows import (
+    ChangedAgentRow,
+    ChangedOwnerRow,
+    RawChanges,
+    add_amounts,
+    amounts_of,
+)
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, Load
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
 from scheduler_repo.scheduling.snapshot.build import (
@@ -357,7 +363,7 @@ class _Owners:
         if key not in self._added:
             return was
         _, (session_count, *occupied) = self._added[key]
-        _add(occupied, was.occupied)
+        add_amounts(occupied, was.occupied)
         return replace(
             was, occupied=fitted(occupied, self._width), session_count=was.session_count + session_count
         )
@@ -378,18 +384,12 @@ def _sum_usage(held: Container[OwnerKey], raw: RawChanges) -> dict[OwnerKey, tup
         owner_ids: tuple[OwnerId, ...] = row.access_key, row.user_id, row.project_id, row.domain_name
         for key, owner_id in zip(owners_of(row), owner_ids, strict=True):
             if key in held:
-                if key in sums:
-                    _add(sums[key][1], amounts)
+                earlier = sums.get(key)
+                if earlier is None:
+                    sums[key] = owner_id, amounts.copy()
                 else:
-                    sums[key] = owner_id, [*amounts]
+                    add_amounts(earlier[1], amounts)
     return sums
-
-
-def _add(total: list[int], amounts: Sequence[int]) -> None:
-    """Add amounts to a total, place by place; what is missing at the end of either is 0."""
-    total.extend([0] * (len(amounts) - len(total)))
-    for at, amount in enumerate(amounts):
-        total[at] += amount
 
 
 def _limits(row: ChangedOwnerRow) -> Optional[LimitColumns]:

@@ -1,13 +1,13 @@
 """The news of a change log: what may differ since a snapshot, and whether the log can say so at all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Optional, Union
 
 import msgspec
 
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.entities.snapshot_token import SnapshotToken
-from scheduler_repo.scheduling.deltas.rows import NewsRow, UsageRow, amounts_of
+from scheduler_repo.scheduling.deltas.rows import NewsRow, UsageRow, add_amounts, amounts_of
 from scheduler_repo.types import AgentId, SessionId
 
 # Of a refresh of that many changes an eighth of the time is the news; then a full read may cost less.
@@ -71,17 +71,27 @@ def read_news(row: NewsRow, pending: int) -> Union[News, FullReadReason]:
         frozenset(map(_owner, row.quotas or ())),
         b"p" in kinds,
         b"r" in kinds,
-        [*_usage(row)],
+        _usage(row),
     )
 
 
-def _usage(row: NewsRow) -> Iterator[UsageRow]:
+def _usage(row: NewsRow) -> list[UsageRow]:
+    """Add up the usage of the same four owners, as of a session and of its kernels: that is mostly half."""
     if row.access_keys is None or row.users is None or row.projects is None or row.domains is None:
-        return
+        return []
+    rows: dict[tuple[str, bytes, bytes, str], UsageRow] = {}
     owners = zip(row.access_keys, row.users, row.projects, row.domains, strict=True)
     amounts = zip(row.session_counts or (), map(amounts_of, row.slots or ()), strict=True)
-    for whose, change in zip(owners, amounts, strict=True):
-        yield UsageRow(*whose, *change)
+    for whose, (session_count, slots) in zip(owners, amounts, strict=True):
+        access_key, user_id, project_id, domain_name = whose
+        key = access_key, user_id.bytes, project_id.bytes, domain_name
+        same = rows.get(key)
+        if same is None:
+            rows[key] = UsageRow(*whose, session_count, slots)
+        else:
+            add_amounts(same.slots, slots)
+            rows[key] = same._replace(session_count=same.session_count + session_count)
+    return [*rows.values()]
 
 
 def _owner(name: str) -> tuple[str, str]:

@@ -118,3 +118,10 @@ class RawChanges(msgspec.Struct, frozen=True):
 def amounts_of(text: str) -> list[int]:
     """Read amounts as PostgreSQL writes an array of them."""
     return [*map(int, text[1:-1].split(","))] if text != "{}" else []
+
+
+def add_amounts(total: list[int], amounts: Sequence[int]) -> None:
+    """Add amounts to a total, place by place; what is missing at the end of either is 0."""
+    total.extend([0] * (len(amounts) - len(total)))
+    for at, amount in enumerate(amounts):
+        total[at] += amount
