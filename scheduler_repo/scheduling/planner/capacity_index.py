@@ -8,9 +8,9 @@ slots cannot serve, at the mean mix of all running and pending kernels.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable
-from itertools import islice
-from operator import gt
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
+from operator import ge, gt
 from typing import NamedTuple, Optional
 
 from scheduler_repo.entities.scheduling_data import SchedulableAgent, SchedulingData
@@ -43,44 +43,62 @@ class Spot(NamedTuple):
     wanted: Wanted
 
 
-class _Members:
-    """Agents by state; of those in one state, by id."""
+class _AgentClass:
+    """Agents of one architecture with the same slots, all of them with or all without a container limit.
 
-    def __init__(self) -> None:
+    The dimensions of a state are the slots, scarcest first, then the containers left, if limited. ``members``
+    are the agents of each state, by id. ``gainers`` are the states of those that gained room.
+    """
+
+    def __init__(self, kind: _Kind) -> None:
+        self.kind = kind
+        self.architecture, self.slots, self.limits_containers = kind
+        self.dimension_of = {slot: dimension for dimension, slot in enumerate(self.slots)}
+        self.agent_ids: list[AgentId] = []
         self.states = FreeCapacitySet()
-        self.by_state: dict[State, list[AgentId]] = {}
+        self.members: dict[State, list[AgentId]] = {}
+        self.gainers: dict[AgentId, State] = {}
+        self._front: Optional[list[State]] = None
 
     def join(self, state: State, agent_id: AgentId) -> None:
-        members = self.by_state.get(state)
+        members = self.members.get(state)
         if members is None:
-            self.by_state[state] = [agent_id]
+            self.members[state] = [agent_id]
             self.states.add(state)
         else:
             insort(members, agent_id)
 
     def leave(self, state: State, agent_id: AgentId) -> None:
-        members = self.by_state[state]
+        members = self.members[state]
         if len(members) == 1:
-            del self.by_state[state]
+            del self.members[state]
             self.states.remove(state)
         else:
             del members[bisect_left(members, agent_id)]
 
+    def set_gainer(self, agent_id: AgentId, state: State) -> None:
+        self.gainers[agent_id] = state
+        self._front = None
 
-class _AgentClass(_Members):
-    """Agents of one architecture with the same slots, all of them with or all without a container limit.
+    def forget_gainers(self) -> None:
+        self.gainers.clear()
+        self._front = None
 
-    The dimensions of a state are the slots, scarcest first, then the containers left, if limited. ``gainers``
-    are those of them that gained room.
-    """
-
-    def __init__(self, kind: _Kind) -> None:
-        super().__init__()
-        self.kind = kind
-        self.architecture, self.slots, self.limits_containers = kind
-        self.dimension_of = {slot: dimension for dimension, slot in enumerate(self.slots)}
-        self.agent_ids: list[AgentId] = []
-        self.gainers: Optional[_Members] = None
+    def fits_gainer(self, wanted: Wanted) -> bool:
+        """Whether one of the gainers holds all of ``wanted``."""
+        if self._front is None:
+            # Of the states of gainers, those that no other has all of.
+            self._front = []
+            for state in sorted(set(self.gainers.values()), reverse=True):
+                if not any(all(map(ge, larger, state)) for larger in self._front):
+                    self._front.append(state)
+        for state in self._front:
+            for dimension, amount in wanted:
+                if state[dimension] < amount:
+                    break
+            else:
+                return True
+        return False
 
     def wanted(self, request: NodeRequest) -> Wanted:
         """Return a request in the dimensions of a state."""
@@ -93,21 +111,44 @@ class _AgentClass(_Members):
 class _AgentSearch:
     """One request in the dimensions of one class."""
 
-    def __init__(self, request: NodeRequest, agent_class: _AgentClass, weights: tuple[int, ...]) -> None:
-        self._states = agent_class.states
-        self.wanted = agent_class.wanted(request)
-        # (dimension, weight, weighed amount) of the slots in demand; the first is the scarcest.
-        self._weighed = [
-            (dimension, weight, weight * amount_at(request.requested_slots, slot))
-            for dimension, slot in enumerate(agent_class.slots)
-            if (weight := weights[slot])
-        ]
+    def __init__(self, request: NodeRequest, agent_class: _AgentClass, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._request = request
+        self._class = agent_class
+        self._weights: tuple[int, ...] = ()
+        self._weighed: list[tuple[int, int, int]] = []
 
-    def best_state(self) -> Optional[State]:
-        fitting = self._states.fitting(self.wanted)
+    def weigh(self, weights: tuple[int, ...]) -> None:
+        """Weigh the slots as they are in demand now."""
+        if self._weights is not weights:
+            self._weights = weights
+            # (dimension, weight, weighed amount) of the slots in demand; the first is the scarcest.
+            self._weighed = [
+                (dimension, weight, weight * amount_at(self._request.requested_slots, slot))
+                for dimension, slot in enumerate(self._class.slots)
+                if (weight := weights[slot])
+            ]
+
+    def best_state(self, weights: tuple[int, ...]) -> Optional[State]:
+        return self._best_of(self._class.states.fitting(self.wanted), weights)
+
+    def best_gainer(self, weights: tuple[int, ...]) -> Optional[State]:
+        """Find what ``best_state`` finds, where no other agent than gainers fits."""
+        if not self._class.gainers or not self._class.fits_gainer(self.wanted):
+            return None
+        fitting = [
+            state for state in set(self._class.gainers.values()) if first_short(self.wanted, state) is None
+        ]
+        return self._best_of(iter(sorted(fitting)), weights)
+
+    def _best_of(self, fitting: Iterator[State], weights: tuple[int, ...]) -> Optional[State]:
+        first = next(fitting, None)
+        if first is None:
+            return None
+        self.weigh(weights)
         if len(self._weighed) < 2:
-            return next(fitting, None)
-        return min(islice(fitting, _COMPARED_STATES), key=self.newly_stranded, default=None)
+            return first
+        return min(chain((first,), islice(fitting, _COMPARED_STATES - 1)), key=self.newly_stranded)
 
     def newly_stranded(self, state: State) -> int:
         """Return how much more of the scarcest slot the placement strands, weighed; negative if less."""
@@ -148,6 +189,7 @@ class CapacityIndex:
         self._class_of: dict[AgentId, _AgentClass] = {}
         self._state_of: dict[AgentId, State] = {}
         self._gainers: set[AgentId] = set()
+        self._fits_gainer: dict[NodeRequest, bool] = {}
         self._searches: dict[NodeRequest, dict[_AgentClass, _AgentSearch]] = {}
         self._eligible: dict[NodeRequest, dict[_AgentClass, Wanted]] = {}
         self._index(data.agents)
@@ -155,17 +197,27 @@ class CapacityIndex:
     def __len__(self) -> int:
         return len(self._class_of)
 
-    def find(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...] = ()) -> Optional[Spot]:
-        """Find the best agent for a request, among the designated agents if there are any."""
+    def find(
+        self,
+        request: NodeRequest,
+        designated_agent_ids: tuple[AgentId, ...] = (),
+        *,
+        among_gainers: bool = False,
+    ) -> Optional[Spot]:
+        """Find the best agent for a request, among the designated agents if there are any.
+
+        ``among_gainers`` finds the same in less time where it is known that no other agent has room.
+        """
         searches = self._searches.get(request)
         if searches is None:
             searches = self._searches[request] = self._prepare(request)
         if designated_agent_ids:
             return self._find_designated(searches, designated_agent_ids)
+        weights = self.mix.weights
         for agent_class, search in searches.items():
-            state = search.best_state()
+            state = search.best_gainer(weights) if among_gainers else search.best_state(weights)
             if state is not None:
-                return Spot(agent_class.by_state[state][0], search.wanted)
+                return Spot(agent_class.members[state][0], search.wanted)
         return None
 
     def take(self, spot: Spot) -> State:
@@ -182,10 +234,9 @@ class CapacityIndex:
         agent_class, before = self._class_of[agent_id], self._state_of[agent_id]
         agent_class.leave(before, agent_id)
         agent_class.join(state, agent_id)
-        gainers = agent_class.gainers
-        if gainers is not None and agent_id in self._gainers:
-            gainers.leave(before, agent_id)
-            gainers.join(state, agent_id)
+        if agent_id in agent_class.gainers:
+            agent_class.set_gainer(agent_id, state)
+            self._fits_gainer.clear()
         self._state_of[agent_id] = state
         self.version += 1
 
@@ -224,16 +275,12 @@ class CapacityIndex:
         ``agents`` are all of them, as they are now.
         """
         if self.mix.settle():
-            self._searches.clear()
             self.version += 1
         is_reordered = self._order != self.mix.scarcest_first
         if is_reordered:
             self._index(agents)
         for agent_id in self._gainers:
-            agent_class = self._class_of[agent_id]
-            if agent_class.gainers is None:
-                agent_class.gainers = _Members()
-            agent_class.gainers.join(self._state_of[agent_id], agent_id)
+            self._class_of[agent_id].set_gainer(agent_id, self._state_of[agent_id])
         return is_reordered
 
     @property
@@ -245,23 +292,28 @@ class CapacityIndex:
         """Begin anew to watch which agents gain room."""
         self._gainers.clear()
         for agent_class in self._classes.values():
-            agent_class.gainers = None
+            agent_class.forget_gainers()
+        self._fits_gainer.clear()
 
     def fits_gainer(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...]) -> bool:
         """Whether an agent that has gained room has enough for a request, after ``settle``."""
+        if not designated_agent_ids:
+            fits = self._fits_gainer.get(request)
+            if fits is None:
+                fits = False
+                for agent_class, wanted in self._eligible_classes(request).items():
+                    if agent_class.gainers and agent_class.fits_gainer(wanted):
+                        fits = True
+                        break
+                self._fits_gainer[request] = fits
+            return fits
         eligible = self._eligible_classes(request)
-        if designated_agent_ids:
-            for agent_id in designated_agent_ids:
-                if agent_id in self._gainers:
-                    wanted = eligible.get(self._class_of[agent_id])
-                    if wanted is not None and first_short(wanted, self._state_of[agent_id]) is None:
-                        return True
-            return False
-        return any(
-            agent_class.gainers is not None
-            and next(agent_class.gainers.states.fitting(wanted), None) is not None
-            for agent_class, wanted in eligible.items()
-        )
+        for agent_id in designated_agent_ids:
+            if agent_id in self._gainers:
+                asked = eligible.get(self._class_of[agent_id])
+                if asked is not None and first_short(asked, self._state_of[agent_id]) is None:
+                    return True
+        return False
 
     def forget_request(self, request: NodeRequest) -> None:
         """Keep nothing of a request that nobody waits with any more; it may be searched for again."""
@@ -329,8 +381,8 @@ class CapacityIndex:
             spare = [-rank[slot] for slot in agent_class.slots if slot not in asked]
             return len(spare), spare, -len(agent_class.agent_ids), agent_class.agent_ids[0]
 
-        eligible = sorted(self._eligible_classes(request), key=waste)
-        return {each: _AgentSearch(request, each, self.mix.weights) for each in eligible}
+        eligible = self._eligible_classes(request)
+        return {each: _AgentSearch(request, each, eligible[each]) for each in sorted(eligible, key=waste)}
 
     def _find_designated(
         self, searches: dict[_AgentClass, _AgentSearch], designated_agent_ids: Iterable[AgentId]
@@ -343,6 +395,7 @@ class CapacityIndex:
                 continue
             state, search = self._state_of[agent_id], searches[agent_class]
             if first_short(search.wanted, state) is None:
+                search.weigh(self.mix.weights)
                 choice = ranks[agent_class], search.newly_stranded(state), state, agent_id
                 best = choice if best is None else min(best, choice)
         if best is None:

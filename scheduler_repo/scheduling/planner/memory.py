@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from operator import attrgetter
 from typing import Final, Optional
+from uuid import UUID
 
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.scheduling_data import (
@@ -33,7 +34,7 @@ from scheduler_repo.scheduling.planner.lines import (
     find_breach,
 )
 from scheduler_repo.scheduling.planner.placer import PlacementAttempt, SessionPlacer, SessionRequest
-from scheduler_repo.scheduling.rules.feasibility import start_not_reached, unmet_dependency
+from scheduler_repo.scheduling.rules.feasibility import NodeRequest, start_not_reached, unmet_dependency
 from scheduler_repo.scheduling.rules.quota_accounts import missing_owner
 from scheduler_repo.scheduling.rules.reservations import find_places
 from scheduler_repo.types import AgentId, OwnerScope, SessionId, SlotVector, owner_ids
@@ -41,9 +42,11 @@ from scheduler_repo.types import AgentId, OwnerScope, SessionId, SlotVector, own
 _NO_ROOM: Final = PlacementAttempt(None, [])
 _FEWEST_STARTS: Final = 1_000
 
+_NodeRequests = tuple[NodeRequest, tuple[AgentId, ...]]
 _Turn = tuple[QueueKey, int, Line]
 _agent_id = attrgetter("agent_id")
 _owner_id = attrgetter("owner_id")
+_owner_int = attrgetter("owner_id.int")
 
 
 class LimitsBegan(Exception):
@@ -72,6 +75,8 @@ class PlanMemory:
         self._waiters: dict[bytes, Waiter] = {}
         self._rooms: dict[SessionRequest, RoomLine] = {}
         self._buckets: dict[tuple[RoomLine, tuple[WaitingOwner, ...]], Bucket] = {}
+        # Those of which all agents are asked the same, by that and the designated agents; and the others.
+        self._rooms_alike: dict[_NodeRequests, set[RoomLine]] = {}
         self._restless: set[RoomLine] = set()
         # The version of the index at which every restless request has failed.
         self._calm_version: Optional[int] = None
@@ -196,17 +201,17 @@ class PlanMemory:
         self._taken.clear()
         if not self._index.gainers:
             return
-        for room in self._rooms.values():
-            request = room.request
-            if request.failed is not None and not room.is_restless and self._fits_gainer(request):
-                request.failed = None
-                room.opened_for = self._plans + 1
-                self._to_try.add(room)
+        for (node_request, designated), rooms in self._rooms_alike.items():
+            if self._index.fits_gainer(node_request, designated):
+                for room in rooms:
+                    if room.request.failed is not None:
+                        room.request.failed = None
+                        room.opened_for = self._plans + 1
+                        self._to_try.add(room)
 
     def _fits_gainer(self, request: SessionRequest) -> bool:
-        return any(
-            self._index.fits_gainer(each, request.designated_agent_ids) for each in set(request.requests)
-        )
+        """Whether an agent that gained room has enough for one of requests that are all alike."""
+        return self._index.fits_gainer(request.requests[0], request.designated_agent_ids)
 
     # -- who waits for what
 
@@ -224,6 +229,8 @@ class PlanMemory:
             room = self._rooms[request] = RoomLine(request)
             if room.is_restless:
                 self._restless.add(room)
+            else:
+                self._rooms_alike.setdefault(_one_of(request), set()).add(room)
         key = room, self._limited_owners(session)
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -247,13 +254,19 @@ class PlanMemory:
             room.bucket_count -= 1
             if not room.bucket_count:
                 del self._rooms[room.request]
-                self._restless.discard(room)
+                if room.is_restless:
+                    self._restless.remove(room)
+                else:
+                    alike = self._rooms_alike[_one_of(room.request)]
+                    alike.remove(room)
+                    if not alike:
+                        del self._rooms_alike[_one_of(room.request)]
                 self._placer.forget(room.request)
 
     def _limited_owners(self, session: PendingSession) -> tuple[WaitingOwner, ...]:
         limited = []
-        for scope, owner_id in zip(OwnerScope, owner_ids(session), strict=True):
-            owner = self._owners[scope].get(owner_id)
+        for (scope, owners), owner_id in zip(self._owners.items(), owner_ids(session), strict=True):
+            owner = owners.get(owner_id)
             if owner is None:
                 raise missing_owner(session, scope, owner_id)
             if owner.is_limited:
@@ -332,7 +345,13 @@ class PlanMemory:
             if first is None or first[0] != key or not line.is_open():
                 continue
             bucket = first[1]
-            waiter, owners, slots = bucket.waiters[0][1], bucket.owners, bucket.room.request.slots
+            request = bucket.room.request
+            if bucket.room.opened_for == self._plans and not self._fits_gainer(request):
+                # Only an agent that has gained room can have room for it.
+                request.failed = _NO_ROOM
+                if line is bucket.room:
+                    continue
+            waiter, owners, slots = bucket.waiters[0][1], bucket.owners, request.slots
             kernels = self._try(bucket, waiter, data)
             if kernels is not None:
                 self._taken.update(kernel.agent_id for kernel in kernels)
@@ -379,13 +398,11 @@ class PlanMemory:
         self, room: RoomLine, session: PendingSession, data: SchedulingData
     ) -> Optional[tuple[KernelAllocation, ...]]:
         request, version = room.request, self._index.version
-        if room.opened_for == self._plans and not self._fits_gainer(request):
-            # No other agent has had room for it.
-            request.failed = _NO_ROOM
-        elif room.is_restless and room.failed_version == version:
+        if room.is_restless and room.failed_version == version:
             request.failed = _NO_ROOM
         else:
-            kernels = self._placer.place_session(session, request, data.agents)
+            among_gainers = room.opened_for == self._plans
+            kernels = self._placer.place_session(session, request, data.agents, among_gainers=among_gainers)
             if kernels is not None:
                 return kernels
         if room.is_restless:
@@ -410,11 +427,20 @@ class PlanMemory:
         allocations.append(SessionAllocation(waiter.session.session_id, kernels))
 
 
+def _one_of(request: SessionRequest) -> _NodeRequests:
+    """Return what each agent is asked, of a request that asks all the same."""
+    return request.requests[0], request.designated_agent_ids
+
+
 def _find_agent(agents: Sequence[SchedulableAgent], agent_id: AgentId) -> Optional[SchedulableAgent]:
     at = bisect_left(agents, agent_id, key=_agent_id)
     return agents[at] if at < len(agents) and agents[at].agent_id == agent_id else None
 
 
 def _find_usage(usages: Sequence[AnyOwnerUsage], owner_id: OwnerId) -> Optional[AnyOwnerUsage]:
-    at = bisect_left(usages, owner_id, key=_owner_id)
+    # UUIDs compare in Python, which takes long.
+    if isinstance(owner_id, UUID):
+        at = bisect_left(usages, owner_id.int, key=_owner_int)
+    else:
+        at = bisect_left(usages, owner_id, key=_owner_id)
     return usages[at] if at < len(usages) and usages[at].owner_id == owner_id else None

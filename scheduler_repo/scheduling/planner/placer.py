@@ -80,8 +80,11 @@ class SessionPlacer:
         for each in request.requests:
             self._index.forget_request(each)
 
-    def place(self, wanted: SessionRequest) -> PlacementAttempt:
-        """Place every request, or none: if one finds no agent, the index is as before."""
+    def place(self, wanted: SessionRequest, *, among_gainers: bool = False) -> PlacementAttempt:
+        """Place every request, or none: if one finds no agent, the index is as before.
+
+        ``among_gainers`` says that a single request is known to find no other agent.
+        """
         if wanted.failed is not None:
             return wanted.failed
         requests, version = wanted.requests, self._index.version
@@ -89,7 +92,9 @@ class SessionPlacer:
         agent_ids = [AgentId("")] * len(requests)
         states: list[tuple[AgentId, State]] = []
         for each in sorted(range(len(requests)), key=sizes.__getitem__, reverse=True):
-            spot = self._index.find(requests[each], wanted.designated_agent_ids)
+            spot = self._index.find(
+                requests[each], wanted.designated_agent_ids, among_gainers=among_gainers and len(requests) == 1
+            )
             if spot is None:
                 self.take_back(states)
                 self._index.version = version
@@ -105,13 +110,18 @@ class SessionPlacer:
             self._index.restore(agent_id, state)
 
     def place_session(
-        self, session: PendingSession, wanted: SessionRequest, agents: Iterable[SchedulableAgent]
+        self,
+        session: PendingSession,
+        wanted: SessionRequest,
+        agents: Iterable[SchedulableAgent],
+        *,
+        among_gainers: bool = False,
     ) -> Optional[tuple[KernelAllocation, ...]]:
         """Place a session, elsewhere than it failed before if there is room; None if it finds no place.
 
         ``agents`` are all of the snapshot's.
         """
-        placement = self.place(wanted)
+        placement = self.place(wanted, among_gainers=among_gainers)
         if placement.agent_ids is None:
             return None
         failed = session.failed_agent_ids
