@@ -20,7 +20,7 @@ from scheduler_repo.types import ScalingGroupName
 from tests.support.databases import ADMIN, SCHEDULER, Database
 from tests.support.interruptions import checked_out
 
-POOL_SIZE = 5
+POOL_SIZE = 3
 
 
 @pytest.fixture

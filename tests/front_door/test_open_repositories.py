@@ -91,8 +91,7 @@ async def look(repos: Repositories) -> None:
 
 
 class TestOpening:
-    @pytest.mark.parametrize("database_as", AS_DATABASE)
-    @pytest.mark.parametrize("cache_as", AS_CACHE)
+    @pytest.mark.parametrize(("database_as", "cache_as"), [(each, each) for each in AS_DATABASE])
     async def test_urls_and_settings_alike(
         self, url: str, redis_url: str, database_as: str, cache_as: str
     ) -> None:

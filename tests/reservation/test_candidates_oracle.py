@@ -92,7 +92,7 @@ def random_cluster(seed: int) -> ClusterRows:
 
 
 class TestAgainstTheOracle:
-    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize("seed", range(4))
     async def test_all_of_them(self, contest: Contest, owner_connection: DriverConnection, seed: int) -> None:
         # given
         await fill(owner_connection, random_cluster(seed))

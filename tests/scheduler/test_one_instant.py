@@ -15,6 +15,9 @@ from scheduler_repo.types import SlotVector
 from tests.support.busy_cluster import AGENTS, GROUP, Writers, writers_at_work
 from tests.support.databases import SCHEDULER, Database
 
+# For each that is to be disturbed.
+MOST_READS = 100
+
 
 class Reads(msgspec.Struct):
     """What came of a number of reads; a disturbed one had commits between its start and its end."""
@@ -40,10 +43,12 @@ def is_torn(data: SchedulingData) -> bool:
     return len(held) > 1 or len(counts) > 1
 
 
-async def torn_reads(db_source: SchedulerDBSource, writers: Writers, reads: int) -> Reads:
-    """Read so many times while the writers work."""
+async def torn_reads(db_source: SchedulerDBSource, writers: Writers, disturbed: int) -> Reads:
+    """Read while the writers work, until so many reads were disturbed or one was torn."""
     result = Reads()
-    for _ in range(reads):
+    for _ in range(MOST_READS * disturbed):
+        if result.torn or result.disturbed == disturbed:
+            break
         before = writers.commits
         data = (await db_source.get_scheduling_data(GROUP)).data
         result.disturbed += writers.commits > before
@@ -61,7 +66,7 @@ class TestOneInstant:
         yield engine
         await engine.dispose()
 
-    @pytest.mark.parametrize("count", [40, pytest.param(1_000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("count", [30, pytest.param(1_000, marks=pytest.mark.slow)])
     async def test_no_read_is_torn(
         self,
         migrated_database: Database,
@@ -75,8 +80,7 @@ class TestOneInstant:
             reads = await torn_reads(db_source, writers, count)
         # then
         assert reads.torn == 0
-        assert reads.disturbed > count / 2
-        assert writers.commits > count
+        assert reads.disturbed == count
 
     async def test_reads_at_read_committed_are_torn(
         self,
@@ -89,9 +93,6 @@ class TestOneInstant:
         monkeypatch.setattr(engine_module, "_BEGIN_READONLY", "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
         async with writers_at_work(migrated_database, writing_engine) as writers:
             # when
-            for _ in range(100):
-                reads = await torn_reads(db_source, writers, 1)
-                if reads.torn:
-                    break
+            reads = await torn_reads(db_source, writers, 1_000)
         # then
         assert reads.torn > 0
