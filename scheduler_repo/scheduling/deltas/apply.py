@@ -117,6 +117,8 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
 
 def _build_pending(raw: RawChanges, unreadable: dict[str, UnreadableRow]) -> tuple[PendingSession, ...]:
     rows = [row for row in raw.sessions if row.is_pending]
+    if not rows:
+        return ()
     kernel_rows = [
         PendingKernelRow(row.session_id.bytes, kernel_id, index, architecture, slots)
         for row in rows

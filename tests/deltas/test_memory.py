@@ -1,0 +1,64 @@
+"""What is held does not grow with the refreshes that it has had."""
+
+import gc
+import tracemalloc
+
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.scheduling.deltas.apply import Applied, apply_changes
+from scheduler_repo.scheduling.deltas.base import IndexedBase
+from scheduler_repo.scheduling.deltas.rows import RawChanges
+from tests.support.databases import DriverConnection
+from tests.support.small_cluster import GROUP, agent, cluster, session, session_id
+
+ROUNDS = 150
+# Far less than the smallest object for each round.
+MOST = 4_096
+# A session that waits no more, one that does again, and one that may be preempted meanwhile.
+CHANGES = (
+    "UPDATE sessions SET status = 'RUNNING', status_changed_at = now() WHERE id = $1",
+    "UPDATE sessions SET status = 'PENDING' WHERE id = $1",
+)
+
+
+async def test_of_a_base_stays_what_it_was_however_often_it_is_brought_up_to_date(
+    engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection
+) -> None:
+    # given the rows of two refreshes, of which each undoes what the other does
+    sessions = [session(number, 1, 2) for number in range(20)]
+    await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster([agent("a1"), agent("a2")], sessions))
+    await owner_connection.execute("UPDATE scaling_groups SET preemption_scope = 'GROUP'")
+    await owner_connection.execute("UPDATE sessions SET priority = 9 WHERE id = $1", session_id(7))
+    source = SchedulerDBSource(engine)
+    base = IndexedBase((await source.get_scheduling_data(GROUP)).data)
+    refreshes: list[RawChanges] = []
+    for change in CHANGES:
+        await owner_connection.execute(change, session_id(3))
+        raw = await source.get_changes(base)
+        assert isinstance(raw, RawChanges)
+        refresh(base, raw)
+        refreshes.append(raw)
+    assert [len(raw.session_ids) for raw in refreshes] == [1, 1]
+    # when
+    tracemalloc.start()
+    try:
+        held = []
+        for _ in range(2):
+            for number in range(ROUNDS):
+                refresh(base, refreshes[number % 2])
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    # then
+    assert held[1] - held[0] < MOST
+    assert len(base.data.pending_sessions) == len(base.sessions) == 20
+
+
+def refresh(base: IndexedBase, raw: RawChanges) -> None:
+    applied = apply_changes(base, raw)
+    assert isinstance(applied, Applied)
+    assert applied.changes.sessions
+    base.advance(applied.data, applied.edits)
