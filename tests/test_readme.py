@@ -25,6 +25,7 @@ from scheduler_repo import (
 )
 from scheduler_repo.workload.synthetic import synthetic_queue
 from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -154,11 +155,11 @@ class TestExamples:
         # Given a loop that has placed the one session there was, and waits
         loop = asyncio.create_task(_module("idle loop").schedule_forever(url, GROUP))
         async with open_repositories(url) as repos:
-            assert await repos.scheduler.wait_for_changes(GROUP, 60)
+            assert await repos.scheduler.wait_for_changes(GROUP, PATIENCE)
             another = FILL.spec("another")
             await repos.sessions.create_session(another)
             # Then another is placed, which is no change to wait for
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while await self.status(repos, another.session_id) != "SCHEDULED":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         loop.cancel()

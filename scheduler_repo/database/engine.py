@@ -132,6 +132,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
         batch_lock_timeout = _milliseconds(min(settings.batch_lock_timeout, settings.lock_timeout))
         self._batch_bounds = f"{bounds};SET LOCAL lock_timeout = '{batch_lock_timeout}'"
         self._callers_waiting = 0
+        # Connections that are being made, or given back, for callers that were cancelled.
+        self._unwanted: set[asyncio.Future[AsyncConnection] | asyncio.Future[None]] = set()
         self._ownership = Ownership()
         self._turns = Turns(settings.pool_size, settings.pool_timeout)
         self._ages = ConnectionAges(settings.connection_lifetime)
@@ -203,6 +205,7 @@ class ExtendedAsyncSAEngine(AsyncEngine):
     async def dispose(self, close: bool = True) -> None:
         """Close the engine for good, with all idle connections; those in use are closed when they come back.
 
+        Waits for those that are being made for callers who were cancelled, ``connect_timeout`` at most.
         ``close=False`` is for a forked process: it leaves the parent's connections alone, and the engine is as
         new. Raises WrongEventLoop as ``connect`` does.
         """
@@ -218,6 +221,8 @@ class ExtendedAsyncSAEngine(AsyncEngine):
             self._turns = Turns(self._settings.pool_size, self._settings.pool_timeout)
         self._ownership.end(closed=close)
         await super().dispose(close)
+        while close and self._unwanted:
+            await asyncio.wait(self._unwanted)
 
     def begin_readonly_session(self, *, reuses_plans: bool = False) -> AbstractAsyncContextManager[SASession]:
         """Open a session that reads one snapshot: REPEATABLE READ, READ ONLY, enforced by the server.
@@ -306,13 +311,23 @@ class ExtendedAsyncSAEngine(AsyncEngine):
             try:
                 return turns, await asyncio.shield(checkout)
             except asyncio.CancelledError:
-                checkout.add_done_callback(lambda unused: _give_back_unused(unused, turns))
+                self._unwanted.add(checkout)
+                checkout.add_done_callback(lambda unused: self._give_back_unused(unused, turns))
                 raise
             except BaseException:
                 turns.give_back()
                 raise
         finally:
             self._callers_waiting -= 1
+
+    def _give_back_unused(self, checkout: "asyncio.Future[AsyncConnection]", turns: Turns) -> None:
+        self._unwanted.discard(checkout)
+        if checkout.cancelled() or checkout.exception() is not None:
+            turns.give_back()
+            return
+        task = asyncio.ensure_future(_give_back(checkout.result(), turns))
+        self._unwanted.add(task)
+        task.add_done_callback(self._unwanted.discard)
 
     async def _autocommit_connection(self) -> AsyncConnection:
         # SQLAlchemy must not begin a transaction of its own inside the driver's.
@@ -446,15 +461,3 @@ async def _rolled_back(driver: "asyncpg.Connection[asyncpg.Record]") -> bool:
 
 async def _discard(connection: AsyncConnection) -> None:
     await connection.invalidate()
-
-
-def _give_back_unused(checkout: "asyncio.Future[AsyncConnection]", turns: Turns) -> None:
-    if checkout.cancelled() or checkout.exception() is not None:
-        turns.give_back()
-        return
-    task = asyncio.ensure_future(_give_back(checkout.result(), turns))
-    _unfinished.add(task)
-    task.add_done_callback(_unfinished.discard)
-
-
-_unfinished: "set[asyncio.Future[None]]" = set()

@@ -21,6 +21,7 @@ from tests.support.databases import ADMIN, OWNER, Database, DatabaseServer
 from tests.support.own_server import own_database, own_empty_database
 from tests.support.rows import KEPT_BY_DATABASE
 from tests.support.standby import fail_over, standby_of
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +104,7 @@ async def assert_read_anew(world: World, *reasons: str) -> None:
 
 async def until_back(database: Database) -> None:
     """Return when a server that was killed lets somebody in again."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 await database.run_as(ADMIN, "SELECT 1")

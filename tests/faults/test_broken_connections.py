@@ -26,6 +26,9 @@ class _Interrupt(BaseException):
     """Like KeyboardInterrupt, which pytest would take for itself."""
 
 
+_CONNECTIONS = f"""
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = '{SCHEDULER}'
+"""
 _Body = Callable[[ExtendedAsyncSAEngine], Awaitable[None]]
 
 
@@ -92,6 +95,27 @@ class TestCheckOut:
         assert await _read(engine) == []
         assert proxy.connections == 1
         await _assert_sound(engine, notes_database)
+
+    async def test_closing_waits_for_a_connection_that_is_made_for_nobody(
+        self, proxy: WireProxy, notes_database: Database
+    ) -> None:
+        engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url)))
+        hold = proxy.hold(Point.CONNECT, Side.ANSWER)
+        call = asyncio.create_task(_write(engine, 1))
+        await hold.reached(call)
+        await _cancelled(call)
+
+        closing = asyncio.create_task(engine.dispose())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        hold.release()
+        await closing
+
+        assert checked_out(engine) == 0
+        async with notes_database.driver_as(ADMIN) as admin, asyncio.timeout(PATIENCE):
+            while await admin.fetchval(_CONNECTIONS):
+                await admin.execute("SELECT pg_sleep(0.01)")
 
     async def test_waiting_for_a_free_connection(
         self, engine: ExtendedAsyncSAEngine, notes_database: Database

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import FrozenInstanceError, fields
+from time import monotonic
 from typing import Union, cast
 
 import msgspec
@@ -29,7 +30,8 @@ from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl, 
 from scheduler_repo.types import ScalingGroupName
 from tests.api.public_methods import public_classes
 from tests.support.databases import ADMIN, OWNER, SCHEDULER, Database
-from tests.support.observation import free_port
+from tests.support.observation import refused_port
+from tests.support.waiting import PATIENCE
 
 GROUP = ScalingGroupName("door")
 URL = "postgresql://somebody:secret@db.example/cluster"
@@ -54,7 +56,8 @@ async def connections_to(database: Database) -> int:
     """How many connections the scheduler's role has, once those that are ending have ended."""
     count = -1
     async with database.driver_as(ADMIN) as driver:
-        for _ in range(200):
+        until = monotonic() + PATIENCE
+        while monotonic() < until:
             count = await driver.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND usename = $2",
                 database.name,
@@ -70,7 +73,8 @@ async def clients_of(url: str) -> int:
     """How many clients Redis has besides the one that asks, once those that are ending have ended."""
     count = -1
     async with redis.asyncio.Redis.from_url(url) as client:
-        for _ in range(200):
+        until = monotonic() + PATIENCE
+        while monotonic() < until:
             count = len(await client.client_list()) - 1
             if not count:
                 break
@@ -123,9 +127,10 @@ class TestOpening:
             assert len(set(clients)) == 1
 
     async def test_redis_may_be_down(self, url: str) -> None:
-        async with open_repositories(url, f"redis://127.0.0.1:{free_port()}") as repos:
-            await repos.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
-            await look(repos)
+        with refused_port() as port:
+            async with open_repositories(url, f"redis://127.0.0.1:{port}") as repos:
+                await repos.scaling_groups.create_scaling_groups([ScalingGroupSpec(name=GROUP)])
+                await look(repos)
 
     @pytest.mark.parametrize(
         ("options", "settings", "prefix"),
@@ -224,8 +229,10 @@ class TestRefusals:
         assert await connections_to(fresh_database) == 0
 
     async def test_a_server_that_is_not_there(self) -> None:
-        port = free_port()
-        with pytest.raises(DatabaseUnavailable, match=f"{port}/cluster: .*see that a PostgreSQL server"):
+        with (
+            refused_port() as port,
+            pytest.raises(DatabaseUnavailable, match=f"{port}/cluster: .*see that a PostgreSQL server"),
+        ):
             await open_and_close(open_repositories(f"postgresql://somebody:secret@127.0.0.1:{port}/cluster"))
 
 

@@ -190,13 +190,14 @@ class TestNoAnswerInTime:
             scheduler.allocate_sessions(GROUP, [place(0, AGENT)], operation_id=operation_id)
         )
         await lost.reached(call)
-        proxy.hold(point, Side.ANSWER, mark="INSERT INTO operations")
+        hung = proxy.hold(point, Side.ANSWER, mark="INSERT INTO operations")
         # when
         lost.drop()
         # then
         with pytest.raises(OutcomeUnknown, match=str(operation_id)):
             async with asyncio.timeout(PATIENCE):
                 await call
+        hung.drop()
 
     @pytest.mark.parametrize(
         ("trouble", "end_of_trouble", "found"),
