@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from bench.data.place import Place
 from bench.data.rows import SessionChunk, SessionRows
 from bench.data.servers import BenchServer, place_on
 from bench.data.sizes import SIZES, ClusterSize, SizeName
-from bench.data.trace import TraceFiles
+from bench.data.trace import TraceFiles, load_trace
 from bench.suites.suite import Bench
 from scheduler_repo.database.connecting import connect
 from scheduler_repo.database.schema.upgrade import check_schema
@@ -20,7 +21,7 @@ from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.settings import DatabaseSettings
 from scheduler_repo.types import SessionStatus
-from tests.support.trace_location import needs_trace, trace_directory
+from tests.support.trace_location import write_trace
 
 SHAPE = Shape(SIZES[SizeName.XS])
 
@@ -130,13 +131,8 @@ class TestLoading:
         async with connect(DatabaseSettings(url=place.admin_url)) as connection:
             assert await check_schema(connection) == ()
 
-    @needs_trace
-    async def test_the_trace_is_a_cluster_too(self, server: BenchServer, bench: Bench) -> None:
-        folder = trace_directory()
+    async def test_a_trace_is_a_cluster_too(self, server: BenchServer, bench: Bench, tmp_path: Path) -> None:
         async with place_on(server) as place:
-            from bench.data.trace import load_trace
-
-            files = TraceFiles(folder / "nodes.csv", folder / "pods.csv")
-            await load_trace(place, files, bench.on_loading)
+            await load_trace(place, TraceFiles(*write_trace(tmp_path, nodes=1, pods=30)), bench.on_loading)
             waiting = "SELECT scaling_group, count(*) FROM sessions WHERE status = 'PENDING' GROUP BY 1"
-            assert await count(place, waiting) == {(GROUP,): 8_152}
+            assert await count(place, waiting) == {(GROUP,): 30}

@@ -17,7 +17,7 @@ from scheduler_repo.workload.synthetic import synthetic_cluster
 from tests.support.command import Command, CommandHere, Ended
 from tests.support.databases import ADMIN, READER, SCHEDULER, Database
 from tests.support.observation import PROJECT_ROOT, free_port
-from tests.support.trace_location import needs_trace, trace_directory
+from tests.support.trace_location import needs_trace, trace_directory, write_trace
 from tests.support.waiting import PATIENCE
 
 SMALL = ("--agents", "20", "--sessions", "300")
@@ -62,13 +62,9 @@ def count_refreshes(group: str, answer: str) -> float:
     return REGISTRY.get_sample_value("scheduler_repo_snapshot_refresh_count_total", labels) or 0.0
 
 
-def write_trace(folder: Path, nodes: int, pods: int) -> tuple[str, ...]:
-    """Write a trace of nodes of 32 cores each, and of pods of four cores; return the options that name it."""
-    nodes_file, pods_file = folder / "nodes.csv", folder / "pods.csv"
-    rows = "".join(f"node-{number},32000,262144,0,\n" for number in range(nodes))
-    nodes_file.write_text(f"sn,cpu_milli,memory_mib,gpu,model\n{rows}")
-    header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time\n"
-    pods_file.write_text(header + "".join(f"pod-{number:03},4000,1024,0,0,,LS,0\n" for number in range(pods)))
+def trace_options(folder: Path, nodes: int, pods: int) -> tuple[str, ...]:
+    """Write a trace; return the options that name it."""
+    nodes_file, pods_file = write_trace(folder, nodes, pods)
     return "--trace-nodes", str(nodes_file), "--trace-pods", str(pods_file)
 
 
@@ -120,7 +116,7 @@ class TestJson:
         self, command_here: CommandHere, migrated_database: Database, tmp_path: Path
     ) -> None:
         # given room for eight of nine tasks
-        files = write_trace(tmp_path, nodes=1, pods=9)
+        files = trace_options(tmp_path, nodes=1, pods=9)
         # when
         url = migrated_database.url_as(SCHEDULER)
         outcome = outcome_of(command_here.run("demo", *files, "--json", "--database-url", url))
@@ -136,7 +132,7 @@ class TestJson:
         tmp_path: Path,
     ) -> None:
         # given a trace whose tasks come a few at a time, more of them than there is room for
-        files = write_trace(tmp_path, nodes=4, pods=40)
+        files = trace_options(tmp_path, nodes=4, pods=40)
         placed, reads = [], []
         for database, group, options in (
             (migrated_database, "changes", ()),
