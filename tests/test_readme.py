@@ -105,6 +105,10 @@ class TestExamples:
         assert first[0] == 1
         assert second == first
 
+    async def test_what_a_tick_has_written_is_seen(self, url: str, redis_url: str) -> None:
+        # All that waits there is placed.
+        assert await _module("after a tick").tick_and_count(url, redis_url, GROUP) == 0
+
     async def test_the_service_creates_and_finds(self, url: str, redis_url: str) -> None:
         another = FILL.spec("another")
         # When

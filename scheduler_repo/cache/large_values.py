@@ -52,6 +52,8 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
     def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
         super().__init__(client, kind, lifetime=lifetime)
         self._opened: OrderedDict[str, _Opened[ValueT]] = OrderedDict()
+        # What is stored and was found to be of no use, by key.
+        self._useless: dict[str, SnapshotToken] = {}
 
     async def find(self, entity_id: object) -> Optional[ValueT]:
         """Return the value of an id whatever its age, if one is stored that can be believed.
@@ -79,6 +81,10 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
     def store(self, entity_id: object, found: ReadValue[ValueT]) -> None:
         """Store a value beside the calls; ``drain`` waits for it, and the metrics count what comes of it."""
         self._store_beside(self.build_key(entity_id), found)
+
+    def distrust(self, entity_id: object, token: SnapshotToken) -> None:
+        """Let the next value be stored in place of that of a token, however new that seems."""
+        self._useless[self.build_key(entity_id)] = token
 
     async def _fetch(self, key: str) -> tuple[Union[Cached[ValueT], CacheOutcome], int]:
         opened = self._opened.get(key)
@@ -144,6 +150,7 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
         ends_at_ms = taken_at_ms + self._lifetime_ms
         if not await self._client.replace(key, seen.mark, part_key, len(entry), ends_at_ms):
             return StoreOutcome.SUPERSEDED
+        self._useless.pop(key, None)
         header = peek_header(entry)
         if header is not None:
             self._remember(key, _Opened(entry[:MARK_BYTES], len(entry), header, found.value))
@@ -159,7 +166,9 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
             return False
         theirs = _parse(header.token)
         is_alive = self._is_alive(header, seen.clock_ms, self._lifetime_ms)
-        return is_alive and theirs is not None and theirs.is_newer_than(ours)
+        if theirs is None or theirs == self._useless.get(key):
+            return False
+        return is_alive and theirs.is_newer_than(ours)
 
     def _remember(self, key: str, opened: _Opened[ValueT]) -> None:
         self._opened[key] = opened

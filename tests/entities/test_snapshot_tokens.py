@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scheduler_repo.entities.snapshot_token import (
     ChangeHistory,
@@ -96,3 +97,28 @@ class TestSnapshots:
     def test_have_seen_what_ended_before_them_alone(self) -> None:
         seen = [xid for xid in range(739, 748) if TOKEN.has_seen(TransactionId(xid))]
         assert seen == [739, 740, 742, 744]
+
+
+class TestOrder:
+    """Which of two tokens of one history is the newer one."""
+
+    @pytest.mark.parametrize(
+        ("older", "newer"),
+        [("10:20:", "10:21:"), ("9:20:9,12", "9:20:12"), ("9:20:12", "20:20:"), ("9:99:9", "100:100:")],
+    )
+    def test_within_a_history(self, older: str, newer: str) -> None:
+        before, after = (replace(TOKEN, snapshot=Snapshot(each)) for each in (older, newer))
+        assert after.is_newer_than(before)
+        assert not before.is_newer_than(after)
+        assert not before.is_newer_than(before)
+
+    def test_of_two_histories_neither_is(self) -> None:
+        later = replace(TOKEN, snapshot=Snapshot("9000:9000:"))
+        assert later.history is not None
+        for other in (
+            replace(later, history=None),
+            replace(later, history=replace(later.history, timeline=99)),
+            replace(later, database=replace(later.database, table_oid=99)),
+        ):
+            assert not other.is_newer_than(TOKEN)
+            assert not TOKEN.is_newer_than(other)

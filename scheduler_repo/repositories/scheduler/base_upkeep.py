@@ -69,6 +69,7 @@ class BaseUpkeep:
         base = IndexedBase(data)
         refresh = await catch_up_stored(self._cache_source.db_source, base)
         if isinstance(refresh, FullReadReason):
+            self._cache_source.distrust_base(data)
             return refresh
         self._know(scaling_group, data.token, _SHARE)
         return Beginning(base, refresh)

@@ -124,6 +124,8 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         async def read(old: Optional[TimedSchedulingData]) -> TimedSchedulingData:
             found = None if old is None else await catch_up_stored(self.db_source, IndexedBase(old.data))
             if not isinstance(found, Refresh):
+                if old is not None:
+                    self.distrust_base(old.data)
                 return await self.db_source.get_scheduling_data(scaling_group)
             record_origin(found.data.token.database)
             return TimedSchedulingData(found.data, found.read_seconds, found.transform_seconds)
@@ -148,6 +150,10 @@ class SchedulerCacheSource(CacheSource[SchedulerDBSource]):
         None, too, for what has passed half its lifetime. Raises CacheUnavailable. Costs one round trip.
         """
         return await self._cache.peek(scaling_group)
+
+    def distrust_base(self, base: SchedulingData) -> None:
+        """Have the next base stored in place of one that could not be brought up to date, however new it is."""
+        self._cache.distrust(base.scaling_group.name, base.token)
 
     def store_base(self, data: SchedulingData, asked_at: float) -> None:
         """Store a group's whole state, read at ``asked_at`` of the monotonic clock or later, in the background.
