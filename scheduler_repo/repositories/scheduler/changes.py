@@ -1,6 +1,7 @@
 """The statements of a refresh: what has changed since a base was read, all of one snapshot."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Optional, Union
 
 from scheduler_repo.database import lookups
@@ -8,7 +9,7 @@ from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.log_keeping import note_logs
 from scheduler_repo.database.statements import Statement, fetch_rows, load_statement
 from scheduler_repo.entities.snapshot_changes import FullReadReason
-from scheduler_repo.scheduling.deltas.base import IndexedBase, key_of_text
+from scheduler_repo.scheduling.deltas.base import IndexedBase, key_of_text, owners_of, text_of_key
 from scheduler_repo.scheduling.deltas.news import MAX_NEWS, News, find_break, read_news
 from scheduler_repo.scheduling.deltas.rows import (
     ChangedAgentRow,
@@ -24,7 +25,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
     ReservedKernelRow,
     SnapshotRow,
 )
-from scheduler_repo.types import OWNER_FIELDS, OwnerScope
+from scheduler_repo.types import OwnerScope
 
 CHANGES_SINCE = load_statement("delta/changes_since")
 CHANGED_SESSIONS = load_statement("delta/changed_sessions")
@@ -126,12 +127,8 @@ async def _fetch_owners(
 ) -> Sequence[ChangedOwnerRow]:
     """Ask for the owners that may come into the queue, and for those in it whose limits may differ."""
     held = base.session_counts
-    asked: dict[tuple[str, str], None] = {}
-    for row in sessions:
-        if row.is_pending:
-            for scope, fields in OWNER_FIELDS.items():
-                asked[scope.value, str(getattr(row, fields.one))] = None
-    asked = {name: None for name in asked if key_of_text(*name) not in held}
+    come = chain.from_iterable(owners_of(row) for row in sessions if row.is_pending)
+    asked = {text_of_key(key): None for key in come if key not in held}
     asked.update((name, None) for name in news.quotas if key_of_text(*name) in held)
     if news.has_policies:
         asked.update(

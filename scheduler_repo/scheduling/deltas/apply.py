@@ -8,7 +8,6 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Optional, Union, cast
-from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
@@ -30,6 +29,7 @@ from scheduler_repo.scheduling.deltas.base import (
     candidate_key,
     count_owners,
     key_of_text,
+    owner_of_key,
     owners_of,
 )
 from scheduler_repo.scheduling.deltas.queue import queue_key
@@ -340,7 +340,7 @@ class _Owners:
         edited = list(owners)
         differs = False
         for key in keys:
-            owner = cast(OwnerT, self._added[key][0] if key in self._added else _owner_of(key))
+            owner = cast(OwnerT, self._added[key][0] if key in self._added else owner_of_key(key))
             at = bisect_left(edited, owner, key=_owner_id)
             was = edited[at] if at < len(edited) and edited[at].owner_id == owner else None
             if was is None and key not in self._come:
@@ -374,10 +374,6 @@ class _Owners:
 _owner_id = attrgetter("owner_id")
 
 
-def _owner_of(key: OwnerKey) -> object:
-    return UUID(bytes=key[1]) if isinstance(key[1], bytes) else key[1]
-
-
 def _sum_usage(held: Container[OwnerKey], raw: RawChanges) -> dict[OwnerKey, tuple[OwnerId, list[int]]]:
     """Add up the signed rows of usage of each owner that is held: the sessions, then each slot."""
     sums: dict[OwnerKey, tuple[OwnerId, list[int]]] = {}
@@ -385,12 +381,11 @@ def _sum_usage(held: Container[OwnerKey], raw: RawChanges) -> dict[OwnerKey, tup
         amounts = [row.session_count, *row.slots]
         owner_ids: tuple[OwnerId, ...] = row.access_key, row.user_id, row.project_id, row.domain_name
         for key, owner_id in zip(owners_of(row), owner_ids, strict=True):
-            if key in held:
-                earlier = sums.get(key)
-                if earlier is None:
-                    sums[key] = owner_id, amounts.copy()
-                else:
-                    add_amounts(earlier[1], amounts)
+            earlier = sums.get(key)
+            if earlier is not None:
+                add_amounts(earlier[1], amounts)
+            elif key in held:
+                sums[key] = owner_id, amounts.copy()
     return sums
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCandidate, SchedulingData
 from scheduler_repo.scheduling.deltas.queue import SessionQueue
-from scheduler_repo.scheduling.deltas.rows import UsageRow
+from scheduler_repo.scheduling.deltas.rows import ChangedSessionRow, UsageRow
 from scheduler_repo.scheduling.snapshot.owners import OwnerKey, owner_key
 from scheduler_repo.steps import Steps, chunks_of, finish
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope
@@ -27,7 +27,9 @@ CandidateKey = tuple[int, int, bytes]
 _owner_ids = attrgetter("access_key", "user_id.int", "project_id.int", "domain_name")
 
 
-def owners_of(session: Union[PendingSession, UsageRow]) -> tuple[OwnerKey, OwnerKey, OwnerKey, OwnerKey]:
+def owners_of(
+    session: Union[PendingSession, ChangedSessionRow, UsageRow],
+) -> tuple[OwnerKey, OwnerKey, OwnerKey, OwnerKey]:
     """Return the keys of the four owners of a session or a usage, in the order of OwnerScope."""
     return (
         (_ACCESS_KEY, session.access_key),
@@ -45,6 +47,16 @@ def count_owners(sessions: Iterable[PendingSession]) -> Counter[OwnerKey]:
 def key_of_text(scope: str, owner_id: str) -> OwnerKey:
     """Return the key of an owner whose id is written as text."""
     return owner_key(scope, UUID(owner_id) if scope in (_USER, _PROJECT) else owner_id)
+
+
+def owner_of_key(key: OwnerKey) -> object:
+    """Return the id of an owner; another object than others have of it."""
+    return UUID(bytes=key[1]) if isinstance(key[1], bytes) else key[1]
+
+
+def text_of_key(key: OwnerKey) -> tuple[str, str]:
+    """Return the scope of an owner and its id as text."""
+    return key[0], str(owner_of_key(key))
 
 
 def candidate_key(candidate: PreemptionCandidate, now: datetime) -> CandidateKey:
