@@ -16,6 +16,7 @@ from tests.support.small_cluster import GROUP, agent, cluster, session, session_
 ROUNDS = 150
 # Far less than the smallest object for each round.
 MOST = 4_096
+OWNERS = ("access_key", "user_id", "project_id", "domain_name")
 # A session that waits no more, one that does again, and one that may be preempted meanwhile.
 CHANGES = (
     "UPDATE sessions SET status = 'RUNNING', status_changed_at = now() WHERE id = $1",
@@ -55,6 +56,28 @@ async def test_of_a_base_stays_what_it_was_however_often_it_is_brought_up_to_dat
     # then
     assert held[1] - held[0] < MOST
     assert len(base.data.pending_sessions) == len(base.sessions) == 20
+
+
+async def test_of_sessions_that_change_one_by_one_is_shared_where_they_are_alike(
+    engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection
+) -> None:
+    # given
+    sessions = [session(number, 1, 2) for number in range(4)]
+    await ClusterRepository(ClusterDBSource(engine)).load_cluster(cluster([agent("a1"), agent("a2")], sessions))
+    source = SchedulerDBSource(engine)
+    base = IndexedBase((await source.get_scheduling_data(GROUP)).data)
+    # when
+    for number in range(4):
+        await owner_connection.execute("UPDATE sessions SET priority = 9 WHERE id = $1", session_id(number))
+        raw = await source.get_changes(base)
+        assert isinstance(raw, RawChanges)
+        refresh(base, raw)
+    # then
+    held = base.data.pending_sessions
+    assert len(held) == 4
+    assert len({id(getattr(each, field)) for each in held for field in OWNERS}) == len(OWNERS)
+    vectors = [kernel.requested_slots for each in held for kernel in each.kernels]
+    assert (len({*map(id, vectors)}), len(vectors)) == (2, 8)
 
 
 def refresh(base: IndexedBase, raw: RawChanges) -> None:

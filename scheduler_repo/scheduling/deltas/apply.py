@@ -48,8 +48,13 @@ from scheduler_repo.scheduling.snapshot.build import (
     build_reservations,
     build_token,
 )
-from scheduler_repo.scheduling.snapshot.owners import LimitColumns, OwnerKey, build_usage, take_sessions
-from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_kernels, build_sessions
+from scheduler_repo.scheduling.snapshot.owners import LimitColumns, OwnerKey, build_usage, take_columns
+from scheduler_repo.scheduling.snapshot.pending import (
+    SharedValues,
+    build_dependencies,
+    build_kernels,
+    build_sessions,
+)
 from scheduler_repo.scheduling.snapshot.rows import PendingKernelRow, PendingSessionRow, PreemptionCandidateRow
 from scheduler_repo.slots import fitted
 from scheduler_repo.steps import finish
@@ -75,7 +80,7 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
     old = base.data
     unreadable: dict[str, UnreadableRow] = {}
     group = build_group(raw.scaling_group, unreadable)
-    pending = _build_pending(raw, unreadable)
+    pending = _build_pending(raw, base.shared, unreadable)
     if unreadable or old.unreadable:
         return FullReadReason.UNREADABLE
     if group.preemption_scope is not old.scaling_group.preemption_scope:
@@ -115,7 +120,9 @@ def apply_changes(base: IndexedBase, raw: RawChanges) -> Union[Applied, FullRead
     return Applied(data, changes, edits)
 
 
-def _build_pending(raw: RawChanges, unreadable: dict[str, UnreadableRow]) -> tuple[PendingSession, ...]:
+def _build_pending(
+    raw: RawChanges, shared: SharedValues, unreadable: dict[str, UnreadableRow]
+) -> tuple[PendingSession, ...]:
     rows = [row for row in raw.sessions if row.is_pending]
     if not rows:
         return ()
@@ -126,9 +133,10 @@ def _build_pending(raw: RawChanges, unreadable: dict[str, UnreadableRow]) -> tup
             row.kernel_ids, row.indexes, row.architectures, row.slots, strict=True
         )
     ]
-    kernels = finish(build_kernels(kernel_rows))
+    kernels = finish(build_kernels(kernel_rows, shared))
     dependencies = finish(build_dependencies(raw.dependencies, unreadable))
-    _, sessions = finish(take_sessions([PendingSessionRow._make(row[:_SESSION_COLUMNS]) for row in rows]))
+    session_rows = [PendingSessionRow._make(row[:_SESSION_COLUMNS]) for row in rows]
+    sessions = finish(take_columns(session_rows, shared))
     return finish(build_sessions(sessions, kernels, dependencies, unreadable))
 
 

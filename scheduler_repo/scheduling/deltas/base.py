@@ -13,12 +13,14 @@ from scheduler_repo.entities.scheduling_data import PendingSession, PreemptionCa
 from scheduler_repo.scheduling.deltas.queue import SessionQueue
 from scheduler_repo.scheduling.deltas.rows import ChangedSessionRow, UsageRow
 from scheduler_repo.scheduling.snapshot.owners import OwnerKey, owner_key
+from scheduler_repo.scheduling.snapshot.pending import SharedValues
 from scheduler_repo.steps import Steps, chunks_of, finish
 from scheduler_repo.types import AccessKey, DomainName, OwnerScope
 
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MICROSECOND: Final = timedelta(microseconds=1)
 SCOPE_WORDS: Final = tuple(scope.value for scope in OwnerScope)
+_FEWEST_SHARED: Final = 1_000
 _ACCESS_KEY, _USER, _PROJECT, _DOMAIN = SCOPE_WORDS
 
 CandidateKey = tuple[int, int, bytes]
@@ -86,6 +88,8 @@ class IndexedBase:
         self.data = data
         # Set by a comparison that finds a difference: nothing more is answered from here.
         self.is_wrong = False
+        # What sessions that came or changed have alike: each for itself would take twice the memory in time.
+        self.shared = SharedValues()
 
     @property
     def is_indexed(self) -> bool:
@@ -180,4 +184,7 @@ class IndexedBase:
         for candidate in edits.candidates_come:
             candidates[candidate.session_id.bytes] = candidate
             self.latest_start = max(self.latest_start, candidate.running_since)
+        if len(self.shared) > _FEWEST_SHARED + len(sessions) // 2:
+            # Of sessions that have gone, most of it.
+            self.shared = SharedValues()
         self.data = data

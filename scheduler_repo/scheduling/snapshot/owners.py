@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from scheduler_repo.entities.scheduling_data import OwnerUsage
+from scheduler_repo.scheduling.snapshot.pending import SharedValues
 from scheduler_repo.scheduling.snapshot.rows import (
     OwnerLimitsRow,
     PendingOwners,
@@ -21,14 +22,10 @@ from scheduler_repo.scheduling.snapshot.times import read_times
 from scheduler_repo.slots import fitted, read_slot_limits
 from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from
 from scheduler_repo.types import (
-    AccessKey,
-    DomainName,
     OwnerScope,
     OwnerT,
-    ProjectId,
     ResourcePolicyName,
     SlotLimits,
-    UserId,
 )
 
 # Text and bytes: to hash an OwnerScope or a UUID of the driver takes several times as long.
@@ -48,34 +45,38 @@ _CREATED_AT = PendingSessionRow._fields.index("created_at")
 
 
 def take_sessions(rows: list[PendingSessionRow]) -> Steps[tuple[PendingOwners, list[SessionColumns]]]:
-    """Move pending sessions from ``rows`` into columns, a chunk at a time, and find their owners.
+    """Move pending sessions from ``rows`` into columns, and find their owners."""
+    shared = SharedValues()
+    sessions = yield from take_columns(rows, shared)
+    # UUIDs by their bytes, which have the same order and are compared faster.
+    keys_in_order = sorted(shared.access_keys)
+    yield
+    users_in_order = [shared.users[each] for each in sorted(shared.users)]
+    yield
+    projects_in_order = [shared.projects[each] for each in sorted(shared.projects)]
+    yield
+    return PendingOwners(keys_in_order, users_in_order, projects_in_order, sorted(shared.domains)), sessions
+
+
+def take_columns(rows: list[PendingSessionRow], shared: SharedValues) -> Steps[list[SessionColumns]]:
+    """Move pending sessions from ``rows`` into columns, a chunk at a time.
 
     Equal owners become one object, and what PostgreSQL has sent of a time becomes one.
     """
-    access_keys: dict[AccessKey, AccessKey] = {}
-    users: dict[bytes, UserId] = {}
-    projects: dict[bytes, ProjectId] = {}
-    domains: dict[DomainName, DomainName] = {}
     sessions: list[SessionColumns] = []
     for chunk in chunks_taken_from(rows):
         columns = list(zip(*chunk, strict=True))
         keys, user_ids, project_ids, domain_names = columns[_OWNERS]
         columns[_OWNERS] = (
-            tuple(map(access_keys.setdefault, keys, keys)),
-            tuple(map(users.setdefault, map(bytes_of, user_ids), user_ids)),
-            tuple(map(projects.setdefault, map(bytes_of, project_ids), project_ids)),
-            tuple(map(domains.setdefault, domain_names, domain_names)),
+            tuple(map(shared.access_keys.setdefault, keys, keys)),
+            tuple(map(shared.users.setdefault, map(bytes_of, user_ids), user_ids)),
+            tuple(map(shared.projects.setdefault, map(bytes_of, project_ids), project_ids)),
+            tuple(map(shared.domains.setdefault, domain_names, domain_names)),
         )
         columns[_CREATED_AT] = tuple(read_times(columns[_CREATED_AT]))
         sessions.append(columns)
         yield
-    # UUIDs by their bytes, which have the same order and are compared faster.
-    keys_in_order = sorted(access_keys)
-    yield
-    users_in_order = [users[each] for each in sorted(users)]
-    yield
-    projects_in_order = [projects[each] for each in sorted(projects)]
-    return PendingOwners(keys_in_order, users_in_order, projects_in_order, sorted(domains)), sessions
+    return sessions
 
 
 class Usages(msgspec.Struct):

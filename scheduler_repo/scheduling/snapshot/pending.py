@@ -25,14 +25,18 @@ from scheduler_repo.scheduling.snapshot.rows import (
 )
 from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from, finish
 from scheduler_repo.types import (
+    AccessKey,
     Architecture,
     ClusterMode,
+    DomainName,
     OptionalWordTable,
+    ProjectId,
     SessionId,
     SessionResult,
     SessionStatus,
     SessionType,
     SlotVector,
+    UserId,
     WordTable,
 )
 
@@ -52,11 +56,28 @@ class _Vectors(dict[str, SlotVector]):
         return vector
 
 
-def build_kernels(rows: list[PendingKernelRow]) -> Steps[KernelsBySession]:
+class SharedValues:
+    """What many sessions have alike, one object each: in one read, or in all refreshes of an answer."""
+
+    def __init__(self) -> None:
+        self.access_keys: dict[AccessKey, AccessKey] = {}
+        self.users: dict[bytes, UserId] = {}
+        self.projects: dict[bytes, ProjectId] = {}
+        self.domains: dict[DomainName, DomainName] = {}
+        self.vectors = _Vectors()
+        self.architectures: dict[Optional[Architecture], Optional[Architecture]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, vars(self).values()))
+
+
+def build_kernels(
+    rows: list[PendingKernelRow], shared: Optional[SharedValues] = None
+) -> Steps[KernelsBySession]:
     """Build the kernels of each session, by the bytes of its id; ``rows`` is empty afterwards."""
     by_session: dict[bytes, tuple[PendingKernel, ...]] = {}
-    vectors = _Vectors()
-    shared: dict[Optional[Architecture], Optional[Architecture]] = {}
+    if shared is None:
+        shared = SharedValues()
     for chunk in chunks_taken_from(rows):
         sessions, kernel_ids, indexes, architectures, requested = zip(*chunk, strict=True)
         kernels = tuple(
@@ -64,8 +85,8 @@ def build_kernels(rows: list[PendingKernelRow]) -> Steps[KernelsBySession]:
                 PendingKernel,
                 kernel_ids,
                 indexes,
-                map(shared.setdefault, architectures, architectures),
-                map(vectors.__getitem__, requested),
+                map(shared.architectures.setdefault, architectures, architectures),
+                map(shared.vectors.__getitem__, requested),
             )
         )
         first = sessions[0]
