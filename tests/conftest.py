@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--law-steps",
         type=int,
-        default=3_000,
+        default=2_000,
         help="how many steps the law of refreshes is driven for (-m slow)",
     )
 

@@ -106,6 +106,10 @@ class History(RuleBasedStateMachine):
         self.step(seed, lambda rng: self.world.answers.start_from_stored(rng.choice(QUESTIONS)))
 
     @rule(seed=seeds)
+    def a_process_starts_from_redis(self, seed: int) -> None:
+        self.step(seed, lambda rng: self.world.start_from_redis(rng.choice(QUESTIONS)[0], rng))
+
+    @rule(seed=seeds)
     def callers_share_a_tracker_while_others_write(self, seed: int) -> None:
         async def happens(rng: Random) -> None:
             questions = rng.choices(QUESTIONS, k=rng.randrange(2, 5))

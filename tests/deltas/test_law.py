@@ -24,12 +24,12 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 class TestLaw:
-    def test_short(self, runner: asyncio.Runner, fresh_database: Database) -> None:
-        world = World(fresh_database, has_two_phases=False)
+    def test_short(self, runner: asyncio.Runner, fresh_database: Database, redis_url: str) -> None:
+        world = World(fresh_database, redis_url)
         runner.run(world.open())
         try:
             examples = hypothesis.settings().max_examples
-            driven = run_histories(runner, world, 3 * examples, 30)
+            driven = run_histories(runner, world, 2 * examples, 20)
         finally:
             runner.run(world.close())
         assert driven > 0
@@ -37,11 +37,11 @@ class TestLaw:
 
     @pytest.mark.slow
     @pytest.mark.timeout(7_200)
-    def test_long(self, runner: asyncio.Runner, request: pytest.FixtureRequest) -> None:
+    def test_long(self, runner: asyncio.Runner, redis_url: str, request: pytest.FixtureRequest) -> None:
         steps = request.config.getoption("law_steps")
         servers = own_database({"max_prepared_transactions": "10"})
         _, database = runner.run(servers.__aenter__())
-        world = World(database, has_two_phases=True)
+        world = World(database, redis_url, has_two_phases=True)
         runner.run(world.open())
         try:
             driven = run_histories(runner, world, steps, 60)

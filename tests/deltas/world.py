@@ -5,19 +5,23 @@ from collections import Counter
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Final
+from time import monotonic
+from typing import Final, Optional
 
 import asyncpg
 
 from scheduler_repo import (
+    CacheSettings,
     ComparisonOutcome,
     DatabaseSettings,
     Refresh,
     ScalingGroupName,
+    SchedulerCacheSource,
     SchedulerDBSource,
     SchedulerRepoError,
     SecretUrl,
     SnapshotTracker,
+    create_redis,
     open_repositories,
     retry_waits_disabled,
 )
@@ -45,10 +49,14 @@ class World:
     ``answers`` are held and brought up to date, as a tracker does; the engine's own tracker is beside them.
     """
 
-    def __init__(self, database: Database, *, has_two_phases: bool) -> None:
+    def __init__(
+        self, database: Database, redis_url: Optional[str] = None, *, has_two_phases: bool = False
+    ) -> None:
         self._database = database
+        self._redis_url = redis_url
         self._has_two_phases = has_two_phases
         self._prepared: set[int] = set()
+        self.cache: Optional[SchedulerCacheSource] = None
         self._stack = AsyncExitStack()
         self.outcomes: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -71,6 +79,11 @@ class World:
         for writer in self.writers:
             await writer.execute("SET lock_timeout = '20ms'")
         self.source = SchedulerDBSource(repos.engine)
+        if self._redis_url is not None:
+            redis = create_redis(CacheSettings(url=SecretUrl(self._redis_url)))
+            self._stack.push_async_callback(redis.aclose)
+            self.cache = SchedulerCacheSource(redis, self.source)
+            self._stack.push_async_callback(self.cache.drain)
         self.answers = HeldAnswers(self.source, QUESTIONS, self.outcomes)
         self.office = Office(repos, SnapshotTracker(self.source), self.writers.pop())
 
@@ -185,6 +198,20 @@ class World:
             refresh = await self.office.tracker.get_scheduling_data(*question)
             assert_same(refresh.data, (await self.source.get_scheduling_data(*question)).data)
             self._count(refresh)
+
+    async def start_from_redis(self, scaling_group: ScalingGroupName, rng: Random) -> None:
+        """Begin as a process with nothing does, and as a reader who allows hardly any staleness."""
+        if self.cache is None:
+            return
+        refresh = await SnapshotTracker(self.source, self.cache).get_scheduling_data(scaling_group)
+        younger = await self.cache.get_scheduling_data(scaling_group, max_staleness=1e-6)
+        full = (await self.source.get_scheduling_data(scaling_group)).data
+        assert_same(refresh.data, full)
+        assert_same(younger.data, full)
+        self.outcomes["redis: changes" if refresh.reason is None else f"redis: {refresh.reason}"] += 1
+        if rng.random() < 0.5:
+            self.cache.store_base(refresh.data, monotonic())
+        await self.cache.drain()
 
     def _count(self, refresh: Refresh) -> None:
         self.outcomes["tracker: changes" if refresh.reason is None else f"tracker: {refresh.reason}"] += 1

@@ -329,8 +329,8 @@ async def beat(connection: DriverConnection, rng: Random) -> None:
     )
 
 
-async def fold(connection: DriverConnection, _rng: Random) -> None:
-    await connection.execute("SELECT fold_usage()")
+async def fold(connection: DriverConnection, rng: Random) -> None:
+    await connection.execute("SELECT fold_usage($1)", rng.choice([1, 3, 100_000]))
 
 
 WRITES: Final[tuple[Write, ...]] = (
