@@ -288,6 +288,7 @@ class TestLocks:
         await engine.dispose()
         assert {*first.repaired, *report.repaired} == {*MENDED}
 
+    @pytest.mark.usefixtures("no_retry_waits")
     @pytest.mark.parametrize(
         ("counter", "expected"),
         [

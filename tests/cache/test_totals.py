@@ -66,13 +66,13 @@ class TestTotals:
         hold = process.sql_proxy.hold(Point.FETCH, Side.ANSWER, _STATEMENT)
         read = asyncio.create_task(repository.get_total_resource_slots(GROUP))
         await hold.reached(read)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
         hold.release()
         await read
         await process.groups.drain()
 
         # When nothing so old is wanted
-        await repository.get_total_resource_slots(GROUP, 0.2)
+        await repository.get_total_resource_slots(GROUP, 0.05)
 
         # Then it is too old, though it was stored just now
         assert process.groups.outcomes == {CacheOutcome.TOO_OLD: 1}

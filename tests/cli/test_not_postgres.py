@@ -23,14 +23,14 @@ class TestNotPostgres:
         ("answer", "connect_seconds"),
         [
             pytest.param(say_nothing, None, marks=pytest.mark.slow),
-            (say_nothing, 1),
+            (say_nothing, 0.2),
             (close_at_once, None),
             (answer_as_a_web_server, None),
-            (refuse_tls_and_talk_nonsense, 1),
+            (refuse_tls_and_talk_nonsense, 0.2),
         ],
     )
     def test_something_else_that_answers_is_named(
-        self, command_here: CommandHere, answer: Answer, connect_seconds: Optional[int]
+        self, command_here: CommandHere, answer: Answer, connect_seconds: Optional[float]
     ) -> None:
         # Given the usual bound, or another one
         variables = {} if connect_seconds is None else {"SCHEDULER_REPO_CONNECT_TIMEOUT": str(connect_seconds)}

@@ -190,6 +190,7 @@ class TestRefusals:
         # when / then
         await refused(ask, NO_LIST, match="give a list or a tuple")
 
+    @pytest.mark.usefixtures("no_retry_waits")
     async def test_what_is_well_formed_is_asked(
         self, agents: AgentRepository, groups: ScalingGroupRepository
     ) -> None:

@@ -172,6 +172,9 @@ class TestStatements:
         assert "57014" in str(error)
 
     async def test_deadlock(self, engine: ExtendedAsyncSAEngine, notes_database: Database) -> None:
+        # given a server that looks for deadlocks soon
+        name = notes_database.name
+        await notes_database.run_as(ADMIN, f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
         await _run(engine, "INSERT INTO notes VALUES (1, ''), (2, '')")
         both_have_one = asyncio.Barrier(2)
         update = "UPDATE notes SET words = 'x' WHERE id = $1"
@@ -286,7 +289,9 @@ class TestReach:
 
 class TestNotPostgres:
     async def _failure_at(
-        self, answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+        self,
+        answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        connect_timeout: float = 1.0,
     ) -> errors.SchedulerRepoError:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(ConnectionError):
@@ -297,7 +302,7 @@ class TestNotPostgres:
         async with listener:
             port = listener.sockets[0].getsockname()[1]
             url = f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db"
-            async with engine_for(url, connect_timeout=1.0) as engine:
+            async with engine_for(url, connect_timeout=connect_timeout) as engine:
                 error = await _failure(_run(engine, "SELECT 1"))
         return error
 
@@ -340,7 +345,7 @@ class TestNotPostgres:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
 
-        assert type(await self._failure_at(answer)) is errors.DatabaseTimeout
+        assert type(await self._failure_at(answer, 0.2)) is errors.DatabaseTimeout
 
 
 class TestPassword:

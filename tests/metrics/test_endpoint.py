@@ -81,7 +81,7 @@ class TestEndpoint:
             metrics_endpoint(cast(int, port)).__enter__()
 
 
-MANY: Final = 300
+MANY: Final = 64
 
 
 def until(is_so: Callable[[], bool]) -> None:

@@ -260,6 +260,7 @@ class TestSessionSearch:
             assert seen == sorted(seen, reverse=order is SessionOrder.NEWEST_FIRST)
             assert before & after <= {each for _, each in seen}
 
+    @pytest.mark.usefixtures("no_retry_waits")
     async def test_what_is_no_filter_order_or_limit_is_refused_before_any_query(
         self, unreachable: ExtendedAsyncSAEngine
     ) -> None:
