@@ -19,8 +19,10 @@ from bench.profiling.statement_names import name_statement
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.metrics.reads import bytes_received
-from scheduler_repo.scheduling.planner.protocol import Planner
+from scheduler_repo.scheduling.planner.protocol import IncrementalPlan, IncrementalPlanner
+from scheduler_repo.types import ScalingGroupName
 
 # Settings of sessions: the server says how long each message took, and refuses every write.
 SAY_DURATIONS: Final = {"client_min_messages": "log"}
@@ -190,7 +192,7 @@ class Trace:
 class TracedPlanner:
     """A planner that notes how long it plans, in whatever thread that is."""
 
-    def __init__(self, planner: Planner, trace: Trace) -> None:
+    def __init__(self, planner: IncrementalPlanner, trace: Trace) -> None:
         """Plan as ``planner`` does."""
         self._planner = planner
         self._trace = trace
@@ -201,8 +203,25 @@ class TracedPlanner:
 
     def plan(self, data: SchedulingData) -> Sequence[SessionAllocation]:
         """Plan, and note it."""
+        return self._noted(partial(self._planner.plan, data))
+
+    def plan_changes(self, refresh: Refresh) -> IncrementalPlan:
+        """Plan from what has changed, and note it."""
+        made: list[IncrementalPlan] = []
+
+        def work() -> Sequence[SessionAllocation]:
+            made.append(self._planner.plan_changes(refresh))
+            return made[-1].allocations
+
+        self._noted(work)
+        return made[-1]
+
+    def forget(self, scaling_group: Optional[ScalingGroupName] = None) -> None:
+        """Forget what the planner remembers."""
+        self._planner.forget(scaling_group)
+
+    def _noted(self, work: Callable[[], Sequence[SessionAllocation]]) -> Sequence[SessionAllocation]:
         started = perf_counter()
-        work = partial(self._planner.plan, data)
         planned = work() if self.around is None else self.around(work)
         self._trace.note(PLAN, started, section=OUTSIDE, rows=len(planned))
         return planned

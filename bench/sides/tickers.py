@@ -19,6 +19,7 @@ from bench.sides.bare_writes import BareWrites, SlotAmounts
 from bench.sides.driver_reads import DriverReads
 from bench.sides.plain_reads import read_by_orm
 from bench.sides.plain_writes import place_by_orm
+from bench.sides.refreshers import FULL
 from bench.sides.writers import BATCH, PlannedBatch
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import SessionAllocation
@@ -32,9 +33,11 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource
 from scheduler_repo.repositories.session.repository import SessionRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.scheduling.planner.protocol import Planner
+from scheduler_repo.scheduling.planner.protocol import IncrementalPlanner, Planner
 from scheduler_repo.types import ScalingGroupName, SessionId
 
+# A tick that reads and plans everything takes many times as long, and varies as little.
+_FULL_TURNS: Final = 5
 # The plain way places these and is reckoned up.
 _PLAIN_BATCH: Final = 10
 
@@ -78,7 +81,11 @@ class Tickers:
         self._sessions = SessionRepository(SessionDBSource(engine))
         self._lifecycle = LifecycleRepository(LifecycleDBSource(engine))
         self._tracker = self._scheduler.make_tracker()
+        self._planner = planner
         self._loop = SchedulerLoop(self._scheduler, planner, group, batch_size=BATCH, tracker=self._tracker)
+        self._full_loop = SchedulerLoop(
+            self._scheduler, BestFitPlanner(), group, batch_size=BATCH, full_reads=True
+        )
         self._plain_engine = plain_engine
         self._driver = driver
         self._saved = saved
@@ -104,6 +111,14 @@ class Tickers:
         }
         return {"changes": self._changes.count, "placed": self._placed, **phases}
 
+    def sides_with_full(self) -> dict[str, Side]:
+        """Return the sides beside a tick that reads everything and plans from everything."""
+        full = Side(self._tick_fully, before=self._change, after=self._undo, turns=_FULL_TURNS)
+        return {**self.sides(), FULL: full}
+
+    async def _tick_fully(self) -> None:
+        await self._full_loop.tick()
+
     async def _tick(self) -> None:
         tick = await self._loop.tick()
         self._times.append(tick.times)
@@ -118,7 +133,9 @@ class Tickers:
     async def _change_behind(self) -> None:
         """Have the changes happen behind the loop's last answer, as between two of its ticks."""
         # Other sides have placed sessions of the group, and have put them back.
-        await self._tracker.get_scheduling_data(self._group)
+        refresh = await self._tracker.get_scheduling_data(self._group)
+        if isinstance(self._planner, IncrementalPlanner):
+            self._planner.plan_changes(refresh)
         await self._change()
 
     async def _undo(self) -> None:
