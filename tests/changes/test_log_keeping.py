@@ -19,6 +19,7 @@ from tests.changes.usage import COUNTED, KEPT, read_usage
 from tests.support.databases import OWNER, READER, SCHEDULER, Database, DriverConnection
 from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
+from tests.support.waiting import PATIENCE
 
 _UNFOLDED: Final = "SELECT count(*) FROM unfolded_usage"
 _KEEPS: Final = "SET LOCAL scheduler_repo.keeps_changes = 'on'"
@@ -134,7 +135,7 @@ class TestFolding:
         await _read(opened)
         await _until_blocked(other)
         # when
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await _read(opened)
             await _allocate(opened)
         # then
