@@ -1,6 +1,6 @@
 """What a user of the library gets wrong first is refused where it is made, by a typed error that names it."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import cast
@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.owner import OwnersSpec, UserSpec
 from scheduler_repo.entities.scheduling_data import SchedulingData
@@ -31,7 +31,8 @@ from scheduler_repo.scheduling.explain.session import explain_session
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.types import DomainName, ScalingGroupName, SessionId, SlotName, UserId
 from scheduler_repo.workload.synthetic import synthetic_queue
-from tests.support.databases import ADMIN, SCHEDULER, Database
+from tests.support.databases import ADMIN, Database
+from tests.support.shared_databases import SharedDatabase
 
 GROUP = ScalingGroupName("mistakes")
 
@@ -52,12 +53,10 @@ async def _coroutine() -> None:
 
 class TestLikelyMistakes:
     @pytest.fixture
-    async def engine(self, migrated_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
-        engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+    async def engine(self, shared_database: SharedDatabase) -> ExtendedAsyncSAEngine:
         queue = synthetic_queue(agents=2, sessions=1, kernels=1, scaling_group=GROUP)
-        await ClusterRepository(ClusterDBSource(engine)).load_cluster(queue)
-        yield engine
-        await engine.dispose()
+        await ClusterRepository(ClusterDBSource(shared_database.engine)).load_cluster(queue)
+        return shared_database.engine
 
     @pytest.fixture
     def session(self) -> SessionCreationSpec:

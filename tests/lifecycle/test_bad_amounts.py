@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Final, Optional
+from typing import Any, Final, Optional
 from uuid import UUID, uuid4
 
 import pytest
@@ -28,6 +28,21 @@ WITH_REASON: Final = tuple(status for status in MARKED if status not in WITHOUT_
 LARGEST: Final = 2**63 - 1
 SURROGATE: Final = "a\ud800b"
 NUL: Final = "a\x00b"
+
+# What is no amount, and what is said of it.
+NO_AMOUNTS: Final[tuple[tuple[Any, str], ...]] = (
+    (-1, "-1 is negative"),
+    (-(2**63) - 1, "is negative"),
+    (2**63, "9223372036854775808 is above 2^63 - 1"),
+    (float("nan"), "nan is not a whole number"),
+    (float("inf"), "inf is not a whole number"),
+    (1.5, "1.5 is not a whole number"),
+    (1.0, "1.0 is not a whole number"),
+    (True, "True is not a whole number"),
+    ("1", "'1' is not a whole number"),
+    (Decimal(1), "Decimal('1') is not a whole number"),
+    (None, "None is not a whole number"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,22 +88,7 @@ class TestAmounts:
         assert result.changed == (session_id(0), session_id(2))
         return only(result.rejected)
 
-    @pytest.mark.parametrize(
-        ("amount", "words"),
-        [
-            (-1, "-1 is negative"),
-            (-(2**63) - 1, "is negative"),
-            (2**63, "9223372036854775808 is above 2^63 - 1"),
-            (float("nan"), "nan is not a whole number"),
-            (float("inf"), "inf is not a whole number"),
-            (1.5, "1.5 is not a whole number"),
-            (1.0, "1.0 is not a whole number"),
-            (True, "True is not a whole number"),
-            ("1", "'1' is not a whole number"),
-            (Decimal(1), "Decimal('1') is not a whole number"),
-            (None, "None is not a whole number"),
-        ],
-    )
+    @pytest.mark.parametrize(("amount", "words"), NO_AMOUNTS[:1])
     async def test_that_is_none(self, lives: Lives, amount: int, words: str) -> None:
         # when
         rejection = await self.start(lives, {kernel_id(1, 1): {MEM: 1, CPU: amount}})
@@ -139,6 +139,25 @@ class TestAmounts:
         assert rejection == rejected(
             1, TransitionRejectionCode.KERNEL_UNKNOWN, SessionStatus.PREPARING, kernel=stranger
         )
+
+
+class TestNoAmounts:
+    async def test_each_is_named(self, lives: Lives) -> None:
+        # given
+        numbers = range(len(NO_AMOUNTS))
+        await lives.given(*[SessionStatus.PREPARING] * len(numbers))
+        # when
+        starts = [
+            SessionStart(session_id(number), {kernel_id(number, 1): {MEM: 1, CPU: amount}})
+            for number, (amount, _) in zip(numbers, NO_AMOUNTS, strict=True)
+        ]
+        result = await lives.repository.mark_running(starts)
+        # then
+        assert result.changed == ()
+        assert [each.session_id for each in result.rejected] == [session_id(number) for number in numbers]
+        for each, (_, words) in zip(result.rejected, NO_AMOUNTS, strict=True):
+            assert each.code is TransitionRejectionCode.INVALID_AMOUNT
+            assert words in each.detail
 
 
 class TestKernelIds:

@@ -80,8 +80,9 @@ def assert_whole(cluster: ClusterSpec) -> None:
 
 
 class TestCluster:
-    @pytest.fixture
-    def cluster(self) -> ClusterSpec:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cluster(cls) -> ClusterSpec:
         return synthetic_cluster(agents=300, sessions=2_000, seed=11)
 
     @given(agents=COUNTS, sessions=COUNTS, seed=SEEDS)
@@ -172,8 +173,9 @@ class TestCluster:
 
 
 class TestQueue:
-    @pytest.fixture
-    def queue(self) -> ClusterSpec:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def queue(cls) -> ClusterSpec:
         return synthetic_queue()
 
     def test_it_has_the_size_of_the_benchmark(self, queue: ClusterSpec) -> None:
