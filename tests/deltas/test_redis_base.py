@@ -323,34 +323,33 @@ BAD_BASES: Final[dict[str, tuple[Spoil, CacheOutcome, FullReadReason]]] = {
 
 @pytest.mark.usefixtures("rows")
 class TestBadBases:
-    @pytest.mark.parametrize("bad", BAD_BASES)
     async def test_are_a_full_read_and_counted(
         self,
         processes: Make,
         redis: "redis_asyncio.Redis",
         db_source: SchedulerDBSource,
         owner_connection: DriverConnection,
-        bad: str,
     ) -> None:
-        spoil, outcome, reason = BAD_BASES[bad]
-        # given
-        storing, process = processes(), processes()
+        storing = processes()
         await storing.store(OTHER_GROUP)
-        data = await storing.store()
-        assert data.pending_sessions
-        await spoil(redis, data)
-        await prioritise(owner_connection)
-        before = count("full", reason)
-        # when
-        refresh = await process.tracker.get_scheduling_data(GROUP)
-        # then
-        assert (refresh.reason, process.cache_source.outcomes) == (reason, {outcome: 1})
-        assert count("full", reason) == before + 1
-        assert_same(refresh.data, await full(db_source))
-        # and what is stored then is of use
-        assert await process.tracker.store_base(GROUP)
-        await process.cache_source.drain()
-        assert (await processes().tracker.get_scheduling_data(GROUP)).reason is None
+        for name, (spoil, outcome, reason) in BAD_BASES.items():
+            # given
+            data = await storing.store()
+            assert data.pending_sessions
+            await spoil(redis, data)
+            await prioritise(owner_connection)
+            before = count("full", reason)
+            # when
+            process = processes()
+            refresh = await process.tracker.get_scheduling_data(GROUP)
+            # then
+            assert (refresh.reason, process.cache_source.outcomes) == (reason, {outcome: 1}), name
+            assert count("full", reason) == before + 1, name
+            assert_same(refresh.data, await full(db_source))
+            # and what is stored then is of use
+            assert await process.tracker.store_base(GROUP), name
+            await process.cache_source.drain()
+            assert (await processes().tracker.get_scheduling_data(GROUP)).reason is None, name
 
 
 async def base_of(process: Process, group: ScalingGroupName = GROUP) -> SchedulingData:
