@@ -76,12 +76,21 @@ class _AgentClass:
         else:
             del members[bisect_left(members, agent_id)]
 
-    def set_gainer(self, agent_id: AgentId, state: State) -> None:
+    def set_gainer(self, agent_id: AgentId, state: State) -> bool:
+        """Set the state of a gainer; whether that may matter to what fits the gainers, where it has shrunk."""
+        before = self.gainers.get(agent_id)
         self.gainers[agent_id] = state
+        if self._front is not None and before is not None and before not in self._front:
+            # Another one had all that it had, and has still more than what is left.
+            return False
         self._front = None
+        return True
 
     def forget_gainers(self) -> None:
         self.gainers.clear()
+        self._front = None
+
+    def forget_front(self) -> None:
         self._front = None
 
     def fits_gainer(self, wanted: Wanted) -> bool:
@@ -189,7 +198,9 @@ class CapacityIndex:
         self._class_of: dict[AgentId, _AgentClass] = {}
         self._state_of: dict[AgentId, State] = {}
         self._gainers: set[AgentId] = set()
-        self._fits_gainer: dict[NodeRequest, bool] = {}
+        # Of the gainers, as they are in a plan: those that have shrunk hold no more than they held.
+        self._fitting: set[NodeRequest] = set()
+        self._unfitting: set[NodeRequest] = set()
         self._searches: dict[NodeRequest, dict[_AgentClass, _AgentSearch]] = {}
         self._eligible: dict[NodeRequest, dict[_AgentClass, Wanted]] = {}
         self._index(data.agents)
@@ -226,19 +237,25 @@ class CapacityIndex:
         after = list(before)
         for dimension, amount in spot.wanted:
             after[dimension] -= amount
-        self.restore(spot.agent_id, tuple(after))
+        if self._set_state(spot.agent_id, tuple(after)):
+            self._fitting.clear()
         return before
 
     def restore(self, agent_id: AgentId, state: State) -> None:
         """Set an agent back to an earlier state."""
+        self._class_of[agent_id].forget_front()
+        self._set_state(agent_id, state)
+        self._fitting.clear()
+        self._unfitting.clear()
+
+    def _set_state(self, agent_id: AgentId, state: State) -> bool:
+        """Set what an agent has free; whether that may matter to what fits the gainers, where it has shrunk."""
         agent_class, before = self._class_of[agent_id], self._state_of[agent_id]
         agent_class.leave(before, agent_id)
         agent_class.join(state, agent_id)
-        if agent_id in agent_class.gainers:
-            agent_class.set_gainer(agent_id, state)
-            self._fits_gainer.clear()
         self._state_of[agent_id] = state
         self.version += 1
+        return agent_id in agent_class.gainers and agent_class.set_gainer(agent_id, state)
 
     def scarcest_amounts(self, request: NodeRequest) -> tuple[int, ...]:
         """Return the requested amounts, scarcest slot first, to compare the sizes of requests."""
@@ -293,20 +310,22 @@ class CapacityIndex:
         self._gainers.clear()
         for agent_class in self._classes.values():
             agent_class.forget_gainers()
-        self._fits_gainer.clear()
+        self._fitting.clear()
+        self._unfitting.clear()
 
     def fits_gainer(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...]) -> bool:
         """Whether an agent that has gained room has enough for a request, after ``settle``."""
         if not designated_agent_ids:
-            fits = self._fits_gainer.get(request)
-            if fits is None:
-                fits = False
-                for agent_class, wanted in self._eligible_classes(request).items():
-                    if agent_class.gainers and agent_class.fits_gainer(wanted):
-                        fits = True
-                        break
-                self._fits_gainer[request] = fits
-            return fits
+            if request in self._unfitting:
+                return False
+            if request in self._fitting:
+                return True
+            for agent_class, wanted in self._eligible_classes(request).items():
+                if agent_class.gainers and agent_class.fits_gainer(wanted):
+                    self._fitting.add(request)
+                    return True
+            self._unfitting.add(request)
+            return False
         eligible = self._eligible_classes(request)
         for agent_id in designated_agent_ids:
             if agent_id in self._gainers:

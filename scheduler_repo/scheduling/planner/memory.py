@@ -209,10 +209,6 @@ class PlanMemory:
                         room.opened_for = self._plans + 1
                         self._to_try.add(room)
 
-    def _fits_gainer(self, request: SessionRequest) -> bool:
-        """Whether an agent that gained room has enough for one of requests that are all alike."""
-        return self._index.fits_gainer(request.requests[0], request.designated_agent_ids)
-
     # -- who waits for what
 
     def _admit(self, waiter: Waiter, now: datetime) -> None:
@@ -339,6 +335,7 @@ class PlanMemory:
             self._queue_up(line, turns)
         self._to_try.clear()
         self._calm_version = None
+        fits_gainer = self._index.fits_gainer
         while turns:
             key, _, line = heappop(turns)
             first = line.first
@@ -346,7 +343,7 @@ class PlanMemory:
                 continue
             bucket = first[1]
             request = bucket.room.request
-            if bucket.room.opened_for == self._plans and not self._fits_gainer(request):
+            if bucket.room.opened_for == self._plans and not fits_gainer(*_one_of(request)):
                 # Only an agent that has gained room can have room for it.
                 request.failed = _NO_ROOM
                 if line is bucket.room:
