@@ -8,17 +8,21 @@ from typing import NamedTuple
 
 import pytest
 
+from scheduler_repo.cache.client import ValkeyClient, create_redis
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
+from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.snapshot.build import build_scheduling_data
-from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.settings import CacheSettings, DatabaseSettings, SecretUrl
 from scheduler_repo.steps import CHUNK_ROWS
 from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP, synthetic_queue
 from tests.support.databases import OWNER, SCHEDULER, Database, DatabaseServer
 from tests.support.loop_blocks import watch_blocks
 from tests.support.past_and_present import run_sessions
+from tests.support.waiting import PATIENCE
 
 KERNELS_PER_SESSION = 1.6
 # The part of a read's own time for which it may keep the loop. Built in one piece, it keeps it for a quarter.
@@ -95,6 +99,33 @@ class TestEventLoop:
         reads = [await watch_blocks(db_source.get_scheduling_data(DEFAULT_SCALING_GROUP)) for _ in range(TRIES)]
         # then: the machine may make one turn long, not one of each read
         assert min(read.longest / read.total for read in reads) <= MOST
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("size", [LARGE])
+    async def test_never_blocked_for_long_by_storing_and_beginning(
+        self, engine: ExtendedAsyncSAEngine, size: Size, redis_url: str
+    ) -> None:
+        """What takes long at once is left to threads: compression, digests."""
+        db_source = SchedulerDBSource(engine)
+        client = ValkeyClient(create_redis(CacheSettings(url=SecretUrl(redis_url))), timeout=PATIENCE)
+
+        async def store() -> None:
+            await client.remove((f"scheduler_repo:scheduling_data:{DEFAULT_SCALING_GROUP}",))
+            source = SchedulerCacheSource(client, db_source)
+            tracker = SnapshotTracker(db_source, source)
+            await tracker.get_scheduling_data(DEFAULT_SCALING_GROUP)
+            assert await tracker.store_base(DEFAULT_SCALING_GROUP)
+            await source.drain()
+
+        async def begin() -> None:
+            source = SchedulerCacheSource(client, db_source)
+            refresh = await SnapshotTracker(db_source, source).get_scheduling_data(DEFAULT_SCALING_GROUP)
+            assert (refresh.reason, len(refresh.data.pending_sessions)) == (None, size.pending)
+
+        for work in (store, begin):
+            blocks = [await watch_blocks(work()) for _ in range(TRIES)]
+            assert min(each.longest / each.total for each in blocks) <= MOST
+        await client.aclose()
 
     @pytest.mark.parametrize("size", [SMALL])
     async def test_transform_is_cut_into_chunks(self, engine: ExtendedAsyncSAEngine, size: Size) -> None:
