@@ -41,15 +41,13 @@ class DriverReads:
         sessions = await connection.fetch(reading.PENDING_SESSIONS.text, scaling_group, pending_limit)
         window = None if pending_limit is None else [row[0] for row in sessions]
         owners, _ = finish(take_sessions(sessions))
-        owner_ids = owners.parameters
         parameters: dict[str, tuple[object, ...]] = {
             lookups.SNAPSHOT.name: (),
             lookups.SLOT_TYPES.name: (),
             reading.PENDING_SESSIONS.name: (scaling_group, pending_limit),
             lookups.PENDING_KERNELS.name: (scaling_group, window),
             lookups.PENDING_DEPENDENCIES.name: (scaling_group, window),
-            lookups.OWNER_USAGE.name: owner_ids,
-            lookups.OWNER_LIMITS.name: owner_ids,
+            lookups.OWNERS.name: owners.parameters,
         }
         calls = [
             (statement.text, parameters.get(statement.name, (scaling_group,)))

@@ -50,8 +50,9 @@ class Readers:
         return {
             FLOOR: Side(self.floor.fetch),
             ENGINE: Side(self.read),
-            LIMIT: Side(self.floor.copy_away),
             PLAIN: Side(self.read_plainly, turns=plain_turns),
+            # The next one finds a heap in pieces after so many entities: of this side no ratio is promised.
+            LIMIT: Side(self.floor.copy_away),
         }
 
 

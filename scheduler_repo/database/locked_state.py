@@ -40,6 +40,7 @@ from scheduler_repo.scheduling.snapshot.build import (
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_kernels
 from scheduler_repo.scheduling.snapshot.rows import (
+    OwnerRow,
     PendingSessionRow,
     PreemptionCandidateRow,
     SchedulableAgentRow,
@@ -56,6 +57,7 @@ from scheduler_repo.types import (
 )
 
 _SESSION_WIDTH = len(PendingSessionRow._fields)
+_HAS_QUOTA = OwnerRow._fields.index("has_quota")
 _AGENT_WIDTH = len(SchedulableAgentRow._fields)
 
 
@@ -71,7 +73,7 @@ async def lock_state(
 
     ``sessions`` are the batch's rows of lock_sessions.sql, ``agent_ids`` are sorted, ``running`` are the
     kernels of sessions that the batch would end, ``blocked`` are sessions of which another transaction has a
-    row locked; those join them whose owners' quotas are locked. Raises ScalingGroupNotFound. Costs 11
+    row locked; those join them whose owners' quotas are locked. Raises ScalingGroupNotFound. Costs 10
     statements.
     """
     session_ids = [row["session_id"] for row in sessions]
@@ -112,10 +114,9 @@ async def lock_state(
         reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
         preemption_candidates=running,
         owners=owners,
-        owner_usage=await fetch_rows(db_sess, lookups.OWNER_USAGE, *owner_ids),
-        owner_limits=await fetch_rows(db_sess, lookups.OWNER_LIMITS, *owner_ids),
+        owner_rows=await fetch_rows(db_sess, lookups.OWNERS, *owner_ids),
     )
-    if len(rows.owner_limits) != len(quotas):
+    if sum(row[_HAS_QUOTA] is True for row in rows.owner_rows) != len(quotas):
         # Two writers that judge by a row which neither has locked would both take the last of it.
         raise TransactionConflict(
             "a quota of the batch's owners was made while it waited for its locks; nothing was written"

@@ -19,8 +19,7 @@ NAMED_OWNERS = load_statement("owner/named_owners")
 PENDING_KERNELS = load_statement("scheduler/pending_kernels")
 PENDING_DEPENDENCIES = load_statement("scheduler/pending_dependencies")
 RESERVATIONS = load_statement("scheduler/reservations")
-OWNER_USAGE = load_statement("scheduler/owner_usage")
-OWNER_LIMITS = load_statement("scheduler/owner_limits")
+OWNERS = load_statement("scheduler/owners")
 
 
 def no_such_group(scaling_group: ScalingGroupName) -> ScalingGroupNotFound:

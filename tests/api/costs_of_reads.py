@@ -21,13 +21,13 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return LifecycleRepository(LifecycleDBSource(world.engine)).list_undispatched_sessions(GROUP)
 
 
-@costs("SchedulerRepository.get_scheduling_data", 14)
+@costs("SchedulerRepository.get_scheduling_data", 13)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.pending(size)
     return _scheduler(world).get_scheduling_data(GROUP)
 
 
-@costs("SchedulerRepository.get_timed_scheduling_data", 14)
+@costs("SchedulerRepository.get_timed_scheduling_data", 13)
 async def _(world: World, size: int) -> Awaitable[object]:
     await world.pending(size)
     return _scheduler(world).get_timed_scheduling_data(GROUP, pending_limit=size)

@@ -147,7 +147,7 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _lifecycle(world).recover_lost_sessions(GROUP, LostSessionAction.REQUEUE)
 
 
-@costs("ReservationRepository.reserve_sessions", 22)
+@costs("ReservationRepository.reserve_sessions", 21)
 async def _(world: World, size: int) -> Awaitable[object]:
     return _reservations(world).reserve_sessions(
         GROUP, [_reservation(number) for number in await world.pending(size)]
@@ -161,7 +161,7 @@ async def _(world: World, size: int) -> Awaitable[object]:
     return _reservations(world).release_reservations([session_id(number) for number in numbers])
 
 
-@costs("SchedulerRepository.allocate_sessions", 20)
+@costs("SchedulerRepository.allocate_sessions", 19)
 async def _(world: World, size: int) -> Awaitable[object]:
     allocations = [place(number, LARGE) for number in await world.pending(size)]
     return SchedulerRepository(SchedulerDBSource(world.engine)).allocate_sessions(GROUP, allocations)

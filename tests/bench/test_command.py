@@ -137,7 +137,7 @@ class TestOnesOwnDatabase:
         # then
         assert ended.code == 0, ended.errors
         read = json.loads(ended.output)["cases"][0]
-        assert read["statements"] == 14
+        assert read["statements"] == 13
         assert self.ask(empty_database, COUNT_SCHEMAS) == 0
 
     def test_with_other_data_is_refused_unless_told(

@@ -55,8 +55,7 @@ class TestTicks:
             reading.SCHEDULABLE_AGENT_SLOTS: (group,),
             lookups.RESERVATIONS: (group,),
             reading.PREEMPTION_CANDIDATES: (group,),
-            lookups.OWNER_USAGE: owners,
-            lookups.OWNER_LIMITS: owners,
+            lookups.OWNERS: owners,
         }
 
     async def plan(

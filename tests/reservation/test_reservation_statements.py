@@ -12,10 +12,10 @@ from tests.reservation.contest import Contest, hold, important
 from tests.support.databases import DriverConnection
 from tests.support.small_cluster import GROUP, agent, place, session, session_id
 
-RESERVE = 20
+RESERVE = 19
 RELEASE = 4
-ALLOCATE = 18
-READ = 12
+ALLOCATE = 17
+READ = 11
 
 
 @asynccontextmanager

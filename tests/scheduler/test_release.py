@@ -156,4 +156,4 @@ class TestStatements:
             # then
             assert len(placed.allocated) == len(released.changed) == len(numbers)
         # then: with BEGIN and COMMIT; the driver itself asks for types on the connection's first batch
-        assert counts[1:] == [(20, 12), (20, 12)]
+        assert counts[1:] == [(19, 12), (19, 12)]

@@ -38,8 +38,7 @@ ROW_TYPES: dict[Statement, type[NamedTuple]] = {
     reading.SCHEDULABLE_AGENT_SLOTS: raw.SchedulableAgentSlotRow,
     lookups.RESERVATIONS: raw.ReservedKernelRow,
     reading.PREEMPTION_CANDIDATES: raw.PreemptionCandidateRow,
-    lookups.OWNER_USAGE: raw.OwnerUsageRow,
-    lookups.OWNER_LIMITS: raw.OwnerLimitsRow,
+    lookups.OWNERS: raw.OwnerRow,
 }
 # Of these only the first columns are such rows; what the lock says besides follows.
 LOCKED_ROW_TYPES: dict[Statement, type[NamedTuple]] = {

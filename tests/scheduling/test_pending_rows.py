@@ -13,7 +13,7 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_kernels, build_sessions
 from scheduler_repo.scheduling.snapshot.rows import PendingDependencyRow, PendingKernelRow, PendingSessionRow
-from scheduler_repo.scheduling.snapshot.times import read_times
+from scheduler_repo.scheduling.snapshot.sent_values import read_times
 from scheduler_repo.steps import finish
 from scheduler_repo.types import (
     AccessKey,

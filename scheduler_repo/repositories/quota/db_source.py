@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.limit_rows import quota_row, require_policies
 from scheduler_repo.database.lookups import (
-    OWNER_USAGE,
+    OWNERS,
     SNAPSHOT,
     fetch_slot_names,
     require_owners,
@@ -22,6 +22,7 @@ from scheduler_repo.database.statements import fetch_rows, load_statement
 from scheduler_repo.entities.quota import EffectiveLimits, Quota, QuotaSpec, QuotaUsage
 from scheduler_repo.models import QuotaRow
 from scheduler_repo.repositories.db_source import DBSource, build_struct
+from scheduler_repo.scheduling.snapshot.sent_values import read_amounts
 from scheduler_repo.slots import fitted, read_slot_limits
 from scheduler_repo.steps import in_slices
 from scheduler_repo.types import OWNER_FIELDS, OwnerScope, ResourcePolicyName
@@ -81,10 +82,9 @@ class QuotaDBSource(DBSource):
         value: object = UUID(owner_id) if OWNER_FIELDS[scope].id_type is UUID else owner_id
         # A list of ids for each scope, of which three are empty.
         owner_ids = [[value] if each is scope else [] for each in OwnerScope]
-        usages = await fetch_rows(db_sess, OWNER_USAGE, *owner_ids)
-        session_count, amounts = (usages[0]["session_count"], usages[0]["occupied"]) if usages else (0, [])
-        occupied = fitted([int(amount) for amount in amounts], len(limits.slot_limits))
-        return QuotaUsage(scope, owner_id, snapshot["observed_at"], limits, occupied, session_count)
+        (usage,) = await fetch_rows(db_sess, OWNERS, *owner_ids)
+        occupied = fitted(read_amounts(usage["occupied"]), len(limits.slot_limits))
+        return QuotaUsage(scope, owner_id, snapshot["observed_at"], limits, occupied, usage["session_count"])
 
     async def set_quotas(self, db_sess: SASession, quotas: Sequence[QuotaSpec]) -> None:
         """Make or replace quotas, behind allocations that go by the old ones; costs four or five statements.

@@ -59,7 +59,7 @@ class ReservationDBSource(DBSource):
     ) -> tuple[ReservationState, list[LockedKernel]]:
         """Lock a batch and read the state that it is judged by, with the kernels of its victims.
 
-        Raises ScalingGroupNotFound. Costs 15 statements.
+        Raises ScalingGroupNotFound. Costs 14 statements.
         """
         victims = {victim for reservation in reservations for victim in reservation.victims}
         victim_ids = sorted(victims, key=uuid_order)

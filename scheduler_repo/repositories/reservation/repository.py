@@ -55,7 +55,7 @@ class ReservationRepository(Repository[ReservationDBSource]):
         other back. A session must be placeable but for the room; each agent must have enough for it once all
         that ends there has ended, beside what other reservations hold; its victims must run in the group, and
         it must be allowed to preempt them (``may_preempt``). The caller chooses the victims and tells their
-        agents. Raises ScalingGroupNotFound, and InvalidInput for a lease of another group. Costs 20 statements;
+        agents. Raises ScalingGroupNotFound, and InvalidInput for a lease of another group. Costs 19 statements;
         time grows with the batch, the group's reservations and the cluster's occupying kernels.
         """
         check_lease(lease, scaling_group)

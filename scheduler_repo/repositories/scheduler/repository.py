@@ -97,7 +97,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         bounds the queue, and is never answered from the cache. ``after`` is the transaction id of a write that
         the answer must include, or several (``tick.transaction_ids``). Raises ScalingGroupNotFound,
         WriteNotSeen, the errors of the database layer, and InvalidInput, as for a staleness above 0 without a
-        cache or beside ``pending_limit``. Costs 12 statements, or one round trip to Redis.
+        cache or beside ``pending_limit``. Costs 11 statements, or one round trip to Redis.
         """
         return (await self._ask_source(scaling_group, max_staleness, pending_limit, after)).data
 
@@ -145,7 +145,7 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         a batch the earlier win. Asking again under the same ``operation_id`` answers the same and writes
         nothing twice. Raises ScalingGroupNotFound, StaleLeaseError, OperationMismatch, InvalidInput for a lease
         of another group or a malformed id, and the errors of the database layer; then nothing was written,
-        save after OutcomeUnknown. Costs 18 statements in one transaction, one more with a lease; time grows
+        save after OutcomeUnknown. Costs 17 statements in one transaction, one more with a lease; time grows
         with the batch, not with what runs.
         """
         check_lease(lease, scaling_group)

@@ -14,7 +14,6 @@ import msgspec
 
 from scheduler_repo.entities.scheduling_data import (
     AgentGain,
-    OwnerUsage,
     PreemptionCandidate,
     Reservation,
     ReservedKernel,
@@ -28,7 +27,7 @@ from scheduler_repo.entities.unreadable import UnreadableRow
 from scheduler_repo.errors import UnknownWord
 from scheduler_repo.scheduling.rules.feasibility import NO_LOAD, loads_by
 from scheduler_repo.scheduling.rules.reservations import reserved_by_agent
-from scheduler_repo.scheduling.snapshot.owners import build_usages
+from scheduler_repo.scheduling.snapshot.owners import Owners, build_owners
 from scheduler_repo.scheduling.snapshot.pending import build_dependencies, build_sessions
 from scheduler_repo.scheduling.snapshot.rows import (
     GroupOptionsRow,
@@ -45,14 +44,9 @@ from scheduler_repo.scheduling.snapshot.rows import (
 from scheduler_repo.slots import fitted
 from scheduler_repo.steps import CHUNK_ROWS, Steps, chunks_of
 from scheduler_repo.types import (
-    AccessKey,
-    DomainName,
     OptionalWordTable,
-    OwnerScope,
     PreemptionScope,
-    ProjectId,
     SlotName,
-    UserId,
 )
 
 _PREEMPTION_SCOPES = OptionalWordTable(PreemptionScope)
@@ -65,10 +59,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     agents: tuple[SchedulableAgent, ...]
     reservations: tuple[Reservation, ...]
     preemption_candidates: tuple[PreemptionCandidate, ...]
-    access_keys: tuple[OwnerUsage[AccessKey], ...]
-    users: tuple[OwnerUsage[UserId], ...]
-    projects: tuple[OwnerUsage[ProjectId], ...]
-    domains: tuple[OwnerUsage[DomainName], ...]
+    owners: Owners
 
 
 class RawSchedulingData(msgspec.Struct, frozen=True):
@@ -98,18 +89,8 @@ def build_surroundings(rows: SurroundingRows) -> Steps[Surroundings]:
     reservations = build_reservations(rows.reservations)
     agents = yield from _agents(rows, reservations, width)
     candidates = yield from build_candidates(rows.preemption_candidates, width)
-    usages = yield from build_usages(rows, width)
-    surroundings = Surroundings(
-        slot_types=slot_types,
-        agents=agents,
-        reservations=reservations,
-        preemption_candidates=candidates,
-        access_keys=(yield from usages.of(OwnerScope.ACCESS_KEY, rows.owners.access_keys)),
-        users=(yield from usages.of(OwnerScope.USER, rows.owners.users)),
-        projects=(yield from usages.of(OwnerScope.PROJECT, rows.owners.projects)),
-        domains=(yield from usages.of(OwnerScope.DOMAIN, rows.owners.domains)),
-    )
-    return surroundings
+    owners = yield from build_owners(rows.owners, rows.owner_rows, width)
+    return Surroundings(slot_types, agents, reservations, candidates, owners)
 
 
 def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
@@ -134,10 +115,10 @@ def build_scheduling_data(raw: RawSchedulingData) -> Steps[SchedulingData]:
         agents=around.agents,
         reservations=around.reservations,
         preemption_candidates=around.preemption_candidates,
-        access_keys=around.access_keys,
-        users=around.users,
-        projects=around.projects,
-        domains=around.domains,
+        access_keys=around.owners.access_keys,
+        users=around.owners.users,
+        projects=around.owners.projects,
+        domains=around.owners.domains,
         unreadable=tuple(unreadable.values()),
     )
 

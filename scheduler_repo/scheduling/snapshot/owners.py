@@ -11,26 +11,29 @@ import msgspec
 from scheduler_repo.entities.scheduling_data import OwnerUsage
 from scheduler_repo.scheduling.snapshot.pending import SharedValues
 from scheduler_repo.scheduling.snapshot.rows import (
-    OwnerLimitsRow,
+    OwnerRow,
     PendingOwners,
     PendingSessionRow,
     SessionColumns,
-    SurroundingRows,
     bytes_of,
 )
-from scheduler_repo.scheduling.snapshot.times import read_times
+from scheduler_repo.scheduling.snapshot.sent_values import read_amounts, read_limits, read_times
 from scheduler_repo.slots import fitted, read_slot_limits
 from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from
 from scheduler_repo.types import (
-    OwnerScope,
+    AccessKey,
+    DomainName,
     OwnerT,
+    ProjectId,
     ResourcePolicyName,
     SlotLimits,
+    SlotVector,
+    UserId,
 )
 
 # Text and bytes: to hash an OwnerScope or a UUID of the driver takes several times as long.
 OwnerKey = tuple[str, object]
-# The columns of OwnerLimitsRow behind the owner's.
+# An owner's policy, its limits of slots, sessions and kernels per session; the owner's own of the first two.
 LimitColumns = tuple[
     Optional[ResourcePolicyName],
     Optional[list[Optional[int]]],
@@ -79,29 +82,83 @@ def take_columns(rows: list[PendingSessionRow], shared: SharedValues) -> Steps[l
     return sessions
 
 
-class Usages(msgspec.Struct):
-    """Occupancy, session counts and limits of the owners, by scope and id; each is taken out once."""
+class Owners(msgspec.Struct, frozen=True):
+    """The owners of the queue by id, with what they occupy and may occupy."""
 
-    width: int
-    occupied: dict[OwnerKey, list[int]]
-    session_counts: dict[OwnerKey, int]
-    limits: dict[OwnerKey, OwnerLimitsRow]
+    access_keys: tuple[OwnerUsage[AccessKey], ...]
+    users: tuple[OwnerUsage[UserId], ...]
+    projects: tuple[OwnerUsage[ProjectId], ...]
+    domains: tuple[OwnerUsage[DomainName], ...]
 
-    def of(self, scope: OwnerScope, owners: list[OwnerT]) -> Steps[tuple[OwnerUsage[OwnerT], ...]]:
-        """Build the usage of each owner of one scope, in their order."""
+
+def build_owners(owners: PendingOwners, rows: list[OwnerRow], width: int) -> Steps[Owners]:
+    """Build the owners from their rows, one for each in the same order; ``rows`` is empty afterwards."""
+    read = _Read(width)
+    return Owners(
+        (yield from read.usages_of(owners.access_keys, rows)),
+        (yield from read.usages_of(owners.users, rows)),
+        (yield from read.usages_of(owners.projects, rows)),
+        (yield from read.usages_of(owners.domains, rows)),
+    )
+
+
+class _Read:
+    """Reads what rows say of owners; amounts and limits that are written alike are read once."""
+
+    def __init__(self, width: int) -> None:
+        self._vectors = _Vectors(width)
+        self._limits = _Limits(width)
+
+    def usages_of(
+        self, owners: Sequence[OwnerT], rows: list[OwnerRow]
+    ) -> Steps[tuple[OwnerUsage[OwnerT], ...]]:
+        """Build the usages of owners, whose rows are the first ones and are taken out."""
         usages: list[OwnerUsage[OwnerT]] = []
-        word = scope.value
-        for chunk in chunks_of(owners):
-            usages.extend(self._of_owner(owner_key(word, owner), owner) for owner in chunk)
+        for some in chunks_of(owners):
+            of_some = rows[: len(some)]
+            del rows[: len(some)]
+            counts, occupied, _, policies, policy_slots, policy_sessions, kernels, slots, sessions = zip(
+                *of_some, strict=True
+            )
+            usages.extend(
+                map(
+                    OwnerUsage,
+                    some,
+                    map(self._vectors.__getitem__, occupied),
+                    counts,
+                    policies,
+                    map(self._limits.__getitem__, zip(policy_slots, slots, strict=True)),
+                    map(_least, policy_sessions, sessions),
+                    kernels,
+                )
+            )
             yield
         return tuple(usages)
 
-    def _of_owner(self, key: OwnerKey, owner: OwnerT) -> OwnerUsage[OwnerT]:
-        row = self.limits.pop(key, None)
-        limits = None if row is None else row[4:]
-        return build_usage(
-            owner, self.occupied.pop(key, ()), self.session_counts.pop(key, 0), limits, self.width
-        )
+
+class _Vectors(dict[str, SlotVector]):
+    """The vectors that were read so far, by their text."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def __missing__(self, text: str) -> SlotVector:
+        vector = self[text] = fitted(read_amounts(text), self._width)
+        return vector
+
+
+class _Limits(dict[tuple[str, str], SlotLimits]):
+    """The least of a policy's limits and an owner's own, by the text of both."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def __missing__(self, texts: tuple[str, str]) -> SlotLimits:
+        policy, own = map(read_limits, texts)
+        limits = self[texts] = _least_of(policy, own, self._width)
+        return limits
 
 
 def build_usage(
@@ -116,37 +173,6 @@ def build_usage(
     return OwnerUsage(
         owner, fitted(occupied, width), session_count, policy, slot_limits, sessions, policy_kernels
     )
-
-
-def build_usages(rows: SurroundingRows, width: int) -> Steps[Usages]:
-    """Sort the rows of owners by owner."""
-    occupied: dict[OwnerKey, list[int]] = {}
-    session_counts: dict[OwnerKey, int] = {}
-    for chunk in chunks_taken_from(rows.owner_usage):
-        for row in chunk:
-            key = _owner_key(row)
-            session_counts[key] = row[4]
-            occupied[key] = list(map(int, row[5]))
-        yield
-    limits: dict[OwnerKey, OwnerLimitsRow] = {}
-    for limits_chunk in chunks_taken_from(rows.owner_limits):
-        limits.update((_owner_key(row), row) for row in limits_chunk)
-        yield
-    return Usages(width, occupied, session_counts, limits)
-
-
-def _owner_key(row: Sequence[object]) -> OwnerKey:
-    """Return whose row of an owner statement this is: one of its first four columns is set."""
-    access_key, user_id, project_id, domain_name = row[:4]
-    if access_key is not None:
-        return "ACCESS_KEY", access_key
-    if isinstance(user_id, UUID):
-        return "USER", user_id.bytes
-    if isinstance(project_id, UUID):
-        return "PROJECT", project_id.bytes
-    if domain_name is not None:
-        return "DOMAIN", domain_name
-    raise ValueError(f"an owner statement returned a row without an owner: {row!r}")
 
 
 def owner_key(scope: str, owner_id: object) -> OwnerKey:

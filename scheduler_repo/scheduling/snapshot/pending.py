@@ -23,6 +23,7 @@ from scheduler_repo.scheduling.snapshot.rows import (
     bytes_of,
     note_unreadable,
 )
+from scheduler_repo.scheduling.snapshot.sent_values import read_amounts
 from scheduler_repo.steps import Steps, chunks_of, chunks_taken_from, finish
 from scheduler_repo.types import (
     AccessKey,
@@ -52,7 +53,7 @@ class _Vectors(dict[str, SlotVector]):
     """The vectors that were read so far, by their text: requests repeat."""
 
     def __missing__(self, text: str) -> SlotVector:
-        vector = self[text] = tuple(map(int, text[1:-1].split(","))) if text != "{}" else ()
+        vector = self[text] = read_amounts(text)
         return vector
 
 

@@ -1,7 +1,7 @@
 """RawSchedulingData: the rows of one snapshot, as the driver gave them, before any transform.
 
 The row types say which columns each statement has, in their order; nothing constructs them. A test ties them
-to the statements, as what is built by position is not validated. Of four owner columns, one is set.
+to the statements, as what is built by position is not validated.
 """
 
 from collections.abc import Sequence
@@ -132,25 +132,15 @@ class PreemptionCandidateRow(
     occupied_slots: Optional[list[int]]
 
 
-class OwnerUsageRow(NamedTuple):  # owner_usage.sql: sums as text
-    access_key: Optional[AccessKey]
-    user_id: Optional[UserId]
-    project_id: Optional[ProjectId]
-    domain_name: Optional[DomainName]
+class OwnerRow(NamedTuple):  # owners.sql: arrays as PostgreSQL writes them
     session_count: int
-    occupied: list[str]
-
-
-class OwnerLimitsRow(NamedTuple):  # owner_limits.sql
-    access_key: Optional[AccessKey]
-    user_id: Optional[UserId]
-    project_id: Optional[ProjectId]
-    domain_name: Optional[DomainName]
+    occupied: str
+    has_quota: bool
     resource_policy: Optional[ResourcePolicyName]
-    policy_slot_limits: Optional[list[Optional[int]]]
+    policy_slot_limits: str
     policy_max_concurrent_sessions: Optional[int]
     policy_max_kernels_per_session: Optional[int]
-    own_slot_limits: list[Optional[int]]
+    own_slot_limits: str
     own_max_concurrent_sessions: Optional[int]
 
 
@@ -161,7 +151,7 @@ KernelsBySession = dict[bytes, tuple[PendingKernel, ...]]
 
 
 class PendingOwners(msgspec.Struct, frozen=True):
-    """The owners of the pending sessions, each once and by id: the parameters of the owner statements."""
+    """The owners of the pending sessions, each once and by id: the parameters of owners.sql."""
 
     access_keys: list[AccessKey]
     users: list[UserId]
@@ -170,7 +160,7 @@ class PendingOwners(msgspec.Struct, frozen=True):
 
     @property
     def parameters(self) -> tuple[list[AccessKey], list[UserId], list[ProjectId], list[DomainName]]:
-        """The four parameters of the owner statements."""
+        """The four parameters of owners.sql."""
         return self.access_keys, self.users, self.projects, self.domains
 
 
@@ -183,8 +173,7 @@ class SurroundingRows(msgspec.Struct, frozen=True):
     reservations: Sequence[ReservedKernelRow]
     preemption_candidates: Sequence[PreemptionCandidateRow]
     owners: PendingOwners
-    owner_usage: list[OwnerUsageRow]
-    owner_limits: list[OwnerLimitsRow]
+    owner_rows: list[OwnerRow]
 
     @property
     def row_count(self) -> int:

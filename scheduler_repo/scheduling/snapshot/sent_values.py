@@ -1,11 +1,11 @@
-"""Times as PostgreSQL sends them, which the driver would take ten times as long for."""
+"""Values as PostgreSQL sends or writes them, where the driver would take many times as long."""
 
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from operator import add, truediv
-from typing import Final
+from typing import Final, Optional
 
 import msgspec
 
@@ -24,3 +24,15 @@ def read_times(sent: Sequence[bytes]) -> list[datetime]:
         seconds = [*map(truediv, since_1970, repeat(_PER_SECOND))]
         return msgspec.convert(seconds, list[datetime], strict=False)
     return [_ITS_EPOCH + timedelta(microseconds=each) for each in since_2000]
+
+
+def read_amounts(text: str) -> tuple[int, ...]:
+    """Read an array of whole numbers as PostgreSQL writes it."""
+    return tuple(map(int, text[1:-1].split(","))) if text != "{}" else ()
+
+
+def read_limits(text: str) -> tuple[Optional[int], ...]:
+    """Read an array of limits as PostgreSQL writes it; NULL is no limit."""
+    if text == "{}":
+        return ()
+    return tuple(None if each == "NULL" else int(each) for each in text[1:-1].split(","))
