@@ -80,6 +80,9 @@ class TestUsage:
             open_now: set[DriverConnection] = set()
             folds = 0
             for number in range(writes):
+                if number == writes // 2:
+                    # With few slot types, the first slots are added up otherwise than those behind them.
+                    await observer.execute("DELETE FROM slot_types WHERE slot_index > 3")
                 writer = rng.choice(writers)
                 if writer not in open_now and rng.random() < 0.5:
                     await writer.execute("BEGIN")

@@ -346,6 +346,7 @@ CREATE FUNCTION log_kernel_usage() RETURNS trigger
     AS $$
 DECLARE
     has_longer boolean;
+    first_left integer := 9;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         WITH sums AS MATERIALIZED (
@@ -377,7 +378,7 @@ BEGIN
                     SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
                     FROM changed_rows
                     WHERE cardinality(occupied_slots) > 8
-                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                      AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
                 ) AS k
                 CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
                 GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
@@ -415,7 +416,7 @@ BEGIN
                     SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
                     FROM changed_rows
                     WHERE cardinality(occupied_slots) > 8
-                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                      AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
                 ) AS k
                 CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
                 GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
@@ -424,50 +425,78 @@ BEGIN
             HAVING bool_or(amount <> 0);
         END IF;
     ELSE
-        WITH sums AS MATERIALIZED (
-            SELECT access_key, user_id, project_id, domain_name,
-                   sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
-                   sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
-                   sum(sign * occupied_slots[5]) AS s5, sum(sign * occupied_slots[6]) AS s6,
-                   sum(sign * occupied_slots[7]) AS s7, sum(sign * occupied_slots[8]) AS s8,
-                   count(occupied_slots[9]) AS longer
-            FROM (
-                SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
-                FROM changed_rows
-                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                UNION ALL
-                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
-                FROM old_rows
-                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            ) AS changes
-            GROUP BY access_key, user_id, project_id, domain_name
-        ), logged AS (
-            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-            SELECT access_key, user_id, project_id, domain_name, 0,
-                   array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
-            FROM sums
-            WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
-        )
-        SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        -- Both the old and the new rows are looked at: what is spared counts twice.
+        IF (SELECT count(*) FROM slot_types) <= 4 THEN
+            first_left := 5;
+            WITH sums AS MATERIALIZED (
+                SELECT access_key, user_id, project_id, domain_name,
+                       sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
+                       sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
+                       count(occupied_slots[5]) AS longer
+                FROM (
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
+                    FROM changed_rows
+                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                    UNION ALL
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
+                    FROM old_rows
+                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                ) AS changes
+                GROUP BY access_key, user_id, project_id, domain_name
+            ), logged AS (
+                INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+                SELECT access_key, user_id, project_id, domain_name, 0,
+                       array_remove(ARRAY[s1, s2, s3, s4], NULL)
+                FROM sums
+                WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0
+            )
+            SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        ELSE
+            WITH sums AS MATERIALIZED (
+                SELECT access_key, user_id, project_id, domain_name,
+                       sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
+                       sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
+                       sum(sign * occupied_slots[5]) AS s5, sum(sign * occupied_slots[6]) AS s6,
+                       sum(sign * occupied_slots[7]) AS s7, sum(sign * occupied_slots[8]) AS s8,
+                       count(occupied_slots[9]) AS longer
+                FROM (
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
+                    FROM changed_rows
+                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                    UNION ALL
+                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
+                    FROM old_rows
+                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                ) AS changes
+                GROUP BY access_key, user_id, project_id, domain_name
+            ), logged AS (
+                INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+                SELECT access_key, user_id, project_id, domain_name, 0,
+                       array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
+                FROM sums
+                WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
+            )
+            SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        END IF;
         IF has_longer THEN
             INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
             SELECT access_key, user_id, project_id, domain_name, 0,
-                   array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
+                   array_fill(0::numeric, ARRAY[first_left - 1]) || array_agg(amount ORDER BY position)
             FROM (
                 SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
                        sum(k.sign * o.amount) AS amount
                 FROM (
                     SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
                     FROM changed_rows
-                    WHERE cardinality(occupied_slots) > 8
-                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                    WHERE cardinality(occupied_slots) >= first_left
+                      AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
                     UNION ALL
                     SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
                     FROM old_rows
-                    WHERE cardinality(occupied_slots) > 8
-                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                    WHERE cardinality(occupied_slots) >= first_left
+                      AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
                 ) AS k
-                CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+                CROSS JOIN LATERAL unnest(k.occupied_slots[first_left:]) WITH ORDINALITY AS o (amount, position)
                 GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
             ) AS sums
             GROUP BY access_key, user_id, project_id, domain_name
