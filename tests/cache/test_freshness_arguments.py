@@ -16,6 +16,7 @@ from scheduler_repo.types import TransactionId
 from tests.api.public_methods import public_classes
 from tests.support.databases import SCHEDULER, Database
 from tests.support.small_cluster import GROUP
+from tests.support.waiting import PATIENCE
 
 Read = Callable[..., Coroutine[None, None, object]]
 STALENESS: Final = "max_staleness"
@@ -46,7 +47,7 @@ async def without_cache(loaded: Database) -> AsyncIterator[Repositories]:
 
 @pytest.fixture
 async def with_cache(loaded: Database, redis_url: str) -> AsyncIterator[Repositories]:
-    async with open_repositories(loaded.url_as(SCHEDULER), redis_url) as repos:
+    async with open_repositories(loaded.url_as(SCHEDULER), redis_url, redis_timeout=PATIENCE) as repos:
         yield repos
 
 

@@ -19,6 +19,7 @@ from scheduler_repo.errors import InvalidInput, InvalidSettings
 from scheduler_repo.settings import CacheSettings, SecretKey, SecretUrl, load_settings
 from tests.cache.world import SESSION, CachedRead, World, world
 from tests.support.databases import SCHEDULER, Database
+from tests.support.waiting import PATIENCE
 
 OLD: Final = SecretKey("old-" * 8)
 NEW: Final = SecretKey("new-" * 8)
@@ -233,7 +234,9 @@ class TestSettings:
         self, loaded: Database, redis_url: str, shared_redis: "redis_asyncio.Redis"
     ) -> None:
         url = loaded.url_as(SCHEDULER)
-        async with open_repositories(url, redis_url, redis_signing_keys=(OLD,)) as repos:
+        async with open_repositories(
+            url, redis_url, redis_timeout=PATIENCE, redis_signing_keys=(OLD,)
+        ) as repos:
             await repos.sessions.get_session_by_id(SESSION)
         stored = await stored_at(shared_redis, f"scheduler_repo:session:{SESSION}")
         assert isinstance(open_entry(stored, SEAL), Entry)

@@ -21,6 +21,7 @@ from tests.deltas.held_answers import assert_same
 from tests.support.databases import DriverConnection
 from tests.support.fixtures import Load
 from tests.support.small_cluster import GROUP, agent, cluster, session
+from tests.support.waiting import PATIENCE
 
 Change = Callable[[SchedulingData], SchedulingData]
 
@@ -65,8 +66,8 @@ async def test_an_odd_base_is_a_full_read(
     await load(cluster([agent("a1")], [session(number, 1) for number in range(3)]))
     await owner_connection.execute("UPDATE scaling_groups SET preemption_scope = 'GROUP'")
     data = (await source.get_scheduling_data(GROUP)).data
-    redis = create_redis(CacheSettings(url=SecretUrl(redis_url)))
-    first, second, third = (SchedulerCacheSource(redis, source) for _ in range(3))
+    redis = create_redis(CacheSettings(url=SecretUrl(redis_url), timeout=PATIENCE))
+    first, second, third = (SchedulerCacheSource(redis, source, timeout=PATIENCE) for _ in range(3))
     first.store_base(change(data), monotonic())
     await first.drain()
     await owner_connection.execute("UPDATE sessions SET priority = priority + 1")

@@ -30,6 +30,7 @@ from tests.deltas.engine_writes import SETUP_NODES, EngineWrite, Office
 from tests.deltas.held_answers import HeldAnswers, Question, assert_same
 from tests.deltas.writes import SETUP, Write, create, move
 from tests.support.databases import OWNER, SCHEDULER, Database, DriverConnection
+from tests.support.waiting import PATIENCE
 
 QUESTIONS: Final[tuple[Question, ...]] = tuple(
     (ScalingGroupName(group), limit)
@@ -80,9 +81,9 @@ class World:
             await writer.execute("SET lock_timeout = '20ms'")
         self.source = SchedulerDBSource(repos.engine)
         if self._redis_url is not None:
-            redis = create_redis(CacheSettings(url=SecretUrl(self._redis_url)))
+            redis = create_redis(CacheSettings(url=SecretUrl(self._redis_url), timeout=PATIENCE))
             self._stack.push_async_callback(redis.aclose)
-            self.cache = SchedulerCacheSource(redis, self.source)
+            self.cache = SchedulerCacheSource(redis, self.source, timeout=PATIENCE)
             self._stack.push_async_callback(self.cache.drain)
         self.answers = HeldAnswers(self.source, QUESTIONS, self.outcomes)
         self.office = Office(repos, SnapshotTracker(self.source), self.writers.pop())
