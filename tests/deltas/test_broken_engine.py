@@ -1,6 +1,7 @@
 """A broken engine breaks the law within few steps: the machine behind it would notice.
 
-What each took of steps (``-rP`` shows it): 3 to 70 for most, hundreds for a changed key and an emptied table.
+What each took of steps (``-rP`` shows it): 2 to 100 for most, 150 to 500 for a changed key, an emptied table, a
+rising priority and two refreshes at a time.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -13,6 +14,7 @@ import pytest
 
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.embedded import EmbeddedPostgres
+from scheduler_repo.entities.snapshot_changes import FullReadReason
 from tests.deltas.engine_writes import ENGINE_WRITES
 from tests.deltas.world import QUESTIONS, World
 from tests.deltas.writes import WRITES, prioritise
@@ -59,9 +61,9 @@ _UNFLUSHED_BYTES: Final = "SELECT pg_current_wal_insert_lsn() - pg_current_wal_f
 
 
 @asynccontextmanager
-async def world_of(database: Database, former: Optional[World] = None) -> AsyncIterator[World]:
+async def world_of(database: Database, redis_url: str, former: Optional[World] = None) -> AsyncIterator[World]:
     """Writers and an engine on a database; the readers are those of a former world, and have what they held."""
-    world = World(database, has_two_phases=True)
+    world = World(database, redis_url, has_two_phases=True)
     await world.open()
     try:
         if former is None:
@@ -84,19 +86,31 @@ async def live(world: World, seed: int) -> None:
 
 
 async def read_all(world: World) -> None:
-    """Bring every answer up to date, the tracker's too, each held against a full read."""
+    """Bring every answer up to date, the tracker's and what Redis has too, each held against a full read."""
     await world.answers.check_all()
     await world.ask_in_turn(QUESTIONS)
+    for scaling_group in {question[0] for question in QUESTIONS}:
+        # Draws that it is stored again.
+        await world.start_from_redis(scaling_group, Random(1))  # noqa: S311 - a workload, not a secret
     await world.check_usage()
+
+
+def told(world: World, before: Counter[str], reader: str = "") -> set[str]:
+    """What came of reads since, by one kind of reader: those who hold answers, the tracker's, or from Redis."""
+    new = {*(world.outcomes - before)}
+    if reader:
+        return {name.removeprefix(f"{reader}: ") for name in new if name.startswith(f"{reader}: ")}
+    return new & {"changes", "unchanged", *FullReadReason}
 
 
 async def assert_read_anew(world: World, *reasons: str) -> None:
     """Read everything once, for one of these reasons; from then on changes suffice again."""
     before = world.outcomes.copy()
     await read_all(world)
-    new = world.outcomes - before
-    told = {name.removeprefix("tracker: ") for name in new}
-    assert told <= {*reasons}, new
+    assert told(world, before) <= {*reasons}
+    assert told(world, before, "tracker") <= {*reasons}
+    # What Redis has of another database is not even looked at.
+    assert told(world, before, "redis") <= {*reasons, "first"}
     await live(world, 3)
     assert world.outcomes["changes"] > before["changes"]
     assert world.outcomes["tracker: changes"] > before["tracker: changes"]
@@ -128,10 +142,10 @@ async def kill_backend(_server: EmbeddedPostgres, world: World) -> None:
 
 
 @pytest.mark.parametrize("kill", [kill_server, kill_backend])
-async def test_killed_with_unflushed_wal(kill: Kill) -> None:
+async def test_killed_with_unflushed_wal(kill: Kill, redis_url: str) -> None:
     async with own_database(_UNFLUSHED) as (server, database):
         for _ in range(20):
-            async with world_of(database) as world:
+            async with world_of(database, redis_url) as world:
                 await live(world, 1)
                 await world.begin(1)
                 await world.write(1, prioritise, Random(1))  # noqa: S311 - a workload, not a secret
@@ -143,7 +157,7 @@ async def test_killed_with_unflushed_wal(kill: Kill) -> None:
                 await kill(server, world)
                 world.abandon()
             await until_back(database)
-            async with world_of(database, world) as after:
+            async with world_of(database, redis_url, world) as after:
                 if unflushed == 0 or await after.writers[0].fetchval(_IS_THERE):
                     continue
                 await assert_read_anew(after, "no_history", "crashed", "restarted")
@@ -154,35 +168,39 @@ async def test_killed_with_unflushed_wal(kill: Kill) -> None:
 
 
 class TestRestored:
-    async def test_from_a_dump_into_a_new_cluster(self, fresh_database: Database) -> None:
-        async with world_of(fresh_database) as world:
+    async def test_from_a_dump_into_a_new_cluster(self, fresh_database: Database, redis_url: str) -> None:
+        async with world_of(fresh_database, redis_url) as world:
             await live(world, 1)
             dump = await asyncio.to_thread(run_client, "pg_dump", fresh_database, ADMIN, "--schema=public")
             # What the readers have seen since is not in the dump.
             await live(world, 2)
         async with own_empty_database({"max_prepared_transactions": "5"}) as (_, database):
             await restore(database, dump)
-            async with world_of(database, world) as after:
+            async with world_of(database, redis_url, world) as after:
                 await assert_read_anew(after, "other_database")
 
     async def test_from_a_dump_into_the_same_cluster(
-        self, fresh_database: Database, postgres_server: DatabaseServer, empty_template: Database
+        self,
+        fresh_database: Database,
+        postgres_server: DatabaseServer,
+        empty_template: Database,
+        redis_url: str,
     ) -> None:
-        async with world_of(fresh_database) as world:
+        async with world_of(fresh_database, redis_url) as world:
             await live(world, 1)
             dump = await asyncio.to_thread(run_client, "pg_dump", fresh_database, ADMIN, "--schema=public")
             await live(world, 2)
         database = await postgres_server.create_database(empty_template)
         try:
             await restore(database, dump)
-            async with world_of(database, world) as after:
+            async with world_of(database, redis_url, world) as after:
                 await assert_read_anew(after, "other_database")
         finally:
             await postgres_server.drop_database(database)
 
     @pytest.mark.parametrize("disables_triggers", [False, True])
     async def test_from_a_dump_of_the_rows_into_the_same_database(
-        self, fresh_database: Database, *, disables_triggers: bool
+        self, fresh_database: Database, redis_url: str, *, disables_triggers: bool
     ) -> None:
         options = ["--data-only", "--schema=public", "--exclude-table=public.scheduler_repo_schema_version"]
         if disables_triggers:
@@ -190,7 +208,7 @@ class TestRestored:
                 "--disable-triggers",
                 *(f"--exclude-table=public.{table}" for table in KEPT_BY_DATABASE),
             ]
-        async with world_of(fresh_database) as world:
+        async with world_of(fresh_database, redis_url) as world:
             await live(world, 1)
             dump = await asyncio.to_thread(run_client, "pg_dump", fresh_database, ADMIN, *options)
             await live(world, 2)
@@ -217,35 +235,38 @@ async def restore(database: Database, dump: str) -> None:
         await upgrade_schema(connection)
 
 
-async def test_cloned_by_template(fresh_database: Database, postgres_server: DatabaseServer) -> None:
-    async with world_of(fresh_database) as world:
+async def test_cloned_by_template(
+    fresh_database: Database, postgres_server: DatabaseServer, redis_url: str
+) -> None:
+    async with world_of(fresh_database, redis_url) as world:
         await live(world, 1)
     clone = await postgres_server.create_database(fresh_database)
     try:
         # The original goes on, and its readers with it.
-        async with world_of(fresh_database, world) as same:
+        async with world_of(fresh_database, redis_url, world) as same:
             before = same.outcomes.copy()
             await read_all(same)
-            assert {*(same.outcomes - before)} == {"unchanged", "tracker: changes"}
+            assert told(same, before) == {"unchanged"}
+            assert told(same, before, "tracker") == told(same, before, "redis") == {"changes"}
             await live(same, 2)
-        async with world_of(clone, same) as after:
+        async with world_of(clone, redis_url, same) as after:
             await assert_read_anew(after, "other_database")
     finally:
         await postgres_server.drop_database(clone)
 
 
-async def test_a_standby_is_promoted() -> None:
+async def test_a_standby_is_promoted(redis_url: str) -> None:
     settings = {"max_prepared_transactions": "5", "wal_level": "replica"}
-    async with own_database(settings) as (primary, database), world_of(database) as world:
+    async with own_database(settings) as (primary, database), world_of(database, redis_url) as world:
         await live(world, 1)
         async with standby_of(primary, database) as standby:
             await live(world, 2)
             copy = Database(database.name, standby.url("postgres", "postgres"))
             # It is read before it is promoted: right answers, and no history.
-            async with world_of(copy, world) as reading:
+            async with world_of(copy, redis_url, world) as reading:
                 before = reading.outcomes.copy()
                 await reading.answers.check_all()
-                assert set(reading.outcomes - before) <= {"no_history", "restarted"}
+                assert told(reading, before) <= {"no_history", "restarted"}
             await fail_over(database, copy)
-            async with world_of(copy, reading) as after:
+            async with world_of(copy, redis_url, reading) as after:
                 await assert_read_anew(after, "no_history", "restarted", "other_timeline")
