@@ -19,7 +19,7 @@ from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import ReservedPlace, reserved_places
 from scheduler_repo.types import ScalingGroupName, SessionId
 
-# What is remembered at most: some 500 MB.
+# What is remembered at most: some 900 MB.
 _MAX_GROUPS: Final = 16
 _MAX_SESSIONS: Final = 1_000_000
 

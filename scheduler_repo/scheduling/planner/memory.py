@@ -57,7 +57,7 @@ class PlanMemory:
     """The waiting sessions of one group by what they wait for, beside an index of its capacity.
 
     ``token`` and ``pending_limit`` say of which answer; ``tried`` counts the sessions that plans have tried.
-    Memory: some 500 bytes a pending session.
+    Memory: some 900 bytes a pending session.
     """
 
     def __init__(self, data: SchedulingData) -> None:
