@@ -4,12 +4,14 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
 from scheduler_repo.scheduling.planner.free_capacity import FreeCapacitySet
 from scheduler_repo.scheduling.rules.feasibility import Load, NodeRequest, agent_obstacle, wanted_slots
 from scheduler_repo.types import AgentId
-from tests.support.strategies import ARM, X86, make_agent, make_data
+from tests.support.strategies import ARM, X86, make_agent, make_data, make_session
 
 
 class TestFreeCapacitySet:
@@ -113,6 +115,44 @@ class TestCapacityIndex:
         spot = CapacityIndex(make_data((agent,)), empty=True).find(request)
         assert spot is not None
         assert spot.agent_id == "a"
+
+    @given(st.integers(0, 2**64))
+    @settings(max_examples=5, deadline=None)
+    def test_that_follows_finds_what_a_new_one_does(self, seed: int) -> None:
+        """As sessions come that weigh slots otherwise, and agents come, change and go."""
+        source = Random(seed)  # noqa: S311 - a workload, not a secret
+        agents = {agent.agent_id: agent for agent in _PlainCluster(source, 60).agents}
+        sessions: list[PendingSession] = []
+        index = CapacityIndex(make_data(tuple(agents.values())))
+        for number in range(1, 9):
+            # given: much of one slot, that another becomes the scarcest now and then
+            amounts = [source.choice([0, 1, 8]) for _ in range(3)]
+            session = make_session(number, *[tuple(amounts)] * source.randrange(1, 40))
+            sessions.append(session)
+            index.mix.count_kernels(session.kernels)
+            if source.random() < 0.4:
+                self._change_agent(source, agents, index)
+            # when
+            now = tuple(agents[agent_id] for agent_id in sorted(agents))
+            index.forget_gainers()
+            index.settle(now)
+            # then
+            new = CapacityIndex(make_data(now, tuple(sessions)))
+            for _ in range(40):
+                request = self._request(source)
+                assert index.find(request) == new.find(request)
+
+    def _change_agent(
+        self, source: Random, agents: dict[AgentId, SchedulableAgent], index: CapacityIndex
+    ) -> None:
+        agent_id = source.choice(sorted(agents))
+        was = agents.pop(agent_id)
+        index.mix.count_agent(was, -1)
+        now = replace(was, capacity=(*was.capacity[:2], source.choice([0, 8])))
+        if source.random() < 0.7:
+            agents[agent_id] = now
+            index.mix.count_agent(now)
+        index.set_agent(agent_id, agents.get(agent_id))
 
     def _request(self, source: Random) -> NodeRequest:
         amounts = source.randrange(20), source.choice([0, source.randrange(20)]), source.choice([0, 0, 3, 8])
