@@ -89,10 +89,12 @@ def _count(outcome: str) -> float:
 
 async def _until_blocked(observer: DriverConnection) -> None:
     """Wait until somebody waits for a lock of the observer's."""
-    while not await observer.fetchval(
+    blocked = (
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-    ):
-        pass
+    )
+    async with asyncio.timeout(60):
+        while not await observer.fetchval(blocked):
+            pass
 
 
 class TestFolding:
