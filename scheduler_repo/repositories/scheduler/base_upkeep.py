@@ -58,11 +58,6 @@ class BaseUpkeep:
 
         Nothing that stands there leads to an error: raises those of the database layer alone.
         """
-        # The collector would look at all of it before what has changed is asked for.
-        with self._cache_source.db_source.collector_relaxed():
-            return await self._begin(scaling_group)
-
-    async def _begin(self, scaling_group: ScalingGroupName) -> Union[Beginning, FullReadReason]:
         data = await self._cache_source.find_base(scaling_group)
         if data is None:
             return FullReadReason.FIRST

@@ -90,7 +90,9 @@ class SnapshotTracker:
         with the changes, or a full read.
         """
         question = _check_question(scaling_group, pending_limit)
-        return await self._refreshes.run(question, lambda: self._take_turn(question))
+        # Else the collector looks at all that was made before the caller has it.
+        with self._db_source.collector_relaxed():
+            return await self._refreshes.run(question, lambda: self._take_turn(question))
 
     async def compare(
         self, scaling_group: ScalingGroupName, pending_limit: Optional[int] = None
