@@ -106,7 +106,7 @@ class _Read:
     """Reads what rows say of owners; amounts and limits that are written alike are read once."""
 
     def __init__(self, width: int) -> None:
-        self._vectors = _Vectors(width)
+        self._vectors = _OwnerVectors(width)
         self._limits = _Limits(width)
 
     def usages_of(
@@ -136,7 +136,7 @@ class _Read:
         return tuple(usages)
 
 
-class _Vectors(dict[str, SlotVector]):
+class _OwnerVectors(dict[str, SlotVector]):
     """The vectors that were read so far, by their text."""
 
     def __init__(self, width: int) -> None:
