@@ -92,7 +92,7 @@ async def _until_blocked(observer: DriverConnection) -> None:
     blocked = (
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not await observer.fetchval(blocked):
             pass
 

@@ -4,8 +4,8 @@
 -- time and id are $4, $5 and $6; $7 whether running ones are asked for (else only pending ones are answered), and of
 -- which priority on all of them are, $8, where a more important session waits.
 -- Index: sessions_pkey, session_dependencies_depends_on_idx, kernels_session_id_kernel_index_key,
--- sessions_pending_idx, sessions_running_idx. A status is looked
--- at after a session is found by its id, else a plan that was made while few waited may walk all that do.
+-- sessions_pending_idx, sessions_running_idx. A status is looked at after a session is found by its id, else a plan that
+-- was made while few waited may walk all that do.
 WITH RECURSIVE affected AS (
     SELECT unnest($2::uuid[]) AS id
     UNION
