@@ -158,9 +158,6 @@ class DemoRun:
                 ticks, data = await self._schedule(
                     repository, SessionRepository(SessionDBSource(engine)), later
                 )
-            if cache_source is not None:
-                # Ticks store nothing, and the servers may go on: the cache then has what the last one left.
-                await repository.get_scheduling_data(self.group)
             return ticks, data, await repository.count_overcommitted_agents(self.group)
 
     async def _schedule(
