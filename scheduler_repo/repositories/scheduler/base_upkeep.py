@@ -81,11 +81,14 @@ class BaseUpkeep:
         else:
             known.changes += len(changes.sessions) + len(changes.agents) + len(changes.candidates)
 
-    async def is_due(self, scaling_group: ScalingGroupName) -> bool:
-        """Whether the base is to be stored anew, and no other process has done so.
+    async def is_due(self, held: SchedulingData) -> bool:
+        """Whether the base of the group that is held is to be stored anew, and no other process has done so.
 
         Costs one round trip to Redis where it seems to be due, else nothing.
         """
+        if not _can_be_followed(held):
+            return False
+        scaling_group = held.scaling_group.name
         known = self._known.get(scaling_group)
         if known is None:
             return True
@@ -111,7 +114,7 @@ class BaseUpkeep:
 
         One that fails is not tried again before the next is due.
         """
-        if data.token.history is None or data.unreadable:
+        if not _can_be_followed(data):
             return
         self._know(data.scaling_group.name, data.token, _HALF)
         self._cache_source.store_base(data, asked_at)
@@ -127,3 +130,8 @@ class BaseUpkeep:
         """Know a base, and look again after a share of its lifetime."""
         now, lifetime = monotonic(), self._cache_source.lifetime
         self._known[scaling_group] = _KnownBase(token, 0, now + share * lifetime, now + _SHARE * lifetime)
+
+
+def _can_be_followed(data: SchedulingData) -> bool:
+    """Whether what has changed since can be told."""
+    return data.token.history is not None and not data.unreadable

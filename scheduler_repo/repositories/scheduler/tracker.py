@@ -121,7 +121,8 @@ class SnapshotTracker:
         """
         writes = transactions_of(after)
         question = _check_question(scaling_group, None)
-        if self._upkeep is None or question not in self._held or not await self._upkeep.is_due(scaling_group):
+        held = self._held.get(question)
+        if self._upkeep is None or held is None or not await self._upkeep.is_due(held.data):
             return False
         asked_at = monotonic()
         data = (await self.get_scheduling_data(scaling_group)).data
