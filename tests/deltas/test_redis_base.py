@@ -25,7 +25,7 @@ from scheduler_repo.errors import InvalidWiring, ScalingGroupNotFound
 from scheduler_repo.loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler import base_upkeep
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
-from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -317,6 +317,11 @@ BAD_BASES: Final[dict[str, tuple[Spoil, CacheOutcome, FullReadReason]]] = {
         CacheOutcome.HIT,
         FullReadReason.FUTURE,
     ),
+    "a session twice": (
+        spoilt(lambda data: replace(data, pending_sessions=(*data.pending_sessions, data.pending_sessions[0]))),
+        CacheOutcome.HIT,
+        FullReadReason.DIFFERED,
+    ),
     "a trimmed past's": (token_with(snapshot="3:3:"), CacheOutcome.HIT, FullReadReason.TRIMMED),
 }
 
@@ -435,15 +440,27 @@ class TestLoop:
         await refresh(LIFETIME / 9)
         assert stored == [True, False, True, False]
 
-    async def test_stores_nothing_of_what_cannot_be_followed(self, processes: Make) -> None:
+    async def test_reads_and_stores_nothing_where_changes_cannot_be_followed(
+        self, processes: Make, db_source: SchedulerDBSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given a standby's answers
+        read = db_source.get_scheduling_data
+
+        async def read_there(*question: object) -> TimedSchedulingData:
+            timed = await read(*question)  # type: ignore[arg-type]
+            token = replace(timed.data.token, history=None)
+            return replace(timed, data=replace(timed.data, token=token))
+
+        monkeypatch.setattr(db_source, "get_scheduling_data", read_there)
         process = processes()
         await process.tracker.get_scheduling_data(GROUP)
-        data = await process.store()
-        upkeep = base_upkeep.BaseUpkeep(process.cache_source)
-        before = stores("stored")
-        upkeep.store(replace(data, token=replace(data.token, history=None)), 0.0)
+        before = stores("stored"), count("full", "no_history")
+        # when
+        is_due = await process.tracker.store_base(GROUP)
         await process.cache_source.drain()
-        assert stores("stored") == before
+        # then
+        assert not is_due
+        assert (stores("stored"), count("full", "no_history")) == before
 
     async def test_goes_on_without_redis(self, processes: Make, own_proxy: RedisProxy) -> None:
         process = processes(own_proxy.url)

@@ -35,8 +35,11 @@ async def catch_up(db_source: SchedulerDBSource, base: IndexedBase) -> Union[Ref
         return FullReadReason.DIFFERED
     # Before a connection is held: it takes long once.
     if not base.is_indexed:
-        with db_source.collector_relaxed():
-            await finish_in_slices(base.index())
+        try:
+            with db_source.collector_relaxed():
+                await finish_in_slices(base.index())
+        except ValueError as error:
+            return _give_up(base, error)
     started = perf_counter()
     raw = await db_source.get_changes(base)
     if isinstance(raw, FullReadReason):
@@ -49,16 +52,20 @@ async def catch_up(db_source: SchedulerDBSource, base: IndexedBase) -> Union[Ref
             return applied
         base.advance(applied.data, applied.edits)
     except (LookupError, TypeError, ValueError) as error:
-        # Each later refresh of this base would fail as this did, or go on from edits that are half made.
-        base.is_wrong = True
-        _logger.error(
-            "what has changed in scaling group %s does not fit what is held, which is read anew: %s: %s",
-            quoted(base.data.scaling_group.name),
-            type(error).__name__,
-            shortened(error),
-        )
-        return FullReadReason.DIFFERED
+        return _give_up(base, error)
     return Refresh(applied.data, None, applied.changes, since, fetched - started, perf_counter() - fetched)
+
+
+def _give_up(base: IndexedBase, error: Exception) -> FullReadReason:
+    """Hold a base for wrong: each later refresh would fail as this did, or go on from half an edit."""
+    base.is_wrong = True
+    _logger.error(
+        "what has changed in scaling group %s does not fit what is held, which is read anew: %s: %s",
+        quoted(base.data.scaling_group.name),
+        type(error).__name__,
+        shortened(error),
+    )
+    return FullReadReason.DIFFERED
 
 
 async def catch_up_stored(db_source: SchedulerDBSource, base: IndexedBase) -> Union[Refresh, FullReadReason]:

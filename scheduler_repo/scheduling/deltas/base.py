@@ -97,7 +97,10 @@ class IndexedBase:
         return "session_counts" in vars(self)
 
     def index(self) -> Steps[None]:
-        """Make the parts of the index that take long, unless they are there; some 1 µs a pending session."""
+        """Make the parts of the index that take long, unless they are there; some 1 µs a pending session.
+
+        Raises ValueError where a session is listed twice, which only a forged base has.
+        """
         if self.is_indexed:
             return
         sessions: dict[bytes, PendingSession] = {}
@@ -107,6 +110,8 @@ class IndexedBase:
             sessions.update(zip([session.session_id.bytes for session in chunk], chunk, strict=True))
             together.update(map(_owner_ids, chunk))
             yield
+        if len(sessions) != len(self.data.pending_sessions):
+            raise ValueError("two of its sessions have one id")
         counts: Counter[OwnerKey] = Counter()
         for owners in chunks_of(list(together)):
             for each in owners:
