@@ -142,7 +142,8 @@ def create_valkey_client(settings: CacheSettings) -> "ValkeyClient":
 class ValkeyClient:
     """The commands of the caches; a server that failed is sent none until it answers a probe.
 
-    Each takes at most ``timeout`` seconds and one round trip. Raises CacheUnavailable: BreakerOpen of it costs
+    Each takes one round trip and at most ``timeout`` seconds; before Python 3.12 twice that, where the driver
+    loses the cancel of the deadline and goes on to its own. Raises CacheUnavailable: BreakerOpen of it costs
     nothing, CacheRefused is an error of the server's and CacheBusy the lack of a free connection; these two say
     nothing against the server, and do not open the breaker.
     """
