@@ -147,6 +147,17 @@ class TestMemory:
         assert planner.plan_changes(first_refresh(before)).tried_sessions == 2
         assert planner.plan_changes(next_refresh(before, made_next(before))).tried_sessions == 0
 
+    def test_nothing_is_kept_of_who_came_and_went_while_the_group_was_off(self) -> None:
+        planner, data = BestFitPlanner(), make_data(self.AGENTS, ())
+        data = replace(data, scaling_group=replace(data.scaling_group, is_active=False))
+        planner.plan_changes(first_refresh(data))
+        for number in (1, 2, 3):
+            after = made_next(data, pending_sessions=(make_session(number, (number, 0, 0)),))
+            assert planner.plan_changes(next_refresh(data, after)).reason is None
+            data = after
+        (memory,) = planner._memories.values()
+        assert len(memory._to_try) == len(memory) == 1
+
     def test_forgotten(self) -> None:
         planner, before = BestFitPlanner(), make_data(self.AGENTS, self.SESSIONS)
         planner.plan_changes(first_refresh(before))

@@ -6,7 +6,7 @@ pass. A line is closed while what it waits for is known to be missing; then nobo
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 from scheduler_repo.entities.obstacles import QuotaBreach, QuotaKind
@@ -83,9 +83,6 @@ class Line:
     def __init__(self) -> None:
         """Made empty."""
         self._buckets: list[tuple[QueueKey, Bucket]] = []
-
-    def __iter__(self) -> Iterator[Bucket]:
-        return (bucket for _, bucket in self._buckets)
 
     @property
     def first(self) -> Optional[tuple[QueueKey, Bucket]]:

@@ -123,6 +123,8 @@ class PlanMemory:
         allocations: list[SessionAllocation] = []
         self._admit_started(data.observed_at)
         if not data.scaling_group.is_active or max_allocations == 0:
+            # Else all that came and went meanwhile would be kept.
+            self._to_try = {line for line in self._to_try if line.first is not None}
             return ()
         self._place_reserved(data, allocations, max_allocations)
         if max_allocations is None or len(allocations) < max_allocations:
