@@ -156,7 +156,7 @@ class TestMemory:
             assert planner.plan_changes(next_refresh(data, after)).reason is None
             data = after
         (memory,) = planner._memories.values()
-        assert len(memory._to_try) == len(memory) == 1
+        assert len(memory._waiting.to_try) == len(memory) == 1
 
     def test_forgotten(self) -> None:
         planner, before = BestFitPlanner(), make_data(self.AGENTS, self.SESSIONS)

@@ -11,9 +11,10 @@ from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import get_logger, quoted, shortened
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.memory import LimitsBegan, PlanMemory
+from scheduler_repo.scheduling.planner.memory import PlanMemory
 from scheduler_repo.scheduling.planner.placer import SessionPlacer
 from scheduler_repo.scheduling.planner.protocol import FullPlanReason, IncrementalPlan
+from scheduler_repo.scheduling.planner.waiting_sessions import LimitsBegan
 from scheduler_repo.scheduling.rules.feasibility import start_not_reached, unmet_dependency
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerLedger
 from scheduler_repo.scheduling.rules.reservations import ReservedPlace, reserved_places

@@ -6,15 +6,21 @@ pass. A line is closed while what it waits for is known to be missing; then nobo
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count
 from typing import Optional
 
 from scheduler_repo.entities.obstacles import QuotaBreach, QuotaKind
 from scheduler_repo.entities.scheduling_data import AnyOwnerUsage, PendingSession
 from scheduler_repo.scheduling.deltas.queue import QueueKey, queue_key
 from scheduler_repo.scheduling.planner.placer import SessionRequest
+from scheduler_repo.scheduling.rules.feasibility import NodeRequest
 from scheduler_repo.scheduling.rules.quota_accounts import OwnerAccount
-from scheduler_repo.types import OwnerScope, SlotVector
+from scheduler_repo.types import AgentId, OwnerScope, SlotVector
+
+# What is asked of one agent, and of which agents alone, if any are designated.
+NodeDemand = tuple[NodeRequest, tuple[AgentId, ...]]
 
 
 class Waiter:
@@ -110,18 +116,20 @@ class Line:
 class RoomLine(Line):
     """Those with one request, which wait until agents have room for it: closed once it found none.
 
-    ``is_restless``: its kernels differ, so that it may find a place although no agent gained any room.
+    ``is_restless``: its kernels differ, so that it may find a place although no agent gained any room. If they
+    do not, ``demand`` is what each agent is asked. ``buckets`` are all with this request by their limited
+    owners, also those that stand in the line of a limit.
     """
 
     def __init__(self, request: SessionRequest) -> None:
         """Made open: nothing is known of the request."""
         super().__init__()
         self.request = request
-        self.bucket_count = 0
+        self.demand: NodeDemand = request.requests[0], request.designated_agent_ids
         self.is_restless = len(set(request.requests)) > 1
+        self.buckets: dict[tuple[WaitingOwner, ...], Bucket] = {}
+        # The version of the index at which it found no room, if it is restless.
         self.failed_version: Optional[int] = None
-        # The plan for which it was opened as a single agent had gained room; None: for another reason.
-        self.opened_for: Optional[int] = None
 
     def is_open(self) -> bool:
         return self.request.failed is None
@@ -164,6 +172,36 @@ class WaitingOwner(OwnerAccount):
         if line is None:
             line = self.lines[limit] = LimitLine(self, breach)
         return line
+
+
+class Turns:
+    """Open lines by where their first sessions stand in the queue, for a plan that takes one by one."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        """Begin with those of some lines that are open and not empty."""
+        self._heap: list[tuple[QueueKey, int, Line]] = []
+        self._serials = count()
+        for line in lines:
+            self.add(line)
+
+    def __iter__(self) -> Iterator[Line]:
+        return (line for _, _, line in self._heap)
+
+    def add(self, line: Line) -> None:
+        """Add a line, unless it is closed or empty."""
+        first = line.first
+        if first is not None and line.is_open():
+            heappush(self._heap, (first[0], next(self._serials), line))
+
+    def pop(self) -> Optional[tuple[Line, Bucket]]:
+        """Take out the next line, and return it with its first bucket; None if no line is left."""
+        while self._heap:
+            key, _, line = heappop(self._heap)
+            first = line.first
+            # A line may stand here at several turns; the one of its first session holds.
+            if first is not None and first[0] == key and line.is_open():
+                return line, first[1]
+        return None
 
 
 def find_breach(
