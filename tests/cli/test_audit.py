@@ -174,6 +174,28 @@ class TestRepair(OnACluster):
         )
         assert ended.error_line.startswith("error: 3 findings; mend them by hand; sql/audit has")
 
+    async def test_a_row_that_another_has_locked_is_named(
+        self, command_here: CommandHere, placed_database: Database
+    ) -> None:
+        arguments = "audit", "--repair", "--database-url", placed_database.url_as(SCHEDULER)
+        async with placed_database.driver_as(OWNER) as writer:
+            await writer.execute(COUNTER)
+            async with writer.transaction():
+                agent = await writer.fetchval(f"SELECT id FROM agents WHERE id = {BUSIEST} FOR UPDATE")
+                pid = writer.get_server_pid()
+                # when
+                ended = await asyncio.to_thread(
+                    command_here.run, *arguments, SCHEDULER_REPO_BATCH_LOCK_TIMEOUT="0.05"
+                )
+        # then
+        assert ended.code == 1
+        assert ended.output.startswith(
+            f"agent {agent}: occupied cpu not mended\n"
+            f"  because:  row {agent} of agents is locked by process {pid}; "
+            "repair again when that transaction has ended\n"
+            "  counter:  0\n"
+        )
+
     def test_a_reader_is_told_what_it_lacks(
         self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
     ) -> None:

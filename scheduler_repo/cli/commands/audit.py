@@ -16,6 +16,7 @@ from scheduler_repo.entities.audit import (
     AuditReport,
     RepairObstacle,
     RepairReport,
+    UnrepairableCounter,
 )
 
 # What --repair mends, with the checks that find it.
@@ -26,6 +27,7 @@ _OBSTACLES: Final = {
     RepairObstacle.SLOT_NOT_ON_AGENT: "agent_slots has no row for it",
     RepairObstacle.SLOT_TYPE_UNKNOWN: "no slot type has this index",
     RepairObstacle.AGENT_UNKNOWN: "there is no such agent",
+    RepairObstacle.ROW_LOCKED: "a row of it is locked",
 }
 
 
@@ -88,7 +90,7 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
             counter = unrepairable.counter
             unnamed = None if counter.slot_index is None else f"slot index {counter.slot_index}"
             yield f"agent {counter.agent_id}: {_counter_name(counter.slot_name or unnamed)} not mended"
-            yield f"  because:  {_OBSTACLES[unrepairable.obstacle]}"
+            yield f"  because:  {_obstacle(unrepairable)}"
             yield f"  counter:  {_amount(counter.recorded)}"
             yield f"  kernels:  {counter.held}"
             yield f"  limit:    {_amount(counter.limit)}"
@@ -101,6 +103,12 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
     if not report.findings:
         at = report.observed_at.isoformat(sep=" ", timespec="milliseconds")
         yield f"audited {format_count(report.checks_run, 'check')} at {at}: nothing differs"
+
+
+def _obstacle(unrepairable: UnrepairableCounter) -> str:
+    if unrepairable.locked is None:
+        return _OBSTACLES[unrepairable.obstacle]
+    return f"{unrepairable.locked.describe()}; repair again when that transaction has ended"
 
 
 def _counter_name(slot: Optional[str]) -> str:
