@@ -149,8 +149,9 @@ class SchedulerLoop:
         The plan runs in a thread and does not block the event loop. Raises ScalingGroupNotFound, the errors of
         the database layer, and StaleLeaseError if there is something to write and another process has taken
         over the lease (``reacquire()`` it and tick again); batches written before an error stay written. Costs
-        a read, a write per batch, the audit's statements if one is due, and once a second what ``fold_usage``
-        costs. Exports metrics scheduler_repo_*.
+        a read, a write per batch, and what of these is due: the audit's statements, once a second
+        ``fold_usage``, once a minute ``trim_changes``, with a cache ``SnapshotTracker.store_base``. Exports
+        metrics scheduler_repo_*.
         """
         with count_tick(self._scaling_group):
             keeper = self._lease_keeper
