@@ -103,7 +103,7 @@ class CapacityIndex:
         """Set an agent back to an earlier state."""
         gainers = self._set_state(agent_id, state).gainers
         if agent_id in gainers:
-            gainers.set(agent_id, state)
+            gainers.put(agent_id, state)
             self._fitting.clear()
             self._unfitting.clear()
 
@@ -149,7 +149,7 @@ class CapacityIndex:
         self._fitting.clear()
         self._unfitting.clear()
         for agent_id in self._gainers:
-            self._class_of[agent_id].gainers.set(agent_id, self._state_of[agent_id])
+            self._class_of[agent_id].gainers.put(agent_id, self._state_of[agent_id])
         return is_reordered
 
     @property

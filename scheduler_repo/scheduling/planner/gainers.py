@@ -25,7 +25,7 @@ class Gainers:
     def __contains__(self, agent_id: AgentId) -> bool:
         return agent_id in self._states
 
-    def set(self, agent_id: AgentId, state: State) -> None:
+    def put(self, agent_id: AgentId, state: State) -> None:
         """Set what an agent has free, which may be one more that has gained room."""
         self._states[agent_id] = state
         self._front = None
