@@ -174,7 +174,7 @@ class WaitingOwner(OwnerAccount):
         return line
 
 
-class Turns:
+class OpenLines:
     """Open lines by where their first sessions stand in the queue, for a plan that takes one by one."""
 
     def __init__(self, lines: Iterable[Line]) -> None:

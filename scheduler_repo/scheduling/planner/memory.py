@@ -15,7 +15,14 @@ from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocati
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulableAgent, SchedulingData
 from scheduler_repo.entities.snapshot_changes import SnapshotChanges
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
-from scheduler_repo.scheduling.planner.lines import Bucket, RoomLine, Turns, Waiter, WaitingOwner, find_breach
+from scheduler_repo.scheduling.planner.lines import (
+    Bucket,
+    OpenLines,
+    RoomLine,
+    Waiter,
+    WaitingOwner,
+    find_breach,
+)
 from scheduler_repo.scheduling.planner.placer import PlacementAttempt, SessionPlacer
 from scheduler_repo.scheduling.planner.waiting_sessions import WaitingSessions
 from scheduler_repo.scheduling.rules.feasibility import start_not_reached, unmet_dependency
@@ -147,7 +154,7 @@ class PlanMemory:
     def _place_in_turn(self, data: SchedulingData, max_allocations: Optional[int]) -> None:
         if self._waiting.to_try or self._calm_version != self._index.version:
             self._waiting.open_restless()
-        turns = Turns(self._waiting.to_try)
+        turns = OpenLines(self._waiting.to_try)
         self._waiting.to_try.clear()
         self._calm_version = None
         while (turn := turns.pop()) is not None:
