@@ -1,5 +1,7 @@
 """Imports lead downwards and never in a circle: the contracts in pyproject.toml, read by import-linter."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,16 @@ layers =
     scheduler_repo.entities
     scheduler_repo.repositories
 """
+
+
+@pytest.fixture(autouse=True)
+def loggers_that_stay_on() -> Iterator[None]:
+    """The linter switches off all loggers of the process, in which later tests look at what is logged."""
+    known = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    were_on = [logger for logger in known if not logger.disabled]
+    yield
+    for logger in were_on:
+        logger.disabled = False
 
 
 class TestLayers:
