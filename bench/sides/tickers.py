@@ -102,6 +102,10 @@ class Tickers:
             PLAIN: Side(self.run_plainly, before=self.change_and_plan, after=self._undo, turns=1),
         }
 
+    def sides_of_a_first(self) -> dict[str, Side]:
+        """Return the sides where nothing is held of an earlier tick."""
+        return {**self.sides(), ENGINE: Side(self._tick, before=self._forget_and_change, after=self._undo)}
+
     def figures(self, times: Mapping[str, Times], earlier: Mapping[str, CaseResult]) -> dict[str, float]:
         """Say what changed, what a tick placed, and how long each of its phases took; the warm-up aside."""
         counted = self._times[1:]
@@ -136,6 +140,13 @@ class Tickers:
         refresh = await self._tracker.get_scheduling_data(self._group)
         if isinstance(self._planner, IncrementalPlanner):
             self._planner.plan_changes(refresh)
+        await self._change()
+
+    async def _forget_and_change(self) -> None:
+        """Have the changes happen before the first tick of a loop."""
+        self._tracker.forget(self._group)
+        if isinstance(self._planner, IncrementalPlanner):
+            self._planner.forget(self._group)
         await self._change()
 
     async def _undo(self) -> None:

@@ -96,7 +96,9 @@ async def _tick_case(
         open_tickers(place, saved, changes, planner=planner) as timed,
         open_tickers(place.by_way_of(wire), saved, changes) as counted,
     ):
-        sides = timed.sides() if name == FIRST else timed.sides_with_full()
+        is_first = name == FIRST
+        sides = timed.sides_of_a_first() if is_first else timed.sides_with_full()
+        counted_sides = counted.sides_of_a_first() if is_first else counted.sides()
 
         def figures(times: Mapping[str, Times], earlier: Mapping[str, CaseResult]) -> dict[str, float]:
             found = timed.figures(times, earlier)
@@ -107,7 +109,7 @@ async def _tick_case(
                 found["times_the_shortest"] = times[ENGINE].median_ms / earlier[first].engine.median_ms
             return found
 
-        yield Case(name, sides, counted.sides(), wire, figures=figures)
+        yield Case(name, sides, counted_sides, wire, figures=figures)
 
 
 def _plan_case(data: SchedulingData, waiting: int) -> Case:

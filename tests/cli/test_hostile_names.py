@@ -94,7 +94,7 @@ class Placed:
                 given.append(self.snapshot_file())
             elif name != "session_id":
                 # A new argument must be given a value here.
-                assert name in {"agents", "sessions", "seed", "trace_nodes", "trace_pods", "batch_size"}, name
+                assert name in {"agents", "sessions", "seed", "trace_nodes", "trace_pods", "batch_size", "per_tick"}, name
         asked = self.session_ids() if "session_id" in {each.name for each in command.params} else [""]
         for session_id in asked:
             for flag in ("", *flags):
