@@ -43,6 +43,8 @@ NOT_RUN: Final = {
     *("max_staleness", "keep", "port", "metrics_port", "metrics_host", "redis_url", "archive_path"),
     *("output", "planner_name", "show"),
 }
+# They have a default that will do.
+LEFT_OUT: Final = {"agents", "sessions", "seed", "trace_nodes", "trace_pods", "batch_size", "per_tick"}
 _COMMANDS: Final = dict(commands())
 
 
@@ -94,7 +96,7 @@ class Placed:
                 given.append(self.snapshot_file())
             elif name != "session_id":
                 # A new argument must be given a value here.
-                assert name in {"agents", "sessions", "seed", "trace_nodes", "trace_pods", "batch_size", "per_tick"}, name
+                assert name in LEFT_OUT, name
         asked = self.session_ids() if "session_id" in {each.name for each in command.params} else [""]
         for session_id in asked:
             for flag in ("", *flags):
