@@ -152,7 +152,7 @@ class TestReading:
         assert scans_of.pop("session_dependencies") <= 1
         assert not any(scans_of.values())
         read = {name: reads_after[name] - reads_before[name] for name in reads_after}
-        # and what each batch reads too much of, to see where its end is, and the planner, to see where the index's is
+        # and what each batch reads too much of: to see where it ends, and where its plan's index does
         allowed = len(FINISHED) + 10 * done.batches
         assert len(FINISHED) <= read["sessions_finished_idx"] <= allowed
         assert len(FINISHED) <= read["operations_created_at_idx"] <= allowed
