@@ -25,6 +25,8 @@ _LARGEST: Final = 2**28
 _TURN_MS: Final = 10_000
 _TRIES: Final = 3
 _MAX_OPENED: Final = 16
+# As they are stored; decoded they are some ten times as large.
+_MAX_OPENED_BYTES: Final = 2**25
 _HOLDER_BYTES: Final = 16
 
 ValueT = TypeVar("ValueT")
@@ -44,7 +46,8 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
 
     An entry is written and read in pieces, each within the client's time. One process at a time stores a value
     of an id, and never in place of a newer one of the same history. Who allows no staleness stores nothing.
-    What was opened last is remembered: while the entry is the same, a look-up is one short round trip.
+    What was opened last is remembered, 16 entries of 32 MiB together at the most, but always one: while it is
+    the same, a look-up is one short round trip.
     """
 
     stores_exact_reads: ClassVar[bool] = False
@@ -173,8 +176,9 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
     def _remember(self, key: str, opened: _Opened[ValueT]) -> None:
         self._opened[key] = opened
         self._opened.move_to_end(key)
-        while len(self._opened) > _MAX_OPENED:
-            self._opened.popitem(last=False)
+        size = sum(each.length for each in self._opened.values())
+        while len(self._opened) > 1 and (len(self._opened) > _MAX_OPENED or size > _MAX_OPENED_BYTES):
+            size -= self._opened.popitem(last=False)[1].length
 
 
 def _parse(token: str) -> Optional[SnapshotToken]:

@@ -1,6 +1,7 @@
 """A value of megabytes is written and read in pieces, and is never made of two."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import pytest
@@ -53,6 +54,13 @@ def interrupt(
     return starts
 
 
+async def replace(process: World, redis: "redis_asyncio.Redis") -> None:
+    """Have an entry gone and another stored in its place."""
+    await redis.delete(read_of(process).key)
+    await process.change()
+    await read_of(process).stored()
+
+
 class TestPieces:
     async def test_make_up_what_was_stored(
         self, process: World, reader: World, shared_redis: "redis_asyncio.Redis"
@@ -73,12 +81,7 @@ class TestPieces:
     ) -> None:
         await read_of(process).stored()
 
-        async def replace() -> None:
-            await shared_redis.delete(read_of(process).key)
-            await process.change()
-            await read_of(process).stored()
-
-        starts = interrupt(monkeypatch, reader.ticks.client, replace, 1)
+        starts = interrupt(monkeypatch, reader.ticks.client, partial(replace, process, shared_redis), 1)
         assert await read_of(reader).read() == await read_of(reader).truth()
         assert reader.ticks.outcomes == {CacheOutcome.HIT: 1}
         assert starts.count(0) == 2
@@ -92,12 +95,7 @@ class TestPieces:
     ) -> None:
         await read_of(process).stored()
 
-        async def replace() -> None:
-            await shared_redis.delete(read_of(process).key)
-            await process.change()
-            await read_of(process).stored()
-
-        interrupt(monkeypatch, reader.ticks.client, replace, 10)
+        interrupt(monkeypatch, reader.ticks.client, partial(replace, process, shared_redis), 10)
         assert await read_of(reader).read() == await read_of(reader).truth()
         assert reader.ticks.outcomes == {CacheOutcome.BEING_FILLED: 1}
 
@@ -146,6 +144,19 @@ class TestWhatWasOpened:
         await process.change()
         assert await read_of(reader).read() == await read_of(reader).truth()
         assert reader.ticks.outcomes == {CacheOutcome.HIT: 1, CacheOutcome.ABSENT: 1}
+
+    async def test_is_dropped_where_all_together_are_too_large(
+        self, process: World, reader: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(large_values, "_MAX_OPENED_BYTES", 1)
+        await read_of(process).stored()
+        value = await read_of(reader).read()
+        cache = reader.ticks._cache
+        (opened,) = cache._opened.values()
+        cache._remember("another", opened)
+        assert list(cache._opened) == ["another"]
+        assert await read_of(reader).read() == value
+        assert list(cache._opened) == [read_of(reader).key]
 
 
 class TestStoring:
