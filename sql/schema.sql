@@ -802,16 +802,12 @@ CREATE FUNCTION log_session_usage() RETURNS trigger
     SECURITY DEFINER
     SET search_path FROM CURRENT
     AS $$
+DECLARE
+    direction CONSTANT integer := CASE TG_OP WHEN 'DELETE' THEN -1 ELSE 1 END;
 BEGIN
-    IF TG_OP = 'INSERT' THEN
+    IF TG_OP <> 'UPDATE' THEN
         INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, count(*), '{}'
-        FROM changed_rows
-        WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-        GROUP BY access_key, user_id, project_id, domain_name;
-    ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-        SELECT access_key, user_id, project_id, domain_name, -count(*), '{}'
+        SELECT access_key, user_id, project_id, domain_name, direction * count(*), '{}'
         FROM changed_rows
         WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
         GROUP BY access_key, user_id, project_id, domain_name;
@@ -842,16 +838,17 @@ CREATE FUNCTION log_kernel_usage() RETURNS trigger
     SET search_path FROM CURRENT
     AS $$
 DECLARE
+    direction CONSTANT integer := CASE TG_OP WHEN 'DELETE' THEN -1 ELSE 1 END;
     has_longer boolean;
     first_left integer := 9;
 BEGIN
-    IF TG_OP = 'INSERT' THEN
+    IF TG_OP <> 'UPDATE' THEN
         WITH sums AS MATERIALIZED (
             SELECT access_key, user_id, project_id, domain_name,
-                   sum(occupied_slots[1]) AS s1, sum(occupied_slots[2]) AS s2,
-                   sum(occupied_slots[3]) AS s3, sum(occupied_slots[4]) AS s4,
-                   sum(occupied_slots[5]) AS s5, sum(occupied_slots[6]) AS s6,
-                   sum(occupied_slots[7]) AS s7, sum(occupied_slots[8]) AS s8,
+                   sum(direction * occupied_slots[1]) AS s1, sum(direction * occupied_slots[2]) AS s2,
+                   sum(direction * occupied_slots[3]) AS s3, sum(direction * occupied_slots[4]) AS s4,
+                   sum(direction * occupied_slots[5]) AS s5, sum(direction * occupied_slots[6]) AS s6,
+                   sum(direction * occupied_slots[7]) AS s7, sum(direction * occupied_slots[8]) AS s8,
                    count(occupied_slots[9]) AS longer
             FROM changed_rows
             WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
@@ -869,54 +866,12 @@ BEGIN
             SELECT access_key, user_id, project_id, domain_name, 0,
                    array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
             FROM (
-                SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
-                       sum(k.sign * o.amount) AS amount
-                FROM (
-                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
-                    FROM changed_rows
-                    WHERE cardinality(occupied_slots) > 8
-                      AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                ) AS k
-                CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
-                GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
-            ) AS sums
-            GROUP BY access_key, user_id, project_id, domain_name
-            HAVING bool_or(amount <> 0);
-        END IF;
-    ELSIF TG_OP = 'DELETE' THEN
-        WITH sums AS MATERIALIZED (
-            SELECT access_key, user_id, project_id, domain_name,
-                   sum(-occupied_slots[1]) AS s1, sum(-occupied_slots[2]) AS s2,
-                   sum(-occupied_slots[3]) AS s3, sum(-occupied_slots[4]) AS s4,
-                   sum(-occupied_slots[5]) AS s5, sum(-occupied_slots[6]) AS s6,
-                   sum(-occupied_slots[7]) AS s7, sum(-occupied_slots[8]) AS s8,
-                   count(occupied_slots[9]) AS longer
-            FROM changed_rows
-            WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-            GROUP BY access_key, user_id, project_id, domain_name
-        ), logged AS (
-            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-            SELECT access_key, user_id, project_id, domain_name, 0,
-                   array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
-            FROM sums
-            WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
-        )
-        SELECT sum(longer) > 0 INTO has_longer FROM sums;
-        IF has_longer THEN
-            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-            SELECT access_key, user_id, project_id, domain_name, 0,
-                   array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
-            FROM (
-                SELECT k.access_key, k.user_id, k.project_id, k.domain_name, o.position,
-                       sum(k.sign * o.amount) AS amount
-                FROM (
-                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1 AS sign
-                    FROM changed_rows
-                    WHERE cardinality(occupied_slots) > 8
-                      AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                ) AS k
-                CROSS JOIN LATERAL unnest(k.occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
-                GROUP BY k.access_key, k.user_id, k.project_id, k.domain_name, o.position
+                SELECT access_key, user_id, project_id, domain_name, position, sum(direction * amount) AS amount
+                FROM changed_rows
+                CROSS JOIN LATERAL unnest(occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
+                WHERE cardinality(occupied_slots) > 8
+                  AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                GROUP BY access_key, user_id, project_id, domain_name, position
             ) AS sums
             GROUP BY access_key, user_id, project_id, domain_name
             HAVING bool_or(amount <> 0);
