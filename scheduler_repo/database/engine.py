@@ -197,10 +197,9 @@ class ExtendedAsyncSAEngine(AsyncEngine):
 
         It takes no turn of this one's callers, and no metric shows it. Connects to nothing yet.
         """
-        pool = self.pool.recreate()
-        sa.event.listen(pool, "checkin", lambda _adapted, record: record.invalidate())
-        engine = sa.Engine(pool, self.dialect, self.url)
-        return ExtendedAsyncSAEngine(engine, self._settings, self._bounds)
+        engine = _build_engine(self._settings)
+        sa.event.listen(engine.pool, "checkin", lambda _adapted, record: record.invalidate())
+        return engine
 
     async def dispose(self, close: bool = True) -> None:
         """Close the engine for good, with all idle connections; those in use are closed when they come back.
@@ -344,6 +343,12 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     """
     check_wiring(settings, DatabaseSettings, "settings", "DatabaseSettings(url=SecretUrl(...))")
     repair_driver()
+    engine = _build_engine(settings)
+    watch_pool(engine)
+    return engine
+
+
+def _build_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
     bounds = {
         "statement_timeout": _milliseconds(settings.statement_timeout),
         "lock_timeout": _milliseconds(settings.lock_timeout),
@@ -385,9 +390,7 @@ def create_engine(settings: DatabaseSettings) -> ExtendedAsyncSAEngine:
 
     # The transactions that SQLAlchemy itself begins, as for work on the schema.
     sa.event.listen(engine, "begin", bound_foreign_transaction)
-    extended = ExtendedAsyncSAEngine(engine, settings, ";".join(set_bounds))
-    watch_pool(extended)
-    return extended
+    return ExtendedAsyncSAEngine(engine, settings, ";".join(set_bounds))
 
 
 def _milliseconds(seconds: float) -> str:
