@@ -82,6 +82,9 @@ class TestReading:
     @pytest.fixture
     async def old(self, engine: ExtendedAsyncSAEngine, owner_connection: DriverConnection, kept: int) -> None:
         """Much that is old; a live session depends on the first of it, and all the others on the last."""
+        for table in LARGE_TABLES:
+            # it would have statements planned anew, and a plan looks at the rows that are deleted, too
+            await owner_connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         await add_finished(owner_connection, FINISHED)
         await add_operations(owner_connection, len(FINISHED))
         for agent_id in ("a1", "a2"):
@@ -152,8 +155,9 @@ class TestReading:
         assert scans_of.pop("session_dependencies") <= 1
         assert not any(scans_of.values())
         read = {name: reads_after[name] - reads_before[name] for name in reads_after}
-        # and what each batch reads too much of: to see where it ends, and where its plan's index does
-        allowed = len(FINISHED) + 10 * done.batches
+        # and what each batch reads too much of, to see where its end is
+        allowed = len(FINISHED) + done.batches
         assert len(FINISHED) <= read["sessions_finished_idx"] <= allowed
         assert len(FINISHED) <= read["operations_created_at_idx"] <= allowed
-        assert len(FINISHED) <= read["agent_history_changed_at_idx"] <= allowed
+        # two agents' rows have the same times
+        assert len(FINISHED) <= read["agent_history_changed_at_idx"] <= allowed + 2 * done.batches
