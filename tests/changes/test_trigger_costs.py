@@ -12,12 +12,12 @@ from tests.support.databases import ADMIN, DriverConnection
 from tests.support.own_server import own_database
 
 _MOST: Final = 0.08
-# Nothing but kernels is written, and every fifth of them is another owner's.
-_OF_KERNELS_ALONE: Final = {
-    "allocation of kernels": 0.14,
+# Above the aim of 8 % so far: nothing but kernels is written, and every fifth of them is another owner's.
+_ABOVE_THE_AIM: Final = {
+    "allocation of kernels": 0.11,
     "transition of kernels": 0.14,
     "end of kernels": 0.14,
-    "deletion of what runs": 0.14,
+    "deletion of what runs": 0.12,
 }
 # A machine that does something else meanwhile may stop a trigger or the rest: one turn without that will do.
 _TURNS: Final = 25
@@ -151,7 +151,7 @@ async def test_triggers_take_a_small_part_of_each_bulk_write() -> None:
         for name, write in writes.items():
             for _ in range(_TURNS):
                 found[name] = min(found.get(name, 1.0), await _share(driver, write))
-                if found[name] < _OF_KERNELS_ALONE.get(name, _MOST):
+                if found[name] < _ABOVE_THE_AIM.get(name, _MOST):
                     break
-    too_much = {name: it for name, it in found.items() if it >= _OF_KERNELS_ALONE.get(name, _MOST)}
+    too_much = {name: it for name, it in found.items() if it >= _ABOVE_THE_AIM.get(name, _MOST)}
     assert too_much == {}
