@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 
 class KeepingOutcome(enum.StrEnum):
-    """What came of one time that the logs were found long."""
+    """The outcome of one attempt to fold and trim logs that were found long."""
 
     DONE = "done"
     # Another process was just at it.

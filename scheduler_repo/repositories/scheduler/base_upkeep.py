@@ -23,7 +23,7 @@ _SHARE: Final = 0.1
 
 
 class _KnownBase(msgspec.Struct):
-    """What is known of the base in Redis: its token, what has changed since, and when to look again.
+    """The base in Redis as far as it is known: its token, what has changed since, and when to look again.
 
     ``may_replace_at`` is the earliest time at which it may be stored anew, on the monotonic clock.
     """
@@ -70,7 +70,7 @@ class BaseUpkeep:
         return Beginning(base, refresh)
 
     def note(self, scaling_group: ScalingGroupName, refresh: Refresh) -> None:
-        """Take note of a tracker's answer."""
+        """Count what a tracker's answer says has changed."""
         known = self._known.get(scaling_group)
         if known is None:
             return

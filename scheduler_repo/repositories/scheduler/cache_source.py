@@ -54,7 +54,7 @@ class _SchedulingDataCodec(Codec[TimedSchedulingData]):
     """Packs the encoding that files have too, in slices and in threads: megabytes would stop the event loop."""
 
     def __init__(self, relaxed: Callable[[], AbstractContextManager[None]]) -> None:
-        """Take what keeps the collector from looking at all that is decoded, over and over."""
+        """``relaxed`` keeps the collector from looking at all that is decoded, over and over."""
         self.format_version = SNAPSHOT_FORMAT.decode()
         self._relaxed = relaxed
 

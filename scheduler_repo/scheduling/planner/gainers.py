@@ -10,7 +10,7 @@ from scheduler_repo.types import AgentId
 
 
 class Gainers:
-    """What each agent has free of those that have gained room since the last snapshot.
+    """The agents that have gained room since the last snapshot, each with what it has free.
 
     A question costs one step for each state of which no other agent has all. Those are found anew, in the
     square of their number, where one of them has changed.

@@ -64,7 +64,7 @@ class Bucket:
         return is_first
 
     def remove(self, waiter: Waiter) -> None:
-        """Take a session out; an empty bucket stands in no line."""
+        """Remove a session; an empty bucket stands in no line."""
         waiter.bucket = None
         line, is_first = self.line, self.waiters[0][1] is waiter
         if is_first and line is not None:
@@ -105,7 +105,7 @@ class Line:
         bucket.line = self
 
     def remove(self, bucket: Bucket) -> None:
-        """Take out a bucket."""
+        """Remove a bucket."""
         at = bisect_left(self._buckets, (bucket.waiters[0][0],))
         if self._buckets[at][1] is not bucket:
             raise LookupError(f"{len(bucket.waiters)} sessions are not in the line in which they wait")
@@ -194,7 +194,7 @@ class OpenLines:
             heappush(self._heap, (first[0], next(self._serials), line))
 
     def pop(self) -> Optional[tuple[Line, Bucket]]:
-        """Take out the next line, and return it with its first bucket; None if no line is left."""
+        """Remove the next line, and return it with its first bucket; None if no line is left."""
         while self._heap:
             key, _, line = heappop(self._heap)
             first = line.first

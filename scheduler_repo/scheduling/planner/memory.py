@@ -1,4 +1,4 @@
-"""What a planner remembers of one group from plan to plan: who waits for what, and what is free.
+"""The memory of a planner for one group, from plan to plan: who waits for what, and what is free.
 
 Within a plan capacity only shrinks and usage only grows. So whoever found no room, or would pass a limit, still
 does until an agent gains room or the owner's usage falls; a plan tries only those for whom that happened. The

@@ -1,4 +1,4 @@
-"""What a planner is: from data to placements, and from what has changed since the last plan."""
+"""The protocols of planners: placements from data, or from what has changed since the last plan."""
 
 import enum
 from collections.abc import Sequence

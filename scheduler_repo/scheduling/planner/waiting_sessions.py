@@ -33,7 +33,7 @@ class LimitsBegan(Exception):
 
 
 class WaitingSessions:
-    """Who waits for what. ``to_try`` are the lines that may have opened since the last plan.
+    """Sessions by what they wait for. ``to_try`` are the lines that may have opened since the last plan.
 
     Nothing here ends a wait: a plan takes sessions from the lines, and closes those for which it finds nothing.
     """
@@ -117,7 +117,7 @@ class WaitingSessions:
             self.readmit(heappop(self._starts)[2], now)
 
     def set_reserved(self, session_ids: Iterable[SessionId], now: datetime) -> None:
-        """Take those with a reserved place out of the lines; those without one any more wait again."""
+        """Remove those with a reserved place from the lines; those without one any more wait again."""
         reserved = {session_id.bytes for session_id in session_ids}
         left, self._reserved = self._reserved - reserved, reserved
         for key in reserved:
@@ -176,7 +176,7 @@ class WaitingSessions:
     # -- into lines, and out of them
 
     def withdraw(self, waiter: Waiter) -> None:
-        """Take a session out of its line, if it is in one."""
+        """Remove a session from its line, if it is in one."""
         bucket = waiter.bucket
         if bucket is None:
             return

@@ -58,7 +58,7 @@ class _Vectors(dict[str, SlotVector]):
 
 
 class SharedValues:
-    """What many sessions have alike, one object each: in one read, or in all refreshes of an answer."""
+    """Values that many sessions have alike, one object each: in one read, or in all refreshes of an answer."""
 
     def __init__(self) -> None:
         self.access_keys: dict[AccessKey, AccessKey] = {}
