@@ -132,7 +132,7 @@ BREAKS: Final[Mapping[str, Break]] = {
     ),
     "two refresh one answer at a time": InPython(f"{_TRACKER}._turn", lambda *_: asyncio.Lock()),
     "usage of what is deleted is kept": InFunction(
-        "log_kernel_usage", "TG_OP = 'DELETE' THEN", "TG_OP = 'DELETE' THEN RETURN NULL;"
+        "log_kernel_usage", "BEGIN", "BEGIN IF TG_OP = 'DELETE' THEN RETURN NULL; END IF;"
     ),
     "usage that is folded is counted twice": InFunction(
         "fold_usage", "SET folded = snapshot_without_own(until)", "SET folded = folded"
