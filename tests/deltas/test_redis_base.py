@@ -64,14 +64,15 @@ class Process:
         await self.client.aclose()
 
     async def store(self, group: ScalingGroupName = GROUP) -> SchedulingData:
-        """Read a group, store it in place of what is there, and return what it is."""
-        data = (await self.tracker.get_scheduling_data(group)).data
+        """Read a group, store it in place of what is there, and return what is stored.
+
+        That may be of a later snapshot than what was read: other databases of the server have transactions too.
+        """
         await self.client.remove((f"scheduler_repo:scheduling_data:{group}",))
         self.tracker.forget(group)
-        data = (await self.tracker.get_scheduling_data(group)).data
+        await self.tracker.get_scheduling_data(group)
         assert await self.tracker.store_base(group)
-        await self.cache_source.drain()
-        return data
+        return await base_of(self, group)
 
 
 @pytest.fixture
