@@ -129,9 +129,8 @@ from .errors import (
     VFolderNotFound as VFolderNotFound, WriteNotSeen as WriteNotSeen, WrongEventLoop as WrongEventLoop,
 )
 from .leadership import LeaseKeeper as LeaseKeeper
-from .loop import (
-    BatchProgress as BatchProgress, SchedulerLoop as SchedulerLoop, Tick as Tick, TickTimes as TickTimes,
-)
+from .loop.scheduler_loop import SchedulerLoop as SchedulerLoop
+from .loop.tick import BatchProgress as BatchProgress, Tick as Tick, TickTimes as TickTimes
 from .metrics.dashboard import dashboard_json as dashboard_json
 from .metrics.endpoint import metrics_endpoint as metrics_endpoint
 from .repositories.agent.db_source import AgentDBSource as AgentDBSource

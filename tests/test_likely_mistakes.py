@@ -16,7 +16,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.entities.slot_type import SlotTypeSpec
 from scheduler_repo.errors import AlreadyExists, InvalidInput, InvalidSettings
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.owner.db_source import OwnerDBSource

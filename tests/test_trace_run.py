@@ -8,7 +8,8 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
-from scheduler_repo.loop import SchedulerLoop, Tick
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
+from scheduler_repo.loop.tick import Tick
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource

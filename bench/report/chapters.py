@@ -18,7 +18,7 @@ from bench.report.plots import (
 from bench.report.saved import SIDES, SavedCase, SavedSuite
 from bench.report.scales import write_bytes, write_count, write_milliseconds, write_times
 from bench.thresholds import Threshold
-from scheduler_repo.loop import TickTimes
+from scheduler_repo.loop.tick import TickTimes
 
 _QUANTILES: Final = {
     "median": "median_block_ms",

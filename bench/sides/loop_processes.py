@@ -12,7 +12,7 @@ from typing import Final, Optional
 import msgspec
 
 from bench.data.place import Place
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner

@@ -25,7 +25,8 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.lifecycle import SessionEnd
 from scheduler_repo.entities.session import SessionCreationSpec
-from scheduler_repo.loop import SchedulerLoop, TickTimes
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
+from scheduler_repo.loop.tick import TickTimes
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource

@@ -18,7 +18,7 @@ from bench.sides.loop_processes import LoopProcesses
 from bench.sides.tickers import Changes, Tickers, open_tickers
 from bench.sides.writers import BATCH
 from bench.suites.suite import Bench, Case, FigureMaker, Suite
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from scheduler_repo.database.engine import create_engine
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource

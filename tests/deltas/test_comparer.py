@@ -16,7 +16,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, SASession, cre
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
 from scheduler_repo.errors import InvalidInput, InvalidWiring
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource

@@ -22,7 +22,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.entities.snapshot_token import ServerLife, Snapshot, SnapshotToken
 from scheduler_repo.errors import InvalidWiring, ScalingGroupNotFound
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler import base_upkeep
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource, TimedSchedulingData

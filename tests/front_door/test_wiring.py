@@ -12,7 +12,7 @@ from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.errors import InvalidSettings, InvalidWiring
 from scheduler_repo.leadership import LeaseKeeper
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lease.repository import LeaseRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource

@@ -13,7 +13,7 @@ from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.entities.quota import QuotaSpec
 from scheduler_repo.errors import LockNotAvailable
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.session.db_source import SessionDBSource

@@ -14,7 +14,7 @@ from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource

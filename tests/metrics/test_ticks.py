@@ -10,7 +10,7 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.allocation import RejectionCode, SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import ScalingGroupNotFound
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner

@@ -14,7 +14,7 @@ from scheduler_repo.database.schema.version import head_revision
 from scheduler_repo.entities.lifecycle import SessionAttempt, SessionEnd, SessionStart
 from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
 from scheduler_repo.errors import StaleLeaseError
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource

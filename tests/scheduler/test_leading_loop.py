@@ -15,7 +15,7 @@ from scheduler_repo.entities.audit import AuditCheck
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import InvalidInput, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
-from scheduler_repo.loop import SchedulerLoop
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.audit.db_source import AuditDBSource
 from scheduler_repo.repositories.audit.repository import AuditRepository
 from scheduler_repo.repositories.lease.db_source import LeaseDBSource
@@ -174,7 +174,7 @@ class TestTrimmingLoop:
         """However much is written in a minute, the logs do not grow without end."""
         # given
         clock = Clock()
-        monkeypatch.setattr("scheduler_repo.loop.monotonic", clock)
+        monkeypatch.setattr("scheduler_repo.loop.scheduler_loop.monotonic", clock)
         await load(cluster([agent("a1")], []))
         repository = FullLog(SchedulerDBSource(engine), [2 * MAX_BATCH_SIZE, MAX_BATCH_SIZE, 7, None, 0])
         loop = SchedulerLoop(repository, BestFitPlanner(), GROUP)

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from scheduler_repo.cli.output.console import CommandConsole, plain_table
-from scheduler_repo.loop import BatchProgress, Tick, TickTimes
+from scheduler_repo.loop.tick import BatchProgress, Tick, TickTimes
 
 # Called with the numbers of agents and sessions loaded so far.
 LoadProgress = Callable[[int, int], None]

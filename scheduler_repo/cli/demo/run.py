@@ -26,7 +26,8 @@ from scheduler_repo.entities.cluster import ClusterSpec
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.session import SessionCreationSpec
 from scheduler_repo.errors import AlreadyExists, PermissionDenied, ScalingGroupAlreadyExists
-from scheduler_repo.loop import SchedulerLoop, Tick, TickTimes
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
+from scheduler_repo.loop.tick import Tick, TickTimes
 from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
 from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource

@@ -13,7 +13,7 @@ from scheduler_repo.cli.process.invocation import find_invoked_command
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
 from scheduler_repo.embedded.ready import DATABASE, SCHEDULER, SUPERUSER
 from scheduler_repo.entities.scheduling_data import SchedulingData
-from scheduler_repo.loop import TickTimes
+from scheduler_repo.loop.tick import TickTimes
 from scheduler_repo.types import ScalingGroupName, SlotName
 
 

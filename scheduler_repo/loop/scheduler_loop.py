@@ -11,12 +11,12 @@ import msgspec
 
 from scheduler_repo.cache.single_flight import BackgroundTasks
 from scheduler_repo.entities.allocation import RejectedAllocation, SessionAllocation
-from scheduler_repo.entities.audit import AuditReport
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.errors import InvalidWiring, SchedulerRepoError, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
+from scheduler_repo.loop.tick import BatchProgress, Tick, TickTimes
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
 from scheduler_repo.planning import PlanRunner
 from scheduler_repo.quoting import get_logger, quoted
@@ -39,40 +39,6 @@ _FOLD_EVERY = 1.0
 _TRIM_EVERY = 60.0
 
 _logger = get_logger(__name__)
-
-
-class TickTimes(msgspec.Struct, frozen=True):
-    """The time of each phase of a tick, in seconds."""
-
-    read: float
-    transform: float
-    plan: float
-    write: float
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """The data, decisions and times of one tick; ``audit`` is set if one was due.
-
-    ``transaction_ids`` are those of what it wrote, one for each batch: ``get_scheduling_data(…, after=…)``.
-    """
-
-    number: int
-    data: SchedulingData
-    allocated: tuple[SessionId, ...]
-    rejected: tuple[RejectedAllocation, ...]
-    times: TickTimes
-    audit: Optional[AuditReport] = None
-    transaction_ids: tuple[TransactionId, ...] = ()
-
-
-class BatchProgress(msgspec.Struct, frozen=True):
-    """Progress of writing a tick's decisions."""
-
-    tick_number: int
-    pending: int
-    planned: int
-    allocated: int
-    rejected: int
 
 
 class SchedulerLoop:
