@@ -109,7 +109,7 @@ from .errors import (
     ConfigurationLimitReached as ConfigurationLimitReached, ConstraintViolated as ConstraintViolated,
     DatabaseError as DatabaseError, DatabaseExhausted as DatabaseExhausted,
     DatabaseReadOnly as DatabaseReadOnly, DatabaseTimeout as DatabaseTimeout,
-    DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded, DiskFull as DiskFull,
+    DatabaseUnavailable as DatabaseUnavailable, DeadlineExceeded as DeadlineExceeded, DiskFull as DiskFull, DispatcherFailed as DispatcherFailed,
     EmbeddedServerError as EmbeddedServerError, EngineClosed as EngineClosed, InvalidCursor as InvalidCursor,
     InvalidFilter as InvalidFilter, InvalidInput as InvalidInput, InvalidLimit as InvalidLimit,
     InvalidQuantity as InvalidQuantity, InvalidSettings as InvalidSettings, InvalidSnapshot as InvalidSnapshot,
@@ -118,7 +118,7 @@ from .errors import (
     LeaseHeld as LeaseHeld, LockNotAvailable as LockNotAvailable, MissingDependency as MissingDependency,
     NotFound as NotFound, OperationMismatch as OperationMismatch, OutOfMemory as OutOfMemory,
     OutcomeUnknown as OutcomeUnknown, OwnerAlreadyExists as OwnerAlreadyExists, OwnerNotFound as OwnerNotFound,
-    PermissionDenied as PermissionDenied, PoolerInTheWay as PoolerInTheWay, QuotaExceeded as QuotaExceeded,
+    PermissionDenied as PermissionDenied, PlannerFailed as PlannerFailed, PoolerInTheWay as PoolerInTheWay, QuotaExceeded as QuotaExceeded,
     QuotaNotFound as QuotaNotFound, ResourcePolicyNotFound as ResourcePolicyNotFound,
     ScalingGroupAlreadyExists as ScalingGroupAlreadyExists, ScalingGroupNotFound as ScalingGroupNotFound,
     SchedulerRepoError as SchedulerRepoError, SchemaChanged as SchemaChanged, SchemaMismatch as SchemaMismatch,
@@ -129,7 +129,12 @@ from .errors import (
     VFolderNotFound as VFolderNotFound, WriteNotSeen as WriteNotSeen, WrongEventLoop as WrongEventLoop,
 )
 from .leadership import LeaseKeeper as LeaseKeeper
+from .loop.dispatching import Dispatcher as Dispatcher, HandOff as HandOff
+from .loop.pacing import RunSettings as RunSettings
 from .loop.scheduler_loop import SchedulerLoop as SchedulerLoop
+from .loop.state import LoopPhase as LoopPhase, LoopState as LoopState
+from .loop.sweeping import Sweeper as Sweeper
+from .loop.sweeps import Sweeps as Sweeps
 from .loop.tick import BatchProgress as BatchProgress, Tick as Tick, TickTimes as TickTimes
 from .metrics.dashboard import dashboard_json as dashboard_json
 from .metrics.endpoint import metrics_endpoint as metrics_endpoint

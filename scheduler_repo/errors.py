@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Optional, Self
 from scheduler_repo.quoting import clean_message
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from scheduler_repo.types import (
         AgentId,
         KernelId,
@@ -241,20 +243,26 @@ class ConstraintViolated(BusinessError):
 
 
 class LeaseHeld(BusinessError):
-    """Another holder's lease on the scaling group has not expired yet."""
+    """Another holder's lease on the scaling group has not expired yet; it has ``held_for``, unless renewed."""
 
     scaling_group: Optional["ScalingGroupName"] = None
     holder: Optional["LeaseHolder"] = None
     epoch: Optional[int] = None
+    held_for: Optional["timedelta"] = None
 
 
 class StaleLeaseError(BusinessError):
-    """The lease has expired, was released or was taken over; nothing was written."""
+    """The lease has expired, was released or was taken over; nothing was written.
+
+    ``present_holder`` and ``present_epoch`` are of the lease that holds now, None if none does.
+    """
 
     error_code = "stale_lease"
     scaling_group: Optional["ScalingGroupName"] = None
     holder: Optional["LeaseHolder"] = None
     epoch: Optional[int] = None
+    present_holder: Optional["LeaseHolder"] = None
+    present_epoch: Optional[int] = None
 
 
 class OperationMismatch(BusinessError):
@@ -276,6 +284,16 @@ class MissingDependency(SchedulerRepoError, ImportError):
 
 
 # -- the servers ---------------------------------------------------------------------------------
+
+
+class PlannerFailed(SchedulerRepoError):
+    """A planner did not return in time, or placed what the data that it was given does not have."""
+
+    scaling_group: Optional["ScalingGroupName"] = None
+
+
+class DispatcherFailed(SchedulerRepoError):
+    """A dispatcher did not return in time, told some only, or returned what is no answer."""
 
 
 class DatabaseError(SchedulerRepoError):

@@ -1,13 +1,16 @@
 """Runs the planner of a loop in a thread, from what has changed where it takes that, and compares its plans."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Optional
 
+from scheduler_repo.daemon_thread import DaemonThread
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
+from scheduler_repo.errors import PlannerFailed
 from scheduler_repo.metrics.ticks import count_plan, count_plan_comparison
 from scheduler_repo.quoting import get_logger, quoted, shortened
 from scheduler_repo.scheduling.planner.checks import check_incremental_plan, check_plan
@@ -25,19 +28,56 @@ class PlanRunner:
         self._planner = planner
         self._incremental = planner if isinstance(planner, IncrementalPlanner) else None
         self._scaling_group = scaling_group
+        self._thread = DaemonThread(f"planner of {scaling_group}")
+        self._comparing_thread = DaemonThread(f"compared planner of {scaling_group}")
+        # The plan that was begun last, and whether it took longer than it may.
+        self._under_way: Optional[asyncio.Future[object]] = None
+        self._hangs = False
 
-    async def plan(self, data: SchedulingData, refresh: Optional[Refresh]) -> Sequence[SessionAllocation]:
+    async def plan(
+        self,
+        data: SchedulingData,
+        refresh: Optional[Refresh],
+        *,
+        timeout: Optional[float] = None,  # noqa: ASYNC109 - a thread cannot be cancelled
+    ) -> Sequence[SessionAllocation]:
         """Plan one tick, in a thread; from what has changed if ``refresh`` says it and the planner takes it.
 
-        Raises what the planner raises, and InvalidInput for what is no plan.
+        Raises what the planner raises, InvalidInput for what is no plan, and PlannerFailed if it takes longer
+        than ``timeout`` seconds. A thread cannot be ended: until that plan is made, and thrown away, each call
+        raises PlannerFailed at once.
         """
         if refresh is None or self._incremental is None:
-            made: object = await asyncio.to_thread(self._planner.plan, data)
-            return check_plan(made, self._planner)
-        changed: object = await asyncio.to_thread(self._incremental.plan_changes, refresh)
+            return check_plan(await self._call(partial(self._planner.plan, data), timeout), self._planner)
+        changed = await self._call(partial(self._incremental.plan_changes, refresh), timeout)
         plan = check_incremental_plan(changed, self._incremental)
         count_plan(self._scaling_group, plan)
         return plan.allocations
+
+    async def _call(self, call: Callable[[], object], seconds: Optional[float]) -> object:
+        former = self._under_way
+        if former is not None and not former.done() and former.get_loop() is asyncio.get_running_loop():
+            if self._hangs:
+                raise self._too_slow("has still not returned from an earlier plan")
+            # That of a tick that was cancelled: a planner makes one plan at a time.
+            await self._wait(former, seconds)
+        made = self._under_way = self._thread.start(call)
+        await self._wait(made, seconds)
+        return made.result()
+
+    async def _wait(self, made: "asyncio.Future[object]", seconds: Optional[float]) -> None:
+        # A wait, as a cancel of the tick must not make the future look done.
+        await asyncio.wait([made], timeout=seconds)
+        self._hangs = not made.done()
+        if self._hangs:
+            raise self._too_slow(f"has not returned in {seconds:g} s")
+
+    def _too_slow(self, found: str) -> PlannerFailed:
+        return PlannerFailed(
+            f"{type(self._planner).__name__} {found}, for scaling group {quoted(self._scaling_group)}",
+            scaling_group=self._scaling_group,
+            advice="nothing is placed until it returns; restart the process if it never does",
+        )
 
     def is_comparable(self) -> bool:
         """Whether its plans are made from what has changed."""
@@ -57,7 +97,9 @@ class PlanRunner:
         if self._incremental is None:
             return ComparisonOutcome.NOT_COMPARED
         try:
-            full = check_plan(await asyncio.to_thread(self._planner.plan, data), self._planner)
+            full = check_plan(
+                await self._comparing_thread.start(partial(self._planner.plan, data)), self._planner
+            )
             difference = _first_difference(made, full)
             if difference is None:
                 return ComparisonOutcome.EQUAL

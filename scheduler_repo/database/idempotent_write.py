@@ -217,10 +217,11 @@ async def _ask_again(
 async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
     """Build the error for a lease that does not hold any more; costs one statement."""
     rows = await fetch_rows(db_sess, FIND_LEASE, lease.scaling_group)
+    holder, epoch, is_held = None, None, False
     if not rows:
         found = "there is none"
     else:
-        (_, holder, epoch, _, expires_at, is_held) = rows[0]
+        (_, holder, epoch, _, expires_at, is_held, _) = rows[0]
         state = "held until" if is_held else "expired at"
         found = f"it is now epoch {epoch} of {holder}, {state} {expires_at.isoformat()}"
     return StaleLeaseError(
@@ -230,6 +231,8 @@ async def stale_lease(db_sess: SASession, lease: Lease) -> StaleLeaseError:
         scaling_group=lease.scaling_group,
         holder=lease.holder,
         epoch=lease.epoch,
+        present_holder=holder if is_held else None,
+        present_epoch=epoch if is_held else None,
     )
 
 

@@ -1,5 +1,6 @@
 """The scheduler loop: read the state of a group, decide, write the decision back."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,13 @@ from scheduler_repo.entities.allocation import RejectedAllocation, SessionAlloca
 from scheduler_repo.entities.lease import Lease
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh
-from scheduler_repo.errors import InvalidWiring, SchedulerRepoError, StaleLeaseError
+from scheduler_repo.errors import InvalidInput, InvalidWiring, SchedulerRepoError, StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
+from scheduler_repo.loop.dispatching import HandOff
+from scheduler_repo.loop.pacing import RunSettings
+from scheduler_repo.loop.running import Run
+from scheduler_repo.loop.state import LoopPhase, LoopState
+from scheduler_repo.loop.sweeping import GroupSweeps, Sweeper
 from scheduler_repo.loop.tick import BatchProgress, Tick, TickTimes
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
 from scheduler_repo.planning import PlanRunner
@@ -107,6 +113,9 @@ class SchedulerLoop:
         self._comparisons = BackgroundTasks()
         self._is_plan_compared = False
         self._ticks = 0
+        self._run: Optional[Run] = None
+        self._plan_timeout: Optional[float] = None
+        self._keeps_log_short = True
         self._fold_at = self._trim_at = monotonic()
 
     async def tick(self) -> Tick:
@@ -127,9 +136,70 @@ class SchedulerLoop:
             lease = keeper.lease
             try:
                 return await self._tick(lease)
-            except StaleLeaseError:
-                keeper.lost(lease)
+            except StaleLeaseError as error:
+                keeper.lost(lease, error)
                 raise
+
+    async def run(
+        self,
+        stop: asyncio.Event,
+        *,
+        settings: Optional[RunSettings] = None,
+        sweeper: Optional[Sweeper] = None,
+        hand_off: Optional[HandOff] = None,
+        on_tick: Optional[Callable[[Tick], None]] = None,
+    ) -> None:
+        """Tick whenever something has changed, and at the intervals of ``settings``, until ``stop`` is set.
+
+        With ``lease_keeper``, which is not to be open, it waits for the lease, leads, and gives it back at the
+        end. With ``sweeper``, its sweeps are made beside the ticks, and folding and trimming with them. With
+        ``hand_off``, what is allocated is handed to a dispatcher, from what is found at the start on.
+        ``on_tick`` gets every tick that went well. ``state`` says how it goes.
+
+        Whatever fails is logged once when it begins and once when it is over, and tried again. Only what no
+        waiting mends is raised: ScalingGroupNotFound, StaleLeaseError if another process took the lease under
+        the same holder's name, EngineClosed, WrongEventLoop, InvalidWiring, and InvalidInput for a second run
+        at the same time. After ``stop`` it ends within ``stop_timeout`` and a few seconds: a tick that takes
+        longer is rolled back. A cancel ends it at once.
+        """
+        settings = RunSettings() if settings is None else settings
+        check_wiring(settings, RunSettings, "settings", "RunSettings(...)")
+        check_wiring(stop, asyncio.Event, "stop", "asyncio.Event()")
+        if sweeper is not None:
+            check_wiring(sweeper, Sweeper, "sweeper", "Sweeper(repos.scheduler, ...)")
+        if hand_off is not None:
+            check_wiring(hand_off, HandOff, "hand_off", "HandOff(repos.lifecycle, dispatcher)")
+        if self._run is not None and self._run.state.phase is not LoopPhase.STOPPED:
+            raise InvalidInput(f"the loop of {quoted(self._scaling_group)} runs already; make one for each run")
+        sweeps = None
+        if sweeper is not None:
+            compare = None if self._tracker is None else self.start_comparison
+            sweeps = GroupSweeps(sweeper, self._scaling_group, compare)
+        run = self._run = Run(
+            self._scaling_group,
+            self.tick,
+            partial(self._repository.wait_for_changes, self._scaling_group),
+            stop=stop,
+            settings=settings,
+            keeper=self._lease_keeper,
+            sweeps=sweeps,
+            hand_off=hand_off,
+            on_tick=on_tick,
+        )
+        self._plan_timeout = settings.plan_timeout
+        self._keeps_log_short = sweeps is None
+        try:
+            await run.run()
+        finally:
+            self._plan_timeout, self._keeps_log_short = None, True
+            await self._comparisons.cancel()
+
+    @property
+    def state(self) -> LoopState:
+        """How the run goes, or went; costs nothing."""
+        if self._run is None:
+            return LoopState.before_run(self._scaling_group)
+        return self._run.state
 
     async def _tick(self, lease: Optional[Lease]) -> Tick:
         keeper = self._lease_keeper
@@ -140,7 +210,7 @@ class SchedulerLoop:
             self.start_comparison()
         show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
-        plan = await self._planning.plan(timed.data, refresh)
+        plan = await self._planning.plan(timed.data, refresh, timeout=self._plan_timeout)
         planned = perf_counter()
         if self._is_plan_compared:
             self._is_plan_compared = False
@@ -154,7 +224,8 @@ class SchedulerLoop:
         if self._audit is not None and self._ticks % self._audit_every == 0:
             report = await self._audit.audit()
             show_audit(report, leads)
-        await self._keep_log_short()
+        if self._keeps_log_short:
+            await self._keep_log_short()
         allocated, rejected, transaction_ids = written
         await self._store_base(transaction_ids)
         return Tick(self._ticks, timed.data, allocated, rejected, times, report, transaction_ids)
@@ -249,6 +320,8 @@ class SchedulerLoop:
             rejected.extend(result.rejected)
             if result.transaction_id is not None:
                 transaction_ids.append(result.transaction_id)
+            if self._run is not None:
+                self._run.note_step(has_allocated=bool(result.allocated))
             if self._on_batch is not None:
                 pending = len(data.pending_sessions) - len(allocated)
                 self._on_batch(BatchProgress(self._ticks, pending, len(plan), len(allocated), len(rejected)))

@@ -32,6 +32,7 @@ class LeaseDBSource(DBSource):
             scaling_group=scaling_group,
             holder=LeaseHolder(found["holder"]),
             epoch=found["epoch"],
+            held_for=found["held_for"],
         )
 
     async def renew_lease(self, db_sess: SASession, lease: Lease, ttl: timedelta) -> Lease:

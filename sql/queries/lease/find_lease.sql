@@ -3,6 +3,7 @@
 -- Parameters: $1 scaling group. Index: scheduler_leases_pkey.
 SELECT scaling_group, holder, epoch, acquired_at, expires_at,
        expires_at > clock_timestamp() AND expires_at <= clock_timestamp() + interval '2 days'
-           AND acquired_at <= clock_timestamp() AS is_held
+           AND acquired_at <= clock_timestamp() AS is_held,
+       expires_at - clock_timestamp() AS held_for
 FROM scheduler_leases
 WHERE scaling_group = $1

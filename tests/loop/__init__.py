@@ -1,0 +1,1 @@
+"""The loop that runs until it is stopped."""
