@@ -1,5 +1,6 @@
 """The usage of the pending sessions' owners, charged as sessions are placed within one plan."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Optional
 
@@ -61,14 +62,28 @@ class OwnerAccount:
         return limit_breach(kind, slot_index, used, requested, limit) is not None
 
 
+class _Accounts(dict[object, OwnerAccount]):
+    """The accounts of a scope's owners by id; each is opened when it is first looked up."""
+
+    def __init__(self, scope: OwnerScope, usages: Sequence[AnyOwnerUsage]) -> None:
+        super().__init__()
+        self._scope = scope
+        self._usages: dict[object, AnyOwnerUsage] = {usage.owner_id: usage for usage in usages}
+
+    def __missing__(self, owner_id: object) -> OwnerAccount:
+        account = self[owner_id] = OwnerAccount(self._scope, self._usages[owner_id])
+        return account
+
+    def knows(self, owner_id: object) -> bool:
+        """Whether the snapshot has an owner."""
+        return owner_id in self._usages
+
+
 class OwnerLedger:
     """The four owners' accounts of every pending session of a snapshot."""
 
     def __init__(self, data: SchedulingData) -> None:
-        self._by_scope: tuple[dict[object, OwnerAccount], ...] = tuple(
-            {usage.owner_id: OwnerAccount(scope, usage) for usage in data.owners_of(scope)}
-            for scope in OwnerScope
-        )
+        self._by_scope = tuple(_Accounts(scope, data.owners_of(scope)) for scope in OwnerScope)
         self._limited: dict[OwnerIds, list[OwnerAccount]] = {}
 
     def breach(self, session: PendingSession, requested: SlotVector) -> Optional[OwnerBreach]:
@@ -96,8 +111,8 @@ class OwnerLedger:
         owners = owner_ids(owned)
         accounts = self._limited.get(owners)
         if accounts is None:
-            found = (known.get(owner_id) for owner_id, known in zip(owners, self._by_scope, strict=True))
-            accounts = [account for account in found if account is not None]
+            scopes = zip(owners, self._by_scope, strict=True)
+            accounts = [known[owner_id] for owner_id, known in scopes if known.knows(owner_id)]
         for account in accounts:
             account.charge(slots, sessions)
 
@@ -105,7 +120,7 @@ class OwnerLedger:
         """Return the accounts of a session's owners in the order of OwnerScope; raises as ``breach`` does."""
         owners = owner_ids(session)
         for scope, owner_id, known in zip(OwnerScope, owners, self._by_scope, strict=True):
-            if owner_id not in known:
+            if not known.knows(owner_id):
                 raise missing_owner(session, scope, owner_id)
         return tuple(known[owner_id] for owner_id, known in zip(owners, self._by_scope, strict=True))
 
