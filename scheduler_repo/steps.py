@@ -14,9 +14,10 @@ RowT = TypeVar("RowT")
 # Pure code that stops every few rows.
 Steps = Generator[None, None, T]
 
-# Of the slowest transform some 0.2 ms.
-CHUNK_ROWS: Final = 256
-LONGEST_SLICE: Final = 0.001
+# Of the slowest transform some 0.1 ms.
+CHUNK_ROWS: Final = 128
+# Seconds: a quarter of a hundredth of what a read of 35,000 sessions takes.
+LONGEST_SLICE: Final = 0.0005
 
 
 def finish(steps: Steps[T]) -> T:
@@ -32,18 +33,22 @@ def finish(steps: Steps[T]) -> T:
 async def finish_in_slices(steps: Steps[T], *, longest_slice: float = LONGEST_SLICE) -> T:
     """Run steps to their end, giving way to the event loop after the first that ends past ``longest_slice`` s.
 
-    The loop is then blocked for that time and one step at most, however many there are.
+    The loop is then blocked for that time and one step at most, however many there are. A last slice of over
+    half that time is given back too, so that what comes next does not add to it.
     """
-    deadline = perf_counter() + longest_slice
+    began = perf_counter()
     while True:
         try:
             next(steps)
         except StopIteration as stop:
             result: T = stop.value
-            return result
-        if perf_counter() >= deadline:
+            break
+        if perf_counter() - began >= longest_slice:
             await asyncio.sleep(0)
-            deadline = perf_counter() + longest_slice
+            began = perf_counter()
+    if perf_counter() - began > longest_slice / 2:
+        await asyncio.sleep(0)
+    return result
 
 
 class in_slices(Generic[T]):  # noqa: N801 - read as ``async for item in in_slices(batch)``
@@ -56,17 +61,19 @@ class in_slices(Generic[T]):  # noqa: N801 - read as ``async for item in in_slic
         """Begin a slice."""
         self._items = iter(items)
         self._longest = longest_slice
-        self._deadline = perf_counter() + longest_slice
+        self._began = perf_counter()
 
     def __aiter__(self) -> "in_slices[T]":
         return self
 
     async def __anext__(self) -> T:
-        if perf_counter() >= self._deadline:
+        if perf_counter() - self._began >= self._longest:
             await asyncio.sleep(0)
-            self._deadline = perf_counter() + self._longest
+            self._began = perf_counter()
         for item in self._items:
             return item
+        if perf_counter() - self._began > self._longest / 2:
+            await asyncio.sleep(0)
         raise StopAsyncIteration
 
 
@@ -77,6 +84,9 @@ def chunks_of(rows: Sequence[RowT]) -> Iterator[Sequence[RowT]]:
 
 def chunks_taken_from(rows: list[RowT]) -> Iterator[Sequence[RowT]]:
     """Yield the rows of a list, a chunk at a time: they go as they are used, not all of them at the end."""
-    while chunk := rows[:CHUNK_ROWS]:
-        del rows[:CHUNK_ROWS]
+    # From the end: what is taken from the front moves all of the rest.
+    rows.reverse()
+    while chunk := rows[-CHUNK_ROWS:]:
+        del rows[-CHUNK_ROWS:]
+        chunk.reverse()
         yield chunk

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from scheduler_repo import steps
-from scheduler_repo.steps import Steps, finish_in_slices, in_slices
+from scheduler_repo.steps import CHUNK_ROWS, Steps, chunks_taken_from, finish_in_slices, in_slices
 
 STEPS = 12
 
@@ -33,7 +33,16 @@ async def counted_turns() -> AsyncIterator[Callable[[], int]]:
 
 
 class TestSlices:
-    @pytest.mark.parametrize(("steps_a_slice", "slices"), [(1, STEPS), (4, STEPS // 4), (STEPS + 1, 0)])
+    @pytest.mark.parametrize(
+        ("steps_a_slice", "slices"),
+        [
+            (1, STEPS),
+            (4, STEPS // 4),
+            # Of a slice that is not over, half is used, or more.
+            (STEPS * 2, 0),
+            (STEPS * 2 - 1, 1),
+        ],
+    )
     async def test_the_loop_turns_when_a_slice_is_over(
         self, steps_a_slice: int, slices: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -94,3 +103,30 @@ class TestBatches:
                 now += 1
         # then
         assert turns_at_item == [number // 4 for number in range(STEPS)]
+
+    @pytest.mark.parametrize(("items_a_slice", "slices"), [(STEPS * 2, 0), (STEPS * 2 - 1, 1)])
+    async def test_a_slice_that_is_half_used_does_not_add_to_what_comes_next(
+        self, items_a_slice: int, slices: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given
+        now = 0
+        monkeypatch.setattr(steps, "perf_counter", lambda: now)
+        async with counted_turns() as turns:
+            # when
+            async for _ in in_slices(range(STEPS), longest_slice=items_a_slice):
+                now += 1
+            # then
+            assert turns() == slices
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_ROWS, 3 * CHUNK_ROWS + 1])
+def test_rows_are_taken_from_a_list_in_their_order(size: int) -> None:
+    rows = list(range(size))
+    left: list[int] = []
+    taken: list[int] = []
+    for chunk in chunks_taken_from(rows):
+        taken += chunk
+        left.append(len(rows))
+    assert taken == list(range(size))
+    assert left == [max(0, size - CHUNK_ROWS * number) for number in range(1, len(left) + 1)]
+    assert not rows

@@ -1,15 +1,27 @@
 """The sessions that the engine hands out: their transaction ends where their block ends."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import sqlalchemy as sa
 
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
+from scheduler_repo.database.statements import Statement, fetch_rows
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.models import DomainRow
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import ADMIN, SCHEDULER, Database
+
+
+class _Ids(list[int]):
+    """A statement's argument that knows when the driver has begun to write it."""
+
+    is_written = False
+
+    def __iter__(self) -> Iterator[int]:
+        self.is_written = True
+        return super().__iter__()
 
 
 class TestEngineSession:
@@ -53,3 +65,19 @@ class TestEngineSession:
             await db_sess.execute(sa.insert(DomainRow).values(name="dropped"))
             await nested.rollback()
         assert await self._domains(migrated_database) == ["kept"]
+
+    @pytest.mark.parametrize(("count", "is_written"), [(1, True), (10_000, False)])
+    async def test_many_values_are_written_in_a_turn_of_their_own(
+        self, engine: ExtendedAsyncSAEngine, count: int, *, is_written: bool
+    ) -> None:
+        """What the loop has done before, as putting them together, does not add to what the driver takes."""
+        statement = Statement("count", "SELECT cardinality($1::int[])")
+        async with engine.begin_readonly_session() as db_sess:
+            await fetch_rows(db_sess, statement, [1])  # it is prepared
+            ids = _Ids(range(count))
+            fetching = asyncio.ensure_future(fetch_rows(db_sess, statement, ids))
+            # when
+            await asyncio.sleep(0)
+            # then
+            assert ids.is_written is is_written
+            assert await fetching == [(count,)]

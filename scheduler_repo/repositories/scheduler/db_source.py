@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from time import perf_counter
-from typing import Final, Optional, Union
+from typing import Optional, Union
 
 import msgspec
 
@@ -44,7 +44,7 @@ from scheduler_repo.scheduling.snapshot.build import (
 from scheduler_repo.scheduling.snapshot.owners import take_sessions
 from scheduler_repo.scheduling.snapshot.pending import build_kernels
 from scheduler_repo.scheduling.snapshot.rows import PendingOwners, SurroundingRows
-from scheduler_repo.steps import finish_in_slices
+from scheduler_repo.steps import finish_in_slices, in_slices
 from scheduler_repo.types import ScalingGroupName, SessionStatus
 from scheduler_repo.validation import Limit31, check_range
 
@@ -69,9 +69,6 @@ TICK_STATEMENTS: tuple[Statement, ...] = (
     PREEMPTION_CANDIDATES,
     lookups.OWNERS,
 )
-
-# Seconds. Behind the last one all sessions become one tuple, which takes 1 ms for 35,000.
-_SLICE: Final = 0.0005
 
 _resilience = layer_resilience(LayerType.SCHEDULER_DB_SOURCE)
 
@@ -123,7 +120,7 @@ class SchedulerDBSource(DBSource):
             steps = build_scheduling_data(raw)
             # The rows are gone with the last step, before the collector would look at all of them.
             del raw
-            data = await finish_in_slices(steps, longest_slice=_SLICE)
+            data = await finish_in_slices(steps)
         record_origin(data.token.database)
         count_unreadable(data.unreadable)
         return TimedSchedulingData(data, fetched - started, perf_counter() - fetched)
@@ -204,7 +201,11 @@ class SchedulerDBSource(DBSource):
 
     async def place_sessions(self, db_sess: SASession, decisions: Decisions) -> None:
         """Place the accepted sessions of a batch whose rows are locked; costs four statements."""
-        placed = [(each.kernel_id, each.agent_id) for one in decisions.accepted for each in one.kernels]
+        placed = [
+            (each.kernel_id, each.agent_id)
+            async for one in in_slices(decisions.accepted)
+            for each in one.kernels
+        ]
         await change_rows(db_sess, SCHEDULE_KERNELS, 2, placed)
         pending = {allocation.session_id: SessionStatus.PENDING for allocation in decisions.accepted}
         await write_sessions(db_sess, pending, SessionStatus.SCHEDULED)
@@ -220,6 +221,8 @@ class SchedulerDBSource(DBSource):
 async def _fetch_surroundings(
     db_sess: SASession, scaling_group: ScalingGroupName, owners: PendingOwners
 ) -> SurroundingRows:
+    # The driver writes the owners' ids in one piece: here, where no step is run beside it yet.
+    owner_rows = await fetch_rows(db_sess, lookups.OWNERS, *owners.parameters)
     return SurroundingRows(
         slot_types=await fetch_rows(db_sess, lookups.SLOT_TYPES),
         agents=await fetch_rows(db_sess, SCHEDULABLE_AGENTS, scaling_group),
@@ -227,5 +230,5 @@ async def _fetch_surroundings(
         reservations=await fetch_rows(db_sess, lookups.RESERVATIONS, scaling_group),
         preemption_candidates=await fetch_rows(db_sess, PREEMPTION_CANDIDATES, scaling_group),
         owners=owners,
-        owner_rows=await fetch_rows(db_sess, lookups.OWNERS, *owners.parameters),
+        owner_rows=owner_rows,
     )

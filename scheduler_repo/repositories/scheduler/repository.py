@@ -154,8 +154,8 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
             return AllocationResult((), ())
 
         async def allocate(write: WriteTransaction) -> AllocationResult:
-            state = await self._db_source.lock_batch(write.db_sess, scaling_group, allocations)
-            decisions = await finish_in_slices(decide(allocations, state))
+            locking = self._db_source.lock_batch(write.db_sess, scaling_group, allocations)
+            decisions = await finish_in_slices(decide(allocations, await locking))
             allocated = tuple(allocation.session_id for allocation in decisions.accepted)
             if allocated:
                 await self._db_source.place_sessions(write.db_sess, decisions)
