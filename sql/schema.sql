@@ -688,7 +688,7 @@ BEGIN
     INSERT INTO change_log (kind, sessions)
     SELECT CASE WHEN count(*) <= 100000 THEN 's' ELSE '*' END,
            CASE WHEN count(*) <= 100000 THEN array_agg(session_id) END
-    FROM (SELECT DISTINCT session_id FROM changed_rows LIMIT 100001) AS listed
+    FROM (SELECT session_id FROM changed_rows LIMIT 100001) AS listed
     HAVING count(*) > 0;
     RETURN NULL;
 END
@@ -830,8 +830,8 @@ BEGIN
 END
 $$;
 
--- The first eight slots are summed as columns: taking every array apart costs many times as much. No sum is there for a slot
--- that no array has. What few arrays are longer follows in a row of its own.
+-- The first slots are summed as columns, four or, where there are more slot types, eight: taking every array apart costs many
+-- times as much. No sum is there for a slot that no array has. What few arrays are longer follows in a row of its own.
 CREATE FUNCTION log_kernel_usage() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -839,17 +839,22 @@ CREATE FUNCTION log_kernel_usage() RETURNS trigger
     AS $$
 DECLARE
     direction CONSTANT integer := CASE TG_OP WHEN 'DELETE' THEN -1 ELSE 1 END;
+    is_wide CONSTANT boolean := (SELECT count(*) > 4 FROM slot_types);
+    first_left CONSTANT integer := CASE WHEN is_wide THEN 9 ELSE 5 END;
     has_longer boolean;
-    first_left integer := 9;
+    compared integer;
+    is_same boolean;
 BEGIN
     IF TG_OP <> 'UPDATE' THEN
         WITH sums AS MATERIALIZED (
             SELECT access_key, user_id, project_id, domain_name,
                    sum(direction * occupied_slots[1]) AS s1, sum(direction * occupied_slots[2]) AS s2,
                    sum(direction * occupied_slots[3]) AS s3, sum(direction * occupied_slots[4]) AS s4,
-                   sum(direction * occupied_slots[5]) AS s5, sum(direction * occupied_slots[6]) AS s6,
-                   sum(direction * occupied_slots[7]) AS s7, sum(direction * occupied_slots[8]) AS s8,
-                   count(occupied_slots[9]) AS longer
+                   sum(direction * occupied_slots[5]) FILTER (WHERE is_wide) AS s5,
+                   sum(direction * occupied_slots[6]) FILTER (WHERE is_wide) AS s6,
+                   sum(direction * occupied_slots[7]) FILTER (WHERE is_wide) AS s7,
+                   sum(direction * occupied_slots[8]) FILTER (WHERE is_wide) AS s8,
+                   count(occupied_slots[first_left]) AS longer
             FROM changed_rows
             WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
             GROUP BY access_key, user_id, project_id, domain_name
@@ -864,12 +869,12 @@ BEGIN
         IF has_longer THEN
             INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
             SELECT access_key, user_id, project_id, domain_name, 0,
-                   array_fill(0::numeric, ARRAY[8]) || array_agg(amount ORDER BY position)
+                   array_fill(0::numeric, ARRAY[first_left - 1]) || array_agg(amount ORDER BY position)
             FROM (
                 SELECT access_key, user_id, project_id, domain_name, position, sum(direction * amount) AS amount
                 FROM changed_rows
-                CROSS JOIN LATERAL unnest(occupied_slots[9:]) WITH ORDINALITY AS o (amount, position)
-                WHERE cardinality(occupied_slots) > 8
+                CROSS JOIN LATERAL unnest(occupied_slots[first_left:]) WITH ORDINALITY AS o (amount, position)
+                WHERE cardinality(occupied_slots) >= first_left
                   AND status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
                 GROUP BY access_key, user_id, project_id, domain_name, position
             ) AS sums
@@ -877,59 +882,54 @@ BEGIN
             HAVING bool_or(amount <> 0);
         END IF;
     ELSE
-        -- Both the old and the new rows are looked at: what is spared counts twice.
-        IF (SELECT count(*) FROM slot_types) <= 4 THEN
-            first_left := 5;
-            WITH sums AS MATERIALIZED (
-                SELECT access_key, user_id, project_id, domain_name,
-                       sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
-                       sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
-                       count(occupied_slots[5]) AS longer
-                FROM (
-                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
-                    FROM changed_rows
-                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                    UNION ALL
-                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
-                    FROM old_rows
-                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                ) AS changes
-                GROUP BY access_key, user_id, project_id, domain_name
-            ), logged AS (
-                INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-                SELECT access_key, user_id, project_id, domain_name, 0,
-                       array_remove(ARRAY[s1, s2, s3, s4], NULL)
-                FROM sums
-                WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0
-            )
-            SELECT sum(longer) > 0 INTO has_longer FROM sums;
-        ELSE
-            WITH sums AS MATERIALIZED (
-                SELECT access_key, user_id, project_id, domain_name,
-                       sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
-                       sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
-                       sum(sign * occupied_slots[5]) AS s5, sum(sign * occupied_slots[6]) AS s6,
-                       sum(sign * occupied_slots[7]) AS s7, sum(sign * occupied_slots[8]) AS s8,
-                       count(occupied_slots[9]) AS longer
-                FROM (
-                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
-                    FROM changed_rows
-                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                    UNION ALL
-                    SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
-                    FROM old_rows
-                    WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
-                ) AS changes
-                GROUP BY access_key, user_id, project_id, domain_name
-            ), logged AS (
-                INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
-                SELECT access_key, user_id, project_id, domain_name, 0,
-                       array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
-                FROM sums
-                WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
-            )
-            SELECT sum(longer) > 0 INTO has_longer FROM sums;
+        -- Most updates change the usage of no row, or of each. Both tables have the rows in the order in which they were
+        -- written: where each row is as it was, nothing need be summed up. The first ten tell whether it is worth
+        -- comparing all.
+        FOREACH compared IN ARRAY ARRAY[10, 100001] LOOP
+            is_same := (
+                SELECT array_agg(usage) FROM (
+                    SELECT ROW(access_key, user_id, project_id, domain_name, occupied_slots,
+                               status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')) AS usage
+                    FROM changed_rows LIMIT compared) AS first
+                HAVING count(*) <= 100000
+            ) = (
+                SELECT array_agg(usage) FROM (
+                    SELECT ROW(access_key, user_id, project_id, domain_name, occupied_slots,
+                               status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')) AS usage
+                    FROM old_rows LIMIT compared) AS first
+            );
+            EXIT WHEN is_same IS NOT TRUE;
+        END LOOP;
+        IF is_same THEN
+            RETURN NULL;
         END IF;
+        WITH sums AS MATERIALIZED (
+            SELECT access_key, user_id, project_id, domain_name,
+                   sum(sign * occupied_slots[1]) AS s1, sum(sign * occupied_slots[2]) AS s2,
+                   sum(sign * occupied_slots[3]) AS s3, sum(sign * occupied_slots[4]) AS s4,
+                   sum(sign * occupied_slots[5]) FILTER (WHERE is_wide) AS s5,
+                   sum(sign * occupied_slots[6]) FILTER (WHERE is_wide) AS s6,
+                   sum(sign * occupied_slots[7]) FILTER (WHERE is_wide) AS s7,
+                   sum(sign * occupied_slots[8]) FILTER (WHERE is_wide) AS s8,
+                   count(occupied_slots[first_left]) AS longer
+            FROM (
+                SELECT access_key, user_id, project_id, domain_name, occupied_slots, 1 AS sign
+                FROM changed_rows
+                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+                UNION ALL
+                SELECT access_key, user_id, project_id, domain_name, occupied_slots, -1
+                FROM old_rows
+                WHERE status IN ('SCHEDULED', 'PREPARING', 'RUNNING', 'TERMINATING')
+            ) AS changes
+            GROUP BY access_key, user_id, project_id, domain_name
+        ), logged AS (
+            INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
+            SELECT access_key, user_id, project_id, domain_name, 0,
+                   array_remove(ARRAY[s1, s2, s3, s4, s5, s6, s7, s8], NULL)
+            FROM sums
+            WHERE s1 <> 0 OR s2 <> 0 OR s3 <> 0 OR s4 <> 0 OR s5 <> 0 OR s6 <> 0 OR s7 <> 0 OR s8 <> 0
+        )
+        SELECT sum(longer) > 0 INTO has_longer FROM sums;
         IF has_longer THEN
             INSERT INTO usage_log (access_key, user_id, project_id, domain_name, session_count, slots)
             SELECT access_key, user_id, project_id, domain_name, 0,

@@ -107,6 +107,32 @@ class TestUsage:
                 assert await read_usage(writer, KEPT) == await read_usage(writer, COUNTED), number
             assert folds > 3
 
+    async def test_is_counted_where_most_rows_of_an_update_change_nothing(
+        self, migrated_database: Database
+    ) -> None:
+        """The last of thirty kernels ends, changes hands or size, or two swap owners; the first stay."""
+        first, before_last, last = (_id(n) for n in (1, 29, 30))
+        changes = (
+            f"status = CASE id WHEN {last} THEN 'TERMINATED' ELSE 'TERMINATING' END",
+            f"access_key = CASE id WHEN {last} THEN 'k2' ELSE access_key END",
+            f"access_key = CASE id WHEN {last} THEN 'k1' WHEN {before_last} THEN 'k0' ELSE access_key END",
+            f"occupied_slots = CASE id WHEN {last} THEN '{{7}}' ELSE occupied_slots END",
+            "status = 'TERMINATING'",
+        )
+        async with migrated_database.driver_as(OWNER) as driver:
+            await driver.execute(OWNERS)
+            await driver.execute(add_session(first, 1, 1))
+            await driver.execute(
+                "INSERT INTO kernels (id, scaling_group, access_key, user_id, project_id, domain_name, status,"
+                " agent_id, session_id, kernel_index, requested_slots, occupied_slots)"
+                " SELECT lpad(n::text, 32, '0')::uuid, 'gpu', 'k' || n % 2, s.id, s.id, 'd1', 'RUNNING', 'a1',"
+                " s.id, n, '{}', ARRAY[1, n] FROM generate_series(1, 30) AS n, sessions AS s ORDER BY n"
+            )
+            for change in changes:
+                await driver.execute(f"BEGIN; UPDATE kernels SET {change} WHERE status = 'RUNNING'")
+                assert await read_usage(driver, KEPT) == await read_usage(driver, COUNTED), change
+                await driver.execute("ROLLBACK")
+
     @pytest.mark.slow
     async def test_of_a_prepared_transaction_counts_from_when_it_is_committed(self) -> None:
         settings = {"max_prepared_transactions": "2"}
