@@ -882,9 +882,9 @@ BEGIN
             HAVING bool_or(amount <> 0);
         END IF;
     ELSE
-        -- Most updates change the usage of no row, or of each. Both tables have the rows in the order in which they were
-        -- written: where each row is as it was, nothing need be summed up. The first ten tell whether it is worth
-        -- comparing all.
+        -- Most updates change the usage of no row, or of each. Both tables have the rows in the order in which
+        -- they were written: where each is as it was, nothing need be summed up. The first ten tell whether it
+        -- is worth comparing all.
         FOREACH compared IN ARRAY ARRAY[10, 100001] LOOP
             is_same := (
                 SELECT array_agg(usage) FROM (
