@@ -6,14 +6,14 @@ from functools import partial
 from typing import Optional
 
 from scheduler_repo.daemon_thread import DaemonThread
-from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.allocation import RejectedAllocation, SessionAllocation
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh
 from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
 from scheduler_repo.errors import PlannerFailed
 from scheduler_repo.metrics.ticks import count_plan, count_plan_comparison
 from scheduler_repo.quoting import get_logger, quoted, shortened
-from scheduler_repo.scheduling.planner.checks import check_incremental_plan, check_plan
+from scheduler_repo.scheduling.planner.checks import check_incremental_plan, check_plan, find_invented
 from scheduler_repo.scheduling.planner.protocol import IncrementalPlanner, Planner
 from scheduler_repo.types import ScalingGroupName
 
@@ -78,6 +78,21 @@ class PlanRunner:
             scaling_group=self._scaling_group,
             advice="nothing is placed until it returns; restart the process if it never does",
         )
+
+    def check_places(self, data: SchedulingData, rejected: Sequence[RejectedAllocation]) -> None:
+        """Raise PlannerFailed if a rejected placement is of a session, kernel or agent that is not in the data.
+
+        One that was there, and is gone by now, is no fault of the planner's. Costs nothing where nothing was
+        rejected as unknown.
+        """
+        found = find_invented(data, rejected)
+        if found is not None:
+            raise PlannerFailed(
+                f"{type(self._planner).__name__} placed {found}, for scaling group "
+                f"{quoted(self._scaling_group)}; the other placements of the tick stand",
+                scaling_group=self._scaling_group,
+                advice="a planner may place the pending sessions of the data it is given on the agents in it",
+            )
 
     def is_comparable(self) -> bool:
         """Whether its plans are made from what has changed."""

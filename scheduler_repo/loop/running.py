@@ -64,7 +64,7 @@ class Run:
         self._tick = tick
         self._wait = wait
         self._stopping = Stopping(stop)
-        self._settings = settings
+        self.settings = settings
         self._keeper = keeper
         self._sweeps = sweeps
         self._hand_off = hand_off
@@ -88,9 +88,14 @@ class Run:
             self._to_dispatch.set()
 
     @property
+    def makes_sweeps(self) -> bool:
+        """Whether sweeps are made, folding and trimming among them."""
+        return self._sweeps is not None
+
+    @property
     def state(self) -> LoopState:
         """What the run does now."""
-        settings = self._settings
+        settings = self.settings
         slowest = max(settings.interval, settings.longest_backoff, settings.plan_timeout)
         return LoopState(
             scaling_group=self._group,
@@ -117,7 +122,7 @@ class Run:
     async def _end(self, beside: "list[asyncio.Task[None]]") -> None:
         # After a stop they end by themselves, within its bound; after an error, or a cancel, they are ended.
         if self._stopping.is_set:
-            await asyncio.wait(beside, timeout=self._settings.stop_timeout + _LAST_SECONDS)
+            await asyncio.wait(beside, timeout=self.settings.stop_timeout + _LAST_SECONDS)
         for task in beside:
             task.cancel()
         await asyncio.wait(beside)
@@ -151,22 +156,22 @@ class Run:
         keeper = self._keeper
         if keeper is not None and not keeper.leads():
             # Not given up at once: a lease that was acquired is to be released.
-            lease = await self._stopping.finish(keeper.acquire(), self._settings.stop_timeout)
+            lease = await self._stopping.finish(keeper.acquire(), self.settings.stop_timeout)
             if lease is None or self._stopping.is_set:
                 return 0.0
             _logger.info("this process leads scaling group %s, epoch %d", quoted(self._group), lease.epoch)
             self._to_dispatch.set()
         if self._ticks == 0:
             self._to_dispatch.set()
-        tick = await self._stopping.finish(self._tick(), self._settings.stop_timeout)
+        tick = await self._stopping.finish(self._tick(), self.settings.stop_timeout)
         if tick is None:
             _logger.warning("the tick of scaling group %s was stopped, and rolled back", quoted(self._group))
             return 0.0
         self._note_success(tick)
         # More may fit where something was placed, as after a planner that places some at a time.
         if not tick.allocated and not self._stopping.is_set:
-            await self._stopping.give_up(self._wait(self._settings.interval))
-        return self._settings.shortest_pause
+            await self._stopping.give_up(self._wait(self.settings.interval))
+        return self.settings.shortest_pause
 
     def _note_success(self, tick: Tick) -> None:
         self._phase = LoopPhase.LEADING
@@ -191,7 +196,7 @@ class Run:
         self._backoff.reset()
         self._outage.end()
         self._note_reach(is_reached=True)
-        return self._settings.interval if self._keeper is None else self._keeper.pause_after(held)
+        return self.settings.interval if self._keeper is None else self._keeper.pause_after(held)
 
     def _note_failure(self, error: Exception) -> float:
         self._phase = LoopPhase.BACKING_OFF
@@ -220,7 +225,7 @@ class Run:
                 lease = None if self._keeper is None else self._keeper.lease
                 try:
                     await self._stopping.finish(
-                        sweeps.make_due(lease, self._goes_on), self._settings.stop_timeout
+                        sweeps.make_due(lease, self._goes_on), self.settings.stop_timeout
                     )
                 except StaleLeaseError as error:
                     self._note_lost(lease, error)
@@ -236,7 +241,7 @@ class Run:
             await self._stopping.give_up(self._to_dispatch.wait(), seconds)
             self._to_dispatch.clear()
             if self._goes_on():
-                await self._stopping.finish(self._dispatch_once(hand_off), self._settings.stop_timeout)
+                await self._stopping.finish(self._dispatch_once(hand_off), self.settings.stop_timeout)
 
     async def _dispatch_once(self, hand_off: HandOff) -> None:
         lease = None if self._keeper is None else self._keeper.lease

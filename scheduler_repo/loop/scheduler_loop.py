@@ -20,7 +20,7 @@ from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.loop.dispatching import HandOff
 from scheduler_repo.loop.pacing import RunSettings
 from scheduler_repo.loop.running import Run
-from scheduler_repo.loop.state import LoopPhase, LoopState
+from scheduler_repo.loop.state import LoopState
 from scheduler_repo.loop.sweeping import GroupSweeps, Sweeper
 from scheduler_repo.loop.tick import BatchProgress, Tick, TickTimes
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
@@ -113,9 +113,9 @@ class SchedulerLoop:
         self._comparisons = BackgroundTasks()
         self._is_plan_compared = False
         self._ticks = 0
+        # What runs this loop, and what that says of itself, still when it has ended.
         self._run: Optional[Run] = None
-        self._plan_timeout: Optional[float] = None
-        self._keeps_log_short = True
+        self._last_state = LoopState.before_run(scaling_group)
         self._fold_at = self._trim_at = monotonic()
 
     async def tick(self) -> Tick:
@@ -169,7 +169,7 @@ class SchedulerLoop:
             check_wiring(sweeper, Sweeper, "sweeper", "Sweeper(repos.scheduler, ...)")
         if hand_off is not None:
             check_wiring(hand_off, HandOff, "hand_off", "HandOff(repos.lifecycle, dispatcher)")
-        if self._run is not None and self._run.state.phase is not LoopPhase.STOPPED:
+        if self._run is not None:
             raise InvalidInput(f"the loop of {quoted(self._scaling_group)} runs already; make one for each run")
         sweeps = None
         if sweeper is not None:
@@ -186,20 +186,16 @@ class SchedulerLoop:
             hand_off=hand_off,
             on_tick=on_tick,
         )
-        self._plan_timeout = settings.plan_timeout
-        self._keeps_log_short = sweeps is None
         try:
             await run.run()
         finally:
-            self._plan_timeout, self._keeps_log_short = None, True
+            self._run, self._last_state = None, run.state
             await self._comparisons.cancel()
 
     @property
     def state(self) -> LoopState:
         """How the run goes, or went; costs nothing."""
-        if self._run is None:
-            return LoopState.before_run(self._scaling_group)
-        return self._run.state
+        return self._last_state if self._run is None else self._run.state
 
     async def _tick(self, lease: Optional[Lease]) -> Tick:
         keeper = self._lease_keeper
@@ -210,7 +206,9 @@ class SchedulerLoop:
             self.start_comparison()
         show_pending(self._scaling_group, len(timed.data.pending_sessions), leads)
         started = perf_counter()
-        plan = await self._planning.plan(timed.data, refresh, timeout=self._plan_timeout)
+        run = self._run
+        plan_timeout = None if run is None else run.settings.plan_timeout
+        plan = await self._planning.plan(timed.data, refresh, timeout=plan_timeout)
         planned = perf_counter()
         if self._is_plan_compared:
             self._is_plan_compared = False
@@ -224,9 +222,12 @@ class SchedulerLoop:
         if self._audit is not None and self._ticks % self._audit_every == 0:
             report = await self._audit.audit()
             show_audit(report, leads)
-        if self._keeps_log_short:
+        if run is None or not run.makes_sweeps:
             await self._keep_log_short()
         allocated, rejected, transaction_ids = written
+        if run is not None:
+            # Who ticks by hand has the rejections; a loop that runs would go on like this unheard.
+            self._planning.check_places(timed.data, rejected)
         await self._store_base(transaction_ids)
         return Tick(self._ticks, timed.data, allocated, rejected, times, report, transaction_ids)
 

@@ -1,7 +1,7 @@
 """Waiting for what others do; nothing that must come is given up because the machine is busy."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,6 +22,13 @@ async def until_blocked(connection: DriverConnection, count: int) -> None:
     async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(_BLOCKED) < count:
             await connection.execute("SELECT pg_sleep(0.01)")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when something is so that other tasks of this process make so, and nothing announces."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.002)
 
 
 @contextmanager

@@ -3,11 +3,23 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Final, Optional
 
-from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.allocation import RejectedAllocation, RejectionCode, SessionAllocation
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import InvalidInput, InvalidWiring
-from scheduler_repo.quoting import with_article
+from scheduler_repo.quoting import shortened, with_article
 from scheduler_repo.scheduling.planner.protocol import IncrementalPlan, IncrementalPlanner, Planner
+
+# What the gate does not find is gone by then, or was invented by the planner.
+_UNKNOWN: Final = frozenset(
+    {
+        RejectionCode.SESSION_UNKNOWN,
+        RejectionCode.OTHER_GROUP,
+        RejectionCode.KERNELS_DIFFER,
+        RejectionCode.AGENT_UNKNOWN,
+    }
+)
 
 
 def check_planner(planner: object) -> None:
@@ -47,6 +59,23 @@ def _check_function(
         inspect.signature(function).bind(None)
     except TypeError as error:
         raise InvalidWiring(f"{type(planner).__name__}.{name}() must take {argument} alone: {error}") from None
+
+
+def find_invented(data: SchedulingData, rejected: Sequence[RejectedAllocation]) -> Optional[str]:
+    """Return, in words, the first that a planner placed and its data does not have; None if there is none."""
+    for each in rejected:
+        if each.code not in _UNKNOWN:
+            continue
+        if each.code is RejectionCode.AGENT_UNKNOWN:
+            if all(agent.agent_id != each.agent_id for agent in data.agents):
+                return (
+                    f"session {each.session_id} on agent {shortened(each.agent_id)}, which is not in its data"
+                )
+        elif all(session.session_id != each.session_id for session in data.pending_sessions):
+            return f"session {each.session_id}, which is not in its data"
+        elif each.code is RejectionCode.KERNELS_DIFFER:
+            return f"other kernels of session {each.session_id} than those in its data"
+    return None
 
 
 def check_plan(plan: object, planner: Planner) -> Sequence[SessionAllocation]:
