@@ -27,7 +27,7 @@ async def until_blocked(connection: DriverConnection, count: int) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Return when something is so that other tasks of this process make so, and nothing announces."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.002)
 
 
