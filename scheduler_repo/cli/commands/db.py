@@ -55,7 +55,7 @@ def upgrade(invocation: Invocation, database_url: Optional[str]) -> None:
 
     done = invocation.run(work)
     if done.from_revision == done.to_revision:
-        say(f"the schema is already at revision {done.to_revision}; its privileges were granted again")
+        say(f"the schema is already at revision {done.to_revision}; each role has its privileges")
     else:
         say(f"upgraded from {done.from_revision or _NOTHING} to revision {done.to_revision}")
 

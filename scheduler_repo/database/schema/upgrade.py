@@ -64,6 +64,31 @@ SELECT current_schema()::text, current_user::text, current_database()::text,
     has_database_privilege(current_database(), 'CREATE')
 """
 )
+# All privileges on what lies in the schema, in an order of its own: granting anew may change theirs.
+_FIND_PRIVILEGES: Final = sa.text(
+    """
+SELECT o.class, o.oid, o.part, ARRAY(SELECT acl::text FROM unnest(o.privileges) AS acl ORDER BY 1)
+FROM (
+    SELECT 'pg_class' AS class, oid, 0 AS part, relacl AS privileges
+    FROM pg_catalog.pg_class
+    WHERE relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+    UNION ALL
+    SELECT 'pg_class', a.attrelid, a.attnum, a.attacl
+    FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+    WHERE c.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+    UNION ALL
+    SELECT 'pg_proc', oid, 0, proacl
+    FROM pg_catalog.pg_proc
+    WHERE pronamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+    UNION ALL
+    SELECT 'pg_namespace', oid, 0, nspacl
+    FROM pg_catalog.pg_namespace
+    WHERE nspname = current_schema()
+) AS o
+ORDER BY 1, 2, 3
+"""
+)
 
 
 class SchemaUpgrade(msgspec.Struct, frozen=True):
@@ -94,7 +119,7 @@ async def upgrade_schema(connection: AsyncConnection) -> SchemaUpgrade:
         else:
             refuse_unknown_revision(found)
         await connection.run_sync(migrate, head)
-        await _run_script(connection, "grants.sql")
+        await _grant_privileges(connection)
         # In a dump of another cluster's what owners occupy has to be counted anew.
         await connection.execute(sa.text("SELECT fold_usage()"))
     return SchemaUpgrade(found, head)
@@ -214,6 +239,21 @@ async def _refuse_tables_of_others(connection: AsyncConnection) -> None:
             f"the database has tables of the names {', '.join(found)}, but no {VERSION_TABLE}: they are "
             "not this package's; give it a database of its own, or a schema that is first in the search_path"
         )
+
+
+async def _grant_privileges(connection: AsyncConnection) -> None:
+    """Grant what each role needs, unless it has exactly that.
+
+    Granting writes the functions' rows anew even then, and whoever follows changes reads everything once if a
+    trigger's function was touched.
+    """
+    before = (await connection.execute(_FIND_PRIVILEGES)).all()
+    granting = await connection.begin_nested()
+    await _run_script(connection, "grants.sql")
+    if (await connection.execute(_FIND_PRIVILEGES)).all() == before:
+        await granting.rollback()
+    else:
+        await granting.commit()
 
 
 async def _run_script(connection: AsyncConnection, name: str) -> None:
