@@ -1,26 +1,31 @@
 """What Redis may have of a group, and what it leads to: the answer of a full read, and no error."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from datetime import datetime
 from time import monotonic
 from typing import Final
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 
 from scheduler_repo.cache.client import create_redis
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import FullReadReason
 from scheduler_repo.entities.snapshot_token import Snapshot
+from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.repositories.scheduler.cache_source import SchedulerCacheSource
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
-from scheduler_repo.settings import CacheSettings, SecretUrl
+from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.settings import CacheSettings, SecretKey, SecretUrl
 from tests.deltas.held_answers import assert_same
 from tests.support.databases import DriverConnection
 from tests.support.fixtures import Load
-from tests.support.small_cluster import GROUP, agent, cluster, session
+from tests.support.small_cluster import GROUP, agent, cluster, ledger_of, session
 from tests.support.waiting import PATIENCE
 
 Change = Callable[[SchedulingData], SchedulingData]
@@ -80,3 +85,43 @@ async def test_an_odd_base_is_a_full_read(
     assert_same(younger.data, refresh.data)
     assert_same(refresh.data, (await source.get_scheduling_data(GROUP)).data)
     assert refresh.reason is reason
+
+
+@pytest.mark.parametrize("keys", [(), (SecretKey("key-" * 8),)], ids=["without keys", "with keys"])
+async def test_a_forged_base_is_believed_without_keys_alone(
+    keys: tuple[SecretKey, ...],
+    engine: ExtendedAsyncSAEngine,
+    load: Load,
+    redis_url: str,
+    owner_connection: DriverConnection,
+) -> None:
+    """Even then it overcommits no agent: the database judges each placement."""
+    # given a base by which three sessions find room where there is room for one
+    source = SchedulerDBSource(engine)
+    await load(cluster([agent("a1")], [session(number, 10) for number in range(3)]))
+    data = (await source.get_scheduling_data(GROUP)).data
+    roomy = tuple(
+        replace(each, capacity=tuple(10 * amount for amount in each.capacity)) for each in data.agents
+    )
+    settings = CacheSettings(url=SecretUrl(redis_url), timeout=PATIENCE)
+    async with aclosing(create_redis(settings)) as of_a_stranger:
+        forger = SchedulerCacheSource(of_a_stranger, source, timeout=PATIENCE)
+        forger.store_base(replace(data, agents=roomy), monotonic())
+        await forger.drain()
+    # when
+    before = _refused_signatures()
+    async with aclosing(create_redis(replace(settings, signing_keys=keys))) as redis:
+        cache = SchedulerCacheSource(redis, source, timeout=PATIENCE)
+        loop = SchedulerLoop(SchedulerRepository(source, cache), BestFitPlanner(), GROUP)
+        tick = await loop.tick()
+        await cache.drain()
+    # then
+    assert tick.data.agents == (data.agents if keys else roomy)
+    assert (len(tick.allocated), len(tick.rejected)) == ((1, 0) if keys else (1, 2))
+    assert _refused_signatures() - before == len(keys)
+    assert (await ledger_of(owner_connection, "a1")).cpu == 10
+
+
+def _refused_signatures() -> float:
+    labels = {"cache": "scheduling_data", "outcome": "bad_signature"}
+    return REGISTRY.get_sample_value("scheduler_repo_cache_lookup_count_total", labels) or 0.0
