@@ -18,6 +18,8 @@ _logger = get_logger(__name__)
 
 # A third: two renewals may fail before the lease does.
 _RENEWALS_PER_TTL = 3
+# A lease that is given back early is found free after this many seconds at the latest.
+_LONGEST_PAUSE = 1.0
 # So long after the end of a lease it is asked for: its end is by the clock of the database.
 _AFTER_ITS_END = 0.02
 
@@ -111,8 +113,8 @@ class LeaseKeeper:
         return lease
 
     def pause_after(self, held: Optional[LeaseHeld] = None) -> float:
-        """How many seconds to wait before the next try: to the other's end, at most a third of ttl."""
-        pause = self._ttl.total_seconds() / _RENEWALS_PER_TTL
+        """How many seconds to wait before the next try: to the end of the other's lease, at most one."""
+        pause = min(self._ttl.total_seconds() / _RENEWALS_PER_TTL, _LONGEST_PAUSE)
         if held is None or held.held_for is None:
             return pause
         return min(pause, max(held.held_for.total_seconds(), 0.0) + _AFTER_ITS_END)
@@ -122,7 +124,7 @@ class LeaseKeeper:
 
         Waits for another holder to end, and, if this object has led before, for the database to come back: from
         a restart, a full disk or memory, too many connections, and from only reading. Raises what ``acquire``
-        does otherwise. Costs two statements per try, some three tries per ttl.
+        does otherwise. Costs two statements per try, a try a second.
         """
         has_led = self._lease is not None
         while True:

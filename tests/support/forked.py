@@ -28,6 +28,7 @@ _PROCESSES.set_forkserver_preload(
         "scheduler_repo.database.schema.upgrade",
         "tests.handoff.program",
         "tests.lease.leader",
+        "tests.loop.program",
         "tests.races.racer",
         "uvloop",
     ]

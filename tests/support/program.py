@@ -65,6 +65,10 @@ class Program:
         """Let it go on."""
         self._process.send_signal(signal.SIGCONT)
 
+    def terminate(self) -> None:
+        """Ask it to end, as an operator does."""
+        self._process.send_signal(signal.SIGTERM)
+
     async def end(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         await self._reader
