@@ -389,6 +389,7 @@ CHANGE_FLOOR = sa.Table(
     sa.Column("next_floor", _ServerType("pg_snapshot"), nullable=False),
     sa.Column("next_floor_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("folded_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("cluster", sa.BigInteger(), nullable=False),
     sa.Column("id", sa.Integer(), primary_key=True, server_default="1", autoincrement=False),
 )
 SERVER_LIFE = sa.Table("server_life", Base.metadata, sa.Column("life", sa.Uuid(), nullable=False))

@@ -591,6 +591,7 @@ CREATE TABLE change_floor (
     next_floor    pg_snapshot NOT NULL,             -- what floor is raised to
     next_floor_at timestamptz NOT NULL,             -- when it was now
     folded_at     timestamptz NOT NULL,             -- when folded was raised
+    cluster       bigint NOT NULL,                  -- the system identifier: whose transaction ids these are
     id            integer NOT NULL DEFAULT 1,
     CONSTRAINT change_floor_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 50);
@@ -1139,7 +1140,7 @@ FROM (
 ) AS bounds
 $$;
 
--- Whether transaction ids of the future are there, which came with a dump.
+-- Whether transaction ids of another cluster are there, which came with a dump: of the future, or of what runs here now.
 CREATE FUNCTION is_usage_restored() RETURNS boolean
     LANGUAGE sql
     STABLE
@@ -1149,7 +1150,8 @@ CREATE FUNCTION is_usage_restored() RETURNS boolean
 SELECT NOT EXISTS (
            SELECT FROM change_floor
            WHERE now >= greatest(
-               pg_snapshot_xmax(floor), pg_snapshot_xmax(folded), pg_snapshot_xmax(next_floor)))
+               pg_snapshot_xmax(floor), pg_snapshot_xmax(folded), pg_snapshot_xmax(next_floor))
+             AND cluster = (SELECT system_identifier FROM pg_control_system()))
     OR EXISTS (SELECT FROM usage_log WHERE xid >= now AND xid IS DISTINCT FROM own)
     OR EXISTS (SELECT FROM change_log WHERE xid >= now AND xid IS DISTINCT FROM own)
 FROM (SELECT pg_snapshot_xmax(pg_current_snapshot()) AS now, pg_current_xact_id_if_assigned() AS own) AS current
@@ -1166,8 +1168,8 @@ BEGIN
     PERFORM set_config('scheduler_repo.keeps_changes', 'on', true);
     IF NOT EXISTS (SELECT FROM change_floor) THEN
         INSERT INTO change_floor
-        SELECT now, now, now, statement_timestamp(), statement_timestamp()
-        FROM (SELECT pg_current_snapshot() AS now) AS snapshot
+        SELECT now, now, now, statement_timestamp(), statement_timestamp(), system_identifier
+        FROM (SELECT pg_current_snapshot() AS now) AS snapshot, pg_control_system()
         ON CONFLICT DO NOTHING;
     END IF;
     PERFORM FROM change_floor FOR UPDATE;
@@ -1212,8 +1214,8 @@ BEGIN
     )
     UPDATE change_floor
     SET floor = now, folded = now, next_floor = now, next_floor_at = statement_timestamp(),
-        folded_at = statement_timestamp()
-    FROM (SELECT snapshot_without_own(NULL) AS now) AS snapshot;
+        folded_at = statement_timestamp(), cluster = system_identifier
+    FROM (SELECT snapshot_without_own(NULL) AS now) AS snapshot, pg_control_system();
     -- Who has read just before has the old sums, and no row above tells it.
     INSERT INTO change_log (kind) VALUES ('*');
     PERFORM set_config('scheduler_repo.keeps_changes', '', true);
@@ -1367,10 +1369,11 @@ $$;
 -- The history that the change log tells, for the token of a read; without one of the columns nothing can be asked since it.
 -- A statement that names an unlogged table cannot even be planned on a standby: each one here is planned when it is run.
 -- A row of either catalog has another xmin once a trigger or its function was changed, were it only for a moment.
--- is_log_long: whoever asks may fold and trim, and should, as nobody has for long. It costs a look at 500 rows at most.
+-- is_log_long: whoever asks may fold and trim, and should, as nobody has for long, or as the logs came with a dump of another
+-- cluster, and tell no history of this one. It costs a look at 500 rows at most.
 CREATE FUNCTION change_history(
-        OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid, OUT triggers text,
-        OUT is_log_long boolean)
+        OUT system_identifier bigint, OUT schema_oid oid, OUT log_oid oid, OUT timeline bigint, OUT life uuid,
+        OUT triggers text, OUT is_log_long boolean)
     LANGUAGE plpgsql
     STABLE
     SET search_path FROM CURRENT
@@ -1383,8 +1386,14 @@ DECLARE
     names CONSTANT name[] := ARRAY[
         'log_insert', 'log_update', 'log_delete', 'log_truncate', 'log_former_key', 'log_usage_of_insert',
         'log_usage_of_update', 'log_usage_of_delete'];
+    may_fold CONSTANT boolean := has_function_privilege(to_regprocedure('fold_usage(integer)'), 'EXECUTE');
 BEGIN
+    system_identifier := (SELECT c.system_identifier FROM pg_control_system() AS c);
     IF pg_is_in_recovery() OR EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = ANY (logged)) THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM change_floor WHERE cluster <> system_identifier) THEN
+        is_log_long := may_fold;
         RETURN;
     END IF;
     log_oid := 'change_log'::regclass;
@@ -1399,13 +1408,12 @@ BEGIN
         WHERE t.tgrelid = ANY (logged) AND t.tgname = ANY (names)
            OR t.tgrelid = ANY (kept) AND t.tgname IN ('refuse_change', 'drop_restored_row')
     );
-    is_log_long := (
+    is_log_long := may_fold AND (
         SELECT EXISTS (SELECT FROM usage_log WHERE xid >= pg_snapshot_xmax(f.folded) OFFSET 500)
             OR (f.next_floor_at < statement_timestamp() - interval '6 minutes'
                 AND pg_table_size('change_log') + pg_table_size('usage_log') > 4 * 2 ^ 20)
         FROM change_floor AS f
     );
-    is_log_long := is_log_long AND has_function_privilege(to_regprocedure('fold_usage(integer)'), 'EXECUTE');
 END
 $$;
 

@@ -182,6 +182,27 @@ class TestFold:
         await owner_connection.execute("UPDATE sessions SET status = 'TERMINATED'")
         assert await owner_connection.fetchval(_UNFOLDED) == 1
 
+    async def test_what_was_restored_counts_once_though_a_transaction_here_has_its_id(
+        self, scheduler: SchedulerRepository, owner_connection: DriverConnection, other: DriverConnection
+    ) -> None:
+        # given rows of another cluster's, written by a transaction whose id is that of one that runs here
+        await _place(scheduler, 0)
+        await other.execute("BEGIN")
+        running = await other.fetchval("SELECT pg_current_xact_id()::text")
+        await owner_connection.execute(
+            f"{_KEEPS} UPDATE change_floor SET cluster = 7; UPDATE usage_log SET xid = '{running}'"
+        )
+        assert (await scheduler.get_scheduling_data(GROUP)).token.history is None
+        # when
+        for _ in range(2):
+            await scheduler.fold_usage()
+            assert await _occupied(scheduler) == (1, 1)
+        await other.execute("COMMIT")
+        await scheduler.fold_usage()
+        # then
+        assert await _occupied(scheduler) == (1, 1)
+        assert (await scheduler.get_scheduling_data(GROUP)).token.history is not None
+
     async def test_what_was_restored_without_its_floor_is_refused_until_it_is_counted(
         self, scheduler: SchedulerRepository, owner_connection: DriverConnection
     ) -> None:

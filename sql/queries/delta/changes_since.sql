@@ -35,11 +35,11 @@ WITH news AS MATERIALIZED (
 )
 SELECT statement_timestamp()                                                AS observed_at,
        pg_current_snapshot()::text                                          AS snapshot,
-       (SELECT system_identifier FROM pg_control_system())                  AS system_identifier,
+       history.system_identifier,
        (SELECT oid FROM pg_database WHERE datname = current_database())     AS database_oid,
        to_regclass('sessions')::oid                                         AS table_oid,
        pg_postmaster_start_time()                                           AS started_at,
-       history.*,
+       history.schema_oid, history.log_oid, history.timeline, history.life, history.triggers, history.is_log_long,
        g.name, g.is_active, g.pending_timeout, g.preemption_scope, g.preemption_min_runtime,
        (SELECT pg_snapshot_xmax(floor) <= pg_snapshot_xmax($1::text::pg_snapshot)
                AND NOT EXISTS (

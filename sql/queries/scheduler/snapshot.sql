@@ -4,9 +4,9 @@
 -- which database this is: table_oid tells its schemas apart, as the tables of the search_path are read.
 SELECT statement_timestamp()                                                AS observed_at,
        pg_current_snapshot()::text                                          AS snapshot,
-       (SELECT system_identifier FROM pg_control_system())                  AS system_identifier,
+       history.system_identifier,
        (SELECT oid FROM pg_database WHERE datname = current_database())     AS database_oid,
        to_regclass('sessions')::oid                                         AS table_oid,
        pg_postmaster_start_time()                                           AS started_at,
-       history.*
+       history.schema_oid, history.log_oid, history.timeline, history.life, history.triggers, history.is_log_long
 FROM change_history() AS history
