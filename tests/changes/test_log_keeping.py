@@ -11,14 +11,21 @@ from prometheus_client import REGISTRY
 from scheduler_repo.database import log_keeping
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.database.log_keeping import LogKeeper, keeper_of
+from scheduler_repo.errors import DatabaseReadOnly
+from scheduler_repo.repositories.cluster.db_source import ClusterDBSource
+from scheduler_repo.repositories.cluster.repository import ClusterRepository
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
 from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.repositories.scheduler.tracker import SnapshotTracker
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from scheduler_repo.types import OwnerScope
 from tests.changes.usage import COUNTED, KEPT, read_usage
-from tests.support.databases import OWNER, READER, SCHEDULER, Database, DriverConnection
+from tests.deltas.held_answers import assert_same
+from tests.support.databases import ADMIN, OWNER, READER, SCHEDULER, Database, DriverConnection
 from tests.support.fixtures import Load
+from tests.support.own_server import own_database
 from tests.support.small_cluster import GROUP, agent, cluster, place, session, session_id
+from tests.support.standby import standby_of
 from tests.support.waiting import PATIENCE
 
 _UNFOLDED: Final = "SELECT count(*) FROM unfolded_usage"
@@ -172,6 +179,55 @@ class TestFolding:
         async with _engine(migrated_database, READER) as engine:
             await _read(engine)
             assert engine.log_keeper is None
+
+    async def test_where_nothing_can_be_written_is_tried_in_vain_and_said_once(
+        self,
+        migrated_database: Database,
+        owner_connection: DriverConnection,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """As on a former primary: it is no standby, but only reads."""
+        # given
+        monkeypatch.setattr(log_keeping, "_LONG_PAUSE", 0)
+        await owner_connection.execute(_LONG)
+        name = migrated_database.name
+        await migrated_database.run_as(ADMIN, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        before = _count("failed")
+        # when
+        async with _engine(migrated_database) as engine:
+            for _ in range(3):
+                await _read(engine)
+                await keeper_of(engine).finish()
+        # then
+        assert _count("failed") == before + 3
+        (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+        assert "were not folded and trimmed, which costs time alone" in warning.getMessage()
+
+    @pytest.mark.slow
+    async def test_on_a_standby_is_not_even_tried(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What is not folded counts all the same."""
+        async with own_database({"fsync": "off", "wal_level": "replica"}) as (primary, database):
+            # given
+            async with _engine(database) as engine:
+                spec = cluster([agent("a1")], [session(number, 1) for number in range(3)])
+                await ClusterRepository(ClusterDBSource(engine)).load_cluster(spec)
+            await database.run_as(OWNER, _CHANGE_STATUS.format(times=503))
+            async with standby_of(primary, database) as standby:
+                copy = Database(database.name, standby.url("postgres", "postgres"))
+                async with _engine(copy) as engine:
+                    repository = SchedulerRepository(SchedulerDBSource(engine))
+                    tracker = repository.make_tracker()
+                    # when
+                    for _ in range(3):
+                        data = await repository.get_scheduling_data(GROUP)
+                        assert_same((await tracker.get_scheduling_data(GROUP)).data, data)
+                    # then
+                    assert [usage.session_count for usage in data.owners_of(OwnerScope.DOMAIN)] == [1]
+                    assert (engine.log_keeper, caplog.records) == (None, [])
+                    for keeping in (repository.fold_usage(), repository.trim_changes()):
+                        with pytest.raises(DatabaseReadOnly):
+                            await keeping
 
     async def test_that_fails_is_counted_each_time_and_logged_once(
         self,
