@@ -53,6 +53,27 @@ async def url(migrated_database: Database) -> str:
 
 
 class TestExamples:
+    async def test_run(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        example = _module("run")
+        stop = asyncio.Event()
+        told: list[SessionId] = []
+
+        class Dispatcher:
+            async def dispatch(self, sessions: Sequence[UndispatchedSession]) -> Sequence[SessionId]:
+                told.extend(await example.Printer().dispatch(sessions))
+                stop.set()
+                return told
+
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await example.run(url, GROUP, LeaseHolder("ada"), Dispatcher(), stop)
+        finally:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        async with open_repositories(url) as repos:
+            assert await repos.lifecycle.list_undispatched_sessions(GROUP) == ()
+        assert len(told) == 1
+        assert ": start " in capsys.readouterr().out
+
     async def test_the_first_example_schedules(self, url: str, redis_url: str) -> None:
         schedule = _module("scheduler").schedule
         # With a cache and without one; the second time nothing is left to place.

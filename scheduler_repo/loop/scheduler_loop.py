@@ -151,10 +151,10 @@ class SchedulerLoop:
     ) -> None:
         """Tick whenever something has changed, and at the intervals of ``settings``, until ``stop`` is set.
 
-        With ``lease_keeper``, which is not to be open, it waits for the lease, leads, and gives it back at the
-        end. With ``sweeper``, its sweeps are made beside the ticks, and folding and trimming with them. With
-        ``hand_off``, what is allocated is handed to a dispatcher, from what is found at the start on.
-        ``on_tick`` gets every tick that went well. ``state`` says how it goes.
+        With ``lease_keeper`` it waits for the lease, leads, and gives it back at the end. With ``sweeper``, its
+        sweeps are made beside the ticks, and folding and trimming with them. With ``hand_off``, what is
+        allocated is handed to a dispatcher, from what is found at the start on. ``on_tick`` gets every tick
+        that went well. ``state`` says how it goes.
 
         Whatever fails is logged once when it begins and once when it is over, and tried again. Only what no
         waiting mends is raised: ScalingGroupNotFound, StaleLeaseError if another process took the lease under

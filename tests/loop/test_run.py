@@ -1,15 +1,24 @@
 """The loop that runs: it ticks when it is woken, hands off, and ends when it is stopped."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import cast
 
 import pytest
 
 from scheduler_repo.connection import Repositories, open_repositories
-from scheduler_repo.errors import ScalingGroupNotFound
+from scheduler_repo.database.engine import ExtendedAsyncSAEngine
+from scheduler_repo.entities.lifecycle import UndispatchedSession
+from scheduler_repo.errors import InvalidInput, InvalidWiring, ScalingGroupNotFound
+from scheduler_repo.loop.dispatching import Dispatcher, HandOff
 from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.loop.state import LoopPhase
+from scheduler_repo.loop.sweeping import Sweeper
+from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
+from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.types import ScalingGroupName
+from scheduler_repo.types import ScalingGroupName, SessionId
 from tests.loop.running import Telling, running
 from tests.support.databases import SCHEDULER, Database
 from tests.support.small_cluster import GROUP, agent, cluster, session, session_id
@@ -25,6 +34,55 @@ async def repos(migrated_database: Database) -> AsyncIterator[Repositories]:
 
 def make_loop(repos: Repositories) -> SchedulerLoop:
     return SchedulerLoop(repos.scheduler, BestFitPlanner(), GROUP)
+
+
+class Blocking:
+    def dispatch(self, _: Sequence[UndispatchedSession]) -> Collection[SessionId]:
+        return ()
+
+
+class Forgetful:
+    async def dispatch(self) -> Collection[SessionId]:
+        return ()
+
+
+class TestWiring:
+    async def test_of_a_run(self, repos: Repositories) -> None:
+        loop = make_loop(repos)
+        stop = asyncio.Event()
+        wrong: object = repos
+        for part in ("settings", "sweeper", "hand_off"):
+            with pytest.raises(InvalidWiring, match=f"{part} is a Repositories"):
+                await loop.run(stop, **{part: wrong})  # type: ignore[arg-type] # it is what is tested
+        with pytest.raises(InvalidWiring, match="stop is a Repositories, it must be an Event"):
+            await loop.run(wrong)  # type: ignore[arg-type] # it is what is tested
+        async with running(repos, loop) as run:
+            await run.next_tick()
+            with pytest.raises(InvalidInput, match="'gpu' runs already"):
+                await loop.run(stop)
+
+    @pytest.mark.parametrize(
+        ("dispatcher", "found"),
+        [
+            (Telling, "dispatcher is the class Telling; give an object, Telling()"),
+            (None, "dispatcher is a NoneType without a method dispatch"),
+            (
+                Blocking(),
+                "dispatcher is a Blocking whose dispatch() is no coroutine function; write: async def",
+            ),
+            (Forgetful(), "Forgetful.dispatch() must take the sessions alone"),
+        ],
+    )
+    def test_of_a_dispatcher(self, engine: ExtendedAsyncSAEngine, dispatcher: object, found: str) -> None:
+        lifecycle = LifecycleRepository(LifecycleDBSource(engine))
+        with pytest.raises(InvalidWiring, match=re.escape(found)):
+            HandOff(lifecycle, cast("Dispatcher", dispatcher))
+
+    async def test_of_sweeps(self, repos: Repositories) -> None:
+        wrong: object = repos.sessions
+        for part in ("agents", "lifecycle", "audit", "sweeps"):
+            with pytest.raises(InvalidWiring, match=f"{part} is a SessionRepository"):
+                Sweeper(repos.scheduler, **{part: wrong})  # type: ignore[arg-type] # it is what is tested
 
 
 class TestRun:

@@ -4,6 +4,7 @@
 something that must be refused.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Optional, assert_type
@@ -16,10 +17,12 @@ from scheduler_repo import (
     DatabaseSettings,
     DomainType,
     ExtendedAsyncSAEngine,
+    HandOff,
     Kernel,
     Lease,
     LeaseHolder,
     LeaseKeeper,
+    LoopState,
     MetricArgs,
     MetricPolicy,
     OperationId,
@@ -41,6 +44,7 @@ from scheduler_repo import (
     SessionInfo,
     SessionRepository,
     Tick,
+    UndispatchedSession,
     embedded_repositories,
     open_repositories,
     retry_waits_disabled,
@@ -87,10 +91,24 @@ async def writing(
     await repos.scheduler.allocate_sessions(group, plan, lease)  # type: ignore[call-arg]
 
 
+class Dispatcher:
+    async def dispatch(self, sessions: Sequence[UndispatchedSession]) -> Sequence[SessionId]:
+        return [session.session_id for session in sessions]
+
+
+class SlowDispatcher:
+    def dispatch(self, sessions: Sequence[UndispatchedSession]) -> Sequence[SessionId]:
+        return [session.session_id for session in sessions]
+
+
 async def looping(repos: Repositories, group: ScalingGroupName) -> None:
     async with LeaseKeeper(repos.leases, group, LeaseHolder("me")) as keeper:
         loop = SchedulerLoop(repos.scheduler, BestFitPlanner(), group, lease_keeper=keeper)
         assert_type(await loop.tick(), Tick)
+        await loop.run(asyncio.Event(), hand_off=HandOff(repos.lifecycle, Dispatcher()))
+        assert_type(loop.state, LoopState)
+        await loop.run(True)  # type: ignore[arg-type]
+    HandOff(repos.lifecycle, SlowDispatcher())  # type: ignore[arg-type]
     SchedulerLoop(repos.scheduler, BestFitPlanner, group)  # type: ignore[arg-type]
     SchedulerLoop(repos.sessions, BestFitPlanner(), group)  # type: ignore[arg-type]
 
