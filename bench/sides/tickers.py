@@ -137,10 +137,12 @@ class Tickers:
 
     async def _change_behind(self) -> None:
         """Have the changes happen behind the loop's last answer, as between two of its ticks."""
-        # Other sides have placed sessions of the group, and have put them back.
-        refresh = await self._tracker.get_scheduling_data(self._group)
-        if isinstance(self._planner, IncrementalPlanner):
-            self._planner.plan_changes(refresh)
+        # Other sides have placed sessions of the group, and have put them back: so much that a planner may
+        # remember nothing before its next plan.
+        for _ in range(2):
+            refresh = await self._tracker.get_scheduling_data(self._group)
+            if isinstance(self._planner, IncrementalPlanner):
+                self._planner.plan_changes(refresh)
         await self._change()
 
     async def _forget_and_change(self) -> None:

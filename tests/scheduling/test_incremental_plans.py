@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.entities.snapshot_changes import Refresh, SnapshotChanges
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
@@ -53,6 +54,12 @@ class Ticks:
         return self.outcomes
 
 
+def begin(planner: BestFitPlanner, data: SchedulingData) -> IncrementalPlan:
+    """Have a planner remember what it has planned, which it does of a refresh that says what has changed."""
+    planner.plan_changes(first_refresh(data))
+    return planner.plan_changes(next_refresh(data, data))
+
+
 class TestLaw:
     """Over random histories, of all that may happen between two ticks, whether plans are written or not."""
 
@@ -69,6 +76,19 @@ class TestLaw:
         assert outcomes["placed"] > 60
         assert 3 * outcomes["tried"] < outcomes["waiting"]
         assert not outcomes["misfit"]
+
+    def test_much_at_once(self) -> None:
+        # given: so many changes between two ticks that some are too many
+        outcomes: Counter[str] = Counter()
+        for seed in range(2):
+            ticks = Ticks(seed, 25, 150)
+            for number in range(12):
+                ticks.tick()
+                for _ in range(number % 3 * 60):
+                    ticks.history.step()
+            outcomes += ticks.outcomes
+        assert outcomes["too_many"] >= 4
+        assert outcomes["incremental"] >= 4
 
     @pytest.mark.slow
     @pytest.mark.timeout(600)
@@ -94,7 +114,7 @@ class TestKernelsThatDiffer:
     def test_is_tried_again_when_an_agent_has_lost_room(self) -> None:
         # given
         planner, before = BestFitPlanner(), make_data(self.AGENTS, (self.PAIR,))
-        assert planner.plan_changes(first_refresh(before)).allocations == ()
+        assert begin(planner, before).allocations == ()
         # when
         smaller = make_agent("x", (3, 0, 0), (1, 0, 0)), self.AGENTS[1]
         after = made_next(before, agents=smaller)
@@ -112,7 +132,7 @@ class TestKernelsThatDiffer:
         other = make_usage(ACCESS_KEYS[0])
         planner = BestFitPlanner()
         before = make_data(self.AGENTS, (first, self.PAIR), access_keys=(other, limited))
-        assert planner.plan_changes(first_refresh(before)).allocations == ()
+        assert begin(planner, before).allocations == ()
         # when
         after = made_next(before, access_keys=(other, free))
         made = planner.plan_changes(next_refresh(before, after))
@@ -133,8 +153,8 @@ class TestMemory:
         planner = BestFitPlanner()
         one = make_data(self.AGENTS, self.SESSIONS)
         other = replace(make_data((), self.SESSIONS), scaling_group=replace(one.scaling_group, name="other"))
-        planner.plan_changes(first_refresh(one))
-        planner.plan_changes(first_refresh(other))
+        begin(planner, one)
+        begin(planner, other)
         # when / then
         for data in (one, other):
             after = made_next(data)
@@ -144,13 +164,13 @@ class TestMemory:
 
     def test_nothing_is_tried_where_nothing_has_changed(self) -> None:
         planner, before = BestFitPlanner(), make_data((), self.SESSIONS)
-        assert planner.plan_changes(first_refresh(before)).tried_sessions == 2
+        assert begin(planner, before).tried_sessions == 2
         assert planner.plan_changes(next_refresh(before, made_next(before))).tried_sessions == 0
 
     def test_nothing_is_kept_of_who_came_and_went_while_the_group_was_off(self) -> None:
         planner, data = BestFitPlanner(), make_data(self.AGENTS, ())
         data = replace(data, scaling_group=replace(data.scaling_group, is_active=False))
-        planner.plan_changes(first_refresh(data))
+        begin(planner, data)
         for number in (1, 2, 3):
             after = made_next(data, pending_sessions=(make_session(number, (number, 0, 0)),))
             assert planner.plan_changes(next_refresh(data, after)).reason is None
@@ -158,9 +178,16 @@ class TestMemory:
         (memory,) = planner._memories.values()
         assert len(memory._waiting.to_try) == len(memory) == 1
 
+    def test_a_full_read_is_planned_from_and_forgotten(self) -> None:
+        planner, before = BestFitPlanner(), make_data(self.AGENTS, self.SESSIONS)
+        begin(planner, before)
+        made = planner.plan_changes(first_refresh(made_next(before)))
+        assert made.reason is FullPlanReason.FULL_READ
+        assert not planner._memories
+
     def test_forgotten(self) -> None:
         planner, before = BestFitPlanner(), make_data(self.AGENTS, self.SESSIONS)
-        planner.plan_changes(first_refresh(before))
+        begin(planner, before)
         planner.forget()
         made = planner.plan_changes(next_refresh(before, made_next(before)))
         assert made.reason is FullPlanReason.FIRST
@@ -168,7 +195,7 @@ class TestMemory:
     def test_changes_that_do_not_fit_are_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         # given: a session has left, and the changes do not say so
         planner, before = BestFitPlanner(), make_data(self.AGENTS, self.SESSIONS)
-        planner.plan_changes(first_refresh(before))
+        begin(planner, before)
         after = made_next(before, pending_sessions=self.SESSIONS[1:])
         # when
         made = planner.plan_changes(Refresh(after, None, SnapshotChanges(), before.token, 0, 0))
@@ -180,7 +207,7 @@ class TestMemory:
     def test_a_plan_that_fails_is_not_gone_on_from(self) -> None:
         # given: data whose owners are missing
         planner, before = BestFitPlanner(), make_data(self.AGENTS, self.SESSIONS)
-        planner.plan_changes(first_refresh(before))
+        begin(planner, before)
         broken = made_next(before, pending_sessions=(*self.SESSIONS, make_session(3, (1, 0, 0))), users=())
         with pytest.raises(InvalidInput, match="is not in the scheduling data"):
             planner.plan_changes(next_refresh(before, broken))

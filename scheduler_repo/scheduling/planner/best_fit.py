@@ -7,7 +7,7 @@ from typing import Final, Optional
 
 from scheduler_repo.entities.allocation import SessionAllocation
 from scheduler_repo.entities.scheduling_data import PendingSession, SchedulingData
-from scheduler_repo.entities.snapshot_changes import Refresh
+from scheduler_repo.entities.snapshot_changes import Refresh, SnapshotChanges
 from scheduler_repo.errors import InvalidInput
 from scheduler_repo.quoting import get_logger, quoted, shortened
 from scheduler_repo.scheduling.planner.capacity_index import CapacityIndex
@@ -23,6 +23,9 @@ from scheduler_repo.types import ScalingGroupName, SessionId
 # What is remembered at most: some 900 MB.
 _MAX_GROUPS: Final = 16
 _MAX_SESSIONS: Final = 1_000_000
+
+# Fewer changes than that take a millisecond or two, whatever else there is.
+_FEWEST_MANY: Final = 100
 
 _logger = get_logger(__name__)
 
@@ -93,8 +96,9 @@ class BestFitPlanner:
         """Place what ``plan`` of the same data places, and try only sessions that may have become placeable.
 
         It does not matter whether the last plan was written, in all, in part or not. It is made from everything
-        where the changes are not those since the last plan of the group. Cost: as many steps as there are
-        changes and placements, and one for each distinct request where an agent gained room.
+        where the changes are not those since the last plan of the group, and as ``plan`` makes it where
+        everything was read or very much has changed: then nothing is remembered of the group. Cost: as many
+        steps as there are changes and placements, and one for each distinct request where an agent gained room.
         """
         data = refresh.data
         if type(self).plan is not BestFitPlanner.plan:
@@ -103,7 +107,11 @@ class BestFitPlanner:
         with self._memories_lock:
             # Out of reach of another thread until it is whole again; lost where the plan fails.
             memory = self._memories.pop(group, None)
-        memory, reason, is_reindexed = _follow(memory, refresh)
+        if refresh.changes is None or _are_many(refresh.changes, data):
+            # A memory begins with a tick of few changes: as long as each has many, it is never of use.
+            why = FullPlanReason.FULL_READ if refresh.changes is None else FullPlanReason.TOO_MANY
+            return IncrementalPlan(self.plan(data), why, len(data.pending_sessions))
+        memory, reason, is_reindexed = _follow(memory, refresh, refresh.changes)
         tried = memory.tried
         allocations = memory.plan(data, self._max_allocations)
         self._remember(group, memory)
@@ -125,15 +133,22 @@ class BestFitPlanner:
                 sessions -= len(self._memories.popitem(last=False)[1])
 
 
+def _are_many(changes: SnapshotChanges, data: SchedulingData) -> bool:
+    """Whether to follow changes takes longer than a plan from everything.
+
+    Measured: some 15 µs for each change, 3 µs for each pending session of a full plan, 10 µs for each agent.
+    """
+    count = len(changes.sessions) + len(changes.agents) + len(changes.owners)
+    return count > max(_FEWEST_MANY, len(data.pending_sessions) // 5 + len(data.agents) // 2)
+
+
 def _follow(
-    memory: Optional[PlanMemory], refresh: Refresh
+    memory: Optional[PlanMemory], refresh: Refresh, changes: SnapshotChanges
 ) -> tuple[PlanMemory, Optional[FullPlanReason], bool]:
     """Bring a memory up to date, or begin a new one for a reason; and say whether its index was made anew."""
-    data, changes = refresh.data, refresh.changes
+    data = refresh.data
     if memory is None:
         return PlanMemory(data), FullPlanReason.FIRST, False
-    if changes is None:
-        return PlanMemory(data), FullPlanReason.FULL_READ, False
     if refresh.since != memory.token or data.pending_limit != memory.pending_limit:
         return PlanMemory(data), FullPlanReason.MISSED, False
     try:

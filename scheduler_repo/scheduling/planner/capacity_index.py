@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional
 from scheduler_repo.entities.scheduling_data import SchedulableAgent, SchedulingData
 from scheduler_repo.scheduling.planner.agent_class import AgentClass, AgentKind, AgentSearch
 from scheduler_repo.scheduling.planner.free_capacity import State
+from scheduler_repo.scheduling.planner.gainers import Gainers
 from scheduler_repo.scheduling.planner.slot_mix import SlotMix
 from scheduler_repo.scheduling.rules.feasibility import (
     NodeRequest,
@@ -54,9 +55,8 @@ class CapacityIndex:
         self._class_of: dict[AgentId, AgentClass] = {}
         self._state_of: dict[AgentId, State] = {}
         self._gainers: set[AgentId] = set()
-        # Of the gainers, as they are in a plan: those that have shrunk hold no more than they held.
-        self._fitting: set[NodeRequest] = set()
-        self._unfitting: set[NodeRequest] = set()
+        # Which gainers had room, in which state; None where none had: those that have shrunk hold no more now.
+        self._fitting: dict[NodeRequest, Optional[tuple[Gainers, State]]] = {}
         self._searches: dict[NodeRequest, dict[AgentClass, AgentSearch]] = {}
         self._eligible: dict[NodeRequest, dict[AgentClass, Wanted]] = {}
         self._index(data.agents)
@@ -95,8 +95,8 @@ class CapacityIndex:
             after[dimension] -= amount
         left = tuple(after)
         gainers = self._set_state(spot.agent_id, left).gainers
-        if spot.agent_id in gainers and gainers.shrink(spot.agent_id, left):
-            self._fitting.clear()
+        if spot.agent_id in gainers:
+            gainers.put(spot.agent_id, left)
         return before
 
     def restore(self, agent_id: AgentId, state: State) -> None:
@@ -105,7 +105,6 @@ class CapacityIndex:
         if agent_id in gainers:
             gainers.put(agent_id, state)
             self._fitting.clear()
-            self._unfitting.clear()
 
     def scarcest_amounts(self, request: NodeRequest) -> tuple[int, ...]:
         """Return the requested amounts, scarcest slot first, to compare the sizes of requests."""
@@ -147,7 +146,6 @@ class CapacityIndex:
         if is_reordered:
             self._index(agents)
         self._fitting.clear()
-        self._unfitting.clear()
         for agent_id in self._gainers:
             self._class_of[agent_id].gainers.put(agent_id, self._state_of[agent_id])
         return is_reordered
@@ -166,16 +164,12 @@ class CapacityIndex:
     def fits_gainer(self, request: NodeRequest, designated_agent_ids: tuple[AgentId, ...]) -> bool:
         """Whether an agent that has gained room has enough for a request, after ``settle``."""
         if not designated_agent_ids:
-            if request in self._unfitting:
+            known = self._fitting.get(request)
+            if known is None and request in self._fitting:
                 return False
-            if request in self._fitting:
-                return True
-            for agent_class, wanted in self._eligible_classes(request).items():
-                if agent_class.gainers.have_room(wanted):
-                    self._fitting.add(request)
-                    return True
-            self._unfitting.add(request)
-            return False
+            if known is None or not known[0].has(known[1]):
+                known = self._fitting[request] = self._find_gainer(request)
+            return known is not None
         eligible = self._eligible_classes(request)
         for agent_id in designated_agent_ids:
             if agent_id in self._gainers:
@@ -224,6 +218,13 @@ class CapacityIndex:
             self._eligible.clear()
         del self._class_of[agent_id], self._state_of[agent_id]
         self.version += 1
+
+    def _find_gainer(self, request: NodeRequest) -> Optional[tuple[Gainers, State]]:
+        for agent_class, wanted in self._eligible_classes(request).items():
+            state = agent_class.gainers.find_room(wanted)
+            if state is not None:
+                return agent_class.gainers, state
+        return None
 
     def _set_state(self, agent_id: AgentId, state: State) -> AgentClass:
         """Set what an agent has free; returns its class."""

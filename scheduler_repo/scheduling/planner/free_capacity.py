@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import chain
 from typing import Optional
 
 from scheduler_repo.scheduling.rules.feasibility import Wanted, first_short
@@ -22,6 +23,9 @@ class FreeCapacitySet:
         self._blocks: list[list[State]] = []
         self._lasts: list[State] = []
         self._ceilings: list[Optional[State]] = []  # None: to be computed when next looked at
+
+    def __reversed__(self) -> Iterator[State]:
+        return chain.from_iterable(map(reversed, reversed(self._blocks)))
 
     def add(self, state: State) -> None:
         """Add a state that is not in the set."""

@@ -23,8 +23,9 @@ class Planner(Protocol):
 class FullPlanReason(enum.StrEnum):
     """Why a plan was made from everything, and not from what has changed."""
 
-    FIRST = "first"  # nothing was remembered of the group
+    FIRST = "first"  # nothing was remembered of the group, as after a plan from a full read or of very much
     FULL_READ = "full_read"  # what has changed is not known
+    TOO_MANY = "too_many"  # so much has changed that this costs less
     MISSED = "missed"  # the changes are those since another answer than that of the last plan
     LIMITS = "limits"  # an owner without limits has one now
     OVERRIDDEN = "overridden"  # a subclass plans in its own way
