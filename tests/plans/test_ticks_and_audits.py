@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,12 +14,20 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, driver_connect
 from scheduler_repo.database.statements import Statement
 from scheduler_repo.repositories.audit.db_source import CHECKS, LEDGER_DRIFT
 from scheduler_repo.repositories.scheduler import db_source as reading
+from scheduler_repo.repositories.scheduler.changes import CHANGED_OWNERS
 from scheduler_repo.repositories.scheduler.db_source import SchedulerDBSource
+from scheduler_repo.types import OwnerScope
 from scheduler_repo.workload.synthetic import DEFAULT_SCALING_GROUP
 from tests.plans.sizes import FINISHED, PENDING, RUNNING
-from tests.support.databases import OWNER, DriverConnection
+from tests.support.databases import OWNER, Database, DriverConnection
 from tests.support.plans import LARGE_TABLES, nodes, sequential_scans
 from tests.support.shared_databases import SharedDatabase
+
+MANY_OWNERS = """
+SELECT set_config('scheduler_repo.keeps_changes', 'on', false);
+INSERT INTO owner_usage SELECT 'USER', n, 1, '{1}' FROM generate_series(1, 5000) AS n;
+ANALYZE owner_usage
+"""
 
 
 def literal(value: object) -> str:
@@ -125,6 +134,22 @@ class TestTicks:
         # then
         executed = {node.get("Relation Name") for node in nodes(plan) if node["Actual Loops"]} - {None}
         assert executed == {"scaling_groups"}
+
+    async def test_few_of_many_owners_are_looked_up(self, migrated_database: Database) -> None:
+        """A batch of one names four."""
+        async with migrated_database.connect_as(OWNER) as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, asyncpg.Connection)
+            await driver.execute(MANY_OWNERS)
+            ids = ["key", str(uuid4()), str(uuid4()), "lab"]
+            for statement, values in (
+                (lookups.OWNERS, tuple([owner_id] for owner_id in ids)),
+                (CHANGED_OWNERS, ([*OwnerScope], ids)),
+            ):
+                # when
+                plan = await self.plan(driver, statement, values)
+                # then
+                assert "owner_usage" not in sequential_scans(plan), statement.name
 
     async def test_a_plan_that_scans_is_seen(self, engine_with_history: ExtendedAsyncSAEngine) -> None:
         # given

@@ -1,14 +1,27 @@
 -- What the named owners occupy in all groups, and their limits: their policy's and their own.
 -- Parameters: $1 the scope of each, $2 the id of each.
 -- Index: owner_usage_pkey, usage_log_xid_idx (the few rows that are not folded), quotas_pkey, resource_policies_pkey.
+-- The parts of usage_parts, each joined by itself: together, many rows of the log had all owners read for one.
 -- Sums are answered as text: they may be above 63 bits, and the driver reads text faster than numeric.
 WITH named AS MATERIALIZED (
     SELECT DISTINCT scope, owner_id
     FROM unnest($1::text[], $2::text[]) AS given (scope, owner_id)
 ), parts AS MATERIALIZED (
     SELECT u.scope, u.owner_id, u.session_count, u.slots
-    FROM usage_parts AS u
-    JOIN named AS n ON n.scope = u.scope COLLATE "C" AND n.owner_id = u.owner_id COLLATE "C"
+    FROM named AS n
+    JOIN owner_usage AS u ON u.scope = n.scope COLLATE "C" AND u.owner_id = n.owner_id COLLATE "C"
+    UNION ALL
+    SELECT u.scope, u.owner_id, u.session_count, u.slots
+    FROM named AS n
+    JOIN (
+        SELECT o.scope, o.owner_id, u.session_count, u.slots
+        FROM unfolded_usage AS u
+        CROSS JOIN LATERAL (VALUES
+            ('ACCESS_KEY' COLLATE "C", u.access_key COLLATE "C"), ('USER', u.user_id::text),
+            ('PROJECT', u.project_id::text), ('DOMAIN', u.domain_name)
+        ) AS o (scope, owner_id)
+        OFFSET 0
+    ) AS u ON u.scope = n.scope COLLATE "C" AND u.owner_id = n.owner_id COLLATE "C"
 ), counts AS (
     SELECT scope, owner_id, sum(session_count)::bigint AS session_count FROM parts GROUP BY scope, owner_id
 ), sums AS (
