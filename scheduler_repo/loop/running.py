@@ -25,7 +25,7 @@ from scheduler_repo.loop.state import LoopPhase, LoopState
 from scheduler_repo.loop.sweeping import GroupSweeps
 from scheduler_repo.loop.telling import Tellings
 from scheduler_repo.loop.tick import Tick
-from scheduler_repo.outages import PASSING, Outage
+from scheduler_repo.outages import PASSING, Outage, describe_failure
 from scheduler_repo.quoting import get_logger, quoted
 from scheduler_repo.types import ScalingGroupName
 
@@ -76,6 +76,7 @@ class Run:
         self._dispatch_outage = Outage(_logger, f"the dispatch of sessions of scaling group {name}")
         self._callback_outage = Outage(_logger, f"on_tick of scaling group {name}")
         self._tellings = Tellings(Backoff(settings.first_backoff, settings.longest_backoff))
+        self._list_backoff = Backoff(settings.first_backoff, settings.longest_backoff)
         self._to_dispatch = asyncio.Event()
         self._ticks = 0
         self._last_tick_at: Optional[datetime] = None
@@ -112,7 +113,7 @@ class Run:
 
     async def run(self) -> None:
         """Run until the stop; raises what no waiting mends."""
-        beside = [asyncio.create_task(work()) for work in (self._sweep, self._dispatch)]
+        beside = [asyncio.create_task(self._keep_at(work)) for work in (self._sweep, self._dispatch)]
         try:
             await self._lead_and_tick()
         finally:
@@ -215,6 +216,20 @@ class Run:
     def _goes_on(self) -> bool:
         return self._leads() and not self._stopping.is_set
 
+    async def _keep_at(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do work that goes on until the stop; nothing that it did not foresee may end it before."""
+        while True:
+            try:
+                return await work()
+            except Exception as error:  # noqa: BLE001 - unheard of, sessions would not be dispatched any more
+                _logger.error(
+                    "%s of scaling group %s begins anew after: %s",
+                    work.__name__.strip("_"),
+                    quoted(self._group),
+                    describe_failure(error),
+                )
+                await self._stopping.pause(self.settings.longest_backoff)
+
     async def _sweep(self) -> None:
         """Make sweeps while this process leads."""
         sweeps = self._sweeps
@@ -240,25 +255,31 @@ class Run:
             seconds = self._tellings.next_due(monotonic(), _LIST_EVERY)
             await self._stopping.give_up(self._to_dispatch.wait(), seconds)
             self._to_dispatch.clear()
-            if self._goes_on():
-                await self._stopping.finish(self._dispatch_once(hand_off), self.settings.stop_timeout)
+            if not self._goes_on():
+                continue
+            is_listed = await self._stopping.finish(self._dispatch_once(hand_off), self.settings.stop_timeout)
+            if is_listed is False:
+                self._to_dispatch.set()
+                await self._stopping.pause(self._list_backoff.next_wait())
 
-    async def _dispatch_once(self, hand_off: HandOff) -> None:
+    async def _dispatch_once(self, hand_off: HandOff) -> bool:
+        """Have all told that is due; False if it could not be listed."""
         lease = None if self._keeper is None else self._keeper.lease
         try:
             sessions = await hand_off.list_sessions(self._group)
         except Exception as error:  # noqa: BLE001 - the ticks go on
             self._note_dispatch_failure(error)
-            return
+            return False
+        self._list_backoff.reset()
         failures = 0
         for batch in self._tellings.choose(sessions, monotonic()):
             if not self._goes_on() or failures == _MOST_FAILURES:
-                return
+                return True
             try:
                 await hand_off.hand_off(batch, lease)
             except StaleLeaseError as error:
                 self._note_lost(lease, error)
-                return
+                return True
             except Exception as error:  # noqa: BLE001 - whatever a dispatcher raises, the ticks go on
                 failures += 1
                 self._tellings.note_failed(batch, monotonic())
@@ -267,6 +288,7 @@ class Run:
                 self._tellings.note_told(batch)
         if not failures and not self._tellings.is_failing:
             self._dispatch_outage.end()
+        return True
 
     def _note_dispatch_failure(self, error: Exception) -> None:
         if isinstance(error, PASSING):
