@@ -1,8 +1,9 @@
 """The database, Redis or the lease goes and comes back: the loop does too, by itself, and says so once."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
+from typing import Optional
 
 import msgspec
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from scheduler_repo.connection import Repositories, open_repositories
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
+from scheduler_repo.entities.allocation import SessionAllocation
+from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.errors import StaleLeaseError
 from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.loop.scheduler_loop import SchedulerLoop
@@ -17,6 +20,7 @@ from scheduler_repo.loop.state import LoopPhase
 from scheduler_repo.loop.sweeping import Sweeper
 from scheduler_repo.loop.sweeps import Sweeps
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+from scheduler_repo.scheduling.planner.protocol import Planner
 from scheduler_repo.types import LeaseHolder
 from tests.lease.observation import expire
 from tests.loop.running import SETTINGS, Running, Telling, running
@@ -50,9 +54,24 @@ async def place(repos: Repositories, run: Running, number: int) -> None:
         pass
 
 
-def make_loop(repos: Repositories, holder: LeaseHolder = ADA, ttl: timedelta = TTL) -> SchedulerLoop:
+class Reluctant:
+    """Places nothing until it may."""
+
+    may_place = False
+
+    def plan(self, data: SchedulingData) -> Sequence[SessionAllocation]:
+        """Plan well, or nothing."""
+        return BestFitPlanner().plan(data) if self.may_place else ()
+
+
+def make_loop(
+    repos: Repositories,
+    holder: LeaseHolder = ADA,
+    ttl: timedelta = TTL,
+    planner: Optional[Planner] = None,
+) -> SchedulerLoop:
     keeper = LeaseKeeper(repos.leases, GROUP, holder, ttl)
-    return SchedulerLoop(repos.scheduler, BestFitPlanner(), GROUP, lease_keeper=keeper)
+    return SchedulerLoop(repos.scheduler, planner or BestFitPlanner(), GROUP, lease_keeper=keeper)
 
 
 class TestLease:
@@ -93,15 +112,18 @@ class TestLease:
         assert (await repos.leases.acquire_lease(GROUP, BOB, TTL)).epoch == 3
 
     async def test_another_process_of_the_same_name_ends_the_former(self, repos: Repositories) -> None:
+        # given a latter that leaves all that waits to the former
+        reluctant = Reluctant()
         async with running(repos, make_loop(repos)) as former:
             await former.next_tick()
-            async with running(repos, make_loop(repos)) as latter:
+            async with running(repos, make_loop(repos, planner=reluctant)) as latter:
                 await latter.next_tick()
-                # when the former writes, or renews
+                # when the former writes
                 await repos.sessions.enqueue_sessions([session(1, 1)])
                 with pytest.raises(StaleLeaseError, match=r"holder's name, 'ada'.*; give each process a name"):
                     await former.end()
                 # then the latter leads, and is not troubled
+                reluctant.may_place = True
                 await place(repos, latter, 2)
                 assert latter.loop.state.is_ready
 
