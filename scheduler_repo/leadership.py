@@ -52,6 +52,7 @@ class LeaseKeeper:
         # The epoch that this process still leads under, as far as it knows, and until when without a renewal.
         self._epoch: Optional[int] = None
         self._leads_until = 0.0
+        self._is_lost = asyncio.Event()
         # Why the lease was lost, where another process took it in the name of this one.
         self._taken: Optional[StaleLeaseError] = None
 
@@ -90,8 +91,13 @@ class LeaseKeeper:
         if lease.epoch != self._epoch:
             return
         self._epoch = None
+        self._is_lost.set()
         if error is not None and error.present_holder == self._holder:
             self._taken = error
+
+    async def wait_until_lost(self) -> None:
+        """Wait until a write or a renewal under the lease was refused; ``acquire`` begins anew."""
+        await self._is_lost.wait()
 
     async def acquire(self) -> Lease:
         """Acquire the lease with a new epoch, in one try, and renew it from then on, until ``release``.
@@ -105,6 +111,7 @@ class LeaseKeeper:
             raise taken
         # What is refused under the lease before from now on is no other process's doing.
         self._epoch = None
+        self._is_lost.clear()
         asked = monotonic()
         lease = self._lease = await self._repository.acquire_lease(self._scaling_group, self._holder, self._ttl)
         self._note_leading(lease, asked)

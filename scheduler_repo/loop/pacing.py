@@ -28,7 +28,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     interval: WaitSeconds = 10.0
     shortest_pause: WaitSeconds = 0.05
     first_backoff: WaitSeconds = 0.2
-    longest_backoff: WaitSeconds = 30.0
+    longest_backoff: WaitSeconds = 10.0
     plan_timeout: Seconds = 60.0
     stop_timeout: Seconds = 10.0
 

@@ -78,6 +78,8 @@ class Run:
         self._tellings = Tellings(Backoff(settings.first_backoff, settings.longest_backoff))
         self._list_backoff = Backoff(settings.first_backoff, settings.longest_backoff)
         self._to_dispatch = asyncio.Event()
+        # The database is away, as the last tick has found: whatever else asks it finds that too.
+        self._is_cut_off = False
         self._ticks = 0
         self._last_tick_at: Optional[datetime] = None
         self._step_at = monotonic()
@@ -171,11 +173,26 @@ class Run:
         self._note_success(tick)
         # More may fit where something was placed, as after a planner that places some at a time.
         if not tick.allocated and not self._stopping.is_set:
-            await self._stopping.give_up(self._wait(self.settings.interval))
+            await self._stopping.give_up(self._wait_for_work())
         return self.settings.shortest_pause
+
+    async def _wait_for_work(self) -> None:
+        """Wait for changes, for the interval, or until the lease is lost, which another may have taken."""
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._wait(self.settings.interval))]
+        if self._keeper is not None:
+            tasks.append(asyncio.create_task(self._keeper.wait_until_lost()))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def _note_success(self, tick: Tick) -> None:
         self._phase = LoopPhase.LEADING
+        self._is_cut_off = False
         self._ticks += 1
         self._last_tick_at = datetime.now(UTC)
         self._backoff.reset()
@@ -194,6 +211,7 @@ class Run:
         if self._phase is not LoopPhase.WAITING:
             _logger.info("scaling group %s is led by another process: %s", quoted(self._group), held)
         self._phase = LoopPhase.WAITING
+        self._is_cut_off = False
         self._backoff.reset()
         self._outage.end()
         self._note_reach(is_reached=True)
@@ -201,6 +219,7 @@ class Run:
 
     def _note_failure(self, error: Exception) -> float:
         self._phase = LoopPhase.BACKING_OFF
+        self._is_cut_off = isinstance(error, PASSING)
         self._outage.begin(error)
         if isinstance(error, (*PASSING, DatabaseTimeout)):
             self._note_reach(is_reached=False)
@@ -214,7 +233,7 @@ class Run:
         return self._keeper is None or self._keeper.leads()
 
     def _goes_on(self) -> bool:
-        return self._leads() and not self._stopping.is_set
+        return self._leads() and not self._stopping.is_set and not self._is_cut_off
 
     async def _keep_at(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Do work that goes on until the stop; nothing that it did not foresee may end it before."""
@@ -236,7 +255,7 @@ class Run:
         if sweeps is None:
             return
         while not self._stopping.is_set:
-            if self._leads():
+            if self._goes_on():
                 lease = None if self._keeper is None else self._keeper.lease
                 try:
                     await self._stopping.finish(
@@ -256,6 +275,9 @@ class Run:
             await self._stopping.give_up(self._to_dispatch.wait(), seconds)
             self._to_dispatch.clear()
             if not self._goes_on():
+                if self._is_cut_off:
+                    self._to_dispatch.set()
+                    await self._stopping.pause(self._list_backoff.next_wait())
                 continue
             is_listed = await self._stopping.finish(self._dispatch_once(hand_off), self.settings.stop_timeout)
             if is_listed is False:

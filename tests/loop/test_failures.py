@@ -259,7 +259,10 @@ class TestDispatcher:
         may_return = asyncio.Event()
 
         class Hanging(Telling):
+            begun = 0
+
             async def dispatch(self, sessions: Sequence[UndispatchedSession]) -> Collection[SessionId]:
+                self.begun += 1
                 while not may_return.is_set():
                     try:
                         await may_return.wait()
@@ -271,7 +274,9 @@ class TestDispatcher:
         loop = SchedulerLoop(repos.scheduler, BestFitPlanner(), GROUP)
         async with running(repos, loop, dispatcher=hanging, dispatch_timeout=0.01) as run:
             await place(repos, run, 1)
-            await until(lambda: loop.state.dispatch_errors > 1)
+            await until(lambda: loop.state.dispatch_errors > 2)
+            # It is not called again before it has returned.
+            assert hanging.begun == 1
             # then the ticks go on
             await place(repos, run, 2)
             (warning,) = [message for level, message in lines(log) if level == "WARNING"]

@@ -8,6 +8,7 @@ from typing import Optional
 import msgspec
 import pytest
 
+from scheduler_repo import leadership
 from scheduler_repo.connection import Repositories, open_repositories
 from scheduler_repo.database.schema.upgrade import upgrade_schema
 from scheduler_repo.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -126,6 +127,16 @@ class TestLease:
                 reluctant.may_place = True
                 await place(repos, latter, 2)
                 assert latter.loop.state.is_ready
+
+    async def test_an_idle_one_hears_of_it_by_a_renewal(
+        self, repos: Repositories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(leadership, "_RENEWALS_PER_TTL", 3_000)
+        async with running(repos, make_loop(repos)) as former:
+            await former.next_tick()
+            async with running(repos, make_loop(repos)):
+                with pytest.raises(StaleLeaseError, match="was taken by another process"):
+                    await former.end()
 
 
 class TestSchema:

@@ -43,7 +43,7 @@ class TestSettings:
         [
             ("interval", 0.0, "RunSettings.interval is 0.0, it must be seconds above 0"),
             ("stop_timeout", "10", "RunSettings.stop_timeout"),
-            ("first_backoff", 31.0, "first_backoff is above longest_backoff; give at most 30"),
+            ("first_backoff", 11.0, "first_backoff is above longest_backoff; give at most 10"),
             ("interval", 0.01, "shortest_pause is above interval; give at most 0.01"),
         ],
     )

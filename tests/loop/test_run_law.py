@@ -165,6 +165,10 @@ class World:
         await asyncio.sleep(seconds if wake is None else min(wake, seconds))
         return wake is not None
 
+    async def wait_until_lost(self) -> None:
+        """Wait for what does not happen between ticks."""
+        await asyncio.Event().wait()
+
     def leads(self) -> bool:
         """As a keeper says it."""
         return self.holds
