@@ -31,7 +31,8 @@ class Operation:
         """``outer`` is the call that this one is made in."""
         self.name = name
         self.kind = kind
-        self.last_error: Optional[Exception] = None
+        # As text: the error itself holds what the failed attempt had read, for as long as any context has this.
+        self.last_error: Optional[str] = None
         self.operation_id: Optional[OperationId] = None
         self._outer = outer
         self._retry_observer: Optional[Callable[[], None]] = None
@@ -48,7 +49,7 @@ class Operation:
     def note_failure(self, error: Exception) -> None:
         """Note why an attempt failed that another one follows."""
         for operation in self._and_outer():
-            operation.last_error = error
+            operation.last_error = str(error)
 
     def note_operation_id(self, operation_id: OperationId) -> None:
         """Note under which operation id this call writes."""

@@ -231,7 +231,7 @@ class TestWhatIsRetried:
         async def call() -> int:
             operation = current_operation()
             assert operation is not None
-            seen.append(operation.last_error and str(operation.last_error))
+            seen.append(operation.last_error)
             return await failing()
 
         # when

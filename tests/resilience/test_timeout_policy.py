@@ -1,9 +1,12 @@
 """One deadline for a call with all that is in it, told apart from time-outs that are not its own."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import cast
 from uuid import UUID
+from weakref import ref
 
 import pytest
 
@@ -24,6 +27,10 @@ from tests.support.waiting import PATIENCE
 _LONG = 3600.0
 _SHORT = 0.02
 Call = Callable[[], Coroutine[None, None, None]]
+
+
+class Answer:
+    """What a call has read."""
 
 
 def bounded(seconds: float, *inner: RetryPolicy) -> Resilience:
@@ -181,6 +188,33 @@ class TestNestedCalls:
         with pytest.raises(DeadlineExceeded, match=r"wait took .* 0\.02 s"):
             async with asyncio.timeout(PATIENCE):
                 await tasks[0]
+
+
+class TestEndedCall:
+    @pytest.mark.parametrize("fails_before", [False, True])
+    async def test_leaves_nothing_that_it_read_in_a_context_that_outlives_it(
+        self, *, fails_before: bool
+    ) -> None:
+        """A connection that a call opens keeps the call's context for as long as it is open."""
+        contexts: list[Context] = []
+        read: list[ref[Answer]] = []
+
+        @bounded(_LONG, RetryPolicy(RetryArgs(retry_delay=0.0, jitter=0.0))).apply(OperationKind.READ)
+        async def call() -> Answer:
+            contexts.append(copy_context())
+            answer = Answer()
+            read.append(ref(answer))
+            if fails_before and len(read) == 1:
+                raise TransactionConflict("somebody else was first")
+            return answer
+
+        # In a task of its own, which has the answer for its result.
+        await asyncio.create_task(call())
+        # The loop's turn that this goes on in holds the task too.
+        await asyncio.sleep(0)
+        gc.collect()
+        assert [each() for each in read] == [None] * (2 if fails_before else 1)
+        assert len(contexts) == len(read)
 
 
 class TestCallDeadline:

@@ -40,8 +40,13 @@ class _Bound:
     def __init__(self, seconds: float, ends_at: float) -> None:
         self.seconds = seconds
         self.ends_at = ends_at
-        self.task = asyncio.current_task()
+        self.task: Optional[asyncio.Task[object]] = asyncio.current_task()
         self.is_over = False
+
+    def end(self) -> None:
+        """Let go of the task: a connection that the call has opened keeps the call's context, and so this."""
+        self.is_over = True
+        self.task = None
 
 
 _bound: ContextVar[Optional[_Bound]] = ContextVar("scheduler_repo_bound", default=None)
@@ -91,7 +96,7 @@ class TimeoutPolicy(Policy):
                 raise
             raise _build_error(bound.seconds, current_operation()) from error
         finally:
-            bound.is_over = True
+            bound.end()
             _bound.reset(token)
 
 
