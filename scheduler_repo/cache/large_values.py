@@ -28,6 +28,8 @@ _MAX_OPENED: Final = 16
 # As they are stored; decoded they are some ten times as large.
 _MAX_OPENED_BYTES: Final = 2**25
 _HOLDER_BYTES: Final = 16
+# As many as one process may find at once; an entry that was forgotten here stays until it is too old.
+_MAX_USELESS: Final = 256
 
 ValueT = TypeVar("ValueT")
 
@@ -55,8 +57,8 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
     def __init__(self, client: ValkeyClient, kind: CachedKind[ValueT], *, lifetime: float) -> None:
         super().__init__(client, kind, lifetime=lifetime)
         self._opened: OrderedDict[str, _Opened[ValueT]] = OrderedDict()
-        # What is stored and was found to be of no use, by key.
-        self._useless: dict[str, SnapshotToken] = {}
+        # What is stored and was found to be of no use, by key; what was found last stands at the end.
+        self._useless: OrderedDict[str, SnapshotToken] = OrderedDict()
 
     async def find(self, entity_id: object) -> Optional[ValueT]:
         """Return the value of an id whatever its age, if one is stored that can be believed.
@@ -87,7 +89,11 @@ class LargeValueCache(BoundedStalenessCache[ValueT]):
 
     def distrust(self, entity_id: object, token: SnapshotToken) -> None:
         """Let the next value be stored in place of that of a token, however new that seems."""
-        self._useless[self.build_key(entity_id)] = token
+        key = self.build_key(entity_id)
+        self._useless[key] = token
+        self._useless.move_to_end(key)
+        if len(self._useless) > _MAX_USELESS:
+            self._useless.popitem(last=False)
 
     async def _fetch(self, key: str) -> tuple[Union[Cached[ValueT], CacheOutcome], int]:
         opened = self._opened.get(key)

@@ -218,6 +218,18 @@ class TestStoring:
         assert read.stores("failed") == before + 1
 
 
+class TestWhatIsDistrusted:
+    async def test_is_remembered_of_the_last_ones_alone(
+        self, process: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(large_values, "_MAX_USELESS", 2)
+        token = (await process.scheduler_source.get_scheduling_data(GROUP)).data.token
+        cache = process.ticks._cache
+        for name in ("a", "b", "a", "c"):
+            cache.distrust(name, token)
+        assert list(cache._useless) == [cache.build_key(name) for name in ("a", "c")]
+
+
 class TestWhatIsTooOld:
     async def test_is_brought_up_to_date_by_what_has_changed(
         self, process: World, reader: World, monkeypatch: pytest.MonkeyPatch

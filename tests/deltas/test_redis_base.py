@@ -190,6 +190,21 @@ class TestBeginning:
 Spoil = Callable[["redis_asyncio.Redis", SchedulingData], Awaitable[None]]
 
 
+@pytest.mark.usefixtures("rows")
+class TestWhatIsKnown:
+    async def test_of_a_group_goes_with_what_is_held_of_it(
+        self, processes: Make, db_source: SchedulerDBSource
+    ) -> None:
+        process = processes()
+        tracker = SnapshotTracker(db_source, process.cache_source, max_groups=1)
+        for group in (GROUP, OTHER_GROUP) * 2:
+            await tracker.get_scheduling_data(group)
+            await tracker.store_base(group)
+            await process.cache_source.drain()
+            assert tracker._upkeep is not None
+            assert list(tracker._upkeep._known) == [group]
+
+
 async def put(redis: "redis_asyncio.Redis", data: SchedulingData, **identity: str) -> None:
     """Store what the header says is of GROUP and of its database, but for what is given."""
     stored = await redis.get(KEY)

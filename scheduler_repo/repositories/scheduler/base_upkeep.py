@@ -126,6 +126,11 @@ class BaseUpkeep:
         else:
             self._known.pop(scaling_group, None)
 
+    def forget_others(self, scaling_groups: set[ScalingGroupName]) -> None:
+        """Drop what is known of groups that are not among these."""
+        for scaling_group in self._known.keys() - scaling_groups:
+            del self._known[scaling_group]
+
     def _know(self, scaling_group: ScalingGroupName, token: SnapshotToken, share: float) -> None:
         """Know a base, and look again after a share of its lifetime."""
         now, lifetime = monotonic(), self._cache_source.lifetime

@@ -248,10 +248,14 @@ class SnapshotTracker:
 
         Not if something was forgotten since its refresh began, when that many times it had been.
         """
-        if forgotten != self._forgotten:
-            return
-        self._held[question] = base
-        self._held.move_to_end(question)
+        if forgotten == self._forgotten:
+            self._held[question] = base
+            self._held.move_to_end(question)
+            self._drop_oldest()
+        if self._upkeep is not None:
+            self._upkeep.forget_others({group for group, limit in self._held if limit is None})
+
+    def _drop_oldest(self) -> None:
         rows = sum(each.row_count for each in self._held.values())
         while len(self._held) > 1 and (len(self._held) > self._max_groups or rows > self._max_rows):
             oldest = next(iter(self._held))
