@@ -15,11 +15,12 @@ from scheduler_repo.connection import Repositories, open_repositories
 from scheduler_repo.entities.allocation import KernelAllocation, SessionAllocation
 from scheduler_repo.entities.lifecycle import UndispatchedSession
 from scheduler_repo.entities.scheduling_data import SchedulingData
+from scheduler_repo.errors import DatabaseUnavailable
 from scheduler_repo.loop import dispatching
 from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.loop.tick import Tick
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.types import AgentId, KernelId, SessionId
+from scheduler_repo.types import AgentId, KernelId, ScalingGroupName, SessionId
 from tests.loop.running import SETTINGS, Running, Telling, running
 from tests.support.databases import SCHEDULER, Database
 from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
@@ -250,6 +251,27 @@ class TestDispatcher:
                 assert said in message
                 assert f"succeeded again, after {TIMES} failures" in end
         assert await repos.lifecycle.list_undispatched_sessions(GROUP) == ()
+
+    async def test_what_could_not_be_listed_is_listed_again(
+        self, repos: Repositories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left = TIMES
+        list_sessions = repos.lifecycle.list_undispatched_sessions
+
+        async def fail_first(group: ScalingGroupName) -> tuple[UndispatchedSession, ...]:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                raise DatabaseUnavailable("gone")
+            return await list_sessions(group)
+
+        monkeypatch.setattr(repos.lifecycle, "list_undispatched_sessions", fail_first)
+        telling = Telling()
+        await repos.sessions.enqueue_sessions([session(1, 1)])
+        loop = SchedulerLoop(repos.scheduler, BestFitPlanner(), GROUP)
+        async with running(repos, loop, dispatcher=telling):
+            assert [each.session_id for each in await telling.next_call()] == [session_id(1)]
+            assert not loop.state.dispatch_errors
 
     async def test_one_that_hangs_and_cannot_be_cancelled(
         self, repos: Repositories, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
