@@ -9,6 +9,7 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from scheduler_repo.database.array_types import describe_arrays
 from scheduler_repo.errors import PoolerInTheWay, UnsupportedEncoding
 from scheduler_repo.settings import DatabaseSettings
 
@@ -64,6 +65,7 @@ def watch_connections(engine: sa.Engine, settings: DatabaseSettings, ages: Conne
     sa.event.listen(
         engine, "connect", lambda adapted, _record: refuse_encoding(adapted.driver_connection), insert=True
     )
+    sa.event.listen(engine, "connect", lambda adapted, _record: describe_arrays(adapted.driver_connection))
     # The last of them: nothing may come between it and the first checkout.
     sa.event.listen(engine, "connect", ages.note_made)
     sa.event.listen(engine, "checkout", ages.refuse_old)

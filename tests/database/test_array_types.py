@@ -1,0 +1,40 @@
+"""Arrays of PostgreSQL's own types: a new connection knows them without a question."""
+
+import asyncpg
+import pytest
+
+from scheduler_repo.database.engine import create_engine, driver_connection
+from scheduler_repo.settings import DatabaseSettings, SecretUrl
+from tests.support.databases import SCHEDULER, Database
+
+VALUES = {
+    "boolean": "{t,f,NULL}",
+    '"char"': "{a,NULL}",
+    "smallint": "{1,NULL,-3}",
+    "integer": "{1,NULL,-3}",
+    "bigint": "{9223372036854775807,NULL}",
+    "timestamptz": '{"2020-02-29 12:00:00+00",NULL}',
+    "uuid": "{00000000-0000-0000-0000-000000000001,NULL}",
+    "text": '{"a,b",NULL}',
+}
+
+
+async def test_a_new_connection_asks_nothing_about_them(
+    migrated_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given what a connection of the driver alone makes of them, after it has asked
+    query = "SELECT " + ", ".join(f"'{value}'::{name}[]" for name, value in VALUES.items())
+    back = "SELECT " + ", ".join(f"${n}::{name}[]::text" for n, name in enumerate(VALUES, 1))
+    async with migrated_database.driver_as(SCHEDULER) as plain:
+        expected = tuple(await plain.fetchrow(query) or ())
+    # When the engine's new connection must not ask
+    monkeypatch.delattr(asyncpg.Connection, "_introspect_types")
+    engine = create_engine(DatabaseSettings(url=SecretUrl(migrated_database.url_as(SCHEDULER))))
+    async with engine.begin_readonly_session() as db_sess:
+        driver = driver_connection(db_sess)
+        read = tuple(await driver.fetchrow(query) or ())
+        written = tuple(await driver.fetchrow(back, *read) or ())
+    await engine.dispose()
+    # Then it reads the same, and writes them as the server shows them
+    assert read == expected
+    assert written == tuple(VALUES.values())
