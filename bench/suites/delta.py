@@ -35,7 +35,18 @@ _GROWTH_CHANGES: Final = {SizeName.XS: 10}
 
 async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
     """Measure refreshes of the cluster of the size, then of one group with more and more pending sessions."""
-    async with bench.cluster() as loaded, _opened(loaded) as (refreshers, counted, wire):
+    # The group that is measured holds a part of what waits: what the others hold waits in it too.
+    elsewhere = bench.size.pending - bench.shape().split(bench.size.pending)[0]
+    async with bench.cluster() as loaded:
+        await loaded.add(SessionStatus.PENDING, elsewhere, GROUP)
+        async for case in _changed_cases(bench, loaded):
+            yield case
+    async for case in _growing_cases(bench):
+        yield case
+
+
+async def _changed_cases(bench: Bench, loaded: LoadedCluster) -> AsyncGenerator[Case, None]:
+    async with _opened(loaded) as (refreshers, counted, wire):
         pending = await refreshers.count_pending()
         weight = await weigh(refreshers.hold_anew)
         held = {"pending": pending, "bytes_per_session": weight.kept / pending}
@@ -47,6 +58,9 @@ async def cases(bench: Bench) -> AsyncGenerator[Case, None]:
             sides, counted_sides = beginners.sides(begun), counted_beginners.sides(begun)
             figures = _against_full({"pending": pending})
             yield Case(_begun_name(begun), sides, counted_sides, wire, turns=_BEGUN_TURNS, figures=figures)
+
+
+async def _growing_cases(bench: Bench) -> AsyncGenerator[Case, None]:
     points = POINTS[bench.size_name]
     changes = _GROWTH_CHANGES.get(bench.size_name, 100)
     shape = bench.shape(msgspec.structs.replace(bench.size, pending=0))
