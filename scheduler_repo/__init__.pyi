@@ -28,7 +28,7 @@ from .entities.allocation import (
 )
 from .entities.audit import (
     AuditCheck as AuditCheck, AuditFinding as AuditFinding, AuditReport as AuditReport,
-    DriftedCounter as DriftedCounter, RepairObstacle as RepairObstacle, RepairReport as RepairReport,
+    DriftedCounter as DriftedCounter, LogLengths as LogLengths, RepairObstacle as RepairObstacle, RepairReport as RepairReport,
     RepairedCounter as RepairedCounter, UnrepairableCounter as UnrepairableCounter,
 )
 from .entities.cluster import ClusterSpec as ClusterSpec

@@ -58,12 +58,27 @@ class AuditFinding(msgspec.Struct, frozen=True):
     found: str
 
 
+class LogLengths(msgspec.Struct, frozen=True):
+    """How many rows the logs of changes have, and when somebody last kept them short; they grow until then.
+
+    ``unfolded_rows`` are those of ``usage_rows`` that each read of usage adds up. ``folded_at`` is when rows
+    were last folded, ``trimmed_at`` when trimming last moved on, by the database's clock.
+    """
+
+    unfolded_rows: int
+    usage_rows: int
+    change_rows: int
+    folded_at: datetime
+    trimmed_at: datetime
+
+
 class AuditReport(msgspec.Struct, frozen=True):
     """The findings of all checks at one instant, in their order; ``observed_at`` is the database's clock."""
 
     observed_at: datetime
     checks_run: int
     findings: tuple[AuditFinding, ...]
+    logs: LogLengths
 
 
 class DriftedCounter(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from scheduler_repo.entities.allocation import RejectedAllocation
 from scheduler_repo.entities.audit import AuditCheck, AuditReport
 from scheduler_repo.entities.snapshot_comparison import ComparisonOutcome
 from scheduler_repo.metrics.led_gauge import LedGauge
+from scheduler_repo.metrics.log_keeping import show_logs
 from scheduler_repo.scheduling.planner.protocol import IncrementalPlan
 from scheduler_repo.types import ScalingGroupName
 
@@ -102,7 +103,8 @@ def observe_phase(scaling_group: ScalingGroupName, phase: str, seconds: float) -
 
 
 def show_audit(report: AuditReport, leads: Optional[Callable[[], bool]] = None) -> None:
-    """Show how much each check of an audit found, 0 for nothing, for as long as its process ``leads``."""
+    """Show what an audit found, by check and of the logs, for as long as its process ``leads``."""
     found = collections.Counter(finding.check for finding in report.findings)
     for check in AuditCheck:
         AUDIT_FINDINGS.show((check.value,), found[check], leads)
+    show_logs(report, leads)

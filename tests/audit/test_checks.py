@@ -26,6 +26,7 @@ from tests.support.small_cluster import kernel_id, session_id
 
 # Statements that are there for other purposes.
 NO_CHECKS = {
+    "log_lengths",
     "overcommitted_agents",
     "ledger_drift",
     "mend_agent_slots",

@@ -1,6 +1,7 @@
 """``scheduler-repo audit``."""
 
 import asyncio
+import re
 from typing import Optional
 
 import asyncpg
@@ -26,6 +27,10 @@ class Answer(AuditReport, frozen=True, kw_only=True):
 
 def answer(ended: Ended) -> Answer:
     return msgspec.json.decode(ended.output, type=Answer)
+
+
+def without_ages(output: str) -> str:
+    return re.sub(r"(the last \w+) .*", r"\1", output)
 
 
 def ask(database: Database, query: str) -> asyncpg.Record:
@@ -55,10 +60,35 @@ class TestAudit(OnACluster):
     ) -> None:
         ended = command_here.run(*arguments)
         assert (ended.code, ended.errors) == (0, "")
-        (line,) = ended.output.splitlines()
+        line, *logs = ended.output.splitlines()
         assert line.startswith(f"audited {len(AuditCheck)} checks at 20")
         assert line.endswith("+00:00: nothing differs")
-        assert len(line) <= 80
+        assert len(logs) == 2
+        assert max(len(each) for each in (line, *logs)) <= 80
+
+    def test_the_logs_of_changes_are_measured(
+        self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
+    ) -> None:
+        # given
+        usage, changes = ask(
+            placed_database, "SELECT (SELECT count(*) FROM usage_log), (SELECT count(*) FROM change_log)"
+        )
+        write(
+            placed_database,
+            "SELECT fold_usage(); UPDATE sessions SET status = 'ERROR' WHERE id = (SELECT id FROM sessions"
+            " WHERE status = 'SCHEDULED' LIMIT 1); SET scheduler_repo.keeps_changes = 'on';"
+            "UPDATE change_floor SET folded_at = now() - interval '90 minutes',"
+            " next_floor_at = now() + interval '1 day'",
+        )
+        # when
+        shown, told = command_here.run(*arguments), answer(command_here.run(*arguments, "--json"))
+        # then
+        folded, trimmed = shown.output.splitlines()[-2:]
+        assert folded.startswith(f"usage_log: {usage + 1:,} rows, 1 not folded, the last fold 1:30:")
+        assert trimmed.startswith(f"change_log: {changes + 1:,} rows, the last trim at 20")
+        assert (told.logs.unfolded_rows, told.logs.usage_rows) == (1, usage + 1)
+        assert told.logs.change_rows == changes + 1
+        assert told.logs.folded_at < told.observed_at < told.logs.trimmed_at
 
     def test_each_difference_is_shown_in_a_pipe(
         self, command_here: CommandHere, arguments: tuple[str, ...], placed_database: Database
@@ -83,7 +113,7 @@ class TestAudit(OnACluster):
             "  expected: SCHEDULED\n"
             "  found:    RUNNING\n"
             "  check:    kernel_statuses\n"
-        )
+        ) + "".join(f"{line}\n" for line in ended.output.splitlines()[-2:])
         assert ended.error_line == (
             "error: 2 findings; mend the agents' counters with --repair, the rest by hand"
         )
@@ -94,7 +124,7 @@ class TestAudit(OnACluster):
         await placed_database.run_as(OWNER, f"{STATUS}; {COUNTER}")
         shown, piped = command.run_on_terminal(*arguments), command.run(*arguments)
         assert shown.code == piped.code == 1
-        assert shown.output == piped.output + piped.errors
+        assert without_ages(shown.output) == without_ages(piped.output + piped.errors)
         assert max(len(line) for line in shown.output.splitlines()) <= 80
 
     def test_a_name_cannot_forge_a_line(
@@ -134,7 +164,7 @@ class TestRepair(OnACluster):
         ended, again = (command_here.run(*arguments, "--repair") for _ in range(2))
         # then
         assert (ended.code, ended.errors) == (0, "")
-        *mended, number, clean = ended.output.splitlines()
+        *mended, number, clean, _usage_log, _change_log = ended.output.splitlines()
         assert mended == [
             f"agent {agent}: container_count mended",
             "  before:   99",

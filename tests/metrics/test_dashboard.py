@@ -134,7 +134,7 @@ class TestDashboard:
         """An id of a session, agent or owner as a label would be a time series for each of them."""
         labels = {label for metric in metrics.values() for label in metric.labels}
         few = {"cache", "check", "code", "database", "domain", "error_code", "layer", "operation", "outcome"}
-        assert labels == few | {"answer", "phase", "reason", "scaling_group", "success"}
+        assert labels == few | {"answer", "log", "phase", "reason", "scaling_group", "success"}
 
     def test_panels_say_what_they_show(self) -> None:
         panels = dashboard().panels

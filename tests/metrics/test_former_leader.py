@@ -135,7 +135,12 @@ class TestFormerLeader:
     ) -> None:
         # given
         await leader.loop.tick()
-        assert shown(leader.group) == {"scheduler_repo_pending_sessions", "scheduler_repo_audit_findings"}
+        assert shown(leader.group) == {
+            "scheduler_repo_pending_sessions",
+            "scheduler_repo_audit_findings",
+            "scheduler_repo_log_rows",
+            "scheduler_repo_log_kept_age_sec",
+        }
         # when
         await lose(leader, monkeypatch)
         # then

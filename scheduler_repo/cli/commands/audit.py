@@ -1,6 +1,7 @@
 """``scheduler-repo audit``: whether the counters, statuses and histories of a database agree."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Final, Optional
 
 import click
@@ -42,8 +43,9 @@ def audit(invocation: Invocation, repair: bool, as_json: bool, database_url: Opt
     """Check a whole database: agents' counters, owners' sessions, statuses, reservations, histories.
 
     All checks read one instant, and lock nothing. Prints each difference and the check that found it, a
-    statement in sql/audit; the exit code is 1 if there is any. With --repair the counters are mended first,
-    while schedulers go on; then what is left is printed.
+    statement in sql/audit; the exit code is 1 if there is any. Then says how long the logs of changes are,
+    and when they were last kept short. With --repair the counters are mended first, while schedulers go on;
+    then what is left is printed.
     """
     database = read_database(database_url)
 
@@ -103,6 +105,17 @@ def _lines(mended: Optional[RepairReport], report: AuditReport) -> Iterator[str]
     if not report.findings:
         at = report.observed_at.isoformat(sep=" ", timespec="milliseconds")
         yield f"audited {format_count(report.checks_run, 'check')} at {at}: nothing differs"
+    logs, now = report.logs, report.observed_at
+    unfolded = f"{format_count(logs.usage_rows, 'row')}, {logs.unfolded_rows:,} not folded"
+    yield f"usage_log: {unfolded}, the last fold {_ago(logs.folded_at, now)}"
+    yield f"change_log: {format_count(logs.change_rows, 'row')}, the last trim {_ago(logs.trimmed_at, now)}"
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    """How long ago that was, in whole seconds."""
+    if then > now:
+        return f"at {then.isoformat(sep=' ', timespec='seconds')}"
+    return f"{timedelta(seconds=(now - then) // timedelta(seconds=1))} ago"
 
 
 def _obstacle(unrepairable: UnrepairableCounter) -> str:

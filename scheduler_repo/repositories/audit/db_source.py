@@ -7,11 +7,17 @@ import msgspec
 
 from scheduler_repo.database.engine import SASession
 from scheduler_repo.database.locks import LOCK_AGENT_SLOTS, LOCK_AGENTS
-from scheduler_repo.database.lookups import SNAPSHOT
 from scheduler_repo.database.row_locks import AGENT_ROWS, take_all
 from scheduler_repo.database.sql_files import read_sql_file
 from scheduler_repo.database.statements import Statement, change_rows, fetch_rows
-from scheduler_repo.entities.audit import AuditCheck, AuditFinding, AuditReport, DriftedCounter, RepairedCounter
+from scheduler_repo.entities.audit import (
+    AuditCheck,
+    AuditFinding,
+    AuditReport,
+    DriftedCounter,
+    LogLengths,
+    RepairedCounter,
+)
 from scheduler_repo.entities.obstacles import RowLocked
 from scheduler_repo.repositories.db_source import DBSource, build_struct
 from scheduler_repo.steps import in_slices
@@ -24,6 +30,7 @@ def _load(name: str) -> Statement:
 
 # Each answers the fields of AuditFinding after the first, in their order.
 CHECKS: Final[Mapping[AuditCheck, Statement]] = {check: _load(check.value) for check in AuditCheck}
+LOG_LENGTHS = _load("log_lengths")
 LEDGER_DRIFT = _load("ledger_drift")
 MEND_AGENT_SLOTS = _load("mend_agent_slots")
 MEND_AGENT_CONTAINERS = _load("mend_agent_containers")
@@ -36,13 +43,13 @@ class AuditDBSource(DBSource):
     async def run_checks(self, db_sess: SASession) -> AuditReport:
         """Run all checks; costs one statement for each, and one more."""
         # The first statement takes the snapshot.
-        (snapshot,) = await fetch_rows(db_sess, SNAPSHOT)
+        ((observed_at, *lengths),) = await fetch_rows(db_sess, LOG_LENGTHS)
         findings = [
             AuditFinding(check, *row)
             for check, statement in CHECKS.items()
             for row in await fetch_rows(db_sess, statement)
         ]
-        return AuditReport(snapshot["observed_at"], len(CHECKS), tuple(findings))
+        return AuditReport(observed_at, len(CHECKS), tuple(findings), LogLengths(*lengths))
 
     async def list_drifted_counters(
         self, db_sess: SASession, agent_ids: Optional[Sequence[AgentId]]

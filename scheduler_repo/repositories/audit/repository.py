@@ -26,11 +26,11 @@ class AuditRepository(Repository[AuditDBSource]):
 
     @_resilience.apply(OperationKind.READ)
     async def audit(self) -> AuditReport:
-        """Run all checks in one snapshot; any role that may read is enough.
+        """Run all checks in one snapshot, and count the rows of the logs; any role that may read is enough.
 
         Raises the errors of the database layer. Costs one statement per check and one more, in one transaction
-        that locks nothing; time grows with the cluster's pending and occupying sessions and kernels, its agents
-        and the stored operations, not with what has finished.
+        that locks nothing; time grows with the cluster's pending and occupying sessions and kernels, its
+        agents, the stored operations and what is not trimmed of the logs, not with what has finished.
         """
         return await self._read(self._db_source.run_checks)
 
