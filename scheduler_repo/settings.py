@@ -1,6 +1,7 @@
 """Settings, from arguments or the environment, in frozen structs that never show a password."""
 
 import contextlib
+import getpass
 import os
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, NoReturn, Optional, Self, SupportsIndex, TypeVar, Union
@@ -170,7 +171,10 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         check_text(self.application_name, "DatabaseSettings.application_name", InvalidSettings)
 
     def sqlalchemy_url(self) -> sa.URL:
-        """Return the URL for SQLAlchemy with the asyncpg driver; raises InvalidSettings if it is none."""
+        """Return the URL for SQLAlchemy with the asyncpg driver.
+
+        Raises InvalidSettings if it is none, or names no user where the process has no user's name either.
+        """
         refuse_unescaped(self.url)
         url: Optional[sa.URL] = None
         with contextlib.suppress(sa.exc.ArgumentError, ValueError):
@@ -187,9 +191,12 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
         # Where SQLAlchemy hides a password.
         user, password = (query.pop(name, None) for name in _LOGIN_OPTIONS)
+        username = user if isinstance(user, str) else url.username
+        if username is None:
+            _require_process_user()
         return url.set(
             drivername=_DRIVERNAME,
-            username=user if isinstance(user, str) else url.username,
+            username=username,
             password=password if isinstance(password, str) else url.password,
             query=query,
         )
@@ -234,6 +241,16 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check(self)
         _check_keys(self.signing_keys, "CacheSettings.signing_keys")
+
+
+def _require_process_user() -> None:
+    """Raise InvalidSettings if the driver cannot find a user's name, as of a container's arbitrary user id."""
+    with contextlib.suppress(KeyError, OSError, ImportError):
+        if os.environ.get("PGUSER") or getpass.getuser():
+            return
+    raise InvalidSettings(
+        f"the database URL names no user, and the user that this process runs as has no name; {_FORM}"
+    )
 
 
 def _check(settings: "SectionT") -> None:

@@ -1,5 +1,7 @@
 """Settings: from the environment, typed, and silent about passwords."""
 
+import os
+
 import msgspec
 import pytest
 
@@ -90,6 +92,19 @@ class TestSecretUrl:
     def test_a_url_that_is_not_of_postgresql_is_refused(self, url: str) -> None:
         with pytest.raises(InvalidSettings):
             DatabaseSettings(url=SecretUrl(url)).sqlalchemy_url()
+
+    def test_a_url_without_a_user_is_refused_where_the_process_has_no_name(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("PGUSER", "LOGNAME", "USER", "LNAME", "USERNAME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+        with pytest.raises(InvalidSettings, match="names no user"):
+            DatabaseSettings(url=SecretUrl("postgres://h/d")).sqlalchemy_url()
+        # but not where either names one
+        assert DatabaseSettings(url=SecretUrl("postgres://u@h/d")).sqlalchemy_url().username == "u"
+        monkeypatch.setenv("PGUSER", "planner")
+        DatabaseSettings(url=SecretUrl("postgres://h/d")).sqlalchemy_url()
 
     def test_the_driver_is_asyncpg(self) -> None:
         url = DatabaseSettings(url=SecretUrl("postgres://h/d")).sqlalchemy_url()
