@@ -1,5 +1,6 @@
 """What the driver would ask the server about arrays of PostgreSQL's own types, said to it beforehand."""
 
+import contextlib
 from typing import Final
 
 import asyncpg
@@ -37,4 +38,6 @@ _RECORDS: Final = tuple(
 
 def describe_arrays(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Spare a new connection a round trip, and the server some milliseconds, for each of these types."""
-    driver._protocol.get_settings().register_data_types(_RECORDS)
+    # Not the driver's public way: one without it asks the server as ever, which costs time and no more.
+    with contextlib.suppress(AttributeError, LookupError, TypeError):
+        driver._protocol.get_settings().register_data_types(_RECORDS)

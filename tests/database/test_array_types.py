@@ -1,8 +1,12 @@
 """Arrays of PostgreSQL's own types: a new connection knows them without a question."""
 
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+
 import asyncpg
 import pytest
 
+from scheduler_repo.database.array_types import describe_arrays
 from scheduler_repo.database.engine import create_engine, driver_connection
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.support.databases import SCHEDULER, Database
@@ -38,3 +42,29 @@ async def test_a_new_connection_asks_nothing_about_them(
     # Then it reads the same, and writes them as the server shows them
     assert read == expected
     assert written == tuple(VALUES.values())
+
+
+class _Protocol:
+    def __init__(self, settings: object) -> None:
+        self.get_settings = lambda: settings
+
+
+class _OtherRecords:
+    def register_data_types(self, types: Iterable[Mapping[str, object]]) -> None:
+        for each in types:
+            each["what a later driver wants to know"]
+
+
+@pytest.mark.parametrize(
+    "driver",
+    [
+        SimpleNamespace(),
+        SimpleNamespace(_protocol=object()),
+        SimpleNamespace(_protocol=_Protocol(object())),
+        SimpleNamespace(_protocol=_Protocol(SimpleNamespace(register_data_types=lambda: None))),
+        SimpleNamespace(_protocol=_Protocol(_OtherRecords())),
+    ],
+    ids=["no protocol", "no settings", "no registering", "other arguments", "other records"],
+)
+def test_a_driver_that_cannot_be_told_is_left_to_ask(driver: "asyncpg.Connection[asyncpg.Record]") -> None:
+    describe_arrays(driver)
