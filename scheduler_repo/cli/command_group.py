@@ -11,6 +11,7 @@ from scheduler_repo.cli.commands.demo import demo
 from scheduler_repo.cli.commands.explain import explain
 from scheduler_repo.cli.commands.metrics import metrics
 from scheduler_repo.cli.commands.replay import replay
+from scheduler_repo.cli.commands.run import run
 from scheduler_repo.cli.commands.snapshot import snapshot
 from scheduler_repo.cli.process.invocation import Invocation
 from scheduler_repo.cli.terminal import say
@@ -55,7 +56,7 @@ def add_debug_option(command: click.Command) -> None:
 
 
 @click.group(
-    commands=[demo, db, snapshot, replay, explain, audit, metrics],
+    commands=[demo, run, db, snapshot, replay, explain, audit, metrics],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Every setting can also come from the environment, such as SCHEDULER_REPO_DATABASE_URL and "
     "SCHEDULER_REPO_REDIS_URL; an option takes precedence.",

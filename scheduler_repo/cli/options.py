@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Optional, TypeVar, Union
@@ -16,6 +16,7 @@ from scheduler_repo.secret_urls import holds_secret_option
 from scheduler_repo.types import ScalingGroupName
 
 if TYPE_CHECKING:
+    from scheduler_repo.metrics.endpoint import Probe
     from scheduler_repo.settings import DatabaseSettings, Settings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., object])
@@ -40,6 +41,27 @@ class WholeNumber(click.IntRange):
     def _describe_range(self) -> str:
         # click shows this behind the option; its own words for no bounds would be "x<=None".
         return "any" if self.max is None else f"{self.min} to {self.max}"
+
+
+class SecondsBetween(click.ParamType[float]):
+    """A number of seconds within bounds."""
+
+    name = "seconds"
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
+        """Return the number; raises BadParameter."""
+        try:
+            seconds = float(str(value))
+        except ValueError:
+            seconds = math.nan
+        if not self._least <= seconds <= self._most:
+            wanted = f"give {self._least:g} to {self._most:g}"
+            self.fail(f"{quoted(value)} is not a number of seconds that can be used here; {wanted}", param, ctx)
+        return seconds
 
 
 class FilePath(click.Path):
@@ -83,11 +105,16 @@ def whole_number_option(
 
 
 def parse_group_name(context: click.Context, parameter: click.Parameter, text: str) -> ScalingGroupName:
-    """Return the name of a scaling group; refuses a URL without repeating it, as it may hold a password."""
-    refuse_url(text, "the name of a scaling group")
+    """Return the name of a scaling group; raises BadParameter."""
+    return ScalingGroupName(parse_name(text, "the name of a scaling group"))
+
+
+def parse_name(text: str, wanted: str) -> str:
+    """Return a name; refuses a URL without repeating it, as it may hold a password."""
+    refuse_url(text, wanted)
     if not text.strip() or not text.isprintable() or len(text) > _MAX_NAME_LENGTH:
         raise click.BadParameter(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters")
-    return ScalingGroupName(text)
+    return text
 
 
 def parse_seconds(context: click.Context, parameter: click.Parameter, text: str) -> float:
@@ -128,7 +155,7 @@ def read_database(database_url: Optional[str]) -> "DatabaseSettings":
     return require_database(read_settings(database_url, None))
 
 
-def require_database(settings: "Settings") -> "DatabaseSettings":
+def require_database(settings: "Settings", *, keeps_logs_short: bool = False) -> "DatabaseSettings":
     """Return the settings of the database; raises UsageError if none is named.
 
     Who looks at a database with a command does not expect it to fold logs.
@@ -137,7 +164,7 @@ def require_database(settings: "Settings") -> "DatabaseSettings":
         raise click.UsageError("Missing a database: give --database-url or set SCHEDULER_REPO_DATABASE_URL.")
     import msgspec
 
-    return msgspec.structs.replace(settings.database, keeps_logs_short=False)
+    return msgspec.structs.replace(settings.database, keeps_logs_short=keeps_logs_short)
 
 
 database_url_option = click.option(
@@ -161,8 +188,13 @@ def metrics_options(command: CommandT) -> CommandT:
 
 
 @contextmanager
-def serve_metrics(port: Optional[int], host: Optional[str], say: Callable[[str], None]) -> Iterator[None]:
-    """Serve the metrics while the block runs, if a port is given, and print their URL.
+def serve_metrics(
+    port: Optional[int],
+    host: Optional[str],
+    say: Callable[[str], None],
+    probes: "Optional[Mapping[str, Probe]]" = None,
+) -> Iterator[None]:
+    """Serve the metrics, and probes, while the block runs, if a port is given, and print their URL.
 
     Raises UsageError for a port or host that cannot be listened on, and for a host without a port.
     """
@@ -175,7 +207,7 @@ def serve_metrics(port: Optional[int], host: Optional[str], say: Callable[[str],
 
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(metrics_endpoint(port, LOOPBACK if host is None else host))
+            url = stack.enter_context(metrics_endpoint(port, LOOPBACK if host is None else host, probes=probes))
         except InvalidSettings as error:
             raise click.UsageError(f"--metrics-port: {error}") from error
         say(f"metrics: {url}")

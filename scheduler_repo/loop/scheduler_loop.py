@@ -194,8 +194,9 @@ class SchedulerLoop:
 
     @property
     def state(self) -> LoopState:
-        """How the run goes, or went; costs nothing."""
-        return self._last_state if self._run is None else self._run.state
+        """How the run goes, or went; costs nothing, and may be asked from any thread."""
+        run = self._run
+        return self._last_state if run is None else run.state
 
     async def _tick(self, lease: Optional[Lease]) -> Tick:
         keeper = self._lease_keeper

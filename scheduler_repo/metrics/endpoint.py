@@ -2,10 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Thread
-from typing import Final
+from typing import Final, NamedTuple, Optional
 
 from prometheus_client import REGISTRY, make_wsgi_app
 
@@ -22,15 +22,30 @@ _MAX_REQUEST_BYTES: Final = 8_192
 _BACKLOG: Final = 128
 _PAUSE_SECONDS: Final = 0.1
 _LINE_END: Final = "\r\n"
+_OK: Final = "200 OK"
+_NOT_WELL: Final = "503 Service Unavailable"
+
+
+class Health(NamedTuple):
+    """The answer of a probe: whether all is well, which is status 200 and else 503, and a text of lines."""
+
+    is_well: bool
+    text: str
+
+
+Probe = Callable[[], Health]
 
 
 @contextmanager
-def metrics_endpoint(port: int, host: str = LOOPBACK) -> Iterator[str]:
+def metrics_endpoint(
+    port: int, host: str = LOOPBACK, *, probes: Optional[Mapping[str, Probe]] = None
+) -> Iterator[str]:
     """Serve the metrics of this process over HTTP inside the block, and yield their URL.
 
-    They are in the default registry of prometheus-client; the server has a thread of its own. Port 0 takes one
-    that is free. A client has 5 s for its request and its answer, and at most 16 are connected: idle ones make
-    room. Raises InvalidSettings for a port or host that cannot be listened on.
+    They are in the default registry of prometheus-client; the server has a thread of its own, in which it also
+    calls the probe of a path such as "/healthz" when that is asked for. Port 0 takes one that is free. A client
+    has 5 s for its request and its answer, and at most 16 are connected: idle ones make room. Raises
+    InvalidSettings for a port or host that cannot be listened on.
     """
     if type(port) is not int or not 0 <= port <= MAX_PORT:
         raise InvalidSettings(f"metrics port {port!r:.40} is no port; give 0 to {MAX_PORT}")
@@ -42,7 +57,8 @@ def metrics_endpoint(port: int, host: str = LOOPBACK) -> Iterator[str]:
             f"metrics cannot be served on port {port} of {host!r:.80}: {reason}; give another port or host"
         ) from error
     loop, end = asyncio.SelectorEventLoop(), asyncio.Event()
-    thread = Thread(target=loop.run_until_complete, args=(_serve(listening, end),), name="metrics", daemon=True)
+    serving = _serve(listening, end, {} if probes is None else probes)
+    thread = Thread(target=loop.run_until_complete, args=(serving,), name="metrics", daemon=True)
     try:
         thread.start()
         shown = f"[{host}]" if ":" in host else host
@@ -68,9 +84,9 @@ def _listen(port: int, host: str) -> socket.socket:
     return listening
 
 
-async def _serve(listening: socket.socket, end: asyncio.Event) -> None:
+async def _serve(listening: socket.socket, end: asyncio.Event, probes: Mapping[str, Probe]) -> None:
     """Answer who connects until ``end``, then cut off who is still connected."""
-    connections = _Connections()
+    connections = _Connections(probes)
     accepting = asyncio.create_task(connections.accept(listening))
     await end.wait()
     accepting.cancel()
@@ -82,8 +98,9 @@ async def _serve(listening: socket.socket, end: asyncio.Event) -> None:
 class _Connections:
     """The clients that are connected, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, probes: Mapping[str, Probe]) -> None:
         self._answer = make_wsgi_app(REGISTRY)
+        self._probes = probes
         self._asking: dict[asyncio.StreamWriter, None] = {}
         self._reading: dict[asyncio.StreamWriter, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,6 +164,10 @@ class _Connections:
         if len(words) != 3 or not words[2].startswith("HTTP/"):
             return _build_answer("400 Bad Request", [], b"")
         path, _, query = words[1].partition("?")
+        if path in self._probes:
+            health = self._probes[path]()
+            headers = [("Content-Type", "text/plain; charset=utf-8")]
+            return _build_answer(_OK if health.is_well else _NOT_WELL, headers, health.text.encode())
         fields = {
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
         }

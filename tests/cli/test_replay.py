@@ -133,7 +133,7 @@ class TestPlanners:
     @pytest.mark.parametrize(
         ("name", "code", "expected"),
         [
-            ("planners_of_mine", 2, "'planners_of_mine' is not MODULE:CLASS, such as planners:FirstFit"),
+            ("planners_of_mine", 2, "'planners_of_mine' is not MODULE:OBJECT, such as planners:FirstFit"),
             ("no_such:Planner", 2, "'no_such:Planner' cannot be loaded: ModuleNotFoundError"),
             ("planners_of_mine:Typo", 2, "has no attribute 'Typo'"),
             ("planners_of_mine:NoPlanner", 2, "planner is a NoPlanner without a method plan(data)"),

@@ -1,19 +1,18 @@
 """``scheduler-repo replay``: one plan on a snapshot in a file."""
 
-import importlib
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Optional, cast
 
 import click
 
-from scheduler_repo.cli.options import FilePath, WholeNumber, refuse_url, whole_number_option
+from scheduler_repo.cli.options import FilePath, WholeNumber, whole_number_option
 from scheduler_repo.cli.output.snapshot_file import read_input
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.cli.process.loading import load_part
 from scheduler_repo.cli.terminal import say_json
-from scheduler_repo.errors import InvalidWiring, SchedulerRepoError
-from scheduler_repo.quoting import quoted
+from scheduler_repo.errors import SchedulerRepoError
+from scheduler_repo.scheduling.planner.checks import check_planner
 
 if TYPE_CHECKING:
     from scheduler_repo.scheduling.planner.protocol import Planner
@@ -26,8 +25,8 @@ _SHOWN: Final = 20
 @click.option(
     "--planner",
     "planner_name",
-    metavar="MODULE:CLASS",
-    help="Plan with this class of your own, found from here or installed. [default: BestFitPlanner]",
+    metavar="MODULE:OBJECT",
+    help="Plan with this class or object of your own, found from here or installed. [default: BestFitPlanner]",
 )
 @whole_number_option("--show", WholeNumber(0, 1_000_000), "Show at most so many of each kind.", _SHOWN)
 @click.option(
@@ -67,29 +66,8 @@ def replay(
 
 def _load_planner(name: Optional[str]) -> "Planner":
     """Make the planner that an option names; raises BadParameter."""
-    from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-    from scheduler_repo.scheduling.planner.checks import check_planner
-    from scheduler_repo.scheduling.planner.protocol import Planner
-
     if name is None:
+        from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
+
         return BestFitPlanner()
-    hint = "'--planner'"
-    refuse_url(name, "the planner's class as MODULE:CLASS")
-    module_name, colon, class_name = name.partition(":")
-    if not (colon and class_name.isidentifier() and all(map(str.isidentifier, module_name.split(".")))):
-        raise click.BadParameter(
-            f"{quoted(name)} is not MODULE:CLASS, such as planners:FirstFit", param_hint=hint
-        )
-    # The script's own folder is first there, not the user's.
-    sys.path.insert(0, "")
-    try:
-        planner = getattr(importlib.import_module(module_name), class_name)
-        if isinstance(planner, type):
-            planner = planner()
-        check_planner(planner)
-    except InvalidWiring as error:
-        raise click.BadParameter(str(error), param_hint=hint) from error
-    except Exception as error:
-        problem = f"{quoted(name)} cannot be loaded: {type(error).__name__}: {error}"
-        raise click.BadParameter(problem, param_hint=hint) from error
-    return cast(Planner, planner)
+    return cast("Planner", load_part(name, "--planner", "planners:FirstFit", check_planner)())

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Optional, TextIO, Union
 
@@ -72,7 +72,11 @@ def redact(text: str) -> str:
     return clean_message(hide_given_secrets(text))
 
 
-def report_stray_errors() -> None:
+def _warn(text: str) -> None:
+    say(f"warning: {text}", to_stderr=True)
+
+
+def report_stray_errors(warn: Callable[[str], None] = _warn) -> None:
     """Report in one line also what Python itself would print: warnings, errors in threads and in finalizers."""
 
     def report_warning(
@@ -83,13 +87,13 @@ def report_stray_errors() -> None:
         file: Optional[TextIO] = None,
         line: Optional[str] = None,
     ) -> None:
-        say(f"warning: {redact(str(message))}", to_stderr=True)
+        warn(redact(str(message)))
 
     def report_thread(stray: threading.ExceptHookArgs) -> None:
-        say(f"warning: {redact(f'in a thread, {stray.exc_type.__name__}: {stray.exc_value}')}", to_stderr=True)
+        warn(redact(f"in a thread, {stray.exc_type.__name__}: {stray.exc_value}"))
 
     def report_finalizer(stray: "sys.UnraisableHookArgs") -> None:
-        say(f"warning: {redact(f'at the end, {stray.exc_type.__name__}: {stray.exc_value}')}", to_stderr=True)
+        warn(redact(f"at the end, {stray.exc_type.__name__}: {stray.exc_value}"))
 
     warnings.showwarning = report_warning
     threading.excepthook = report_thread
@@ -113,7 +117,10 @@ def _say(text: str, error: BaseException, invocation: Invocation, code: int) -> 
         # Never with the values of variables: a password may be among them.
         trace = hide_given_secrets("".join(traceback.format_exception(error)).rstrip("\n"))
         say(*map(clean_message, quote_lines(trace)), to_stderr=True)
-    say_error(redact(text))
+    if invocation.report_error is not None:
+        invocation.report_error(redact(text))
+    else:
+        say_error(redact(text))
     return code
 
 

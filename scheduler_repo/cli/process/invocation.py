@@ -11,13 +11,17 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Final, Optional, TypeVar
+from typing import TYPE_CHECKING, Final, Optional, TypeVar
 
-from scheduler_repo.cli.terminal import say_error
+from scheduler_repo.cli.terminal import say
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
 _PATIENCE_SECONDS: Final = 2.0
+_CUT_OFF: Final = 1
 
 
 class Interrupted(BaseException):
@@ -32,7 +36,8 @@ class Interrupted(BaseException):
 class Invocation:
     """Passed to every command; runs its asynchronous work so that the first signal cancels it.
 
-    Further signals are ignored: all that is left to do then is to clean up, and that ends by itself.
+    Further signals are ignored: all that is left to do then is to clean up, and that ends by itself. Work that
+    is meant to run until a signal is stopped by the first one, and cancelled by the second.
     """
 
     def __init__(self) -> None:
@@ -40,8 +45,11 @@ class Invocation:
         self.debug = False
         # What an interruption undoes or leaves behind; the command keeps it up to date.
         self.aftermath = ""
+        # Where the error goes that ends the command; None for stderr.
+        self.report_error: Optional[Callable[[str], object]] = None
         self._received: Optional[signal.Signals] = None
         self._cancel: Optional[Callable[[], object]] = None
+        self._stop: Optional[Callable[[], object]] = None
 
     def watch_signals(self) -> None:
         """Handle SIGINT, SIGTERM and SIGHUP from here on, unless the parent had them ignored."""
@@ -60,6 +68,40 @@ class Invocation:
                 raise
             raise Interrupted(self._received, self.aftermath) from None
 
+    def run_until_stopped(
+        self, work: "Callable[[asyncio.Event], Coroutine[object, object, int]]", longest: float
+    ) -> int:
+        """Run ``work``, whose event the first signal sets; return its exit code.
+
+        It must end within ``longest`` seconds then, or the process is ended with exit code 1: what blocks the
+        event loop cannot be asked to end. Raises Interrupted if a second signal cancelled it.
+        """
+        # A signal may come inside of what starts a thread, where no other can be started.
+        told = threading.Event()
+        threading.Thread(target=_end_when_told, args=(told, longest), name="end", daemon=True).start()
+
+        async def stoppable() -> int:
+            import asyncio
+
+            stop, event_loop = asyncio.Event(), asyncio.get_running_loop()
+
+            def stop_soon() -> None:
+                self._stop = None
+                told.set()
+                event_loop.call_soon_threadsafe(stop.set)
+
+            self._stop = stop_soon
+            try:
+                code = await work(stop)
+            finally:
+                self._stop = None
+            if stop.is_set():
+                # Threads that are left must not hold up the end.
+                _end_after(_PATIENCE_SECONDS, code)
+            return code
+
+        return self.run(stoppable)
+
     async def _cancellable(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
         import asyncio
 
@@ -72,11 +114,13 @@ class Invocation:
             self._cancel = None
             if self._received is not None:
                 # A planner's thread that still runs would hold up the end of the process.
-                timer = threading.Timer(_PATIENCE_SECONDS, _end, (Interrupted(self._received, self.aftermath),))
-                timer.daemon = True
-                timer.start()
+                interruption = Interrupted(self._received, self.aftermath)
+                _end_after(_PATIENCE_SECONDS, interruption.exit_code, f"error: {interruption}")
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        if self._stop is not None:
+            self._stop()
+            return
         if self._received is not None:
             return
         self._received = signal.Signals(number)
@@ -85,10 +129,23 @@ class Invocation:
         self._cancel()
 
 
-def _end(interruption: Interrupted) -> None:
-    # Everything has been cleaned up by now, so the interpreter's own end can be skipped.
-    say_error(str(interruption))
-    os._exit(interruption.exit_code)
+def _end_when_told(told: threading.Event, longest: float) -> None:
+    told.wait()
+    _end_after(longest, _CUT_OFF, f"error: stopped; what was under way has not ended in {longest:g} s: cut off")
+
+
+def _end_after(seconds: float, code: int, last_words: str = "") -> None:
+    """End the process after so long, if it has not ended by then."""
+
+    def end() -> None:
+        # The interpreter's own end would wait for threads.
+        if last_words:
+            say(last_words, to_stderr=True)
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def find_invoked_command() -> str:
