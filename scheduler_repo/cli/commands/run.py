@@ -143,7 +143,8 @@ def parse_holder(
     "left_out",
     type=click.Choice([sweep.value for sweep in Sweep]),
     multiple=True,
-    help="Leave a sweep to others; may be given several times.",
+    metavar="SWEEP",
+    help=f"Leave a sweep to others: {', '.join(Sweep)}. May be given several times.",
 )
 @click.option(
     "--log-format",
