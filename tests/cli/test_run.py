@@ -14,7 +14,7 @@ import pytest
 from scheduler_repo.connection import open_repositories
 from tests.support.command import Command, CommandHere, Started
 from tests.support.databases import SCHEDULER, Database
-from tests.support.small_cluster import GROUP, agent, cluster, session
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
 from tests.support.waiting import PATIENCE
 
 PARTS = """
@@ -22,6 +22,8 @@ class Raising:
     def plan(self, data): raise KeyError("cpu")
 
 class NoPlanner: pass
+
+def plan(data): return []
 
 class Silent:
     def dispatch(self, sessions): return []
@@ -109,6 +111,37 @@ class TestRun:
 
         await asyncio.to_thread(work)
 
+    async def test_a_planner_for_each_group_and_a_dispatcher(self, command: Command, url: str) -> None:
+        def work() -> None:
+            process = command.start(
+                *("run", GROUP, OTHER_GROUP, "--planner", "tests.cli.parts:make_few"),
+                *("--dispatcher", "tests.cli.parts:Telling", "--database-url", url),
+            )
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"told {session_id(1)}\n"
+            code, rest = end_with(process, signal.SIGTERM)
+            assert code == 0, rest
+            # A pool that ends has nothing to say.
+            assert "Pool" not in rest
+
+        await asyncio.to_thread(work)
+
+    async def test_a_planner_that_cannot_be_made_leaves_the_other_groups(
+        self, command: Command, url: str
+    ) -> None:
+        def work() -> None:
+            process = command.start(
+                *("run", GROUP, OTHER_GROUP, "--planner", "tests.cli.parts:OnlyOne"),
+                *("--metrics-port", "0", "--database-url", url),
+            )
+            said = read_until(process, "placed 1")
+            assert "is given up by this process: RuntimeError: there is one already (parts.py:" in said
+            place = said[said.index("http://") :].split("/metrics")[0]
+            assert asked(f"{place}/healthz") == (200, f"{GROUP}: leading\n{OTHER_GROUP}: stopped\n")
+            assert end_with(process, signal.SIGTERM)[0] == 1
+
+        await asyncio.to_thread(work)
+
     async def test_another_process_waits_and_takes_over(self, command: Command, url: str) -> None:
         def work() -> None:
             arguments = ("run", GROUP, "--database-url", url)
@@ -161,6 +194,7 @@ class TestRefusals:
             (["gpu", "--log-format", "xml"], "'xml' is not one of"),
             (["gpu", "--planner", "no_such:Planner"], "cannot be loaded: ModuleNotFoundError"),
             (["gpu", "--planner", "parts_of_mine:NoPlanner"], "without a method plan(data)"),
+            (["gpu", "--planner", "parts_of_mine:plan"], "planner is a function without a method plan(data)"),
             (["gpu", "--planner", "ends_at_import:Planner"], "cannot be loaded: SystemExit"),
             (["gpu", "--dispatcher", "agents"], "'agents' is not MODULE:OBJECT, such as agents:Dispatcher"),
             (["gpu", "--dispatcher", "parts_of_mine:Silent"], "dispatch() is no coroutine function"),

@@ -1,8 +1,10 @@
 """Loads what an option names as MODULE:OBJECT, such as a planner of the user's own."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
+from typing import TypeGuard
 
 import click
 
@@ -12,9 +14,10 @@ from scheduler_repo.quoting import quoted
 
 
 def load_part(name: str, option: str, example: str, check: Callable[[object], None]) -> Callable[[], object]:
-    """Return what makes the part that ``option`` names: an object of a class for each call, or the one object.
+    """Return what makes the part that ``option`` names: an object for each call, or always the one object.
 
-    It is made once here, to be checked. Raises BadParameter, with ``example`` for what is no MODULE:OBJECT.
+    A class, or a function without arguments, makes objects; the first is made here, to be checked.
+    Raises BadParameter, with ``example`` for what is no MODULE:OBJECT.
     """
     hint = f"'{option}'"
     refuse_url(name, f"what {option} loads as MODULE:OBJECT")
@@ -26,7 +29,10 @@ def load_part(name: str, option: str, example: str, check: Callable[[object], No
         sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module_name), object_name)
-        made = [found() if isinstance(found, type) else found]
+        if not _makes_parts(found):
+            check(found)
+            return lambda: found
+        made = [found()]
         check(made[0])
     except InvalidWiring as error:
         raise click.BadParameter(str(error), param_hint=hint) from error
@@ -34,9 +40,16 @@ def load_part(name: str, option: str, example: str, check: Callable[[object], No
         problem = f"{quoted(name)} cannot be loaded: {type(error).__name__}: {error}"
         raise click.BadParameter(problem, param_hint=hint) from error
 
-    def make() -> object:
-        if not isinstance(found, type):
-            return found
-        return made.pop() if made else found()
+    # The one that was checked is the first that is taken.
+    return lambda: made.pop() if made else found()
 
-    return make
+
+def _makes_parts(found: object) -> TypeGuard[Callable[[], object]]:
+    """Whether it is a class, or a function that can be called without arguments."""
+    if not inspect.isfunction(found):
+        return isinstance(found, type)
+    try:
+        inspect.signature(found).bind()
+    except TypeError:
+        return False
+    return True

@@ -9,6 +9,7 @@ import msgspec
 
 from scheduler_repo.cli.process.failure import redact, report_stray_errors
 from scheduler_repo.cli.process.invocation import Invocation
+from scheduler_repo.database.ownership import OwnedPool
 from scheduler_repo.quoting import visible_json
 
 TEXT: Final = "text"
@@ -26,6 +27,8 @@ def begin_log(invocation: Invocation, log_format: str) -> None:
     handler.setFormatter(JsonFormatter() if log_format == JSON else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("scheduler_repo").setLevel(logging.INFO)
+    # SQLAlchemy names a pool's logger after its class: this one is of the package, but what it says is not.
+    logging.getLogger(f"{OwnedPool.__module__}.{OwnedPool.__qualname__}").setLevel(logging.WARNING)
     logger = logging.getLogger("scheduler_repo.cli")
     report_stray_errors(logger.warning)
     if log_format == JSON:

@@ -20,7 +20,7 @@ from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.loop.dispatching import Dispatcher, HandOff
 from scheduler_repo.loop.pacing import RunSettings, Stopping
 from scheduler_repo.loop.scheduler_loop import SchedulerLoop
-from scheduler_repo.loop.state import LoopState
+from scheduler_repo.loop.state import LoopPhase, LoopState
 from scheduler_repo.loop.sweeping import Sweeper
 from scheduler_repo.loop.sweeps import Sweeps
 from scheduler_repo.loop.tick import Tick
@@ -75,6 +75,7 @@ class Schedulers:
         self._settings = settings
         self._sweeps = sweeps
         self._loops: dict[ScalingGroupName, SchedulerLoop] = {}
+        self._given_up: set[ScalingGroupName] = set()
 
     @property
     def longest_end(self) -> float:
@@ -105,18 +106,12 @@ class Schedulers:
             audit=repos.audit,
             sweeps=self._sweeps,
         )
-        for group in self._groups:
-            keeper = LeaseKeeper(repos.leases, group, self._holder, self._lease_ttl)
-            self._loops[group] = SchedulerLoop(
-                repos.scheduler, self._make_planner(), group, lease_keeper=keeper
-            )
-        runs = [self._run_loop(group, loop, stop, repos, sweeper) for group, loop in self._loops.items()]
+        runs = [self._run_loop(group, stop, repos, sweeper) for group in self._groups]
         return sum(await asyncio.gather(*runs))
 
     async def _run_loop(
         self,
         group: ScalingGroupName,
-        loop: SchedulerLoop,
         stop: asyncio.Event,
         repos: Repositories,
         sweeper: Sweeper,
@@ -126,7 +121,10 @@ class Schedulers:
         if self._dispatcher is not None:
             # One for each loop: what hangs holds up the calls of its own group.
             hand_off = HandOff(repos.lifecycle, self._dispatcher, timeout=self._dispatch_timeout)
+        keeper = LeaseKeeper(repos.leases, group, self._holder, self._lease_ttl)
         try:
+            loop = SchedulerLoop(repos.scheduler, self._make_planner(), group, lease_keeper=keeper)
+            self._loops[group] = loop
             await loop.run(
                 stop,
                 settings=self._settings,
@@ -140,13 +138,20 @@ class Schedulers:
             said = describe_failure(error)
         else:
             return False
+        self._given_up.add(group)
         _logger.error("scaling group %s is given up by this process: %s", quoted(group), said)
         return True
 
     def states(self) -> list[LoopState]:
         """The states of the loops, in the order of the groups; callable from any thread."""
-        loops = self._loops.copy()
-        return [loops[group].state if group in loops else LoopState.before_run(group) for group in self._groups]
+        return [self._state(group) for group in self._groups]
+
+    def _state(self, group: ScalingGroupName) -> LoopState:
+        if (loop := self._loops.get(group)) is not None:
+            return loop.state
+        state = LoopState.before_run(group)
+        # Its planner may not even have been made.
+        return msgspec.structs.replace(state, phase=LoopPhase.STOPPED) if group in self._given_up else state
 
     def readiness(self) -> Health:
         """Whether every group is led or waited for, and nothing hinders its ticks: what /readyz answers."""
