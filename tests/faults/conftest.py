@@ -1,4 +1,4 @@
-"""An engine behind a proxy, and a table to write to."""
+"""Engines and caches behind proxies."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -8,22 +8,11 @@ from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.embedded import EmbeddedValkey
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from tests.faults.cached_reads import OTHER_GROUP, CachedReads, cached_reads
-from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.databases import SCHEDULER, Database
 from tests.support.redis_proxy import RedisProxy, redis_proxied
 from tests.support.rows import insert, insert_all
 from tests.support.waiting import PATIENCE
 from tests.support.wire_proxy import WireProxy, proxied
-
-
-@pytest.fixture
-async def notes_database(empty_database: Database) -> Database:
-    """A database in which the scheduler role may write notes."""
-    await empty_database.run_as(
-        OWNER,
-        "CREATE TABLE notes (id int PRIMARY KEY, words text NOT NULL);"
-        f"GRANT SELECT, INSERT, UPDATE ON notes TO {SCHEDULER}",
-    )
-    return empty_database
 
 
 @pytest.fixture

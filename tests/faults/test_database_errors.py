@@ -250,9 +250,9 @@ class TestReach:
         assert type(error) is errors.DatabaseUnavailable
         assert "login" in str(error)
 
-    async def test_too_many_connections(self, notes_database: Database) -> None:
-        await notes_database.run_as(ADMIN, f"ALTER DATABASE {notes_database.name} CONNECTION LIMIT 1")
-        async with engine_for(notes_database.url_as(SCHEDULER)) as engine, engine.begin_session():
+    async def test_too_many_connections(self, empty_database: Database) -> None:
+        await empty_database.run_as(ADMIN, f"ALTER DATABASE {empty_database.name} CONNECTION LIMIT 1")
+        async with engine_for(empty_database.url_as(SCHEDULER)) as engine, engine.begin_session():
             error = await _failure(_run(engine, "SELECT 1"))
 
         assert type(error) is errors.TooManyConnections

@@ -11,7 +11,7 @@ import pytest
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine, create_engine
 from scheduler_repo.settings import DatabaseSettings, Pooler, SecretUrl
 from tests.pgbouncer.bouncer import BINARIES_VARIABLE, Bouncer, bouncing, found_binaries, version_of
-from tests.support.databases import OWNER, SCHEDULER, Database
+from tests.support.databases import SCHEDULER, Database
 from tests.support.fixtures import MakeEngine
 
 
@@ -19,8 +19,14 @@ def _name(binary: Optional[Path]) -> str:
     return "none" if binary is None else ".".join(map(str, version_of(binary)))
 
 
+@pytest.fixture
+def database_behind(migrated_database: Database) -> Database:
+    """The database behind it, given back when it has ended."""
+    return migrated_database
+
+
 @pytest.fixture(params=found_binaries() or [None], ids=_name)
-def idle_bouncer(request: pytest.FixtureRequest, migrated_database: Database) -> Iterator[Bouncer]:
+def idle_bouncer(request: pytest.FixtureRequest, database_behind: Database) -> Iterator[Bouncer]:
     """A PgBouncer before the test server, to be started as the test wants it."""
     binary: Optional[Path] = request.param
     if binary is None:
@@ -28,7 +34,7 @@ def idle_bouncer(request: pytest.FixtureRequest, migrated_database: Database) ->
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    with bouncing(binary, migrated_database.admin_url) as made:
+    with bouncing(binary, database_behind.admin_url) as made:
         yield made
 
 
@@ -40,14 +46,14 @@ def bouncer(idle_bouncer: Bouncer) -> Bouncer:
 
 
 @pytest.fixture
-async def make_engine(idle_bouncer: Bouncer, migrated_database: Database) -> AsyncIterator[MakeEngine]:
+async def make_engine(idle_bouncer: Bouncer, database_behind: Database) -> AsyncIterator[MakeEngine]:
     """Makes engines by way of the PgBouncer, or of ``url``; other settings as the test wants them."""
     made: list[ExtendedAsyncSAEngine] = []
 
     def make(
         url: Optional[str] = None, pooler: Optional[Pooler] = "transaction", **bounds: float
     ) -> ExtendedAsyncSAEngine:
-        place = idle_bouncer.url_of(migrated_database.url_as(SCHEDULER)) if url is None else url
+        place = idle_bouncer.url_of(database_behind.url_as(SCHEDULER)) if url is None else url
         settings = DatabaseSettings(url=SecretUrl(place), pooler=pooler)
         made.append(create_engine(msgspec.structs.replace(settings, **bounds)))
         return made[-1]
@@ -58,11 +64,6 @@ async def make_engine(idle_bouncer: Bouncer, migrated_database: Database) -> Asy
 
 
 @pytest.fixture
-async def notes(migrated_database: Database) -> Database:
+def notes(notes_database: Database) -> Database:
     """The database with a table that the scheduler role may write notes to."""
-    await migrated_database.run_as(
-        OWNER,
-        "CREATE TABLE notes (id int PRIMARY KEY, words text NOT NULL);"
-        f"GRANT SELECT, INSERT, UPDATE ON notes TO {SCHEDULER}",
-    )
-    return migrated_database
+    return notes_database

@@ -17,6 +17,11 @@ from tests.support.wire_proxy import Point, Side, proxied
 _SLEEP = "SELECT pg_sleep(60)"
 
 
+@pytest.fixture
+def database_behind(notes: Database) -> Database:
+    return notes
+
+
 async def _write(engine: ExtendedAsyncSAEngine, number: int) -> None:
     async with engine.begin_session() as db_sess:
         await driver_connection(db_sess).execute("INSERT INTO notes VALUES ($1, 'words')", number)
@@ -42,7 +47,9 @@ async def _runs(database: Database, statement: str) -> None:
     """Wait until the server runs a statement."""
     async with database.driver_as(ADMIN) as admin, asyncio.timeout(PATIENCE):
         while not await admin.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1", statement
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state = 'active' AND query = $1",
+            statement,
         ):
             await admin.execute("SELECT pg_sleep(0.005)")
 

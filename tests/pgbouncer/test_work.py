@@ -115,6 +115,10 @@ class TestScheduler:
 class TestManyCallers:
     """50 callers on two server connections, of whom many are cancelled somewhere."""
 
+    @pytest.fixture
+    def database_behind(self, notes: Database) -> Database:
+        return notes
+
     async def test_each_finds_its_own(
         self, idle_bouncer: Bouncer, make_engine: MakeEngine, notes: Database
     ) -> None:

@@ -17,6 +17,7 @@ from scheduler_repo.repositories.scheduler.repository import SchedulerRepository
 from scheduler_repo.settings import DatabaseSettings, SecretUrl
 from scheduler_repo.testing.prepared_databases import PreparingServer
 from tests.support.databases import Database, DriverConnection
+from tests.support.notes import NotesDatabases
 from tests.support.shared_databases import SharedDatabase, SharedDatabases, cancel_tasks
 
 Load = Callable[[ClusterSpec], Awaitable[None]]
@@ -51,6 +52,22 @@ async def shared_database(shared_databases: SharedDatabases) -> AsyncIterator[Sh
     shared = await shared_databases.take()
     yield shared
     await shared_databases.give_back(shared)
+
+
+@pytest.fixture(scope="session")
+async def notes_databases(
+    postgres_server: PreparingServer, empty_template: Database
+) -> AsyncIterator[NotesDatabases]:
+    databases = NotesDatabases(postgres_server, empty_template)
+    yield databases
+    await databases.close()
+
+
+@pytest.fixture
+async def notes_database(notes_databases: NotesDatabases) -> AsyncIterator[Database]:
+    """A database in which the scheduler role may write notes; nobody else is connected to it."""
+    yield await notes_databases.take()
+    await notes_databases.give_back()
 
 
 @pytest.fixture

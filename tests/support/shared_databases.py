@@ -6,7 +6,7 @@ whose schema was changed, which has statistics or which grew large is dropped.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, Optional
 
@@ -32,7 +32,7 @@ _PATIENT_BOUNDS: Final = dict.fromkeys(
 _LARGE_BYTES: Final = 4 * 2**20
 
 # Every change of the schema, of privileges, of settings and of statistics writes a row of one of these anew.
-_CATALOGS: Final = {
+CATALOGS: Final = {
     "pg_class": "true",
     "pg_attribute": "attrelid >= 16384",
     "pg_attrdef": "true",
@@ -53,12 +53,8 @@ _CATALOGS: Final = {
     "pg_namespace": "nspname NOT LIKE 'pg_t%'",  # which hold temporary tables
     "pg_database": "datname = current_database()",
     "pg_db_role_setting": "setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
-    VERSION_TABLE: "true",
 }
-_STATE: Final = " UNION ALL ".join(
-    f"SELECT '{name}', count(*), coalesce(sum(xmin::text::bigint), 0) FROM {name} WHERE {rows}"
-    for name, rows in _CATALOGS.items()
-)
+_MIGRATED: Final = CATALOGS | {VERSION_TABLE: "true"}
 _SIZE: Final = "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE oid >= 16384"
 # Each waits until that process is gone.
 _END_OTHERS: Final = """
@@ -191,7 +187,10 @@ class SharedDatabase:
         try:
             await self._tidy_connections()
             await self._admin.fetch(_END_OTHERS, self._server_pids | self.connections.server_pids)
-            if await read_state(self._admin) != self._state or await self._admin.fetchval(_SIZE) > _LARGE_BYTES:
+            if (
+                await read_state(self._admin, _MIGRATED) != self._state
+                or await self._admin.fetchval(_SIZE) > _LARGE_BYTES
+            ):
                 return False
             await self._admin.execute(_EMPTY)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, WrongEventLoop, OSError, TimeoutError):
@@ -244,7 +243,7 @@ class SharedDatabases:
         database = await self._server.take_copy(self._template)
         admin = await database.open_driver_as(ADMIN)
         await admin.execute("SET session_replication_role = replica")  # no trigger fires
-        return SharedDatabase(database, admin, await read_state(admin))
+        return SharedDatabase(database, admin, await read_state(admin, _MIGRATED))
 
     async def give_back(self, shared: SharedDatabase) -> None:
         """Have it emptied, or dropped."""
@@ -263,9 +262,13 @@ class SharedDatabases:
         await self._server.give_back(shared.database)
 
 
-async def read_state(admin: DriverConnection) -> State:
-    """Read what tells a changed schema from one that is as it was."""
-    return [tuple(row) for row in await admin.fetch(_STATE)]
+async def read_state(admin: DriverConnection, catalogs: Mapping[str, str]) -> State:
+    """Read what tells a changed schema from one that is as it was: from these tables, by condition."""
+    query = " UNION ALL ".join(
+        f"SELECT '{name}', count(*), coalesce(sum(xmin::text::bigint), 0) FROM {name} WHERE {rows}"
+        for name, rows in catalogs.items()
+    )
+    return [tuple(row) for row in await admin.fetch(query)]
 
 
 def cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
