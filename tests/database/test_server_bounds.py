@@ -18,9 +18,9 @@ _BOUNDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_tim
 class TestBounds:
     @pytest.mark.parametrize(("seconds", "shown"), [(0.001, "1ms"), (0.0015, "2ms"), (1.0004, "1001ms")])
     async def test_none_is_shorter_than_wanted_or_lost(
-        self, empty_database: Database, seconds: float, shown: str
+        self, notes_database: Database, seconds: float, shown: str
     ) -> None:
-        url = SecretUrl(empty_database.url_as(SCHEDULER))
+        url = SecretUrl(notes_database.url_as(SCHEDULER))
         settings = DatabaseSettings(
             url=url,
             statement_timeout=60.0,
@@ -37,10 +37,13 @@ class TestBounds:
 
 
 class TestEncoding:
-    @pytest.fixture(params=["LATIN1", "SQL_ASCII", "EUC_JP"])
-    async def other(self, request: pytest.FixtureRequest, empty_database: Database) -> AsyncIterator[Database]:
-        """A database in which not every text can be stored."""
-        server = DatabaseServer(empty_database.admin_url)
+    @pytest.fixture(scope="class", params=["LATIN1", "SQL_ASCII", "EUC_JP"])
+    @classmethod
+    async def other(
+        cls, request: pytest.FixtureRequest, postgres_server: DatabaseServer
+    ) -> AsyncIterator[Database]:
+        """A database in which not every text can be stored, and nothing is."""
+        server = DatabaseServer(postgres_server.admin_url)
         database = server.new_database()
         encoding = f"ENCODING '{request.param}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         await server.maintenance.run_as(ADMIN, f"CREATE DATABASE {database.name} {encoding}")

@@ -21,9 +21,9 @@ ROUNDS = 5
 
 
 @pytest.fixture
-async def engine(empty_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
+async def engine(notes_database: Database) -> AsyncIterator[ExtendedAsyncSAEngine]:
     """An engine with five connections."""
-    url = SecretUrl(empty_database.url_as(SCHEDULER))
+    url = SecretUrl(notes_database.url_as(SCHEDULER))
     made = create_engine(DatabaseSettings(url=url, pool_size=POOL_SIZE, pool_timeout=60.0))
     yield made
     await made.dispose()
@@ -81,8 +81,8 @@ class TestCrowd:
 
 
 class TestBound:
-    async def test_wait_ends_in_time(self, empty_database: Database) -> None:
-        url = SecretUrl(empty_database.url_as(SCHEDULER))
+    async def test_wait_ends_in_time(self, notes_database: Database) -> None:
+        url = SecretUrl(notes_database.url_as(SCHEDULER))
         engine = create_engine(DatabaseSettings(url=url, pool_size=1, pool_timeout=0.2))
 
         async def call() -> None:
@@ -99,9 +99,9 @@ class TestBound:
         await call()
         await engine.dispose()
 
-    async def test_one_who_cannot_connect_lets_the_next_one_try(self, empty_database: Database) -> None:
+    async def test_one_who_cannot_connect_lets_the_next_one_try(self, notes_database: Database) -> None:
         """A server that refuses for a moment must not leave the line without anybody who tries."""
-        async with proxied(empty_database.url_as(SCHEDULER)) as proxy:
+        async with proxied(notes_database.url_as(SCHEDULER)) as proxy:
             engine = create_engine(DatabaseSettings(url=SecretUrl(proxy.url), pool_size=1, pool_timeout=60.0))
             await self._refuse_half(engine, proxy)
             await engine.dispose()
