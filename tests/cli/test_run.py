@@ -4,18 +4,16 @@ import asyncio
 import signal
 import socket
 import sys
-import urllib.request
 from pathlib import Path
-from urllib.error import HTTPError
 
 import msgspec
 import pytest
 
 from scheduler_repo.connection import open_repositories
-from tests.support.command import Command, CommandHere, Started
+from tests.cli.running import asked, end_with, read_until
+from tests.support.command import Command, CommandHere
 from tests.support.databases import SCHEDULER, Database
-from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session, session_id
-from tests.support.waiting import PATIENCE
+from tests.support.small_cluster import GROUP, OTHER_GROUP, agent, cluster, session
 
 PARTS = """
 class Raising:
@@ -39,35 +37,6 @@ class Line(msgspec.Struct):
     placed: int = 0
 
 
-def read_until(process: Started, mark: str) -> str:
-    """Read stderr up to a line that has the mark."""
-    assert process.stderr is not None
-    said = ""
-    while mark not in said:
-        line = process.stderr.readline()
-        assert line, said
-        said += line
-    return said
-
-
-def end_with(process: Started, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal, and return the exit code and the rest of stderr."""
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=PATIENCE)
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
-    return process.wait(PATIENCE), errors
-
-
-def asked(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - the URL is the test's own
-            return answer.status, str(answer.read().decode())
-    except HTTPError as error:
-        return error.code, error.read().decode()
-
-
 @pytest.fixture
 async def url(migrated_database: Database) -> str:
     """A database with one agent and a session that fits."""
@@ -88,10 +57,12 @@ class TestRun:
             assert asked(f"{place}/healthz") == (200, f"{GROUP}: leading\n")
             assert asked(f"{place}/readyz") == (200, f"{GROUP}: leading\n")
             assert "scheduler_repo_ticks_total" in asked(f"{place}/metrics")[1]
-            code, rest = end_with(process, signal.SIGTERM)
-            assert code == 0, rest
+            ended = end_with(process, signal.SIGTERM)
+            assert ended.code == 0, ended.errors
             lines = [
-                msgspec.json.decode(line, type=Line) for line in (said + rest).splitlines() if line[0] == "{"
+                msgspec.json.decode(line, type=Line)
+                for line in (said + ended.errors).splitlines()
+                if line[0] == "{"
             ]
             (placed,) = [line for line in lines if line.placed]
             assert (placed.level, placed.scaling_group, placed.placed) == ("info", GROUP, 1)
@@ -107,7 +78,7 @@ class TestRun:
             assert "error: scaling group 'nope' is given up by this process: " in said
             place = said[said.index("http://") :].split("/metrics")[0]
             assert asked(f"{place}/readyz") == (503, f"nope: stopped\n{GROUP}: leading\n")
-            assert end_with(process, signal.SIGINT)[0] == 1
+            assert end_with(process, signal.SIGINT).code == 1
 
         await asyncio.to_thread(work)
 
@@ -118,11 +89,11 @@ class TestRun:
                 *("--dispatcher", "tests.cli.parts:Telling", "--database-url", url),
             )
             assert process.stdout is not None
-            assert process.stdout.readline() == f"told {session_id(1)}\n"
-            code, rest = end_with(process, signal.SIGTERM)
-            assert code == 0, rest
+            assert process.stdout.readline() == "told of 1\n"
+            ended = end_with(process, signal.SIGTERM)
+            assert ended.code == 0, ended.errors
             # A pool that ends has nothing to say.
-            assert "Pool" not in rest
+            assert "Pool" not in ended.errors
 
         await asyncio.to_thread(work)
 
@@ -138,7 +109,7 @@ class TestRun:
             assert "is given up by this process: RuntimeError: there is one already (parts.py:" in said
             place = said[said.index("http://") :].split("/metrics")[0]
             assert asked(f"{place}/healthz") == (200, f"{GROUP}: leading\n{OTHER_GROUP}: stopped\n")
-            assert end_with(process, signal.SIGTERM)[0] == 1
+            assert end_with(process, signal.SIGTERM).code == 1
 
         await asyncio.to_thread(work)
 
@@ -149,11 +120,11 @@ class TestRun:
             read_until(leader, "placed 1")
             other = command.start(*arguments, "--holder", "second")
             read_until(other, "is led by another process")
-            assert end_with(leader, signal.SIGTERM)[0] == 0
+            assert end_with(leader, signal.SIGTERM).code == 0
             read_until(other, "this process leads")
-            code, rest = end_with(other, signal.SIGTERM)
-            assert code == 0
-            assert "is led by another process" not in rest
+            ended = end_with(other, signal.SIGTERM)
+            assert ended.code == 0
+            assert "is led by another process" not in ended.errors
 
         await asyncio.to_thread(work)
 
@@ -168,9 +139,9 @@ class TestRun:
                 PYTHONPATH=str(tmp_path),
             )
             said = read_until(process, "KeyError")
-            code, rest = end_with(process, signal.SIGTERM)
-            assert code == 0
-            assert (said + rest).count("KeyError") == 1
+            ended = end_with(process, signal.SIGTERM)
+            assert ended.code == 0
+            assert (said + ended.errors).count("KeyError") == 1
 
         await asyncio.to_thread(work)
 
