@@ -1,5 +1,6 @@
 """Planners and a dispatcher that a command is given by name."""
 
+import time
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
@@ -8,6 +9,7 @@ from scheduler_repo.entities.lifecycle import UndispatchedSession
 from scheduler_repo.entities.scheduling_data import SchedulingData
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
 from scheduler_repo.types import SessionId
+from tests.support.waiting import PATIENCE
 
 
 class Few:
@@ -41,3 +43,13 @@ class Telling:
         """Say how many there are."""
         print("told of", len(sessions), flush=True)
         return [each.session_id for each in sessions]
+
+
+class Blocking:
+    """A dispatcher that never gives the event loop back."""
+
+    async def dispatch(self, sessions: Sequence[UndispatchedSession]) -> Collection[SessionId]:
+        """Say so, and block."""
+        print("blocks", flush=True)
+        while True:
+            time.sleep(PATIENCE)  # noqa: ASYNC251 - as a careless one does

@@ -101,3 +101,19 @@ class TestStopped:
         assert ended.code == 0, ended.errors
         told += told_of(ended)
         assert told >= SESSIONS * STOPS
+
+    async def test_what_blocks_the_event_loop_is_cut_off(
+        self, command: Command, migrated_database: Database
+    ) -> None:
+        url = migrated_database.url_as(SCHEDULER)
+        async with open_repositories(url) as repos:
+            await repos.cluster.load_cluster(cluster([agent("a1")], [session(1, 1, 1)]))
+        process = command.start(
+            *("run", GROUP, "--dispatcher", "tests.cli.parts:Blocking", "--stop-timeout", "0.1"),
+            *("--database-url", url),
+        )
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "blocks\n"
+        ended = await until_ended(process, signal.SIGTERM)
+        assert ended.code == 1
+        assert "what was under way has not ended in 10.1 s: cut off" in ended.errors
