@@ -24,6 +24,10 @@ _PAUSE_SECONDS: Final = 0.1
 _LINE_END: Final = "\r\n"
 _OK: Final = "200 OK"
 _NOT_WELL: Final = "503 Service Unavailable"
+_NOT_FOUND: Final = "404 Not Found"
+_TEXT: Final = [("Content-Type", "text/plain; charset=utf-8")]
+# Where a scraper and a person's browser look, and what a browser asks for beside.
+_METRICS_PATHS: Final = ("/", "/metrics", "/favicon.ico")
 
 
 class Health(NamedTuple):
@@ -43,7 +47,8 @@ def metrics_endpoint(
     """Serve the metrics of this process over HTTP inside the block, and yield their URL.
 
     They are in the default registry of prometheus-client; the server has a thread of its own, in which it also
-    calls the probe of a path such as "/healthz" when that is asked for. Port 0 takes one that is free. A client
+    calls the probe of a path such as "/healthz" when that is asked for. With probes, another path is status
+    404. Port 0 takes one that is free. A client
     has 5 s for its request and its answer, and at most 16 are connected: idle ones make room. Raises
     InvalidSettings for a port or host that cannot be listened on.
     """
@@ -166,8 +171,11 @@ class _Connections:
         path, _, query = words[1].partition("?")
         if path in self._probes:
             health = self._probes[path]()
-            headers = [("Content-Type", "text/plain; charset=utf-8")]
-            return _build_answer(_OK if health.is_well else _NOT_WELL, headers, health.text.encode())
+            return _build_answer(_OK if health.is_well else _NOT_WELL, _TEXT, health.text.encode())
+        if self._probes and path not in _METRICS_PATHS:
+            # A probe whose path is mistyped must not look healthy.
+            known = ", ".join(("/metrics", *self._probes))
+            return _build_answer(_NOT_FOUND, _TEXT, f"there are {known}\n".encode())
         fields = {
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
         }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Final, cast
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 import psutil
@@ -16,15 +16,25 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from scheduler_repo.errors import InvalidSettings
 from scheduler_repo.metrics import endpoint
-from scheduler_repo.metrics.endpoint import metrics_endpoint
+from scheduler_repo.metrics.endpoint import Health, Probe, metrics_endpoint
 from scheduler_repo.metrics.ticks import show_pending
 from scheduler_repo.types import ScalingGroupName
 from tests.support.waiting import PATIENCE
 
 
 def scraped(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - the URL is the test's own
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - of this test  # noqa: S310 - the URL is the test's own
         return str(answer.read().decode())
+
+
+def asked(url: str) -> tuple[int, str]:
+    """The status and the text of an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - of this test
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 class TestEndpoint:
@@ -39,6 +49,18 @@ class TestEndpoint:
         assert 'scheduler_repo_pending_sessions{scaling_group="scraped"} 7.0' in text
         with pytest.raises(URLError):
             scraped(url)
+
+    def test_probes_say_what_they_find_and_a_mistyped_one_is_not_well(self) -> None:
+        probes: dict[str, Probe] = {
+            "/healthz": lambda: Health(True, "alive\n"),
+            "/readyz": lambda: Health(False, "gpu: waiting\n"),
+        }
+        with metrics_endpoint(0, probes=probes) as url:
+            place = url.removesuffix("/metrics")
+            assert asked(f"{place}/healthz?verbose") == (200, "alive\n")
+            assert asked(f"{place}/readyz") == (503, "gpu: waiting\n")
+            assert asked(f"{place}/health") == (404, "there are /metrics, /healthz, /readyz\n")
+            assert asked(url)[0] == asked(f"{place}/")[0] == 200
 
     def test_other_addresses_are_not_listened_on(self) -> None:
         with metrics_endpoint(0) as url, socket.socket() as other:
