@@ -21,7 +21,7 @@ from scheduler_repo.loop.dispatching import HandOff
 from scheduler_repo.loop.pacing import RunSettings
 from scheduler_repo.loop.running import Run
 from scheduler_repo.loop.state import LoopState
-from scheduler_repo.loop.sweeping import GroupSweeps, Sweeper
+from scheduler_repo.loop.sweeping import FOLDED_AT_ONCE, GroupSweeps, Sweeper
 from scheduler_repo.loop.tick import BatchProgress, Tick, TickTimes
 from scheduler_repo.metrics.ticks import count_batch, count_tick, observe_phase, show_audit, show_pending
 from scheduler_repo.planning import PlanRunner
@@ -40,9 +40,11 @@ from scheduler_repo.wiring import check_wiring
 # A batch holds its locks for some 100 ms; a longer one would keep other writers waiting.
 DEFAULT_BATCH_SIZE = 1_000
 DEFAULT_AUDIT_EVERY = 100
-# How often what is logged of changes is folded and trimmed, in seconds.
+# How often what is logged of changes is folded and trimmed at most, in seconds.
 _FOLD_EVERY = 1.0
 _TRIM_EVERY = 60.0
+# What others log of other groups is not seen here, and is folded at the latest then.
+_LONGEST_UNFOLDED = 60.0
 
 _logger = get_logger(__name__)
 
@@ -116,7 +118,8 @@ class SchedulerLoop:
         # What runs this loop, and what that says of itself, still when it has ended.
         self._run: Optional[Run] = None
         self._last_state = LoopState.before_run(scaling_group)
-        self._fold_at = self._trim_at = monotonic()
+        self._fold_at = self._fold_anyway_at = self._trim_at = monotonic()
+        self._has_changed_since_fold = False
 
     async def tick(self) -> Tick:
         """Read, plan and write once.
@@ -124,9 +127,9 @@ class SchedulerLoop:
         The plan runs in a thread and does not block the event loop. Raises ScalingGroupNotFound, the errors of
         the database layer, and StaleLeaseError if there is something to write and another process has taken
         over the lease (``reacquire()`` it and tick again); batches written before an error stay written. Costs
-        a read, a write per batch, and what of these is due: the audit's statements, once a second
-        ``fold_usage``, once a minute ``trim_changes``, with a cache ``SnapshotTracker.store_base``. Exports
-        metrics scheduler_repo_*.
+        a read, a write per batch, and what of these is due: the audit's statements, ``fold_usage`` once a
+        second, and where nothing changes once a minute, once a minute ``trim_changes``, with a cache
+        ``SnapshotTracker.store_base``. Exports metrics scheduler_repo_*.
         """
         with count_tick(self._scaling_group):
             keeper = self._lease_keeper
@@ -202,6 +205,8 @@ class SchedulerLoop:
         keeper = self._lease_keeper
         leads = None if keeper is None or lease is None else partial(keeper.leads_under, lease)
         timed, refresh = await self._read()
+        if refresh is None or refresh.changes is None or refresh.changes:
+            self._has_changed_since_fold = True
         self._ticks += 1
         if self._compare_every is not None and self._ticks % self._compare_every == 0:
             self.start_comparison()
@@ -285,9 +290,11 @@ class SchedulerLoop:
         """Fold and trim what is logged of changes, if it is time; what fails is tried again the next time."""
         now = monotonic()
         try:
-            if now >= self._fold_at:
+            if now >= self._fold_at and (self._has_changed_since_fold or now >= self._fold_anyway_at):
                 self._fold_at = now + _FOLD_EVERY
-                await self._repository.fold_usage()
+                folded = await self._repository.fold_usage()
+                self._fold_anyway_at = now + _LONGEST_UNFOLDED
+                self._has_changed_since_fold = folded is None or folded >= FOLDED_AT_ONCE
             if now >= self._trim_at:
                 self._trim_at = now + _TRIM_EVERY
                 trimmed = await self._repository.trim_changes(batch_size=MAX_BATCH_SIZE)

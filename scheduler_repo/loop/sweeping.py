@@ -22,8 +22,9 @@ from scheduler_repo.wiring import check_wiring
 
 # Above so many at once the rest goes the next time, soon.
 _MOST_AT_ONCE: Final = 1_000
-_FOLDED_AT_ONCE: Final = 100_000
 _LONGEST_LIST: Final = 500
+# A fold of so many rows may have left some.
+FOLDED_AT_ONCE: Final = 100_000
 
 _logger = get_logger(__name__)
 
@@ -113,7 +114,7 @@ class Sweeper:
 
     async def _fold(self, _: Optional[Lease]) -> bool:
         folded = await self.scheduler.fold_usage()
-        return folded is not None and folded >= _FOLDED_AT_ONCE
+        return folded is not None and folded >= FOLDED_AT_ONCE
 
     async def _trim(self, _: Optional[Lease]) -> bool:
         trimmed = await self.scheduler.trim_changes(batch_size=MAX_BATCH_SIZE)
