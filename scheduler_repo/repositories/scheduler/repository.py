@@ -171,8 +171,9 @@ class SchedulerRepository(Repository[SchedulerDBSource]):
         """Add to each owner's usage what is only logged so far; each read and allocation adds up the rest.
 
         ``SchedulerLoop`` does it once a second where its group changes, and whoever finds 500 rows that are not
-        folded has it done beside its own work (``keeps_logs_short``). Where nobody does, nothing is wrong, but a read or an
-        allocation takes some 5 ms longer for every 1,000 writes since. It locks nothing that writers need.
+        folded has it done beside its own work (``keeps_logs_short``). Where nobody does, nothing is wrong, but
+        a read or an allocation takes some 5 ms longer for every 1,000 writes since. It locks nothing that
+        writers need.
         Returns how many rows of the log it was, 100,000 and the rest of a transaction at most; None if
         another process is just at it. Raises the errors of the database layer. Costs one statement; time grows
         with what was written since.
