@@ -108,18 +108,21 @@ class TestEventLoop:
         """What takes long at once is left to threads: compression, digests."""
         db_source = SchedulerDBSource(engine)
         client = ValkeyClient(create_redis(CacheSettings(url=SecretUrl(redis_url))), timeout=PATIENCE)
+        # What is held goes in one turn, when its caller lets go of it.
+        held: list[SnapshotTracker] = []
 
         async def store() -> None:
             await client.remove((f"scheduler_repo:scheduling_data:{DEFAULT_SCALING_GROUP}",))
             source = SchedulerCacheSource(client, db_source)
-            tracker = SnapshotTracker(db_source, source)
+            held.append(tracker := SnapshotTracker(db_source, source))
             await tracker.get_scheduling_data(DEFAULT_SCALING_GROUP)
             assert await tracker.store_base(DEFAULT_SCALING_GROUP)
             await source.drain()
 
         async def begin() -> None:
             source = SchedulerCacheSource(client, db_source)
-            refresh = await SnapshotTracker(db_source, source).get_scheduling_data(DEFAULT_SCALING_GROUP)
+            held.append(tracker := SnapshotTracker(db_source, source))
+            refresh = await tracker.get_scheduling_data(DEFAULT_SCALING_GROUP)
             assert (refresh.reason, len(refresh.data.pending_sessions)) == (None, size.pending)
 
         for work in (store, begin):
