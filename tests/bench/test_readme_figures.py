@@ -40,6 +40,9 @@ NOT_MEASURED: Final[Mapping[str, Mapping[str, str]]] = {
         "ends by itself after 10 s": "the default of lifetime",
         "The first call may take 0.15 s longer": "the default of redis_timeout",
     },
+    "scheduler_repo/cli/README.md": {
+        "the 12 s for what ends after it": "Schedulers.longest_end and the last seconds of an Invocation",
+    },
     "scheduler_repo/database/README.md": {
         "as `batch_lock_timeout` says (1 s)": "its default",
         "`connection_lifetime` (300 s)": "its default",
