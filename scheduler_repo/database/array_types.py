@@ -1,4 +1,4 @@
-"""What the driver would ask the server about arrays of PostgreSQL's own types, said to it beforehand."""
+"""The arrays of PostgreSQL's own types, so that the driver need not ask the server about them."""
 
 import contextlib
 from typing import Final

@@ -11,6 +11,7 @@ from scheduler_repo.entities.lease import Lease
 from scheduler_repo.errors import (
     DatabaseTimeout,
     EngineClosed,
+    InvalidInput,
     InvalidSettings,
     InvalidWiring,
     LeaseHeld,
@@ -97,7 +98,7 @@ class Run:
 
     @property
     def state(self) -> LoopState:
-        """What the run does now."""
+        """Describe the run as it is now."""
         settings = self.settings
         slowest = max(settings.interval, settings.longest_backoff, settings.plan_timeout)
         return LoopState(
@@ -159,7 +160,7 @@ class Run:
         keeper = self._keeper
         if keeper is not None and not keeper.leads():
             # Not given up at once: a lease that was acquired is to be released.
-            lease = await self._stopping.finish(keeper.acquire(), self.settings.stop_timeout)
+            lease = await self._stopping.finish(_acquire(keeper), self.settings.stop_timeout)
             if lease is None or self._stopping.is_set:
                 return 0.0
             _logger.info("this process leads scaling group %s, epoch %d", quoted(self._group), lease.epoch)
@@ -323,3 +324,11 @@ class Run:
         # The next step of the ticks acquires it again, and says what became of it.
         if self._keeper is not None and lease is not None:
             self._keeper.lost(lease, error)
+
+
+async def _acquire(keeper: LeaseKeeper) -> Lease:
+    """Acquire the lease; raises InvalidWiring for a ttl or a name that no later try would find right."""
+    try:
+        return await keeper.acquire()
+    except InvalidInput as error:
+        raise InvalidWiring(f"the lease keeper cannot acquire the lease: {error}") from error

@@ -1,4 +1,4 @@
-"""What a loop that runs tells of itself."""
+"""The state of a loop that runs, as probes and dashboards ask for it."""
 
 import enum
 from datetime import datetime
@@ -10,7 +10,7 @@ from scheduler_repo.types import ScalingGroupName
 
 
 class LoopPhase(enum.StrEnum):
-    """What a loop is doing."""
+    """The phases of a loop that runs."""
 
     STARTING = "starting"  # it has not run yet, or has not reached the database
     WAITING = "waiting"  # another process leads the group

@@ -19,7 +19,7 @@ class _Failing(NamedTuple):
 
 
 class Tellings:
-    """What is told when: new sessions at once, those that failed after a wait, and in ever smaller calls.
+    """The calls of a dispatcher: new sessions at once, those that failed after a wait, ever fewer a call.
 
     So one session that the dispatcher cannot tell of holds up the others of its call for a while only.
     """

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import timedelta
 from typing import cast
 
 import pytest
@@ -11,6 +12,7 @@ from scheduler_repo.connection import Repositories, open_repositories
 from scheduler_repo.database.engine import ExtendedAsyncSAEngine
 from scheduler_repo.entities.lifecycle import UndispatchedSession
 from scheduler_repo.errors import InvalidInput, InvalidWiring, ScalingGroupNotFound
+from scheduler_repo.leadership import LeaseKeeper
 from scheduler_repo.loop.dispatching import Dispatcher, HandOff
 from scheduler_repo.loop.scheduler_loop import SchedulerLoop
 from scheduler_repo.loop.state import LoopPhase
@@ -18,7 +20,7 @@ from scheduler_repo.loop.sweeping import Sweeper
 from scheduler_repo.repositories.lifecycle.db_source import LifecycleDBSource
 from scheduler_repo.repositories.lifecycle.repository import LifecycleRepository
 from scheduler_repo.scheduling.planner.best_fit import BestFitPlanner
-from scheduler_repo.types import ScalingGroupName, SessionId
+from scheduler_repo.types import LeaseHolder, ScalingGroupName, SessionId
 from tests.loop.running import Telling, running
 from tests.support.databases import SCHEDULER, Database
 from tests.support.small_cluster import GROUP, agent, cluster, session, session_id
@@ -108,6 +110,13 @@ class TestRun:
         assert phases == [LoopPhase.STARTING, LoopPhase.LEADING, LoopPhase.STOPPED]
         assert await repos.lifecycle.list_undispatched_sessions(GROUP) == ()
         assert telling.told == {session_id(1): 1, session_id(2): 1}
+
+    async def test_a_lease_shorter_than_it_may_be_ends_it(self, repos: Repositories) -> None:
+        keeper = LeaseKeeper(repos.leases, GROUP, LeaseHolder("short"), ttl=timedelta(seconds=1))
+        loop = SchedulerLoop(repos.scheduler, BestFitPlanner(), GROUP, lease_keeper=keeper)
+        async with running(repos, loop) as run:
+            with pytest.raises(InvalidWiring, match="ttl"):
+                await run.end()
 
     async def test_a_group_that_does_not_exist_ends_it(self, repos: Repositories) -> None:
         loop = SchedulerLoop(repos.scheduler, BestFitPlanner(), ScalingGroupName("none"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Optional, cast
 import click
 
 from scheduler_repo.cli.options import (
+    CommandT,
     SecondsBetween,
     database_url_option,
     metrics_options,
@@ -65,6 +66,13 @@ def parse_holder(
     return None if text is None else LeaseHolder(parse_name(text, "the name of this process"))
 
 
+def _seconds_option(name: str, most: float, default: float, text: str) -> "Callable[[CommandT], CommandT]":
+    """Build an option that is a time of at least a tenth of a second."""
+    return click.option(
+        name, type=SecondsBetween(0.1, most), default=default, show_default=True, metavar="SECONDS", help=text
+    )
+
+
 @click.command(
     short_help="Schedule groups until a signal comes.",
     epilog="SIGTERM, SIGINT or SIGHUP: what is under way is finished, leases are given back, exit code 0. "
@@ -85,52 +93,17 @@ def parse_holder(
     help="Tell agents of what is placed by this object, or by what this class or function makes; "
     "nobody is told without.",
 )
-@click.option(
-    "--interval",
-    type=SecondsBetween(0.1, _HOUR),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="The longest time between two ticks; changes wake it sooner.",
-)
+@_seconds_option("--interval", _HOUR, 10.0, "The longest time between two ticks; changes wake it sooner.")
 @click.option(
     "--holder",
     callback=parse_holder,
     metavar="NAME",
     help="This process in leases; no other may have it. [default: one that is unique]",
 )
-@click.option(
-    "--lease-ttl",
-    type=SecondsBetween(0.1, _DAY),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Another process takes over so long after this one was killed.",
-)
-@click.option(
-    "--plan-timeout",
-    type=SecondsBetween(0.1, _DAY),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="A plan that takes longer fails its tick.",
-)
-@click.option(
-    "--dispatch-timeout",
-    type=SecondsBetween(0.1, _DAY),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="A call of the dispatcher that takes longer fails.",
-)
-@click.option(
-    "--stop-timeout",
-    type=SecondsBetween(0.1, _DAY),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="What is under way has so long to end after a signal.",
-)
+@_seconds_option("--lease-ttl", _DAY, 30.0, "Another process takes over so long after this one was killed.")
+@_seconds_option("--plan-timeout", _DAY, 60.0, "A plan that takes longer fails its tick.")
+@_seconds_option("--dispatch-timeout", _DAY, 30.0, "A call of the dispatcher that takes longer fails.")
+@_seconds_option("--stop-timeout", _DAY, 10.0, "What is under way has so long to end after a signal.")
 @click.option(
     "--longest-silence",
     type=SecondsBetween(15, _DAY),
